@@ -1,0 +1,1 @@
+"""The frozen pass and what it leaves: activations that are computed once per picture and kept."""

@@ -1,0 +1,87 @@
+"""Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frostline.activations.forward import FastForward
+from frostline.activations.store import Store, row_key
+from frostline.images.dataset import ImageDataset
+
+
+class Features(Protocol):
+    """What training reads; it never learns where the rows come from."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``; ascending order is the fastest."""
+
+
+class KeptActivations:
+    """Rows of a store, in the order of a data set; read through memory maps.
+
+    Parameters
+    ----------
+    store : Store
+        Loaded, with every row present.
+    row_ids : sequence of bytes
+        One identity per position.
+    view : int
+        Which view of each picture.
+    """
+
+    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0) -> None:
+        places = [store.index[row_key(row_id, view)] for row_id in row_ids]
+        self._shards = store.shards
+        self._shard_of = np.array([place.shard for place in places], np.int64)
+        self._row_of = np.array([place.row for place in places], np.int64)
+        self.shape: tuple[int, ...] = tuple(store.shards[0].shape[1:]) if store.shards else ()
+        self.dtype = np.dtype(store.spec.dtype)
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``."""
+        shards, rows = self._shard_of[indices], self._row_of[indices]
+        out = np.empty((len(indices), *self.shape), self.dtype)
+        for shard in np.unique(shards):
+            here = shards == shard
+            out[here] = self._shards[shard][rows[here]]
+        return torch.from_numpy(out).float()
+
+
+class LiveActivations:
+    """Rows computed at every call: what caching is compared with, and what ``--freeze none`` trains on.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+        The images.
+    forward : FastForward
+        The frozen part; with no frozen stage it gives normalised pixels.
+    """
+
+    def __init__(self, dataset: ImageDataset, forward: FastForward) -> None:
+        self._dataset, self._forward = dataset, forward
+        self.shape: tuple[int, ...] = tuple(self.take(np.arange(1)).shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``."""
+        size = self._forward.batch_size
+        parts = []
+        for start in range(0, len(indices), size):
+            images = self._dataset.pixels(indices[start : start + size])
+            parts.append(self._forward(self._forward.preprocess.resize(images)).cpu())
+        return torch.cat(parts).clone()  # inference tensors may not enter a training step

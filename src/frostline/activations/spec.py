@@ -1,0 +1,63 @@
+"""The identity of a way of computing: everything an activation depends on besides the picture."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from frostline.hashing import digest_json
+from frostline.images.preprocess import Preprocess
+from frostline.networks.boundary import TAP_GRID, Frozen
+from frostline.networks.registry import weights_digest
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ActivationSpec:
+    """How activations are computed. Any field changed alone names another store.
+
+    Parameters
+    ----------
+    network, freeze, taps, tap_grid
+        Which stages run and which of their outputs are kept.
+    weights : str
+        SHA-256 over the frozen stages' tensors.
+    preprocess : dict
+        `Preprocess.to_dict`.
+    dtype : str
+        ``float16`` or ``float32``: precision on disk.
+    format : int
+        Version of the files' layout.
+    """
+
+    network: str
+    freeze: str
+    taps: tuple[str, ...]
+    tap_grid: int
+    weights: str
+    preprocess: dict[str, Any]
+    dtype: str
+    format: int = FORMAT_VERSION
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits: the store's folder name."""
+        return digest_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {**asdict(self), "taps": list(self.taps)}
+
+
+def spec_of(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) -> ActivationSpec:
+    """Return the spec of a frozen part and its preprocessing."""
+    boundary = frozen.boundary
+    return ActivationSpec(
+        network=network,
+        freeze=boundary.freeze,
+        taps=boundary.taps,
+        tap_grid=TAP_GRID if boundary.taps else 0,
+        weights=weights_digest(frozen),
+        preprocess=preprocess.to_dict(),
+        dtype=dtype,
+    )

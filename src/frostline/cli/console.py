@@ -1,0 +1,121 @@
+"""What a person sees: lines, bars and tables on a terminal; plain lines elsewhere; nothing with --quiet."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from frostline.progress import Bar, Progress, Silent, log
+
+MEBIBYTE = 1 << 20
+
+
+class _Amount(ProgressColumn):
+    """Done, total and rate: bytes in MiB, everything else as counts."""
+
+    def render(self, task: Task) -> Text:
+        unit = str(task.fields["unit"])
+        speed = task.finished_speed or task.speed or 0.0
+        if unit == "B":
+            total = f"{(task.total or 0) / MEBIBYTE:.1f}"
+            return Text(f"{task.completed / MEBIBYTE:.1f}/{total} MiB  {speed / MEBIBYTE:.1f} MiB/s")
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {unit}  {speed:,.0f}/s")
+
+
+class _RichBar:
+    def __init__(self, progress: RichProgress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int) -> None:
+        self._progress.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        self._progress.update(self._task, note=text)
+
+
+class RichBars:
+    """Bars with a rate and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def bar(self, label: str, total: int, unit: str) -> Iterator[Bar]:
+        """Draw one bar; it goes when it is done, the lines stay."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _Amount(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=self._console, transient=True) as progress:
+            yield _RichBar(progress, progress.add_task(label, total=total, unit=unit, note=""))
+
+
+class _Lines(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        self._console.print(prefix + record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+class Screen:
+    """Where a command speaks.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but errors.
+    stderr : bool
+        Lines and bars go to standard error, because standard output carries data.
+    """
+
+    def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
+        self.console = Console(stderr=stderr, quiet=quiet, width=_width())
+        self.progress: Progress = RichBars(self.console) if self.console.is_terminal and not quiet else Silent()
+
+    @contextmanager
+    def lines(self) -> Iterator["Screen"]:
+        """Show the library's log lines while a command runs."""
+        handler = _Lines(self.console)
+        level = log.level
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield self
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+
+    def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:
+        """Print a table; the first ``left`` columns are text, the others numbers."""
+        table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for number, name in enumerate(columns):
+            table.add_column(name, justify="left" if number < left else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self.console.print(table)
+
+    def say(self, text: str) -> None:
+        """Print one plain line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _width() -> int | None:
+    """Return a fixed width where no terminal tells one: a table in a file must not be squeezed."""
+    return None if os.isatty(1) or os.isatty(2) else 160
+
+
+def size_text(count: float) -> str:
+    """Return a size in bytes as MiB or GiB."""
+    return f"{count / (MEBIBYTE * 1024):.2f} GiB" if count >= MEBIBYTE * 1024 else f"{count / MEBIBYTE:.1f} MiB"

@@ -1,0 +1,229 @@
+"""`frostline data`, `models`, `cache` and `runs`: what is there."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frostline.cli.train import CacheDir, OutputDir
+
+data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="Networks: list, show.", no_args_is_help=True, rich_markup_mode=None)
+cache_app = typer.Typer(help="Kept activations: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="Data set: a name from `frostline data list`.", show_default=False)]
+DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
+
+
+@data_app.command("list")
+def data_list(cache_dir: CacheDir = None) -> None:
+    """List the data sets that have a name, and where their files are."""
+    from frostline.cli.console import Screen
+    from frostline.images.registry import SOURCES
+
+    rows = [
+        [name, source.description, str(source.is_here(cache_dir) or "not here yet: frostline data get " + name)]
+        for name, source in SOURCES.items()
+    ]
+    Screen().table(["data set", "what it is", "where"], rows, left=3)
+
+
+@data_app.command("get")
+def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
+    """Download a data set unless it is here, and say where it is."""
+    from frostline.cli.console import Screen
+    from frostline.images.registry import load_dataset
+
+    screen = Screen()
+    with screen.lines():
+        splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
+    screen.say(f"{splits.name}: {len(splits.train):,} train and {len(splits.test):,} test images in {splits.source}")
+
+
+@data_app.command("check")
+def data_check(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
+    """Verify files, counts, ranges, and look for pictures that stand in both train and test."""
+    from frostline.cli.console import Screen
+    from frostline.errors import DataError
+    from frostline.images.check import check
+    from frostline.images.registry import load_dataset
+
+    screen = Screen()
+    with screen.lines():
+        findings = check(load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress))
+    marks = {True: "ok", False: "WRONG", None: "note"}
+    screen.table([name, "found", ""], [[item.what, item.found, marks[item.ok]] for item in findings], left=3)
+    wrong = [item.what for item in findings if item.ok is False]
+    if wrong:
+        raise DataError(f"{name} is not as published: {', '.join(wrong)}. Get its files again.")
+
+
+@data_app.command("show")
+def data_show(
+    name: Name,
+    output: Annotated[Path | None, typer.Option(help="PNG to write (default NAME.png).", show_default=False)] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    seed: Annotated[int, typer.Option(help="Draws the pictures.", min=0)] = 0,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write a contact sheet: a row of pictures for each class."""
+    from frostline.cli.console import Screen
+    from frostline.errors import UnknownNameError
+    from frostline.images.registry import load_dataset
+    from frostline.images.sheet import draw_sheet
+
+    screen = Screen()
+    if split not in ("train", "test"):
+        raise UnknownNameError("split", split, ("train", "test"))
+    with screen.lines():
+        splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
+    part = splits.train if split == "train" else splits.test
+    path = output or Path(f"{name}.png")
+    draw_sheet(part, f"{name}, {split} split: {len(part):,} images", path, seed)
+    screen.say(f"wrote {path}")
+
+
+@models_app.command("list")
+def models_list(cache_dir: CacheDir = None) -> None:
+    """List the networks, their size and the weights that are here."""
+    from frostline.cli.console import Screen
+    from frostline.networks.registry import BUILDERS, outline
+    from frostline.networks.weights import BUNDLED, find_imagenet
+
+    kinds = ["random"]
+    kinds += ["bundled"] if BUNDLED.is_file() else []
+    kinds += ["imagenet"] if find_imagenet(cache_dir) else []
+    rows = []
+    for name in BUILDERS:
+        shape = outline(name)
+        count = sum(parameter.numel() for parameter in shape.parameters())
+        rows.append([name, ", ".join(shape.stage_names), ", ".join(kinds), f"{count:,}", f"{shape.min_image_size} px"])
+    Screen().table(["model", "stages", "weights here", "parameters", "smallest image"], rows, left=3)
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="A name from `frostline models list`.", show_default=False)],
+    image_size: Annotated[int, typer.Option(help="Side of the input in pixels.")] = 224,
+    freeze: Annotated[str, typer.Option(help="Last frozen stage, or none.")] = "conv5",
+) -> None:
+    """Show a network stage by stage: output shape, parameters, multiply-accumulates, frozen or thawed."""
+    from frostline.cli.console import Screen
+    from frostline.networks.boundary import NONE, make_boundary
+    from frostline.networks.describe import check_image_size, describe
+    from frostline.networks.registry import outline
+
+    backbone = outline(name)
+    boundary = make_boundary(backbone, freeze, ())
+    check_image_size(backbone, image_size)
+    facts = describe(list(backbone.stages.items()), image_size)
+    frozen = 0 if freeze == NONE else backbone.position(freeze) + 1
+    end = backbone.position(boundary.end) + 1
+    states = ["frozen" if i < frozen else "thawed" if i < end else "left out" for i in range(len(facts))]
+    rows = [
+        [f.name, " x ".join(map(str, f.output)), state, f"{f.parameters:,}", f"{f.multiply_accumulates:,}"]
+        for f, state in zip(facts, states, strict=True)
+    ]
+    for state in ("frozen", "thawed", "left out"):
+        part = [f for f, s in zip(facts, states, strict=True) if s == state]
+        if part:
+            counts = (sum(f.parameters for f in part), sum(f.multiply_accumulates for f in part))
+            rows.append([f"total {state}", "", "", *(f"{count:,}" for count in counts)])
+    columns = ["stage", "output", "state", "parameters", "multiply-accumulates"]
+    screen = Screen()
+    screen.table(columns, rows, title=f"{name} at {image_size} px, one image", left=3)
+    if backbone.classifier is not None:
+        replaced = sum(parameter.numel() for parameter in backbone.classifier.parameters())
+        everything = sum(parameter.numel() for parameter in backbone.parameters())
+        screen.say(f"the pre-trained head ({replaced:,} parameters) is replaced by a new one; {everything:,} with it")
+
+
+@cache_app.command("list")
+def cache_list(cache_dir: CacheDir = None) -> None:
+    """List the stores of kept activations."""
+    from frostline.activations.inventory import list_stores, total_bytes
+    from frostline.cli.console import Screen, size_text
+    from frostline.storage import cache_dir as cache_folder
+
+    place = cache_folder(cache_dir)
+    stores = list_stores(place)
+    screen = Screen()
+    rows = []
+    for store in stores:
+        spec = store.spec
+        reads = ",".join(spec.get("taps", [])) or "boundary"
+        size = spec.get("preprocess", {}).get("image_size", "?")
+        way = f"{spec.get('network', '?')} {spec.get('freeze', '?')} {size} px {spec.get('dtype', '?')}"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used))
+        rows.append([store.name, way, reads, used, f"{store.rows:,}", str(store.shards), size_text(store.bytes)])
+    screen.table(["store", "computed with", "reads", "last used", "rows", "shards", "size"], rows, left=4)
+    screen.say(f"{len(stores)} stores, {size_text(total_bytes(stores))} in {place}")
+
+
+@cache_app.command("verify")
+def cache_verify(cache_dir: CacheDir = None) -> None:
+    """Read every byte of the kept activations and name what is damaged."""
+    from frostline.activations.inventory import verify
+    from frostline.cli.console import Screen
+    from frostline.errors import StorageError
+    from frostline.storage import cache_dir as cache_folder
+
+    screen = Screen()
+    faults = []
+    for store, found in verify(cache_folder(cache_dir)):
+        screen.say(f"{store.name}: {store.rows:,} rows in {store.shards} shards: {'DAMAGED' if found else 'whole'}")
+        faults += found
+    for fault in faults:
+        screen.say(f"  {fault}")
+    if faults:
+        raise StorageError(f"{len(faults)} damaged: the next run that needs those rows computes them again.")
+
+
+@cache_app.command("prune")
+def cache_prune(
+    older_than: Annotated[float | None, typer.Option(help="Remove stores not used for so many days.", min=0)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Give space back: remove stores of kept activations."""
+    from frostline.activations.inventory import prune
+    from frostline.cli.console import Screen, size_text
+    from frostline.errors import ConfigError
+    from frostline.storage import cache_dir as cache_folder
+
+    if older_than is None and not everything:
+        raise ConfigError(
+            "what should go? Give --older-than DAYS or --all; `frostline cache list` shows what is there."
+        )
+    screen = Screen()
+    with screen.lines():
+        removed, freed = prune(cache_folder(cache_dir), older_than_days=older_than, everything=everything)
+    screen.say(f"removed {len(removed)} stores, {size_text(freed)}")
+
+
+def runs(output_dir: OutputDir = Path("runs")) -> None:
+    """List runs side by side."""
+    from frostline.cli.console import Screen
+    from frostline.runs.folder import list_runs
+
+    screen = Screen()
+    rows = []
+    for run in list_runs(output_dir):
+        config = run.config
+        reads = ",".join(config.taps) if config.taps != "auto" else "auto"
+        way = [run.name, config.data, config.weights, config.freeze, reads or "boundary", config.head]
+        way += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
+        if run.finished:
+            metrics = run.metrics
+            results = [f"{metrics['val']['accuracy']:.4f}", f"{metrics['test']['accuracy']:.4f}"]
+            results += [f"{metrics['total_seconds']:.1f}"]
+        else:
+            results = ["unfinished", "", ""]
+        rows.append(way + results)
+    if not rows:
+        screen.say(f"no runs in {output_dir}: `frostline train fashion-mnist` makes one")
+        return
+    columns = ["run", "data", "weights", "freeze", "head reads", "head", "px", "lr", "seed", "val acc", "test acc", "s"]
+    screen.table(columns, rows, left=6)

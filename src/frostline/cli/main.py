@@ -1,0 +1,76 @@
+"""The entry point: which command, and how errors reach a person."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from frostline.cli.deploy import evaluate, predict
+from frostline.cli.inspect import cache_app, data_app, models_app, runs
+from frostline.cli.train import train
+from frostline.errors import FrostlineError, is_disk_error, storage_error
+
+DONE, DEFECT, USER_CAN_MEND, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="frostline",
+    help="Transfer learning for image classification that runs the frozen layers once.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: quicker to load
+    pretty_exceptions_enable=False,
+)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("predict")(predict)
+app.command("runs")(runs)
+app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+app.add_typer(cache_app, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from frostline import __version__
+
+        typer.echo(f"frostline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 2 the user can mend it, 1 a defect of ours, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:  # an option or argument that does not exist or does not parse
+        return _refuse(error.format_message(), error)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write(
+            "\nfrostline: interrupted; what was computed is kept. The same command with --resume goes on.\n"
+        )
+        return INTERRUPTED
+    except FrostlineError as error:
+        return _refuse(str(error), error)
+    except OSError as error:
+        if is_disk_error(error):
+            return _refuse(str(storage_error(error)), error)
+        raise
+    return code if isinstance(code, int) else DONE
+
+
+def _refuse(message: str, error: Exception) -> int:
+    sys.stderr.write(f"frostline: {' '.join(message.split())}\n")
+    return USER_CAN_MEND

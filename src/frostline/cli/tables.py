@@ -1,0 +1,31 @@
+"""Results as tables on the screen."""
+
+from typing import Any
+
+from frostline.cli.console import Screen
+from frostline.evaluation.metrics import most_confused
+
+
+def show_results(screen: Screen, test: dict[str, Any], title: str) -> None:
+    """Print overall numbers, one line per class, and the most confused pairs."""
+    low, high = test["accuracy_ci95"]
+    overall = [
+        ["accuracy", f"{test['accuracy']:.4f}"],
+        ["  95 % interval", f"{low:.4f} - {high:.4f}"],
+        ["loss", f"{test['loss']:.4f}"],
+        ["top-5 accuracy", f"{test['top5_accuracy']:.4f}"],
+        ["macro F1", f"{test['f1_macro']:.4f}"],
+        ["ECE", f"{test['ece']:.4f}"],
+        ["images", f"{test['images']:,}"],
+    ]
+    screen.table([title, ""], overall)
+    screen.say("")
+    rows = [
+        [name, f"{line['precision']:.4f}", f"{line['recall']:.4f}", f"{line['f1']:.4f}", f"{line['support']:,}"]
+        for name, line in test["per_class"].items()
+    ]
+    screen.table(["class", "precision", "recall", "F1", "images"], rows)
+    pairs = most_confused(test["confusion"], list(test["per_class"]))
+    if pairs:
+        screen.say("")
+        screen.table(["most confused: truth", "taken for", "images"], [[a, b, str(n)] for a, b, n in pairs], left=2)

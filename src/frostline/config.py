@@ -1,0 +1,124 @@
+"""What a run is told, validated before anything long begins."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from frostline.errors import ConfigError, did_you_mean
+from frostline.storage import write_bytes
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides the result of a run.
+
+    ``None`` and ``"auto"`` mean: choose by the data. A finished run's ``config.toml`` holds what was chosen, so it
+    re-runs the same run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    data: Annotated[str, Field(description="data set: a name from `frostline data list`")]
+    data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
+    model: Annotated[str, Field(description="pre-trained network: a name from `frostline models list`")] = "alexnet"
+    weights: Annotated[str, Field(description="auto, imagenet, bundled, random, or a .pth or .safetensors file")] = (
+        "auto"
+    )
+    weights_sha256: Annotated[str | None, Field(description="refuse weights with another digest")] = None
+    freeze: Annotated[str, Field(description="last frozen stage, or none to train every stage")] = "conv5"
+    taps: Annotated[
+        Literal["auto"] | tuple[str, ...],
+        Field(description="frozen stages the head reads, pooled to a small grid: STAGE,..., none (boundary) or auto"),
+    ] = "auto"
+    image_size: Annotated[int | None, Field(ge=1, description="side in pixels that images are resized to")] = None
+    head: Annotated[Literal["linear", "mlp", "ridge"], Field(description="what is trained on the activations")] = (
+        "linear"
+    )
+    hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
+    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
+    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training split")] = 12
+    batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 512
+    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimiser")] = "adamw"
+    schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
+        "onecycle"
+    )
+    lr: Annotated[float | None, Field(gt=0, description="peak learning rate")] = None
+    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay")] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.0
+    patience: Annotated[int, Field(ge=1, description="epochs without a better validation before stopping")] = 5
+    limit: Annotated[int | None, Field(ge=1, description="use N training and N/6 test images, stratified")] = None
+    labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labelled images per class")] = None
+    val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="one seed for every source of randomness")] = 0
+    device: Annotated[Literal["cpu", "cuda", "mps"], Field(description="where to compute")] = "cpu"
+    workers: Annotated[int | None, Field(ge=1, le=256, description="threads that decode picture files")] = None
+    cache_dtype: Annotated[Literal["float16", "float32"], Field(description="precision of kept activations")] = (
+        "float16"
+    )
+
+    @field_validator("taps", mode="before")
+    @classmethod
+    def _split_taps(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value == "auto":
+            return value
+        return () if value in ("none", "") else tuple(part.strip() for part in value.split(","))
+
+
+def make_config(**values: Any) -> TrainConfig:
+    """Validate values into a `TrainConfig`.
+
+    Raises
+    ------
+    ConfigError
+        One line per wrong value: its name, what was expected, what came.
+    """
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise ConfigError("; ".join(lines)) from error
+
+
+def _explain(item: Any) -> str:
+    name = str(item["loc"][0])
+    option = "--" + name.replace("_", "-")
+    if item["type"] == "extra_forbidden":
+        return f"unknown setting '{name}'.{did_you_mean(name, TrainConfig.model_fields)}"
+    if item["type"] == "missing":
+        return f"setting '{name}' is missing"
+    expected = item["msg"].removeprefix("Input should be ")
+    hint = ""
+    if item["type"] == "literal_error":
+        hint = did_you_mean(str(item["input"]), choices(name))
+    return f"{option}: expected {expected}, got {item['input']!r}.{hint}"
+
+
+def choices(name: str) -> list[str]:
+    """Return the words that a setting may be, e.g. ``["linear", "mlp", "ridge"]`` for ``head``."""
+    words = get_args(TrainConfig.model_fields[name].annotation)
+    return [word for word in words if isinstance(word, str)]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file at {path}: check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """Write settings as TOML; what is ``None`` is left out."""
+    values = config.model_dump(mode="json", exclude_none=True)
+    write_bytes(path, tomli_w.dumps(values).encode())

@@ -1,0 +1,61 @@
+"""Which processor does the work, with which seed, and how much memory it took."""
+
+import os
+import platform
+import random
+import resource
+import sys
+
+import numpy as np
+import torch
+
+from frostline.errors import ConfigError
+
+
+def pick_device(name: str = "cpu") -> torch.device:
+    """Return the named device.
+
+    Raises
+    ------
+    ConfigError
+        When this machine has no such device.
+    """
+    ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not ready[name]:
+        here = ", ".join(kind for kind, there in ready.items() if there)
+        raise ConfigError(f"device '{name}' is not available here: use --device {here}.")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """Return a plain description, e.g. ``cpu (AMD EPYC, 2 threads)``."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({_processor()}, {torch.get_num_threads()} threads)"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0] if names else platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

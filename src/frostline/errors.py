@@ -1,0 +1,108 @@
+"""Every error a user can meet.
+
+FrostlineError
+├── ConfigError            an option, name or file that says something impossible
+│   └── UnknownNameError   a name that is not among those known; carries the nearest match
+├── DataError              a data set or picture that is missing, damaged or not what it claims
+├── DownloadError          a file that no address delivered whole
+├── WeightsError           a weight file that does not fit the network
+├── StorageError           a disk that is full, read-only or out of reach
+└── RunError               a run folder that is missing, taken, unfinished or does not match
+
+A message says what was expected, what came and what to do, on one line. The command line prints it
+without a traceback and exits with 2.
+"""
+
+import difflib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class FrostlineError(Exception):
+    """Base of all errors that the user can mend."""
+
+
+class ConfigError(FrostlineError):
+    """An option, a name or a configuration file says something impossible."""
+
+
+class UnknownNameError(ConfigError):
+    """A name is not among those known.
+
+    Parameters
+    ----------
+    kind : str
+        What the name stands for, e.g. ``"data set"``.
+    name : str
+        What came.
+    allowed : iterable of str
+        What is allowed; the nearest match is offered.
+    """
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+        self.name = name
+        self.allowed = list(allowed)
+        hint = did_you_mean(name, self.allowed)
+        super().__init__(f"unknown {kind} '{name}': expected one of {', '.join(self.allowed)}.{hint}")
+
+
+class DataError(FrostlineError):
+    """A data set or picture is missing, damaged or not what it claims to be."""
+
+
+class DownloadError(FrostlineError):
+    """No address delivered the file whole."""
+
+
+class WeightsError(FrostlineError):
+    """A weight file does not fit the network, or is no weight file."""
+
+
+class StorageError(FrostlineError):
+    """The disk is full, read-only or out of reach."""
+
+
+class RunError(FrostlineError):
+    """A run folder is missing, taken, unfinished or does not match what was asked."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    near = difflib.get_close_matches(name.lower(), list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full: free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another place",
+    errno.EFBIG: "the file would be larger than the system allows here: choose another place",
+    errno.EROFS: "the file system is read-only: choose another place",
+    errno.EACCES: "permission denied: choose a place that you may write to",
+    errno.EPERM: "operation not permitted: choose a place that you may write to",
+    errno.ENOTDIR: "a part of that path is a file, not a folder: choose another place",
+    errno.EIO: "the disk reported an input/output error: check the disk or choose another place",
+}
+
+
+def storage_error(error: OSError, path: Path | str | None = None, remedy: str = "") -> StorageError:
+    """Turn an ``OSError`` into one line that names the path, the cause and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+        The system's error.
+    path : path, optional
+        What was being written or read; the error's own file name when left out.
+    remedy : str
+        The option that chooses another place, e.g. ``"--cache-dir"``.
+    """
+    where = path if path is not None else error.filename or "a file"
+    why = _DISK.get(error.errno or 0, error.strerror or str(error))
+    how = f" ({remedy})" if remedy else ""
+    return StorageError(f"cannot use {where}: {why}{how}. What was whole before is untouched.")
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Whether the error is about the disk (full, read-only, forbidden) and not a defect of ours."""
+    return error.errno in _DISK

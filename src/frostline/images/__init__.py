@@ -1,0 +1,1 @@
+"""What comes in: pictures, labels, splits and how pixels are prepared."""

@@ -1,0 +1,135 @@
+"""A labelled set of images: pixels in memory, or files that are decoded when they are needed."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.errors import DataError
+from frostline.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
+from frostline.images.decode import decode_image
+
+Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
+RowIds = Callable[[Sequence[Path]], list[bytes]]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images, labels and class names.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, or sequence of Path
+        (N, H, W) grey or (N, H, W, 3) RGB pixels, or N picture files that are decoded lazily.
+    labels : ndarray of int64, shape (N,)
+        Class numbers, 0 to ``len(class_names) - 1``.
+    class_names : tuple of str
+        One name per class.
+    identify : callable, optional
+        How picture files get their row ids; hashes the files' bytes when left out.
+
+    Raises
+    ------
+    DataError
+        When counts, shapes, types or labels do not fit together.
+    """
+
+    images: Pixels | tuple[Path, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    identify: RowIds | None = None
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if isinstance(images, np.ndarray):
+            grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+            if images.dtype != np.uint8 or not (grey or colour):
+                raise DataError(
+                    "images: expected a uint8 array of shape (N, H, W) or (N, H, W, 3), "
+                    f"got {images.dtype} {images.shape}: convert it first."
+                )
+        else:
+            object.__setattr__(self, "images", tuple(Path(path) for path in images))
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"labels: expected whole numbers of shape (N,), got {labels.dtype} {labels.shape}.")
+        if len(labels) != len(images):
+            raise DataError(f"{len(images)} images but {len(labels)} labels: each image needs one label.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+            raise DataError(
+                f"labels run from {labels.min()} to {labels.max()}, but there are {len(self.class_names)} class names."
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def row_ids(self) -> list[bytes]:
+        """The 16-byte identity of every image: of its pixels, or of its file's bytes. Order and labels do not matter."""
+        if isinstance(self.images, np.ndarray):
+            return row_ids_of_pixels(self.images)
+        if self.identify is not None:
+            return self.identify(self.images)
+        return [row_id_of_bytes(path.read_bytes()) for path in self.images]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of content, order, labels and class names: 32 hex digits."""
+        return digest_json(
+            {
+                "rows": [row.hex() for row in self.row_ids],
+                "labels": self.labels.tolist(),
+                "class_names": list(self.class_names),
+            }
+        )
+
+    @property
+    def side(self) -> int | None:
+        """The longer side of the images in pixels when all share one size, else ``None``."""
+        return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else None
+
+    def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
+        """Return the images at ``indices``, in that order; row ids that are known already go along."""
+        if isinstance(self.images, np.ndarray):
+            part = replace(self, images=self.images[indices], labels=self.labels[indices])
+        else:
+            part = replace(self, images=tuple(self.images[i] for i in indices), labels=self.labels[indices])
+        if "row_ids" in self.__dict__:
+            part.__dict__["row_ids"] = [self.row_ids[i] for i in indices]
+        return part
+
+    def pixels(self, indices: NDArray[np.integer], pool: ThreadPoolExecutor | None = None) -> Pixels | list[Pixels]:
+        """Return the pixels at ``indices``: one array when the images share a size, else a list of arrays.
+
+        Parameters
+        ----------
+        indices : ndarray of int, shape (B,)
+            Which images.
+        pool : ThreadPoolExecutor, optional
+            Decodes several files at once.
+
+        Raises
+        ------
+        DataError
+            When a file is no readable picture.
+        """
+        if isinstance(self.images, np.ndarray):
+            return self.images[indices]
+        paths = [self.images[i] for i in indices]
+        return list(pool.map(decode_image, paths)) if pool else [decode_image(path) for path in paths]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set as published: a training part and a test part that is read once, at the end."""
+
+    name: str
+    train: ImageDataset
+    test: ImageDataset
+    source: str

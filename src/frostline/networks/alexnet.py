@@ -1,0 +1,77 @@
+"""AlexNet, the torchvision variant: one tower, no local response normalisation.
+
+Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997. 61,100,840 parameters
+with its 1000-class head; ImageNet top-1 / top-5 of torchvision's weights: 56.522 / 79.066 %.
+"""
+
+import torch
+from torch import nn
+
+from frostline.networks.backbone import Backbone
+
+NAME = "alexnet"
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+FEATURE_STAGE = "conv5"
+MIN_IMAGE_SIZE = 63
+IMAGENET_CLASSES = 1000
+
+# Where each layer's tensors stand in torchvision's state dict.
+LAYERS = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+
+
+def _conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    padding = 2 if kernel >= 5 else 1
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU()]
+    return nn.Sequential(*layers, nn.MaxPool2d(3, 2)) if pool else nn.Sequential(*layers)
+
+
+def _stage(name: str) -> nn.Sequential:
+    match name:
+        case "conv1":
+            return _conv(3, 64, 11, stride=4, pool=True)
+        case "conv2":
+            return _conv(64, 192, 5, pool=True)
+        case "conv3":
+            return _conv(192, 384, 3)
+        case "conv4":
+            return _conv(384, 256, 3)
+        case "conv5":
+            return _conv(256, 256, 3, pool=True)
+        case "fc6":
+            linear = nn.Linear(256 * 6 * 6, 4096)
+            return nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), linear, nn.ReLU())
+        case "fc7":
+            return nn.Sequential(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU())
+    raise KeyError(name)
+
+
+def build(last: str = "fc7", *, with_classifier: bool = False) -> Backbone:
+    """Build AlexNet's stages up to and with ``last`` on torch's meta device: shapes, but no memory and no values yet.
+
+    Parameters
+    ----------
+    last : str
+        The deepest stage that is needed; the fully connected ones take 218 MB, so leave them out where you can.
+    with_classifier : bool
+        Also build the 1000-class head; needs ``last="fc7"``.
+    """
+    with torch.device("meta"):
+        stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last) + 1]]
+        head = nn.Linear(4096, IMAGENET_CLASSES) if with_classifier else None
+    return Backbone(NAME, stages, min_image_size=MIN_IMAGE_SIZE, feature_stage=FEATURE_STAGE, classifier=head)
+
+
+def published_key(key: str) -> str:
+    """Return where a tensor of ours (``stages.conv1.0.weight``) stands in torchvision's state dict."""
+    parts = key.split(".")
+    layer = LAYERS["fc8"] if parts[0] == "classifier" else LAYERS[parts[1]]
+    return f"{layer}.{parts[-1]}"

@@ -1,0 +1,72 @@
+"""What is trained on the activations: a linear classifier or a small multi-layer perceptron."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head's architecture; saved with the model.
+
+    Parameters
+    ----------
+    kind : str
+        ``linear``, ``mlp`` or ``ridge`` (a linear layer that is solved for, not descended to).
+    features, classes : int
+        Numbers in and out, per image.
+    hidden_width, dropout
+        Of the mlp alone.
+    """
+
+    kind: str
+    features: int
+    classes: int
+    hidden_width: int = 512
+    dropout: float = 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return asdict(self)
+
+
+class Head(nn.Module):
+    """Standardise each feature, then classify.
+
+    The mean and spread are fixed numbers taken from the training split. They are folded into the first layer's weights
+    at every step, so the batch itself is never copied: ``W ((x - m) * s) + b == (W * s) x + (b - (W * s) m)``.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        outputs = spec.hidden_width if spec.kind == "mlp" else spec.classes
+        self.first = nn.Linear(spec.features, outputs)
+        self.register_buffer("mean", torch.zeros(spec.features))
+        self.register_buffer("scale", torch.ones(spec.features))
+        if spec.kind == "mlp":
+            self.rest: nn.Module = nn.Sequential(
+                nn.ReLU(), nn.Dropout(spec.dropout), nn.Linear(spec.hidden_width, spec.classes)
+            )
+        else:  # zeros: the first step already points the right way, and no seed matters
+            self.rest = nn.Identity()
+            nn.init.zeros_(self.first.weight)
+            nn.init.zeros_(self.first.bias)
+
+    def standardise(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Fix the features' mean and spread (F,); a twentieth of the mean spread keeps near-constant features quiet."""
+        self.mean.copy_(mean)
+        self.scale.copy_(1 / (std + 0.05 * std.mean() + 1e-12))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, classes) for features (B, ...), flattened."""
+        weight = self.first.weight * self.scale  # (O, F)
+        bias = self.first.bias - weight @ self.mean  # (O,)
+        hidden: torch.Tensor = nn.functional.linear(x.flatten(1), weight, bias)  # (B, O)
+        logits: torch.Tensor = self.rest(hidden)  # (B, classes)
+        return logits

@@ -1,0 +1,1 @@
+"""A run from data to metrics, what it leaves on disk, and using what it left."""

@@ -1,0 +1,110 @@
+"""The deployable model: safetensors for the numbers, JSON for everything else; no pickle.
+
+model/model.json          network, boundary, preprocessing, head, class names, weights' origin
+model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from frostline import __version__
+from frostline.errors import RunError
+from frostline.images.preprocess import Preprocess
+from frostline.networks.backbone import Backbone, WeightsOrigin
+from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, thawed
+from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.registry import BUILDERS
+from frostline.storage import write_bytes, write_json
+
+FORMAT_VERSION = 1
+REMEDY = "--output-dir chooses another place"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that turns pixels into class probabilities.
+
+    ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
+    """
+
+    backbone: Backbone
+    boundary: Boundary
+    preprocess: Preprocess
+    head: Head
+    class_names: tuple[str, ...]
+
+    @property
+    def frozen(self) -> Frozen:
+        """The stages up to the boundary."""
+        return Frozen(self.backbone, self.boundary)
+
+    @property
+    def trained(self) -> nn.Sequential:
+        """The thawed stages and the head."""
+        return nn.Sequential(*thawed(self.backbone, self.boundary), self.head)
+
+
+def save_bundle(model: Model, folder: Path) -> None:
+    """Write a model; the JSON comes last, so a folder with it is whole.
+
+    Raises
+    ------
+    StorageError
+    """
+    origin = model.backbone.origin
+    about = {
+        "format": FORMAT_VERSION,
+        "frostline": __version__,
+        "network": model.backbone.name,
+        "boundary": {**asdict(model.boundary), "tap_grid": TAP_GRID},
+        "preprocess": model.preprocess.to_dict(),
+        "head": model.head.spec.to_dict(),
+        "class_names": list(model.class_names),
+        "weights": asdict(origin) if origin else None,
+    }
+    tensors = {f"stages.{key}": value for key, value in model.backbone.stages.state_dict().items()}
+    tensors |= {f"head.{key}": value for key, value in model.head.state_dict().items()}
+    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_bytes(folder / "model.safetensors", save(flat), REMEDY)
+    write_json(folder / "model.json", about, REMEDY)
+
+
+def load_bundle(folder: Path) -> Model:
+    """Read a model back.
+
+    Raises
+    ------
+    RunError
+        When it is missing, damaged or of another version.
+    """
+    try:
+        about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if about["format"] != FORMAT_VERSION:
+            raise RunError(f"{folder} has bundle format {about['format']}, this version reads {FORMAT_VERSION}.")
+        if about["boundary"].pop("tap_grid") != TAP_GRID:
+            raise RunError(f"{folder} was made with another tap grid than this version's {TAP_GRID}.")
+        tensors = load_file(folder / "model.safetensors")
+        taps = tuple(about["boundary"].pop("taps"))
+        boundary = Boundary(**about["boundary"], taps=taps)
+        backbone = BUILDERS[about["network"]].build(boundary.end)
+        backbone.load_state_dict({k: v for k, v in tensors.items() if k.startswith("stages.")}, assign=True)
+        backbone.origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
+        head = Head(HeadSpec(**about["head"]))
+        head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"the model in {folder} is damaged ({str(error).splitlines()[0][:120]}): run it again."
+        ) from error
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(
+        backbone, boundary, Preprocess.from_dict(about["preprocess"]), head.eval(), tuple(about["class_names"])
+    )

@@ -1,0 +1,362 @@
+"""The flow of a run, in its order: data, frozen pass, training, evaluation, run folder."""
+
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from frostline import __version__
+from frostline.activations.fill import FrozenPass, fill
+from frostline.activations.forward import FastForward
+from frostline.activations.kept import Features, LiveActivations
+from frostline.activations.spec import spec_of
+from frostline.config import TrainConfig, write_config
+from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
+from frostline.errors import RunError
+from frostline.evaluation.metrics import evaluate
+from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.preprocess import Preprocess
+from frostline.images.registry import find_source, load_dataset
+from frostline.images.splits import limited, per_class, train_val
+from frostline.networks.backbone import Backbone
+from frostline.networks.boundary import NONE, Boundary, Frozen, make_boundary, thawed
+from frostline.networks.describe import check_image_size
+from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.registry import check_digest, load_backbone, outline
+from frostline.progress import Progress, log
+from frostline.runs.bundle import Model, save_bundle
+from frostline.runs.folder import Run, choose_name, open_run
+from frostline.runs.pictures import draw_confusion, draw_curves
+from frostline.storage import cache_dir as cache_folder
+from frostline.storage import write_json
+from frostline.training.checkpoint import Epoch
+from frostline.training.examples import Examples
+from frostline.training.loop import Recipe, Trained, moments, predict_logits, train
+from frostline.training.ridge import solve
+
+SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
+SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
+IMAGE_SIZE = 224  # what ImageNet networks were trained at
+PEAK_LR = {("adamw", "linear"): 4e-4, ("adamw", "mlp"): 4e-4, ("sgd", "linear"): 2e-3, ("sgd", "mlp"): 1e-2}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a run: trained on, choosing, and judged by."""
+
+    train: ImageDataset
+    val: ImageDataset
+    test: ImageDataset
+
+
+def fit(
+    config: TrainConfig,
+    *,
+    name: str | None = None,
+    output_dir: Path | str = "runs",
+    cache_dir: Path | str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a classifier and leave a run folder.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to train on what; the defaults are the command line's.
+    name : str, optional
+        The run's name; ``DATA-N`` when left out.
+    output_dir, cache_dir : path, optional
+        Where runs and kept activations go.
+    overwrite, resume : bool
+        What to do when the name is taken.
+    progress : Progress, optional
+        Draws bars; silent when left out.
+
+    Returns
+    -------
+    Run
+        Finished, with ``metrics`` and ``model/``.
+
+    Raises
+    ------
+    FrostlineError
+        For everything the user can mend; what was whole stays whole.
+    """
+    begun = time.perf_counter()
+    find_source(config.data)
+    _check_network(config)
+    folder = Path(output_dir)
+    name = name or choose_name(config.data, folder, resume=resume)
+    with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
+        if run.begun:
+            config = _as_begun(config, run)
+            if run.finished:
+                log.info("run '%s' is finished already; nothing to resume", run.name)
+                return run
+        _run(run, config, cache_folder(cache_dir), progress, begun)
+    return run
+
+
+def _check_network(config: TrainConfig) -> None:
+    """Refuse impossible names and sizes before anything is made or read."""
+    shape = outline(config.model)
+    make_boundary(shape, config.freeze, _taps(config, shape))
+    if config.image_size is not None:
+        check_image_size(shape, config.image_size)
+
+
+def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
+    """Return the settings a run was begun with; what is asked for now must not contradict them."""
+    begun = run.config
+    for field in asked.model_fields_set:
+        value, old = getattr(asked, field), getattr(begun, field)
+        if value not in (old, None, "auto"):
+            raise RunError(
+                f"run '{run.name}' was begun with {field} = {old!r}, now {value!r} is asked for: leave it out to resume, "
+                "choose another --name, or --overwrite."
+            )
+    return begun
+
+
+def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, begun: float) -> None:
+    device = pick_device(config.device)
+    splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
+    log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
+    parts = split(splits, config)
+    config, backbone, boundary = prepare(config, parts.train, cache, progress)
+    write_config(config, run.folder / "config.toml")
+    seed_everything(config.seed)
+    log.info("run '%s': %s", run.name, _headline(config, boundary))
+    log.info(
+        "images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
+    )
+
+    preprocess = Preprocess(_image_size(config, parts.train))
+    frozen = Frozen(backbone, boundary)
+    forward = FastForward(frozen, preprocess, device)
+    rows, frozen_pass = activations(parts, forward, config, cache, progress)
+    examples = [
+        Examples(features, part.labels)
+        for features, part in zip(rows, (parts.train, parts.val, parts.test), strict=True)
+    ]
+
+    trunk = thawed(backbone, boundary).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = make_head(config, trunk, examples[0], len(parts.train.class_names)).to(device)
+    module = nn.Sequential(*trunk, head)
+    trained, extra = _train(run, config, module, head, examples[0], examples[1], progress)
+
+    model = Model(backbone, boundary, preprocess, head, parts.train.class_names)
+    save_bundle(model, run.model_folder)
+    log.info("evaluating on the test split, once")
+    results = {
+        name: evaluate(probabilities(module, part), part.labels, model.class_names)
+        for name, part in (("val", examples[1]), ("test", examples[2]))
+    }
+    draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
+    title = f"{config.data}: test accuracy {results['test']['accuracy']:.4f}"
+    draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
+    metrics = {
+        "schema": 1,
+        **results,
+        "frozen_pass": asdict(frozen_pass),
+        "training": {
+            "epochs": len(trained.history),
+            "best_epoch": trained.best_epoch,
+            "seconds": trained.seconds,
+            **extra,
+        },
+        "peak_memory_bytes": peak_memory_bytes(),
+        "weights": {"name": model.backbone.origin.name, "sha256": model.backbone.origin.sha256}
+        if model.backbone.origin
+        else None,
+        "model": _model_facts(config, model, module),
+        "data": {
+            "name": splits.name,
+            "fingerprint": {
+                "train": parts.train.fingerprint,
+                "val": parts.val.fingerprint,
+                "test": parts.test.fingerprint,
+            },
+        },
+        "seed": config.seed,
+        "versions": {
+            "frostline": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": describe_device(device),
+        "bit_reproducible": device.type == "cpu",
+        "total_seconds": time.perf_counter() - begun,
+    }
+    write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
+    run.checkpoint.unlink(missing_ok=True)
+    log.info(_result_line(results["test"], metrics["total_seconds"]))
+
+
+def split(splits: Splits, config: TrainConfig) -> Parts:
+    """Draw the images of a run: limited, validation out of train, few labels."""
+    train_set, test_set = splits.train, splits.test
+    if config.limit is not None:
+        train_set = train_set.subset(limited(train_set.labels, config.limit, config.seed))
+        test_set = test_set.subset(limited(test_set.labels, max(config.limit // 6, 1), config.seed))
+    chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed)
+    val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
+    if config.labels_per_class is not None:
+        train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
+        log.info(
+            "training on %d labelled images per class; the validation split's %s labels choose the epoch",
+            config.labels_per_class,
+            f"{len(val_set):,}",
+        )
+    return Parts(train_set, val_set, test_set)
+
+
+def prepare(
+    config: TrainConfig, images: ImageDataset, cache: Path, progress: Progress | None
+) -> tuple[TrainConfig, Backbone, Boundary]:
+    """Choose by the data what was left open, and load the network as deep as it is needed."""
+    shape = outline(config.model)
+    taps = _taps(config, shape)
+    boundary = make_boundary(shape, config.freeze, taps)
+    size = _image_size(config, images)
+    check_image_size(shape, size)
+    backbone = load_backbone(
+        config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
+    )
+    origin = backbone.origin
+    if origin is None:
+        raise RunError("the network was loaded without saying where its weights came from.")
+    log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
+    check_digest(origin, config.weights_sha256)
+    lr = config.lr if config.lr is not None or config.head == "ridge" else PEAK_LR[config.optimizer, config.head]
+    chosen = {
+        "weights": origin.name,
+        # Random numbers may differ in the last bit between processors, so their digest binds no later run.
+        "weights_sha256": None if origin.name == "random" else origin.sha256,
+        "taps": boundary.taps,
+        "image_size": size,
+        "lr": lr,
+        "workers": config.workers or cores(),
+    }
+    return config.model_copy(update=chosen), backbone, boundary
+
+
+def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
+    """By default the head reads every convolution stage when exactly those are frozen: bench/taps.py."""
+    if config.taps != "auto":
+        return config.taps
+    if config.freeze != shape.feature_stage:
+        return ()
+    return tuple(shape.stage_names[: shape.position(shape.feature_stage) + 1])
+
+
+def _image_size(config: TrainConfig, images: ImageDataset) -> int:
+    if config.image_size is not None:
+        return config.image_size
+    return SMALL_IMAGE_SIZE if images.side is not None and images.side <= SMALL_SIDE else IMAGE_SIZE
+
+
+def activations(
+    parts: Parts, forward: FastForward, config: TrainConfig, cache: Path, progress: Progress | None
+) -> tuple[list[Features], FrozenPass]:
+    """Return each part's rows: kept ones below a boundary, live pixels when nothing is frozen."""
+    datasets = [parts.train, parts.val, parts.test]
+    if forward.frozen.boundary.freeze == NONE:
+        log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
+        return [LiveActivations(dataset, forward) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+    kept, done = fill(datasets, forward, spec, cache, progress=progress, workers=config.workers or cores())
+    if done.images_per_second:
+        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
+    return list(kept), done
+
+
+def make_head(config: TrainConfig, trunk: nn.Sequential, examples: Examples, classes: int) -> Head:
+    """Make a head that fits what the trunk gives, standardised by the training split."""
+    mean, std = moments(trunk, examples, config.seed)
+    torch.manual_seed(config.seed)
+    head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
+    head.standardise(mean, std)
+    return head
+
+
+def _train(
+    run: Run,
+    config: TrainConfig,
+    module: nn.Sequential,
+    head: Head,
+    train_part: Examples,
+    val_part: Examples,
+    progress: Progress | None,
+) -> tuple[Trained, dict[str, Any]]:
+    if config.head == "ridge":
+        if len(module) > 1:
+            raise RunError("--head ridge is solved, not trained: it cannot train thawed stages; freeze conv5 or above.")
+        solved = solve(head, train_part, val_part, progress)
+        line = Epoch(
+            1, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0, solved.seconds
+        )
+        run.write_history([line])
+        return Trained([line], 1, solved.seconds), {"l2": solved.strength, "temperature": solved.temperature}
+    recipe = Recipe(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        lr=config.lr or PEAK_LR[config.optimizer, config.head],
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        patience=config.patience,
+        seed=config.seed,
+    )
+    trained = train(
+        module,
+        train_part,
+        val_part,
+        recipe,
+        checkpoint=run.checkpoint,
+        on_epoch=run.write_history,
+        progress=progress,
+    )
+    return trained, {}
+
+
+def probabilities(module: nn.Module, examples: Examples) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return class probabilities (N, classes)."""
+    return predict_logits(module, examples).softmax(1).numpy()
+
+
+def _model_facts(config: TrainConfig, model: Model, module: nn.Module) -> dict[str, Any]:
+    total = sum(p.numel() for p in model.backbone.stages.parameters()) + sum(p.numel() for p in model.head.parameters())
+    return {
+        "name": config.model,
+        "freeze": config.freeze,
+        "taps": list(model.boundary.taps),
+        "image_size": model.preprocess.image_size,
+        "head": config.head,
+        "parameters": total,
+        "trainable_parameters": sum(p.numel() for p in module.parameters()),
+    }
+
+
+def _headline(config: TrainConfig, boundary: Boundary) -> str:
+    frozen = "nothing frozen" if boundary.freeze == NONE else f"frozen up to {boundary.freeze}"
+    reads = f"reads {', '.join(boundary.taps)}" if boundary.taps else f"on {boundary.end}"
+    return f"{config.model} at {config.image_size} px, {frozen}, {config.head} head {reads}, seed {config.seed}"
+
+
+def _result_line(test: dict[str, Any], seconds: float) -> str:
+    low, high = test["accuracy_ci95"]
+    return (
+        f"test accuracy {test['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {test['images']:,} images; "
+        f"{seconds:.1f} s in all"
+    )

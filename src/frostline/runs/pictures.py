@@ -1,0 +1,62 @@
+"""The two pictures of a run: its learning curves and its confusion matrix."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frostline.storage import write_bytes
+from frostline.training.checkpoint import Epoch
+
+REMEDY = "--output-dir chooses another place"
+
+
+def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
+    """Draw loss and accuracy of both splits over the epochs as a PNG; the best epoch is marked."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [line.epoch for line in history]
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour in (("train", "#7a7a7a"), ("val", "#0b6fa4")):
+            values = [getattr(line, f"{split}_{quantity}") for line in history]
+            axes.plot(
+                epochs, values, "o-", color=colour, markersize=3.5, label="validation" if split == "val" else split
+            )
+        axes.axvline(best_epoch, color="#c2410c", linewidth=1, linestyle=":", label=f"best epoch ({best_epoch})")
+        axes.set(xlabel="epoch", ylabel=quantity, title=quantity.capitalize())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str, path: Path) -> None:
+    """Draw a confusion matrix as a PNG: rows are the truth, colours are shares of the row, numbers are images."""
+    from matplotlib.figure import Figure
+
+    counts = np.array(confusion)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    classes = len(class_names)
+    figure = Figure(figsize=(max(5.0, 0.62 * classes + 2.4), max(4.4, 0.55 * classes + 1.8)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
+    axes.set_yticks(range(classes), class_names)
+    axes.set(xlabel="predicted", ylabel="truth", title=title)
+    if classes <= 30:  # more would not be legible
+        for i in range(classes):
+            for j in range(classes):
+                if counts[i, j]:
+                    ink = "white" if shares[i, j] > 0.5 else "#222222"
+                    axes.text(j, i, counts[i, j], ha="center", va="center", color=ink, fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    write_bytes(path, buffer.getvalue(), REMEDY)

@@ -1,0 +1,77 @@
+"""Where files live, and how they are written so that a killed program leaves none half-made."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from frostline.errors import storage_error
+
+
+def cache_dir(chosen: Path | str | None = None) -> Path:
+    """Return the cache folder: the one chosen, else ``FROSTLINE_CACHE_DIR``, else the platform's own."""
+    place = chosen or os.environ.get("FROSTLINE_CACHE_DIR")
+    return Path(place).expanduser() if place else user_cache_path("frostline", appauthor=False)
+
+
+@contextmanager
+def replacing(path: Path, remedy: str = "") -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success sync it and rename it into place, else remove it.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write or replace. Its folder is made.
+    remedy : str
+        The option that chooses another place; named when the disk refuses.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full, read-only or out of reach; an older file at ``path`` stays whole.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path, remedy) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # other systems do not open folders
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes | memoryview, remedy: str = "") -> None:
+    """Write a whole file or leave the old one; see `replacing`."""
+    with replacing(path, remedy) as beside:
+        beside.write_bytes(data)
+
+
+def write_json(path: Path, value: Any, remedy: str = "") -> None:
+    """Write JSON with sorted keys, whole or not at all; see `replacing`."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(), remedy)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what killed writers left in a folder. Call it only under the folder's lock."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
