@@ -5,7 +5,7 @@ The library draws nothing by itself; the command line passes a rich implementati
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 log = logging.getLogger("frostline")
@@ -24,13 +24,8 @@ class Bar(Protocol):
 class Progress(Protocol):
     """Something that can show bars."""
 
-    def bar(self, label: str, total: int, unit: str) -> "_BarContext":
+    def bar(self, label: str, total: int, unit: str) -> AbstractContextManager[Bar]:
         """Open a bar for ``total`` units."""
-
-
-class _BarContext(Protocol):
-    def __enter__(self) -> Bar: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class _SilentBar:

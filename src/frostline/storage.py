@@ -67,8 +67,8 @@ def write_bytes(path: Path, data: bytes | memoryview, remedy: str = "") -> None:
 
 
 def write_json(path: Path, value: Any, remedy: str = "") -> None:
-    """Write JSON with sorted keys, whole or not at all; see `replacing`."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(), remedy)
+    """Write JSON, whole or not at all; see `replacing`. The order of keys is kept: it is the order of the classes."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), remedy)
 
 
 def clear_parts(folder: Path) -> None:

@@ -11,12 +11,14 @@ Three things that change nothing but the time:
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from frostline.images.preprocess import Preprocess
+from frostline.networks.backbone import channels_last
 from frostline.networks.boundary import Frozen, tapped
 
 Step = Callable[[torch.Tensor], torch.Tensor]
@@ -41,25 +43,29 @@ class FastForward:
     """
 
     def __init__(self, frozen: Frozen, preprocess: Preprocess, device: torch.device) -> None:
-        self.frozen = frozen.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.frozen = channels_last(frozen, device)
         self.preprocess = preprocess
         self.device = device
         self._stems: dict[int, Step] = {}
         self._rest: dict[str, list[Step]] = {}
-        first = next(iter(frozen.stages), None)
-        for name, stage in self.frozen.stages.items():
-            layers = _pool_before_relu([layer for layer in stage if not isinstance(layer, nn.Dropout)])
-            self._rest[name] = list(layers[1:] if name == first and self._foldable() else layers)
+        self._first = self._foldable()
+        for number, (name, stage) in enumerate(self.frozen.stages.items()):
+            layers = [layer for layer in stage.children() if not isinstance(layer, nn.Dropout)]
+            self._rest[name] = _pool_before_relu(layers[1:] if number == 0 and self._first else layers)
 
-    def _foldable(self) -> bool:
-        first = next(iter(self.frozen.stages.values()))[0]
-        return (
-            isinstance(first, nn.Conv2d)
-            and first.groups == 1
-            and first.dilation == (1, 1)
-            and first.padding_mode == "zeros"
-            and isinstance(first.padding, tuple)
-        )
+    def _foldable(self) -> nn.Conv2d | None:
+        """Return the first layer when it is a convolution that preprocessing can be folded into."""
+        stage = next(iter(self.frozen.stages.values()), None)
+        layer = next(stage.children(), None) if stage is not None else None
+        plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.dilation == (1, 1)
+        if (
+            isinstance(layer, nn.Conv2d)
+            and plain
+            and layer.padding_mode == "zeros"
+            and isinstance(layer.padding, tuple)
+        ):
+            return layer
+        return None
 
     @property
     def batch_size(self) -> int:
@@ -72,10 +78,10 @@ class FastForward:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return activations (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""
         x = pixels.to(self.device)
-        if not self._rest or not self._foldable():
+        if self._first is None:
             x = self.preprocess.normalise(x).contiguous(memory_format=torch.channels_last)
         else:
-            x = self._stem(x.shape[1])(x)
+            x = self._stem(self._first, x.shape[1])(x)
         parts = []
         for name, steps in self._rest.items():
             for step in steps:
@@ -84,16 +90,15 @@ class FastForward:
                 parts.append(tapped(x, whole=name == self.frozen.boundary.freeze))
         return torch.cat(parts, dim=1) if parts else x
 
-    def _stem(self, channels: int) -> Step:
+    def _stem(self, conv: nn.Conv2d, channels: int) -> Step:
         if channels not in self._stems:
-            conv = next(iter(self.frozen.stages.values()))[0]
             self._stems[channels] = _FoldedStem(conv, self.preprocess, channels, self.device)
         return self._stems[channels]
 
 
 def _pool_before_relu(layers: list[nn.Module]) -> list[Step]:
     steps: list[Step] = list(layers)
-    for i, (layer, after) in enumerate(zip(layers, layers[1:], strict=False)):
+    for i, (layer, after) in enumerate(pairwise(layers)):
         if isinstance(layer, nn.ReLU) and isinstance(after, nn.MaxPool2d):
             steps[i], steps[i + 1] = after, layer
     return [F.relu_ if isinstance(step, nn.ReLU) else step for step in steps]

@@ -130,7 +130,7 @@ class Store:
         self.index.update((packed[i * KEY_BYTES : (i + 1) * KEY_BYTES], Place(number, i)) for i in range(entry.rows))
 
     def _drop_strays(self) -> None:
-        """Remove shards that no manifest lists: damaged ones, and those of a writer that was killed before it listed them."""
+        """Remove shards that no manifest lists: damaged ones, and those of a writer killed before it listed them."""
         listed = {entry.file for entry in self._entries}
         for path in self.folder.glob("shard-*.safetensors"):
             if path.name not in listed:

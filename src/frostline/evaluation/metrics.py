@@ -26,9 +26,9 @@ def evaluate(
     Returns
     -------
     dict
-        ``images``, ``accuracy``, ``accuracy_ci95`` (Wilson 1927), ``loss`` (mean cross-entropy, nats), ``top5_accuracy``,
-        ``f1_macro``, ``ece`` (15 bins of equal width, Guo et al. 2017, arXiv:1706.04599), ``per_class`` and
-        ``confusion`` (rows = truth).
+        ``images``, ``accuracy``, ``accuracy_ci95`` (Wilson 1927), ``loss`` (mean cross-entropy, nats),
+        ``top5_accuracy``, ``f1_macro``, ``ece`` (15 bins of equal width, Guo et al. 2017, arXiv:1706.04599),
+        ``per_class`` and ``confusion`` (rows = truth).
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 

@@ -71,7 +71,7 @@ class ImageDataset:
 
     @cached_property
     def row_ids(self) -> list[bytes]:
-        """The 16-byte identity of every image: of its pixels, or of its file's bytes. Order and labels do not matter."""
+        """The 16-byte identity of every image: of its pixels, or of its file's bytes."""
         if isinstance(self.images, np.ndarray):
             return row_ids_of_pixels(self.images)
         if self.identify is not None:
@@ -120,7 +120,8 @@ class ImageDataset:
             When a file is no readable picture.
         """
         if isinstance(self.images, np.ndarray):
-            return self.images[indices]
+            stacked: Pixels = self.images[indices]
+            return stacked
         paths = [self.images[i] for i in indices]
         return list(pool.map(decode_image, paths)) if pool else [decode_image(path) for path in paths]
 

@@ -1,6 +1,7 @@
 """Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels, ten garments.
 
-Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747. Names, addresses and MD5s: the README of github.com/zalandoresearch/fashion-mnist.
+Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747. Names, addresses and MD5s: the README of
+github.com/zalandoresearch/fashion-mnist.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """The IDX format of the MNIST family: a big-endian header, then bytes; plain or gzip.
 
-Format: http://yann.lecun.com/exdb/mnist (magic 0x0000 08 DD with DD dimensions, then DD 32-bit sizes, then uint8 values).
+Format: http://yann.lecun.com/exdb/mnist (magic 0x0000 08 DD with DD dimensions, then DD 32-bit sizes, then bytes).
 """
 
 import gzip
@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,14 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
-            return _read(file, path, dimensions)
+            return _read(cast(BinaryIO, file), path, dimensions)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or cut short ({error}): get the file again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read(file: IO[bytes], path: Path, dimensions: int) -> NDArray[np.uint8]:
+def _read(file: BinaryIO, path: Path, dimensions: int) -> NDArray[np.uint8]:
     header = file.read(4 + 4 * dimensions)
     if header[:4] != bytes((0, 0, 8, dimensions)) or len(header) < 4 + 4 * dimensions:
         raise DataError(

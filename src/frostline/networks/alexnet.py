@@ -1,7 +1,7 @@
 """AlexNet, the torchvision variant: one tower, no local response normalisation.
 
-Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997. 61,100,840 parameters
-with its 1000-class head; ImageNet top-1 / top-5 of torchvision's weights: 56.522 / 79.066 %.
+Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997. 61,100,840
+parameters with its 1000-class head; ImageNet top-1 / top-5 of torchvision's weights: 56.522 / 79.066 %.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """The networks that have a name, and loading them with weights."""
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -8,11 +9,22 @@ from torch import nn
 from frostline.errors import UnknownNameError, WeightsError
 from frostline.hashing import digest_arrays, sha256_file
 from frostline.networks import alexnet
-from frostline.networks.backbone import Backbone, WeightsOrigin
+from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.networks.weights import choose, fitted, read_state
 from frostline.progress import Progress
 
-BUILDERS = {alexnet.NAME: alexnet}
+
+class Builder(Protocol):
+    """What a network's module offers."""
+
+    def build(self, last: str = ..., *, with_classifier: bool = ...) -> Backbone:
+        """Build the stages up to ``last`` on torch's meta device."""
+
+    def published_key(self, key: str) -> str:
+        """Return where a tensor of ours stands in the published state dict."""
+
+
+BUILDERS: dict[str, Builder] = {alexnet.NAME: alexnet}
 
 
 def outline(name: str) -> Backbone:
@@ -83,7 +95,8 @@ def load_backbone(
         backbone.load_state_dict(ours, assign=True)
         digest = sha256_file(path)
     backbone.origin = WeightsOrigin(recorded, digest, reason)
-    return backbone.to(memory_format=torch.channels_last).requires_grad_(True)
+    backbone.requires_grad_(True)
+    return channels_last(backbone)
 
 
 def check_digest(origin: WeightsOrigin, expected: str | None) -> None:

@@ -167,8 +167,8 @@ def _read_pth(path: Path) -> State:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} was not read: it holds more than tensors, and that could run code. Expected a state dict saved with "
-            "torch.save(model.state_dict()), or .safetensors."
+            f"{path} was not read: it holds more than tensors, and that could run code. "
+            "Expected a state dict saved with torch.save(model.state_dict()), or .safetensors."
         ) from error
     except Exception as error:  # torch.load raises many kinds for damaged files
         raise WeightsError(
@@ -199,7 +199,7 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
     Parameters
     ----------
     state : dict of str to Tensor
-        What the file holds: the whole network, or its feature layers alone (keys ``features.0.weight`` or ``0.weight``).
+        The file's tensors: the whole network, or its feature layers alone (``features.0.weight`` or ``0.weight``).
     wanted : mapping of str to shape
         Keys of the published layout and the shapes they must have.
     network, source : str

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
 from frostline import __version__
 from frostline.errors import RunError
 from frostline.images.preprocess import Preprocess
-from frostline.networks.backbone import Backbone, WeightsOrigin
+from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import BUILDERS
@@ -104,7 +103,10 @@ def load_bundle(folder: Path) -> Model:
         raise RunError(
             f"the model in {folder} is damaged ({str(error).splitlines()[0][:120]}): run it again."
         ) from error
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(
-        backbone, boundary, Preprocess.from_dict(about["preprocess"]), head.eval(), tuple(about["class_names"])
+        channels_last(backbone),
+        boundary,
+        Preprocess.from_dict(about["preprocess"]),
+        head.eval(),
+        tuple(about["class_names"]),
     )

@@ -23,7 +23,7 @@ from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import find_source, load_dataset
 from frostline.images.splits import limited, per_class, train_val
-from frostline.networks.backbone import Backbone
+from frostline.networks.backbone import Backbone, channels_last
 from frostline.networks.boundary import NONE, Boundary, Frozen, make_boundary, thawed
 from frostline.networks.describe import check_image_size
 from frostline.networks.heads import Head, HeadSpec
@@ -98,6 +98,7 @@ def fit(
         if run.begun:
             config = _as_begun(config, run)
             if run.finished:
+                run.checkpoint.unlink(missing_ok=True)
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 return run
         _run(run, config, cache_folder(cache_dir), progress, begun)
@@ -119,8 +120,8 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
         value, old = getattr(asked, field), getattr(begun, field)
         if value not in (old, None, "auto"):
             raise RunError(
-                f"run '{run.name}' was begun with {field} = {old!r}, now {value!r} is asked for: leave it out to resume, "
-                "choose another --name, or --overwrite."
+                f"run '{run.name}' was begun with {field} = {old!r}, now {value!r} is asked for: "
+                "leave it out to resume, choose another --name, or --overwrite."
             )
     return begun
 
@@ -147,7 +148,7 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
         for features, part in zip(rows, (parts.train, parts.val, parts.test), strict=True)
     ]
 
-    trunk = thawed(backbone, boundary).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk = channels_last(thawed(backbone, boundary), device)
     head = make_head(config, trunk, examples[0], len(parts.train.class_names)).to(device)
     module = nn.Sequential(*trunk, head)
     trained, extra = _train(run, config, module, head, examples[0], examples[1], progress)
@@ -162,7 +163,7 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     title = f"{config.data}: test accuracy {results['test']['accuracy']:.4f}"
     draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
-    metrics = {
+    metrics: dict[str, Any] = {
         "schema": 1,
         **results,
         "frozen_pass": asdict(frozen_pass),

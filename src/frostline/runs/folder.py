@@ -103,8 +103,8 @@ class Run:
     def history(self) -> list[Epoch]:
         """One entry per epoch."""
         with (self.folder / "history.csv").open(encoding="utf-8", newline="") as file:
-            kinds = {field.name: int if field.name == "epoch" else float for field in fields(Epoch)}
-            return [Epoch(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [Epoch(epoch=int(row.pop("epoch")), **row) for row in rows]
 
     def write_history(self, history: Sequence[Epoch]) -> None:
         """Write ``history.csv``."""

@@ -76,14 +76,14 @@ class Classifier:
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             batch = _pixels(images[start : start + self._forward.batch_size])
-            # A clone leaves inference mode's restrictions behind and is small beside the pass.
             rows = self._forward(self.model.preprocess.resize(batch))
             parts.append(self._trained(rows).softmax(1).cpu().numpy())
         return np.concatenate(parts)
 
     def predict(self, images: Images) -> NDArray[np.str_]:
         """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        return np.array(self.class_names)[self.predict_proba(images).argmax(1)]
+        names: NDArray[np.str_] = np.array(self.class_names)[self.predict_proba(images).argmax(1)]
+        return names
 
 
 def _pixels(images: Images) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:

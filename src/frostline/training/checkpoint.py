@@ -1,4 +1,4 @@
-"""The state of training after an epoch, on disk: tensors as safetensors, the rest as JSON in the same file; no pickle."""
+"""The state of training after an epoch, on disk: tensors as safetensors, the rest as JSON beside them; no pickle."""
 
 import json
 from dataclasses import asdict, dataclass, field

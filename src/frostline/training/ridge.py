@@ -137,7 +137,7 @@ def _scores(
     """Score the validation rows with every candidate in one pass."""
     stacked = torch.cat(list(weights.values()), dim=1)  # (F, candidates * classes)
     scores = torch.cat([x @ stacked for x in _standardised(head, val)])  # (N, candidates * classes)
-    parts = scores.split(head.spec.classes, dim=1)
+    parts = torch.split(scores, head.spec.classes, dim=1)
     return {strength: part + intercepts[strength] for strength, part in zip(weights, parts, strict=True)}
 
 
