@@ -1,0 +1,40 @@
+# make demo   from a bare clone to a trained classifier and its honest test result
+# make test   ruff, mypy and the whole test suite
+# Both make .venv themselves and are quick when repeated.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint data clean
+
+demo: $(VENV)/.runtime data
+	$(BIN)/frostline train fashion-mnist
+
+test: $(VENV)/.dev data lint
+	$(BIN)/python -m pytest --cov=frostline --cov-report=term --cov-fail-under=90
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Debian's package where apt-get can be used; else Frostline downloads the files when it first needs them.
+data:
+	@test -d /usr/share/datasets/fashion-mnist || scripts/apt-install dataset-fashion-mnist \
+	  || echo "no Debian package of Fashion-MNIST here: Frostline will download it"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { scripts/apt-install python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
