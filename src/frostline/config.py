@@ -18,7 +18,7 @@ class TrainConfig(BaseModel):
     re-runs the same run.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Annotated[str, Field(description="data set: a name from `frostline data list`")]
     data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
@@ -73,13 +73,13 @@ def make_config(**values: Any) -> TrainConfig:
     Raises
     ------
     ConfigError
-        One line per wrong value: its name, what was expected, what came.
+        One sentence per wrong value: its name, what was expected, what came.
     """
     try:
         return TrainConfig(**values)
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
-        raise ConfigError("; ".join(lines)) from error
+        raise ConfigError(" ".join(lines)) from error
 
 
 def _explain(item: Any) -> str:
@@ -88,7 +88,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"unknown setting '{name}'.{did_you_mean(name, TrainConfig.model_fields)}"
     if item["type"] == "missing":
-        return f"setting '{name}' is missing"
+        return f"setting '{name}' is missing."
     expected = item["msg"].removeprefix("Input should be ")
     hint = ""
     if item["type"] == "literal_error":

@@ -86,6 +86,7 @@ class _PoochBar:
         self._progress, self._label = progress, label
         self._context: Any = None
         self._bar: Bar | None = None
+        self._done = 0
         self._full = False
 
     def update(self, amount: int) -> None:
@@ -94,6 +95,9 @@ class _PoochBar:
         if self._bar is None:
             self._context = self._progress.bar(self._label, self.total, "B")
             self._bar = self._context.__enter__()
+        if self.total:  # pooch counts the last, shorter piece as a whole one
+            amount = min(amount, self.total - self._done)
+        self._done += amount
         self._bar.advance(amount)
 
     def reset(self) -> None:
@@ -133,6 +137,8 @@ def _reason(error: Exception) -> str:
         return "its certificate was not accepted"
     if isinstance(error, requests.exceptions.ConnectionError):
         return "not reachable"
+    if isinstance(error, (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)):
+        return "is no http address"
     return "broke off"
 
 

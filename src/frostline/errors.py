@@ -81,6 +81,7 @@ _DISK = {
     errno.EACCES: "permission denied: choose a place that you may write to",
     errno.EPERM: "operation not permitted: choose a place that you may write to",
     errno.ENOTDIR: "a part of that path is a file, not a folder: choose another place",
+    errno.EEXIST: "a file or folder of that name stands in the way: choose another place",
     errno.EIO: "the disk reported an input/output error: check the disk or choose another place",
 }
 

@@ -126,7 +126,10 @@ def _compute(
         _Shards(store, writer) as shards,
     ):
         for dataset, numbers, pixels in _batches(missing, forward.batch_size, decoders):
-            rows = forward(_padded(forward.preprocess.resize(pixels), forward.batch_size))[: len(numbers)]
+            resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
+            if isinstance(pixels, list):  # grey files go the way of coloured ones: no row depends on its neighbours
+                resized = resized.expand(-1, 3, -1, -1)
+            rows = forward(_padded(resized, forward.batch_size))[: len(numbers)]
             shards.add([row_key(dataset.row_ids[number]) for number in numbers], rows)
             bar.advance(len(numbers))
 

@@ -52,11 +52,18 @@ class KeptActivations:
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
         """Return float32 rows (B, ...) at ``indices``."""
         shards, rows = self._shard_of[indices], self._row_of[indices]
+        order = np.argsort(shards, kind="stable")
         out = np.empty((len(indices), *self.shape), self.dtype)
-        for shard in np.unique(shards):
-            here = shards == shard
-            out[here] = self._shards[shard][rows[here]]
-        return torch.from_numpy(out).float()
+        start = 0
+        for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
+            end = start + count
+            # mode="clip" lets numpy write into place; with "raise" it would copy through a buffer.
+            np.take(self._shards[shard], rows[order[start:end]], axis=0, out=out[start:end], mode="clip")
+            start = end
+        taken = torch.from_numpy(out)
+        if (np.diff(order) < 0).any():  # shards interleave: put the rows back in the order asked for
+            taken = taken[torch.from_numpy(np.argsort(order))]
+        return taken.float()
 
 
 class LiveActivations:

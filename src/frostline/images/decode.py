@@ -18,8 +18,8 @@ MAX_PIXELS = 100_000_000  # 300 MB decoded; larger claims are refused before dec
 def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
     """Decode one picture.
 
-    Transparency is laid on white, 16-bit greys are scaled to 8 bits, an animation gives its first frame, and a camera's
-    rotation note is obeyed.
+    Transparency is laid on white, 16-bit greys and real numbers (0 to 1, 255 or 65,535) are scaled to 8 bits, an
+    animation gives its first frame, and a camera's rotation note is obeyed.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
                 return _to_array(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(FORMATS)}.") from error
+    except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked
+        raise DataError(f"{name} claims too many pixels: at most {MAX_PIXELS:,} are read.") from error
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -62,12 +64,13 @@ def _to_array(picture: Image.Image) -> NDArray[np.uint8]:
         return (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
     if picture.mode in ("I", "F"):
         values = np.asarray(picture).astype(np.float64)
-        top = 255.0 if values.max(initial=0) <= 255 else 65535.0
+        brightest = values.max(initial=0)
+        top = 1.0 if picture.mode == "F" and brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
         return np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))
     if picture.has_transparency_data:
         over = picture.convert("RGBA")
         under = Image.new("RGBA", over.size, (255, 255, 255, 255))
         return np.asarray(Image.alpha_composite(under, over).convert("RGB"))
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture.convert("L"))
     return np.asarray(picture.convert("RGB"))

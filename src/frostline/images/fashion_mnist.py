@@ -63,12 +63,14 @@ FILES = {
 }
 
 
-def find(directory: Path | None = None, cache: Path | None = None) -> dict[str, Path] | None:
+def find(
+    directory: Path | None = None, cache: Path | None = None, *, system: Path = SYSTEM_FOLDER
+) -> dict[str, Path] | None:
     """Return the four files' paths, or ``None`` when no folder has them all.
 
-    Looked for in ``directory`` alone when it is given, else in Debian's folder, then in Frostline's cache.
+    Looked for in ``directory`` alone when it is given, else in the ``system`` folder, then in Frostline's cache.
     """
-    folders = [directory] if directory else [SYSTEM_FOLDER, store(cache)]
+    folders = [directory] if directory else [system, store(cache)]
     for folder in folders:
         found = {role: _present(folder, part.name) for role, part in FILES.items()}
         paths = {role: path for role, path in found.items() if path is not None}
@@ -89,7 +91,13 @@ def _present(folder: Path, name: str) -> Path | None:
     return None
 
 
-def get(directory: Path | None = None, cache: Path | None = None, progress: Progress | None = None) -> dict[str, Path]:
+def get(
+    directory: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    system: Path = SYSTEM_FOLDER,
+) -> dict[str, Path]:
     """Return the four files, downloading what is missing into the cache.
 
     Raises
@@ -99,7 +107,7 @@ def get(directory: Path | None = None, cache: Path | None = None, progress: Prog
     DownloadError
         When no address delivers one.
     """
-    paths = find(directory, cache)
+    paths = find(directory, cache, system=system)
     if paths is not None:
         return paths
     if directory is not None:
@@ -111,7 +119,7 @@ def get(directory: Path | None = None, cache: Path | None = None, progress: Prog
             file = f"{part.name}.gz"
             urls = [base + file for base in BASES]
             download(urls, folder / file, algorithm="md5", digest_head=part.gz_md5, progress=progress)
-    paths = find(None, cache)
+    paths = find(None, cache, system=system)
     if paths is None:
         raise DataError(f"the files of Fashion-MNIST vanished from {folder} while they were being fetched.")
     return paths

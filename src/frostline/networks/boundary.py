@@ -11,7 +11,7 @@ from frostline.networks.backbone import Backbone
 
 NONE = "none"
 # Side of the grid that a tapped stage is averaged down to: chosen on the validation split by bench/taps.py.
-TAP_GRID = 4
+TAP_GRID = 3
 
 
 @dataclass(frozen=True)

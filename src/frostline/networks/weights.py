@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -164,20 +165,23 @@ def _read_safetensors(path: Path, head: bytes) -> State:
 
 def _read_pth(path: Path) -> State:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on pickle protocols; the file is judged below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} was not read: it holds more than tensors, and that could run code. "
             "Expected a state dict saved with torch.save(model.state_dict()), or .safetensors."
         ) from error
     except Exception as error:  # torch.load raises many kinds for damaged files
-        raise WeightsError(
-            f"{path} is no whole .pth file ({str(error).splitlines()[0][:120]}): get it again."
-        ) from error
+        why = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise WeightsError(f"{path} is no whole .pth file ({why}): get it again.") from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
+    ):
         raise WeightsError(f"{path} holds no state dict: expected a mapping of names to tensors.")
     return dict(loaded)
 

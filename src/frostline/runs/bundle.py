@@ -15,6 +15,7 @@ from torch import nn
 
 from frostline import __version__
 from frostline.errors import RunError
+from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, thawed
@@ -23,6 +24,7 @@ from frostline.networks.registry import BUILDERS
 from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 1
+TENSORS = "model.safetensors"
 REMEDY = "--output-dir chooses another place"
 
 
@@ -57,6 +59,10 @@ def save_bundle(model: Model, folder: Path) -> None:
     ------
     StorageError
     """
+    tensors = {f"stages.{key}": value for key, value in model.backbone.stages.state_dict().items()}
+    tensors |= {f"head.{key}": value for key, value in model.head.state_dict().items()}
+    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_bytes(folder / TENSORS, save(flat), REMEDY)
     origin = model.backbone.origin
     about = {
         "format": FORMAT_VERSION,
@@ -67,11 +73,8 @@ def save_bundle(model: Model, folder: Path) -> None:
         "head": model.head.spec.to_dict(),
         "class_names": list(model.class_names),
         "weights": asdict(origin) if origin else None,
+        "blake2b": digest_file(folder / TENSORS),  # safetensors has no checksum of its own
     }
-    tensors = {f"stages.{key}": value for key, value in model.backbone.stages.state_dict().items()}
-    tensors |= {f"head.{key}": value for key, value in model.head.state_dict().items()}
-    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_bytes(folder / "model.safetensors", save(flat), REMEDY)
     write_json(folder / "model.json", about, REMEDY)
 
 
@@ -89,7 +92,9 @@ def load_bundle(folder: Path) -> Model:
             raise RunError(f"{folder} has bundle format {about['format']}, this version reads {FORMAT_VERSION}.")
         if about["boundary"].pop("tap_grid") != TAP_GRID:
             raise RunError(f"{folder} was made with another tap grid than this version's {TAP_GRID}.")
-        tensors = load_file(folder / "model.safetensors")
+        if digest_file(folder / TENSORS) != about["blake2b"]:
+            raise ValueError(f"the checksum of {TENSORS} is wrong")
+        tensors = load_file(folder / TENSORS)
         taps = tuple(about["boundary"].pop("taps"))
         boundary = Boundary(**about["boundary"], taps=taps)
         backbone = BUILDERS[about["network"]].build(boundary.end)
@@ -97,16 +102,22 @@ def load_bundle(folder: Path) -> Model:
         backbone.origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
+        preprocess = Preprocess.from_dict(about["preprocess"])
+        class_names = tuple(about["class_names"])
+        if len(class_names) != head.spec.classes:
+            raise ValueError(f"{len(class_names)} class_names for {head.spec.classes} classes")
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise RunError(
             f"the model in {folder} is damaged ({str(error).splitlines()[0][:120]}): run it again."
         ) from error
-    return Model(
-        channels_last(backbone),
-        boundary,
-        Preprocess.from_dict(about["preprocess"]),
-        head.eval(),
-        tuple(about["class_names"]),
-    )
+    return Model(channels_last(backbone), boundary, preprocess, head.eval(), class_names)

@@ -192,6 +192,7 @@ def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> I
     try:
         _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun while we looked
         clear_parts(run.folder)
+        clear_parts(run.model_folder)
         if overwrite:
             _empty(run)
         with _log_file(run.folder / "log.txt"):

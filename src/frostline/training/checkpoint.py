@@ -86,6 +86,9 @@ def load_state(state: TrainingState, path: Path) -> None:
         for name, value in parts["optimiser"].items():
             number, slot = name.split(".", 1)
             slots.setdefault(int(number), {})[slot] = value
+        expected = state.optimiser.state_dict()["param_groups"]
+        if [group.keys() for group in about["groups"]] != [group.keys() for group in expected]:
+            raise ValueError("it was written by another optimiser")
         state.module.load_state_dict(parts["module"])
         state.optimiser.load_state_dict({"state": slots, "param_groups": about["groups"]})
         state.best = parts["best"]
