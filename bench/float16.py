@@ -2,8 +2,8 @@
 
     python bench/float16.py [--weights random] [--images 12000] [--seeds 3]
 
-Prints the largest and the typical error of an activation, relative to the largest activation of its row, and the
-validation accuracy of both.
+Prints the largest error of an activation, relative to the largest activation of its row, and the validation accuracy
+of both.
 """
 
 import argparse

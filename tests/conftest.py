@@ -44,7 +44,7 @@ def fashion() -> Splits:
 
 @pytest.fixture(scope="session")
 def small_fashion(tmp_path_factory: pytest.TempPathFactory, fashion: Splits) -> Path:
-    """A folder with the first 1,200 + 300 images of the real Fashion-MNIST, as plain IDX files; copy it to damage it."""
+    """A folder with the first 1,200 + 300 images of Fashion-MNIST, as plain IDX files; copy it to damage it."""
     folder = tmp_path_factory.mktemp("small-fashion")
     for prefix, part, count in (("train", fashion.train, 1200), ("t10k", fashion.test, 300)):
         write_idx(folder / f"{prefix}-images-idx3-ubyte", np.asarray(part.images[:count]))
@@ -105,7 +105,7 @@ class Server:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
     def close(self) -> None:

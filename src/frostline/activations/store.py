@@ -10,6 +10,7 @@
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ class Store:
     def mark_used(self) -> None:
         """Note the time of use for `frostline cache list` and `prune`; a read-only cache keeps its old time."""
         try:
-            (self.folder / "manifest.json").touch()
+            os.utime(self.folder / "manifest.json")
         except OSError as error:
             log.debug("no time of use noted: %s", error)
 
@@ -217,16 +218,20 @@ def map_shard(path: Path) -> tuple[NDArray[np.uint8], Rows]:
     StorageError
         When the header is not one of ours.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise StorageError(f"{path} is no shard of Frostline's: remove it.")
-        header = json.loads(file.read(length))
+    foreign = StorageError(f"{path} is no shard of Frostline's: remove it.")
     kinds = {"U8": np.uint8, "F16": np.float16, "F32": np.float32}
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_HEADER_BYTES:
+                raise foreign
+            header = json.loads(file.read(length))
 
-    def mapped(name: str) -> NDArray[Any]:
-        about = header[name]
-        start = 8 + length + about["data_offsets"][0]
-        return np.memmap(path, kinds[about["dtype"]], "r", start, tuple(about["shape"]))
+        def mapped(name: str) -> NDArray[Any]:
+            about = header[name]
+            start = 8 + length + about["data_offsets"][0]
+            return np.memmap(path, kinds[about["dtype"]], "r", start, tuple(about["shape"]))
 
-    return np.array(mapped("keys")), mapped("rows")
+        return np.array(mapped("keys")), mapped("rows")
+    except (ValueError, KeyError, TypeError) as error:
+        raise foreign from error

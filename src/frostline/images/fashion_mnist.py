@@ -40,7 +40,10 @@ BASES = (
 
 @dataclass(frozen=True)
 class Part:
-    """One published file: its name without ``.gz``, the MD5 of the published gz, the MD5 of its content."""
+    """One published file: its name without ``.gz``, the MD5 of the published gz, the MD5 of what it unpacks to.
+
+    The second is that of Debian's package ``dataset-fashion-mnist`` 0.0~git20200523.55506a9-1: packed anew.
+    """
 
     name: str
     gz_md5: str
@@ -49,16 +52,16 @@ class Part:
 
 FILES = {
     "train images": Part(
-        "train-images-idx3-ubyte", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "8181f5470baa50b63fa0f6fddb340f0a"
+        "train-images-idx3-ubyte", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a"
     ),
     "train labels": Part(
-        "train-labels-idx1-ubyte", "25c81989df183df01b3e8a0aad5dffbe", "15d484375f8d13e6eb1aabb0c3f46965"
+        "train-labels-idx1-ubyte", "25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9"
     ),
     "test images": Part(
-        "t10k-images-idx3-ubyte", "bef4ecab320f06d8554ea6380940ec79", "f4a8712d7a061bf5bd6d2ca38dc4d50a"
+        "t10k-images-idx3-ubyte", "bef4ecab320f06d8554ea6380940ec79", "8181f5470baa50b63fa0f6fddb340f0a"
     ),
     "test labels": Part(
-        "t10k-labels-idx1-ubyte", "bb300cfdad3c16e7a12a480ee83cd310", "9018921c3c673c538a1fc5bad174d6f9"
+        "t10k-labels-idx1-ubyte", "bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965"
     ),
 }
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from frostline.errors import ConfigError
-from frostline.progress import Progress, Silent, log
+from frostline.progress import Bar, Progress, Silent, log
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.optimisers import learning_rate, make_optimiser
@@ -91,7 +91,7 @@ def train(
         while state.epochs_done < recipe.epochs and not _out_of_patience(state, recipe.patience):
             begun = time.perf_counter()
             number = state.epochs_done + 1
-            loss, accuracy, lr = _one_epoch(state, train_examples, recipe, steps_per_epoch, bar.advance)
+            loss, accuracy, lr = _one_epoch(state, train_examples, recipe, steps_per_epoch, bar)
             val_loss, val_accuracy = measure(module, val_examples)
             seconds = time.perf_counter() - begun
             state.history.append(Epoch(number, loss, accuracy, val_loss, val_accuracy, lr, seconds))
@@ -99,7 +99,6 @@ def train(
                 state.best_epoch = number
                 state.best = {key: value.detach().clone() for key, value in module.state_dict().items()}
             log.info(_line(state.history[-1], recipe.epochs, best=state.best_epoch == number))
-            bar.note(f"val accuracy {val_accuracy:.4f}")
             if checkpoint is not None:
                 save_state(state, checkpoint)
             _report(state, on_epoch)
@@ -110,14 +109,14 @@ def train(
 
 
 def _one_epoch(
-    state: TrainingState, examples: Examples, recipe: Recipe, steps: int, advance: Callable[[int], None]
+    state: TrainingState, examples: Examples, recipe: Recipe, steps: int, bar: Bar
 ) -> tuple[float, float, float]:
     """Descend once through the data; return mean loss, accuracy and the last learning rate."""
     module, optimiser, epoch = state.module, state.optimiser, state.epochs_done
     module.train()
     torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch]).integers(2**62)))  # dropout's numbers
     device = next(module.parameters()).device
-    loss_sum, right, lr = 0.0, 0, recipe.lr
+    loss_sum, right, seen, lr = 0.0, 0, 0, recipe.lr
     order = epoch_order(len(examples), recipe.seed, epoch)
     for step, (rows, labels) in enumerate(examples.batches(recipe.batch_size, order)):
         lr = learning_rate(recipe.schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps)
@@ -131,7 +130,9 @@ def _one_epoch(
         optimiser.step()
         loss_sum += loss.item() * len(labels)
         right += int((logits.argmax(1) == labels).sum())
-        advance(1)
+        bar.advance(1)
+        seen += len(labels)
+        bar.note(f"epoch {epoch + 1}: loss {loss_sum / seen:.4f}, accuracy {right / seen:.4f}")
         if not math.isfinite(loss_sum):
             raise ConfigError(
                 f"the loss is no longer a number in epoch {epoch + 1}, step {step + 1}: "

@@ -1,0 +1,121 @@
+"""A data set holds pixels or files, and refuses what does not fit together."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.errors import DataError
+from frostline.hashing import row_id_of_bytes
+from frostline.images.dataset import ImageDataset
+
+NAMES = ("a", "b")
+
+
+def grey(count: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 5, 4), dtype=np.uint8)
+
+
+def labels(count: int = 6) -> np.ndarray:
+    return np.arange(count) % 2
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, ...]:
+    paths = []
+    for number, image in enumerate(grey()):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(image).save(paths[-1])
+    return tuple(paths)
+
+
+def test_pixels_are_kept_as_they_are() -> None:
+    dataset = ImageDataset(grey(), labels().astype(np.uint8), ["a", "b"])
+    assert len(dataset) == 6
+    assert dataset.labels.dtype == np.int64
+    assert dataset.class_names == NAMES
+    assert dataset.side == 5
+    np.testing.assert_array_equal(dataset.pixels(np.array([4, 1])), grey()[[4, 1]])
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "message"),
+    [
+        (
+            np.zeros((2, 5, 4), np.float32),
+            [0, 1],
+            r"images: expected a uint8 array of shape \(N, H, W\) or \(N, H, W, 3\), got float32 \(2, 5, 4\)",
+        ),
+        (np.zeros((2, 5), np.uint8), [0, 1], r"got uint8 \(2, 5\)"),
+        (np.zeros((2, 5, 4, 4), np.uint8), [0, 1], r"got uint8 \(2, 5, 4, 4\)"),
+        (grey(3), [0, 1], "^3 images but 2 labels: each image needs one label"),
+        (grey(2), [0, 2], "^labels run from 0 to 2, but there are 2 class names"),
+        (grey(2), [-1, 1], "^labels run from -1 to 1"),
+        (grey(2), [0.0, 1.0], r"^labels: expected whole numbers of shape \(N,\), got float64 \(2,\)"),
+        (grey(2), [[0], [1]], r"^labels: expected whole numbers of shape \(N,\), got int64 \(2, 1\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(images: np.ndarray, given: list[object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageDataset(images, np.array(given), NAMES)
+
+
+def test_files_are_decoded_when_asked_for(files: tuple[Path, ...]) -> None:
+    dataset = ImageDataset(files, labels(), NAMES)
+    assert dataset.side is None
+    with ThreadPoolExecutor(2) as pool:
+        for decoded in (dataset.pixels(np.array([5, 0])), dataset.pixels(np.array([5, 0]), pool)):
+            np.testing.assert_array_equal(decoded, grey()[[5, 0]])
+
+
+def test_damaged_file_is_no_trouble_until_it_is_read(files: tuple[Path, ...]) -> None:
+    files[3].write_text("no picture")
+    dataset = ImageDataset(files, labels(), NAMES)
+    assert len(dataset.pixels(np.array([0, 1]))) == 2
+    with pytest.raises(DataError, match=f"^{files[3]} is no picture"):
+        dataset.pixels(np.array([2, 3]))
+
+
+def test_row_ids_of_files_are_those_of_their_bytes(files: tuple[Path, ...]) -> None:
+    dataset = ImageDataset(files, labels(), NAMES)
+    assert dataset.row_ids == [row_id_of_bytes(path.read_bytes()) for path in files]
+
+
+def test_row_ids_may_come_from_elsewhere(files: tuple[Path, ...]) -> None:
+    def from_names(paths: tuple[Path, ...]) -> list[bytes]:
+        return [path.name.encode().ljust(16) for path in paths]
+
+    dataset = ImageDataset(files, labels(), NAMES, identify=from_names)
+    assert dataset.row_ids[2] == b"2.png".ljust(16)
+    assert dataset.subset(np.array([2])).row_ids == [b"2.png".ljust(16)]
+
+
+def test_fingerprint_sees_content_order_labels_and_names() -> None:
+    images, changed = grey(), grey()
+    changed[3, 2, 1] ^= 1
+    sets = [
+        ImageDataset(images, labels(), NAMES),
+        ImageDataset(changed, labels(), NAMES),
+        ImageDataset(images[::-1], labels()[::-1], NAMES),
+        ImageDataset(images, 1 - labels(), NAMES),
+        ImageDataset(images, labels(), ("b", "a")),
+        ImageDataset(images[:5], labels(5), NAMES),
+    ]
+    assert len({dataset.fingerprint for dataset in sets}) == len(sets)
+    assert ImageDataset(grey(), labels().astype(np.int32), NAMES).fingerprint == sets[0].fingerprint
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_subset_keeps_order_and_row_ids(files: tuple[Path, ...], known: bool) -> None:
+    chosen = np.array([4, 0, 3])
+    for images in (grey(), files):
+        dataset = ImageDataset(images, labels(), NAMES)
+        ids = list(ImageDataset(images, labels(), NAMES).row_ids)
+        if known:
+            assert dataset.row_ids == ids
+        part = dataset.subset(chosen)
+        assert part.labels.tolist() == [0, 0, 1]
+        assert part.row_ids == [ids[i] for i in chosen]
+        np.testing.assert_array_equal(part.pixels(np.arange(3)), grey()[chosen])

@@ -1,0 +1,84 @@
+"""Splits are stratified, seeded and honest about what they cannot do."""
+
+import numpy as np
+import pytest
+
+from frostline.errors import ConfigError, DataError
+from frostline.images.dataset import Splits
+from frostline.images.splits import limited, per_class, stratified, train_val
+
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100]))
+
+
+def test_every_row_is_on_exactly_one_side_in_order() -> None:
+    drawn, rest = stratified(LABELS, 200, seed=1)
+    assert np.array_equal(np.sort(np.concatenate([drawn, rest])), np.arange(1000))
+    assert np.all(np.diff(drawn) > 0)
+    assert np.all(np.diff(rest) > 0)
+    assert drawn.dtype == rest.dtype == np.int64
+
+
+def test_every_class_keeps_its_share() -> None:
+    drawn, rest = stratified(LABELS, 200, seed=1)
+    assert np.bincount(LABELS[drawn]).tolist() == [120, 60, 20]
+    assert np.bincount(LABELS[rest]).tolist() == [480, 240, 80]
+
+
+def test_seed_decides_the_draw() -> None:
+    first, again, other = (stratified(LABELS, 200, seed)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_largest_seed_is_taken() -> None:
+    assert len(stratified(LABELS, 200, seed=2**63 - 1)[0]) == 200
+
+
+def test_validation_of_the_real_data_is_a_tenth_of_every_class(fashion: Splits) -> None:
+    train, val = train_val(fashion.train.labels, 0.1, seed=0)
+    assert (len(train), len(val)) == (54_000, 6_000)
+    assert np.bincount(fashion.train.labels[val]).tolist() == [600] * 10
+    assert not set(train) & set(val)
+
+
+def test_limit_draws_that_many_or_all() -> None:
+    assert len(limited(LABELS, 120, seed=0)) == 120
+    np.testing.assert_array_equal(limited(LABELS, 1000, seed=0), np.arange(1000))
+    np.testing.assert_array_equal(limited(LABELS, 5000, seed=0), np.arange(1000))
+
+
+@pytest.mark.parametrize("count", [0, 2, 998, 1000])
+def test_split_that_leaves_a_class_empty_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=r"cannot draw .* ask for a number between 3 and 997"):
+        stratified(LABELS, count, seed=0)
+
+
+def test_class_of_one_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the smallest class has 1\).*at least two images of every class"):
+        stratified(np.array([0] * 50 + [1]), 10, seed=0)
+
+
+def test_fewest_allowed_images_still_show_every_class() -> None:
+    drawn, rest = stratified(LABELS, 3, seed=0)
+    assert len(drawn) == 3
+    assert set(LABELS[rest]) == {0, 1, 2}
+
+
+def test_labels_per_class_are_that_many_of_each() -> None:
+    rows = per_class(LABELS, 7, seed=0)
+    assert np.bincount(LABELS[rows]).tolist() == [7, 7, 7]
+    assert np.all(np.diff(rows) > 0)
+
+
+def test_more_labels_hold_the_fewer_ones() -> None:
+    few, more, all_of_the_smallest = (set(per_class(LABELS, count, seed=4)) for count in (5, 20, 100))
+    assert few < more < all_of_the_smallest
+
+
+def test_seed_decides_which_labels() -> None:
+    assert set(per_class(LABELS, 5, seed=1)) == set(per_class(LABELS, 5, seed=1)) != set(per_class(LABELS, 5, seed=2))
+
+
+def test_more_labels_than_there_are_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^class 2 has 100 labelled images for training, 101 were asked for\.$"):
+        per_class(LABELS, 101, seed=0)

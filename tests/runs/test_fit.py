@@ -1,0 +1,298 @@
+"""Whole runs on real images, from settings to the run folder."""
+
+import json
+
+import pytest
+import torch
+
+from frostline.config import make_config, read_config
+from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsError
+from frostline.images.fashion_mnist import CLASS_NAMES
+from frostline.runs.bundle import load_bundle
+from frostline.runs.fit import fit
+from frostline.runs.folder import find_run
+from tests.reference import save_features
+from tests.small_run import InterruptTraining, small_config
+
+
+def results(run):
+    """What must not change when a run is repeated."""
+    metrics = run.metrics
+    return metrics["val"], metrics["test"]
+
+
+def log_of(run):
+    return (run.folder / "log.txt").read_text()
+
+
+def test_every_file_of_a_run_is_there_and_nothing_else(finished):
+    files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
+    assert files == {
+        "config.toml",
+        "history.csv",
+        "metrics.json",
+        "curves.png",
+        "confusion.png",
+        "log.txt",
+        "lock",
+        "model/model.json",
+        "model/model.safetensors",
+    }
+
+
+def test_metrics_hold_the_whole_contract(finished):
+    metrics = json.loads((finished.folder / "metrics.json").read_text())
+    assert metrics["schema"] == 1
+    for split, images in (("val", 48), ("test", 40)):
+        part = metrics[split]
+        assert 0.3 < part["accuracy"] <= 1
+        low, high = part["accuracy_ci95"]
+        assert 0 <= low <= part["accuracy"] <= high <= 1
+        assert part["loss"] > 0
+        assert part["accuracy"] <= part["top5_accuracy"] <= 1
+        assert 0 < part["f1_macro"] <= 1
+        assert 0 <= part["ece"] <= 1
+        assert tuple(part["per_class"]) == CLASS_NAMES
+        assert all(set(line) == {"precision", "recall", "f1", "support"} for line in part["per_class"].values())
+        assert sum(line["support"] for line in part["per_class"].values()) == images
+        assert [sum(row) for row in part["confusion"]] == [line["support"] for line in part["per_class"].values()]
+        right = sum(part["confusion"][i][i] for i in range(10))
+        assert part["accuracy"] == pytest.approx(right / images)
+    frozen_pass = metrics["frozen_pass"]
+    assert (frozen_pass["images"], frozen_pass["from_cache"]) == (280, 0)
+    assert frozen_pass["images_per_second"] == pytest.approx(280 / frozen_pass["seconds"])
+    training = metrics["training"]
+    assert training["epochs"] == 6
+    assert 1 <= training["best_epoch"] <= 6
+    assert training["seconds"] > 0
+    assert metrics["total_seconds"] >= training["seconds"] + frozen_pass["seconds"]
+    assert 100 << 20 < metrics["peak_memory_bytes"] < 8 << 30
+    assert metrics["weights"]["name"] == "random"
+    assert len(metrics["weights"]["sha256"]) == 64
+    facts = {"name": "alexnet", "freeze": "conv5", "taps": [], "image_size": 64}
+    facts |= {"parameters": 2_469_696 + 2570, "trainable_parameters": 2570}
+    assert facts.items() <= metrics["model"].items()
+    assert metrics["seed"] == 0
+    assert metrics["versions"]["torch"] == torch.__version__
+    assert metrics["device"].startswith("cpu")
+
+
+def test_the_history_belongs_to_the_metrics(finished):
+    history, metrics = finished.history, finished.metrics
+    best = history[metrics["training"]["best_epoch"] - 1]
+    assert len(history) == metrics["training"]["epochs"]
+    assert best.val_accuracy == pytest.approx(metrics["val"]["accuracy"])
+    assert best.val_loss == pytest.approx(metrics["val"]["loss"], rel=1e-4)
+
+
+def test_the_log_tells_the_whole_flow(finished):
+    text = log_of(finished)
+    for line in (
+        "data: fashion-mnist from",
+        "weights: random",
+        "run 'first': alexnet at 64 px, frozen up to conv5",
+        "images: 192 train, 48 validation, 40 test",
+        "frozen pass: 280 of 280 images to compute through conv5",
+        "epoch 6/6  train loss",
+        "evaluating on the test split, once",
+        "test accuracy",
+    ):
+        assert line in text
+
+
+def test_its_own_configuration_runs_the_same_run_again(finished, tmp_path):
+    config = make_config(**read_config(finished.folder / "config.toml"))
+    again = fit(config, output_dir=tmp_path)
+    assert results(again) == results(finished)
+    assert again.config == finished.config
+    assert again.metrics["weights"] == finished.metrics["weights"]
+    assert again.metrics["data"] == finished.metrics["data"]
+
+
+def test_another_learning_rate_runs_no_frozen_layer(finished, small_fashion, run_cache, tmp_path):
+    other = fit(small_config(small_fashion, lr=0.01), output_dir=tmp_path, cache_dir=run_cache)
+    frozen_pass = other.metrics["frozen_pass"]
+    assert frozen_pass["from_cache"] == frozen_pass["images"] == 280
+    assert frozen_pass["images_per_second"] == 0
+    assert "all 280 activations are kept from before; no frozen layer runs" in log_of(other)
+    assert results(other) != results(finished)
+
+
+def test_few_labels_train_on_few_images_and_judge_on_all(finished, small_fashion, run_cache, tmp_path):
+    few = fit(small_config(small_fashion, labels_per_class=4), output_dir=tmp_path, cache_dir=run_cache)
+    assert "images: 40 train, 48 validation, 40 test" in log_of(few)
+    mine, theirs = (run.metrics["data"]["fingerprint"] for run in (few, finished))
+    assert (mine["val"], mine["test"]) == (theirs["val"], theirs["test"])
+    assert mine["train"] != theirs["train"]
+    assert few.metrics["frozen_pass"]["from_cache"] == 128
+
+
+def test_a_limit_takes_a_sixth_of_it_for_the_test(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, limit=120, epochs=1), output_dir=tmp_path)
+    assert "images: 96 train, 24 validation, 20 test" in log_of(run)
+    assert [line["support"] for line in run.metrics["test"]["per_class"].values()] == [2] * 10
+
+
+def test_without_a_limit_every_image_is_used(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, limit=None, epochs=1), output_dir=tmp_path)
+    assert "images: 960 train, 240 validation, 300 test" in log_of(run)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "ridge"])
+def test_every_head_learns_and_is_kept(small_fashion, run_cache, tmp_path, head):
+    run = fit(small_config(small_fashion, head=head, epochs=12), output_dir=tmp_path, cache_dir=run_cache)
+    assert run.metrics["test"]["accuracy"] > 0.5
+    model = load_bundle(run.model_folder)
+    assert model.head.spec.kind == head
+    assert run.metrics["model"]["head"] == head
+    expected = 256 * 512 + 512 + 512 * 10 + 10 if head == "mlp" else 2570
+    assert run.metrics["model"]["trainable_parameters"] == expected
+
+
+def test_ridge_says_what_it_chose(small_fashion, run_cache, tmp_path):
+    run = fit(small_config(small_fashion, head="ridge"), output_dir=tmp_path, cache_dir=run_cache)
+    training = run.metrics["training"]
+    assert (training["epochs"], training["best_epoch"]) == (1, 1)
+    assert training["l2"] > 0
+    assert training["temperature"] > 0
+    assert len(run.history) == 1
+    assert "ridge: L2 strength" in log_of(run)
+
+
+def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashion, tmp_path):
+    with pytest.raises(ConfigError, match="--head ridge is solved, not trained: it cannot train thawed stages"):
+        fit(small_config(small_fashion, head="ridge", freeze="conv3"), output_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_freeze_none_keeps_no_activation(small_fashion, cache, tmp_path):
+    run = fit(small_config(small_fashion, freeze="none", limit=60, epochs=1), output_dir=tmp_path)
+    assert run.metrics["frozen_pass"]["images"] == 0
+    assert run.metrics["model"]["freeze"] == "none"
+    assert run.metrics["model"]["trainable_parameters"] == run.metrics["model"]["parameters"]
+    assert "no stage is frozen" in log_of(run)
+    assert not (cache / "activations").exists()
+
+
+def test_freeze_conv3_reads_conv5_through_the_thawed_stages(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, freeze="conv3", limit=60, epochs=1), output_dir=tmp_path)
+    assert run.metrics["frozen_pass"]["images"] == 70
+    assert list(load_bundle(run.model_folder).backbone.stages) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert "frozen up to conv3, linear head on conv5" in log_of(run)
+
+
+def test_freeze_fc7_puts_the_head_on_fc7(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, freeze="fc7", limit=60, epochs=1), output_dir=tmp_path)
+    facts = run.metrics["model"]
+    assert facts["parameters"] == 61_100_840 - 4_097_000 + 40_970
+    assert facts["trainable_parameters"] == 40_970
+    assert "frozen up to fc7, linear head on fc7" in log_of(run)
+
+
+def test_by_default_the_head_reads_every_convolution_stage(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, taps="auto", limit=60, epochs=1), output_dir=tmp_path)
+    assert run.config.taps == ("conv1", "conv2", "conv3", "conv4", "conv5")
+    assert run.metrics["model"]["taps"] == list(run.config.taps)
+    assert run.metrics["test"]["images"] == 10
+
+
+def test_what_was_left_open_is_written_down(small_fashion, run_cache, tmp_path):
+    run = fit(small_config(small_fashion, lr=None, taps="auto", limit=60), output_dir=tmp_path, cache_dir=run_cache)
+    written = read_config(run.folder / "config.toml")
+    assert written["lr"] > 0
+    assert written["workers"] >= 1
+    assert written["taps"][-1] == "conv5"
+
+
+def test_one_seed_reaches_everything(small_fashion, run_cache, tmp_path):
+    first, same, other = (
+        fit(small_config(small_fashion, head="mlp", seed=seed), output_dir=tmp_path, cache_dir=run_cache)
+        for seed in (3, 3, 4)
+    )
+    assert results(first) == results(same)
+    assert results(first) != results(other)
+    assert first.metrics["data"] == same.metrics["data"] != other.metrics["data"]
+    assert first.metrics["weights"] != other.metrics["weights"]
+    assert first.metrics["bit_reproducible"] is True
+
+
+def test_runs_are_numbered(small_fashion, run_cache, tmp_path):
+    config = small_config(small_fashion, epochs=1)
+    names = [fit(config, output_dir=tmp_path, cache_dir=run_cache).name for _ in range(2)]
+    assert names == ["fashion-mnist-1", "fashion-mnist-2"]
+
+
+def test_a_taken_name_is_refused_and_overwritten_when_asked(small_fashion, run_cache, tmp_path):
+    options = {"name": "mine", "output_dir": tmp_path, "cache_dir": run_cache}
+    first = results(fit(small_config(small_fashion, epochs=1), **options))
+    with pytest.raises(RunError, match=r"run 'mine' exists \(finished\)"):
+        fit(small_config(small_fashion, epochs=2), **options)
+    assert results(find_run("mine", tmp_path)) == first
+    replaced = fit(small_config(small_fashion, epochs=2), **options, overwrite=True)
+    assert len(replaced.history) == 2
+
+
+def test_a_stopped_run_resumes_to_the_same_metrics(small_fashion, run_cache, tmp_path):
+    config = small_config(small_fashion, head="mlp")
+    options = {"output_dir": tmp_path, "cache_dir": run_cache}
+    whole = fit(config, name="whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, name="stopped", **options, progress=InterruptTraining(steps=3))
+    stopped = find_run("stopped", tmp_path)
+    assert not stopped.finished
+    assert len(stopped.history) == 1
+    resumed = fit(make_config(data="fashion-mnist"), name="stopped", **options, resume=True)  # nothing given again
+    assert results(resumed) == results(whole)
+    assert "continuing after epoch 1" in log_of(resumed)
+    assert not resumed.checkpoint.exists()
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, run_cache):
+    before = (finished.folder / "metrics.json").read_bytes()
+    options = {"name": "first", "output_dir": finished.folder.parent, "cache_dir": run_cache}
+    again = fit(make_config(data="fashion-mnist"), **options, resume=True)
+    assert (again.folder / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"lr": 0.5}, "lr = 0.003, now 0.5"), ({"head": "mlp"}, "head = 'linear', now 'mlp'"), ({"seed": 9}, "seed = 0")],
+)
+def test_resuming_refuses_other_settings(finished, small_fashion, changes, message):
+    config = small_config(small_fashion, epochs=6).model_dump(exclude_unset=True) | changes
+    with pytest.raises(RunError, match=f"run 'first' was begun with {message}"):
+        fit(make_config(**config), name="first", output_dir=finished.folder.parent, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "fashion-minst"}, "Did you mean 'fashion-mnist'"),
+        ({"model": "alexnt"}, "Did you mean 'alexnet'"),
+        ({"freeze": "conv9"}, "Did you mean 'conv5'"),
+        ({"taps": "conv0"}, "Did you mean 'conv"),
+    ],
+)
+def test_misspelt_names_leave_no_folder(small_fashion, tmp_path, changes, message):
+    with pytest.raises(UnknownNameError, match=message):
+        fit(small_config(small_fashion, **changes), output_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_from_a_file_are_recorded_and_bound(small_fashion, tmp_path):
+    path = tmp_path / "mine.pth"
+    save_features(path)
+    run = fit(small_config(small_fashion, weights=str(path), epochs=1), output_dir=tmp_path)
+    assert run.config.weights == str(path)
+    assert run.config.weights_sha256 == run.metrics["weights"]["sha256"]
+    assert fit(run.config, output_dir=tmp_path).metrics["test"] == run.metrics["test"]
+    save_features(path, seed=4)
+    with pytest.raises(WeightsError, match="the file has changed since"):
+        fit(run.config, output_dir=tmp_path)
+
+
+def test_the_training_rows_may_be_kept_in_single_precision(finished, small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, cache_dtype="float32", epochs=6), output_dir=tmp_path)
+    assert run.metrics["frozen_pass"]["from_cache"] == 0
+    assert run.metrics["val"]["loss"] == pytest.approx(finished.metrics["val"]["loss"], rel=1e-2)
+    assert run.metrics["val"]["loss"] != finished.metrics["val"]["loss"]

@@ -1,0 +1,163 @@
+"""A trained model on pictures of any kind, and its test result measured again."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.errors import DataError, RunError
+from frostline.evaluation.metrics import evaluate
+from frostline.images.registry import load_dataset
+from frostline.runs.fit import fit, split
+from frostline.runs.folder import Run
+from frostline.runs.predict import Classifier, evaluate_run, picture_files
+from tests.small_run import small_config
+
+FLOAT16 = 5e-3  # what keeping activations in float16 moves a probability by, at most
+
+
+@pytest.fixture(scope="module")
+def classifier(finished):
+    return Classifier.load(finished.folder)
+
+
+@pytest.fixture(scope="module")
+def test_part(finished):
+    config = finished.config
+    return split(load_dataset(config.data, config.data_dir), config).test
+
+
+def test_probabilities_are_probabilities(classifier, fashion):
+    found = classifier.predict_proba(fashion.test.images[:130])
+    assert (found.shape, found.dtype) == ((130, 10), np.float32)
+    assert np.allclose(found.sum(1), 1, atol=1e-5)
+    assert found.min() >= 0
+
+
+def test_the_names_are_those_of_the_most_probable_classes(classifier, fashion):
+    images = fashion.test.images[:40]
+    best = classifier.predict_proba(images).argmax(1)
+    assert classifier.predict(images).tolist() == [classifier.class_names[i] for i in best]
+
+
+def test_the_bundle_gives_what_was_evaluated(finished, classifier, test_part):
+    again = evaluate(classifier.predict_proba(test_part.images), test_part.labels, classifier.class_names)
+    recorded = finished.metrics["test"]
+    assert again["accuracy"] == pytest.approx(recorded["accuracy"], abs=1 / len(test_part))
+    assert again["loss"] == pytest.approx(recorded["loss"], abs=FLOAT16)
+    assert again["ece"] == pytest.approx(recorded["ece"], abs=0.02)
+
+
+def test_measuring_again_gives_what_was_recorded(finished, run_cache):
+    assert evaluate_run(finished, cache_dir=run_cache) == finished.metrics["test"]
+
+
+def test_measuring_again_works_from_an_empty_cache(finished, cache):
+    again = evaluate_run(finished, cache_dir=cache)
+    assert again["confusion"] == finished.metrics["test"]["confusion"]
+    assert again["loss"] == pytest.approx(finished.metrics["test"]["loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("freeze", ["none", "conv3"])
+def test_fine_tuned_runs_are_measured_again(small_fashion, tmp_path, freeze):
+    run = fit(small_config(small_fashion, freeze=freeze, limit=60, epochs=1, lr=1e-4), output_dir=tmp_path)
+    again = evaluate_run(run)
+    assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-5)
+    images = split(load_dataset("fashion-mnist", small_fashion), run.config).test
+    shown = evaluate(Classifier.load(run.folder).predict_proba(images.images), images.labels, images.class_names)
+    assert shown["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=FLOAT16)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(classifier, fashion):
+    together = classifier.predict_proba(fashion.test.images[:70])
+    alone = np.concatenate([classifier.predict_proba(fashion.test.images[i : i + 1]) for i in (0, 30, 69)])
+    assert np.allclose(together[[0, 30, 69]], alone, atol=1e-5)
+
+
+def test_arrays_lists_and_files_agree(classifier, fashion, tmp_path):
+    images = np.asarray(fashion.test.images[:4])
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image).save(path)
+    expected = classifier.predict_proba(images)
+    for same in (list(images), paths, [str(path) for path in paths], [images[0], paths[1], images[2], str(paths[3])]):
+        assert np.allclose(classifier.predict_proba(same), expected, atol=1e-5)
+
+
+def test_three_equal_channels_are_grey(classifier, fashion):
+    grey = np.asarray(fashion.test.images[:5])
+    colour = np.repeat(grey[..., None], 3, axis=-1)
+    assert np.allclose(classifier.predict_proba(colour), classifier.predict_proba(grey), atol=1e-5)
+
+
+def test_mixed_sizes_and_modes_go_together(classifier, fashion, tmp_path):
+    picture = Image.fromarray(np.asarray(fashion.test.images[1]))
+    paths = []
+    for number, (mode, size) in enumerate(
+        [("L", (28, 28)), ("RGB", (200, 130)), ("RGBA", (31, 90)), ("P", (28, 28)), ("1", (64, 64)), ("LA", (300, 20))]
+    ):
+        paths.append(tmp_path / f"{number}.png")
+        picture.resize(size).convert(mode).save(paths[-1])
+    paths.append(tmp_path / "photo.jpg")
+    picture.convert("CMYK").save(paths[-1])
+    together = classifier.predict_proba(paths)
+    alone = np.concatenate([classifier.predict_proba([path]) for path in paths])
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.allclose(together.sum(1), 1, atol=1e-5)
+
+
+def test_nothing_gives_nothing(classifier):
+    assert classifier.predict_proba([]).shape == (0, 10)
+    assert classifier.predict(np.empty((0, 28, 28), np.uint8)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 28, 28), np.float32),
+        np.zeros((28, 28), np.uint8),
+        np.zeros((2, 28, 28, 4), np.uint8),
+        [np.zeros((28, 28), np.float32)],
+        [np.zeros((2, 28, 28, 3), np.uint8)],
+    ],
+    ids=["real numbers", "one image", "four channels", "list of real numbers", "list of batches"],
+)
+def test_pixels_of_another_kind_are_refused(classifier, images):
+    with pytest.raises(DataError, match=r"expected uint8 .*, got (float32|uint8) \("):
+        classifier.predict_proba(images)
+
+
+def test_a_damaged_picture_is_named(classifier, tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        classifier.predict([path])
+    with pytest.raises(DataError, match=r"nowhere\.png cannot be read"):
+        classifier.predict([tmp_path / "nowhere.png"])
+
+
+def test_the_model_folder_may_be_given_itself(finished, classifier, fashion):
+    inner = Classifier.load(str(finished.model_folder))
+    images = fashion.test.images[:3]
+    assert np.array_equal(inner.predict_proba(images), classifier.predict_proba(images))
+
+
+def test_an_unfinished_run_holds_no_model(tmp_path):
+    with pytest.raises(RunError, match="holds no model"):
+        Classifier.load(tmp_path)
+    with pytest.raises(RunError, match="no results yet"):
+        Run(tmp_path).metrics  # noqa: B018
+
+
+def test_folders_are_searched_for_pictures(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for name in ("b.PNG", "a.jpg", "notes.txt", "deep/er/c.webp"):
+        (tmp_path / name).write_bytes(b"")
+    found = picture_files([tmp_path, tmp_path / "notes.txt"])
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["a.jpg", "b.PNG", "deep/er/c.webp", "notes.txt"]
+
+
+def test_paths_without_pictures_are_named(tmp_path):
+    with pytest.raises(DataError, match="no file or folder .*nowhere"):
+        picture_files([tmp_path / "nowhere"])
+    with pytest.raises(DataError, match=r"no pictures in .*expected \.bmp"):
+        picture_files([tmp_path])

@@ -1,0 +1,44 @@
+"""A run that takes a second: real images, real network, few of everything."""
+
+from pathlib import Path
+from typing import Any
+
+from frostline.config import TrainConfig, make_config
+from frostline.progress import Bar, Silent
+
+FAST = {"data": "fashion-mnist", "weights": "random", "image_size": 64, "taps": "none", "lr": 0.003, "batch_size": 128}
+OPTIONS = ["--weights", "random", "--image-size", 64, "--taps", "none", "--lr", 0.003, "--batch-size", 128]
+
+
+def small_config(data_dir: Path, **changes: Any) -> TrainConfig:
+    """Settings for 240 images at 64 px, three epochs; ``changes`` wins."""
+    return make_config(**{**FAST, "data_dir": data_dir, "limit": 240, "epochs": 3, "val_fraction": 0.2, **changes})
+
+
+class InterruptTraining(Silent):
+    """A progress display that presses Ctrl-C after so many steps of training."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def bar(self, label: str, total: int, unit: str) -> Any:
+        return super().bar(label, total, unit) if label != "training" else _Countdown(self)
+
+
+class _Countdown:
+    def __init__(self, owner: InterruptTraining) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, amount: int) -> None:
+        self._owner.steps -= amount
+        if self._owner.steps < 0:
+            raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        pass

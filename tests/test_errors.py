@@ -1,0 +1,63 @@
+"""The error tree, the nearest match and the one line that a disk's refusal becomes."""
+
+import errno
+import inspect
+import re
+
+import pytest
+
+from frostline import errors
+from frostline.errors import FrostlineError, StorageError, UnknownNameError, did_you_mean, is_disk_error, storage_error
+
+
+def test_tree_is_the_one_drawn_at_the_top() -> None:
+    drawn = set(re.findall(r"\w+Error\b", errors.__doc__ or ""))
+    defined = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FrostlineError)}
+    assert drawn == defined
+
+
+def test_unknown_name_says_what_is_allowed_and_what_is_near() -> None:
+    error = UnknownNameError("model", "alexnt", ["alexnet", "vgg16"])
+    assert str(error) == "unknown model 'alexnt': expected one of alexnet, vgg16. Did you mean 'alexnet'?"
+    assert (error.name, error.allowed) == ("alexnt", ["alexnet", "vgg16"])
+
+
+def test_unknown_name_far_from_all_gets_no_guess() -> None:
+    assert str(UnknownNameError("model", "qqq", ["alexnet"])) == "unknown model 'qqq': expected one of alexnet."
+
+
+@pytest.mark.parametrize("name", ["AlexNet", "ALEXNT", "alex-net"])
+def test_nearest_match_does_not_mind_capitals(name: str) -> None:
+    assert did_you_mean(name, ["alexnet", "vgg16"]) == " Did you mean 'alexnet'?"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EFBIG, "larger than the system allows"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.ENOTDIR, "is a file, not a folder"),
+        (errno.EEXIST, "stands in the way"),
+        (errno.EIO, "input/output error"),
+    ],
+)
+def test_disk_refusal_says_path_cause_and_option(number: int, words: str) -> None:
+    refusal = OSError(number, "cause", "/some/file")
+    message = str(storage_error(refusal, remedy="--cache-dir chooses another"))
+    assert is_disk_error(refusal)
+    assert message.startswith("cannot use /some/file: ")
+    assert words in message
+    assert "(--cache-dir chooses another)" in message
+    assert message.endswith("What was whole before is untouched.")
+    assert "\n" not in message
+
+
+def test_other_system_errors_keep_their_own_words() -> None:
+    other = OSError(errno.ENAMETOOLONG, "File name too long")
+    assert not is_disk_error(other)
+    error = storage_error(other, "/there")
+    assert isinstance(error, StorageError)
+    assert "cannot use /there: File name too long." in str(error)

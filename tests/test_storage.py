@@ -1,0 +1,134 @@
+"""Files are whole or not there: failing, killed and full-disk writers leave the old file as it was."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frostline.errors import StorageError
+from frostline.storage import cache_dir, clear_parts, replacing, write_bytes, write_json
+
+
+def parts(folder: Path) -> list[Path]:
+    return list(folder.glob(".*.part"))
+
+
+def test_written_file_is_whole_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    write_bytes(path, b"one")
+    write_bytes(path, memoryview(b"two"))
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_keeps_the_order_of_keys(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"b": 1, "a": "é"}
+    assert text.index("b") < text.index("a")
+    assert "é" in text
+
+
+def test_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="in the middle"), replacing(path) as beside:
+        beside.write_bytes(b"half")
+        raise RuntimeError("in the middle")
+    assert path.read_bytes() == b"old"
+    assert parts(tmp_path) == []
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from frostline.storage import replacing
+with replacing(Path(sys.argv[1])) as beside:
+    beside.write_bytes(b"half")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_writer_leaves_the_old_file_and_a_part_that_is_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        writer.send_signal(signal.SIGKILL)
+    assert path.read_bytes() == b"old"
+    assert [part.read_bytes() for part in parts(tmp_path)] == [b"half"]
+    clear_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from frostline.errors import StorageError
+from frostline.storage import write_bytes
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_bytes(Path(sys.argv[1]), bytes(200_000), "--cache-dir chooses another place")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_full_disk_is_one_clear_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"cannot use {path}: the file would be larger than the system allows here: choose another place "
+        "(--cache-dir chooses another place). What was whole before is untouched.\n"
+    )
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_device_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(StorageError, match="the disk is full"), replacing(path), Path("/dev/full").open("wb") as full:
+        full.write(bytes(100))
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("below", ["new", "folder/new"])
+def test_file_in_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with pytest.raises(StorageError, match=r"(stands in the way|is a file, not a folder).*What was whole"):
+        write_bytes(file / below, b"new")
+    assert file.read_bytes() == b"old"
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(StorageError, match=f"cannot use {tmp_path / 'taken'}: "):
+        write_bytes(tmp_path / "taken", b"new")
+    assert parts(tmp_path) == []
+
+
+def test_clearing_parts_spares_everything_else(tmp_path: Path) -> None:
+    kept = [tmp_path / ".hidden", tmp_path / "a.part", tmp_path / "b"]
+    for path in [*kept, tmp_path / ".b.0123abcd.part"]:
+        path.write_bytes(b"")
+    clear_parts(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_cache_is_the_chosen_one_then_the_variable_then_the_platform(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_dir(tmp_path) == tmp_path
+    assert cache_dir("~/there") == Path.home() / "there"
+    assert cache_dir() == cache
+    monkeypatch.delenv("FROSTLINE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_dir() == tmp_path / "xdg" / "frostline"

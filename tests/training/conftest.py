@@ -1,0 +1,87 @@
+"""Real kept activations of 600 images of the real Fashion-MNIST: narrow rows and wide ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frostline.activations.fill import fill
+from frostline.activations.forward import FastForward
+from frostline.activations.spec import spec_of
+from frostline.images import fashion_mnist
+from frostline.images.preprocess import Preprocess
+from frostline.networks.boundary import Frozen, make_boundary
+from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.registry import load_backbone
+from frostline.training.examples import Examples
+from frostline.training.loop import Recipe, moments
+
+Pair = tuple[Examples, Examples]
+
+
+def _kept(data: Path, cache: Path, taps: tuple[str, ...]) -> Pair:
+    images = fashion_mnist.load(data).train
+    parts = [images.subset(np.arange(480)), images.subset(np.arange(480, 600))]
+    backbone = load_backbone("alexnet", "random", last="conv5", cache_dir=cache)
+    frozen = Frozen(backbone, make_boundary(backbone, "conv5", taps))
+    preprocess = Preprocess(64)
+    spec = spec_of("alexnet", frozen, preprocess, "float16")
+    rows, _ = fill(parts, FastForward(frozen, preprocess, torch.device("cpu")), spec, cache)
+    train, val = (Examples(kept, part.labels) for kept, part in zip(rows, parts, strict=True))
+    return train, val
+
+
+@pytest.fixture(scope="session")
+def narrow(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """480 training and 120 validation rows of conv5 alone: 256 numbers each, fewer than there are rows."""
+    return _kept(small_fashion, tmp_path_factory.mktemp("narrow"), ())
+
+
+@pytest.fixture(scope="session")
+def wide(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The same images through three taps: more numbers in a row than there are rows."""
+    return _kept(small_fashion, tmp_path_factory.mktemp("wide"), ("conv2", "conv3", "conv5"))
+
+
+MakeHead = Callable[..., Head]
+
+
+@pytest.fixture
+def make_head() -> MakeHead:
+    """Make a standardised head for rows."""
+
+    def make(examples: Examples, kind: str = "linear", seed: int = 0, width: int = 64) -> Head:
+        torch.manual_seed(seed)
+        mean, std = moments(torch.nn.Identity(), examples, seed)
+        head = Head(HeadSpec(kind, mean.numel(), 10, width, 0.5))
+        head.standardise(mean, std)
+        return head
+
+    return make
+
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture
+def make_recipe() -> MakeRecipe:
+    """Make a recipe; what is not given has a sane value."""
+
+    def make(**changes: object) -> Recipe:
+        values = {
+            "epochs": 5,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "schedule": "onecycle",
+            "lr": 3e-3,
+            "momentum": 0.9,
+            "weight_decay": 0.01,
+            "label_smoothing": 0.0,
+            "patience": 100,
+            "seed": 0,
+        }
+        return Recipe(**{**values, **changes})  # type: ignore[arg-type]
+
+    return make

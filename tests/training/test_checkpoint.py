@@ -1,0 +1,123 @@
+"""A training that was stopped goes on as if it had not been."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from frostline.errors import RunError
+from frostline.training.loop import train
+
+CASES = {
+    "adamw linear": {"kind": "linear", "optimizer": "adamw"},
+    "sgd linear": {"kind": "linear", "optimizer": "sgd"},
+    "sgd without momentum": {"kind": "linear", "optimizer": "sgd", "momentum": 0.0},
+    "adamw mlp with dropout": {"kind": "mlp", "optimizer": "adamw"},
+    "sgd mlp with dropout": {"kind": "mlp", "optimizer": "sgd"},
+}
+
+
+def interrupt_after(epochs):
+    def stop(history):
+        if len(history) == epochs:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def without_times(trained):
+    return [{key: value for key, value in asdict(line).items() if key != "seconds"} for line in trained.history]
+
+
+@pytest.mark.parametrize("stops", [(1,), (2, 4), (5,)])
+@pytest.mark.parametrize("case", CASES)
+def test_resuming_gives_the_same_bits(narrow, make_head, make_recipe, tmp_path, case, stops):
+    settings = dict(CASES[case])
+    kind = settings.pop("kind")
+    recipe = make_recipe(lr=0.01, **settings)
+    whole_head, stopped_head = make_head(narrow[0], kind), make_head(narrow[0], kind)
+    whole = train(whole_head, *narrow, recipe)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for epoch in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(stopped_head, *narrow, recipe, checkpoint=checkpoint, on_epoch=interrupt_after(epoch))
+        stopped_head = make_head(narrow[0], kind, seed=99)  # nothing but the file carries over
+    resumed = train(stopped_head, *narrow, recipe, checkpoint=checkpoint)
+    assert without_times(resumed) == without_times(whole)
+    assert resumed.best_epoch == whole.best_epoch
+    expected, found = whole_head.state_dict(), stopped_head.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_the_restored_history_is_reported_and_its_times_are_kept(narrow, make_head, make_recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    head = make_head(narrow[0])
+    first = []
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            head,
+            *narrow,
+            make_recipe(),
+            checkpoint=checkpoint,
+            on_epoch=lambda history: (first.append(list(history)), interrupt_after(3)(history)),
+        )
+    reported = []
+    train(
+        head,
+        *narrow,
+        make_recipe(),
+        checkpoint=checkpoint,
+        on_epoch=lambda history: reported.append(list(history)),
+    )
+    assert [len(history) for history in reported] == [3, 4, 5]
+    assert reported[0] == first[-1]
+
+
+def test_a_training_that_had_stopped_early_stays_stopped(narrow, make_head, make_recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    recipe = make_recipe(lr=0.1, schedule="constant", epochs=60, patience=2)
+    whole = train(make_head(narrow[0]), *narrow, recipe, checkpoint=checkpoint)
+    again = train(make_head(narrow[0]), *narrow, recipe, checkpoint=checkpoint)
+    assert again.history == whole.history
+
+
+def test_nothing_but_the_checkpoint_is_left_beside_it(narrow, make_head, make_recipe, tmp_path):
+    train(make_head(narrow[0]), *narrow, make_recipe(epochs=2), checkpoint=tmp_path / "checkpoint.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+@pytest.fixture
+def checkpoint(narrow, make_head, make_recipe, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(make_head(narrow[0]), *narrow, make_recipe(epochs=1), checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_cut_checkpoint_is_refused(narrow, make_head, make_recipe, checkpoint, share):
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is no whole checkpoint of this model .*: remove it"):
+        train(make_head(narrow[0]), *narrow, make_recipe(), checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("other", ["head", "width", "features", "optimiser"])
+def test_a_checkpoint_of_another_training_is_refused(narrow, wide, make_head, make_recipe, tmp_path, other):
+    path = tmp_path / "checkpoint.safetensors"
+    train(make_head(narrow[0], "mlp"), *narrow, make_recipe(epochs=1), checkpoint=path)
+    parts = wide if other == "features" else narrow
+    head = make_head(parts[0], "linear" if other == "head" else "mlp", width=32 if other == "width" else 64)
+    recipe = make_recipe(optimizer="sgd" if other == "optimiser" else "adamw")
+    with pytest.raises(RunError, match="no whole checkpoint of this model"):
+        train(head, *parts, recipe, checkpoint=path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"training": "{"}, {"training": "[]"}, {"training": "{}"}, {"other": "1"}])
+def test_a_foreign_safetensors_file_is_refused(narrow, make_head, make_recipe, tmp_path, metadata):
+    path = tmp_path / "checkpoint.safetensors"
+    head = make_head(narrow[0])
+    save_file({f"module.{key}": value for key, value in head.state_dict().items()}, path, metadata)
+    with pytest.raises(RunError, match="no whole checkpoint of this model"):
+        train(head, *narrow, make_recipe(), checkpoint=path)

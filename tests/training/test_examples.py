@@ -1,0 +1,53 @@
+"""Batches and the order they come in."""
+
+import numpy as np
+import torch
+
+from frostline.training.examples import Examples, epoch_order
+
+
+def test_batches_hold_every_row_once_with_its_label(narrow):
+    train, _ = narrow
+    order = epoch_order(len(train), seed=1, epoch=0)
+    rows, labels = map(torch.cat, zip(*train.batches(100, order), strict=True))
+    seen = np.concatenate([np.sort(order[start : start + 100]) for start in range(0, len(order), 100)])
+    assert sorted(seen) == list(range(480))
+    assert torch.equal(rows, train.rows.take(seen))
+    assert labels.tolist() == train.labels[seen].tolist()
+
+
+def test_batches_have_the_size_asked_for_and_a_rest(narrow):
+    sizes = [len(labels) for _, labels in narrow[0].batches(100)]
+    assert sizes == [100, 100, 100, 100, 80]
+
+
+def test_rows_are_float32_and_labels_int64(narrow):
+    rows, labels = next(narrow[0].batches(7))
+    assert (rows.dtype, labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_without_an_order_rows_come_as_they_stand(narrow):
+    _, val = narrow
+    labels = torch.cat([labels for _, labels in val.batches(50)])
+    assert labels.tolist() == val.labels.tolist()
+
+
+def test_an_order_of_some_rows_gives_only_those(narrow):
+    train, _ = narrow
+    (_, labels), *rest = train.batches(10, np.array([5, 3, 400]))
+    assert labels.tolist() == train.labels[[3, 5, 400]].tolist()
+    assert rest == []
+
+
+def test_epoch_order_is_a_permutation_that_seed_and_epoch_decide():
+    order = epoch_order(100, seed=3, epoch=2)
+    assert sorted(order) == list(range(100))
+    assert (order == epoch_order(100, seed=3, epoch=2)).all()
+    assert (order != epoch_order(100, seed=3, epoch=3)).any()
+    assert (order != epoch_order(100, seed=4, epoch=2)).any()
+
+
+def test_length_is_the_number_of_labels(narrow):
+    train, val = narrow
+    assert (len(train), len(val)) == (480, 120)
+    assert isinstance(train, Examples)

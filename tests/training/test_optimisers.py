@@ -1,0 +1,67 @@
+"""Learning rates over time, and the two optimisers."""
+
+import pytest
+import torch
+from torch import nn
+
+from frostline.training.optimisers import learning_rate, make_optimiser
+
+
+def rates(schedule: str, steps: int = 1001, peak: float = 0.1) -> list[float]:
+    return [learning_rate(schedule, peak, step, steps) for step in range(steps)]
+
+
+def test_onecycle_climbs_to_the_peak_and_falls_to_nothing():
+    lr = rates("onecycle")
+    assert lr[0] == pytest.approx(0.1 / 25)
+    assert lr[300] == pytest.approx(0.1)
+    assert lr[-1] == pytest.approx(0.1 * 1e-4)
+    assert lr[:301] == sorted(lr[:301])
+    assert lr[300:] == sorted(lr[300:], reverse=True)
+
+
+def test_cosine_only_falls():
+    lr = rates("cosine")
+    assert lr[0] == pytest.approx(0.1)
+    assert lr[500] == pytest.approx(0.1 * (1 + 1e-4) / 2)
+    assert lr[-1] == pytest.approx(0.1 * 1e-4)
+    assert lr == sorted(lr, reverse=True)
+
+
+def test_constant_stays():
+    assert set(rates("constant")) == {0.1}
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
+def test_a_single_step_has_a_rate(schedule):
+    assert 0 < learning_rate(schedule, 0.1, 0, 1) <= 0.1
+
+
+def test_rates_scale_with_the_peak():
+    assert [10 * lr for lr in rates("onecycle", 50, 0.01)] == pytest.approx(rates("onecycle", 50, 0.1))
+
+
+def test_adamw_takes_rate_and_decay():
+    optimiser = make_optimiser("adamw", [nn.Parameter(torch.ones(2))], 0.01, 0.2, 0.9)
+    assert type(optimiser) is torch.optim.AdamW
+    assert (optimiser.defaults["lr"], optimiser.defaults["weight_decay"]) == (0.01, 0.2)
+
+
+def test_adamw_decays_weights_apart_from_the_gradient():
+    weight = nn.Parameter(torch.ones(1))
+    weight.grad = torch.zeros(1)
+    make_optimiser("adamw", [weight], 0.1, 0.5, 0.9).step()
+    assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
+
+
+def test_sgd_takes_momentum_and_looks_ahead():
+    optimiser = make_optimiser("sgd", [nn.Parameter(torch.ones(2))], 0.01, 0.2, 0.8)
+    assert type(optimiser) is torch.optim.SGD
+    assert (optimiser.defaults["momentum"], optimiser.defaults["nesterov"]) == (0.8, True)
+
+
+def test_sgd_without_momentum_is_plain():
+    weight = nn.Parameter(torch.ones(1))
+    weight.grad = torch.full((1,), 2.0)
+    make_optimiser("sgd", [weight], 0.1, 0.0, 0.0).step()
+    assert weight.item() == pytest.approx(0.8)

@@ -1,0 +1,100 @@
+"""The ridge head against scikit-learn, and what is chosen on validation."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from frostline.errors import ConfigError
+from frostline.networks.heads import Head, HeadSpec
+from frostline.training.examples import Examples
+from frostline.training.loop import measure, predict_logits
+from frostline.training.ridge import STRENGTHS, solve
+
+
+def standardised(head, examples):
+    rows = examples.rows.take(np.arange(len(examples))).flatten(1)
+    return ((rows - head.mean) * head.scale).double().numpy()
+
+
+def reference(head, train, strength):
+    """scikit-learn's ridge with the alpha that a relative strength means."""
+    x = standardised(head, train)
+    centred = x - x.mean(0)
+    rows_are_fewer = x.shape[0] < x.shape[1]
+    diagonal = (centred**2).sum(1 if rows_are_fewer else 0)
+    return Ridge(alpha=strength * diagonal.mean()).fit(x, np.eye(10)[train.labels])
+
+
+@pytest.fixture(params=["narrow", "wide"])
+def parts(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_there_are_fewer_rows_than_features_in_one_case_alone(narrow, wide):
+    assert len(narrow[0]) > np.prod(narrow[0].rows.shape)
+    assert len(wide[0]) < np.prod(wide[0].rows.shape)
+
+
+def test_it_equals_scikit_learn(parts, make_head):
+    head = make_head(parts[0], "ridge")
+    solved = solve(head, *parts)
+    expected = reference(head, parts[0], solved.strength).predict(standardised(head, parts[1]))
+    found = predict_logits(head, parts[1]).numpy() * solved.temperature
+    assert np.abs(found - expected).max() < 2e-3
+    assert solved.val_accuracy == pytest.approx((expected.argmax(1) == parts[1].labels).mean(), abs=1e-6)
+    assert solved.val_accuracy > 0.6
+
+
+def test_the_strength_is_the_best_on_validation(parts, make_head):
+    head = make_head(parts[0], "ridge")
+    solved = solve(head, *parts)
+    x = standardised(head, parts[1])
+    accuracy = {
+        strength: (reference(head, parts[0], strength).predict(x).argmax(1) == parts[1].labels).mean()
+        for strength in STRENGTHS
+    }
+    one_image = 1 / len(parts[1])  # single precision may decide one image otherwise
+    assert accuracy[solved.strength] >= max(accuracy.values()) - one_image
+    assert len(set(accuracy.values())) > 1
+
+
+def test_the_temperature_lowers_the_loss_and_changes_no_decision(parts, make_head):
+    head = make_head(parts[0], "ridge")
+    solved = solve(head, *parts)
+    warm = predict_logits(head, parts[1])
+    with torch.no_grad():
+        head.first.weight.mul_(solved.temperature)
+        head.first.bias.mul_(solved.temperature)
+    raw_loss, raw_accuracy = measure(head, parts[1])
+    assert solved.val_loss < raw_loss - 0.1
+    assert raw_accuracy == pytest.approx(solved.val_accuracy)
+    assert torch.equal(predict_logits(head, parts[1]).argmax(1), warm.argmax(1))
+
+
+def test_what_it_reports_is_what_the_head_does(parts, make_head):
+    head = make_head(parts[0], "ridge")
+    solved = solve(head, *parts)
+    assert measure(head, parts[0]) == (solved.train_loss, solved.train_accuracy)
+    assert measure(head, parts[1]) == (solved.val_loss, solved.val_accuracy)
+    assert solved.seconds > 0
+
+
+class Constant:
+    """Rows that say nothing."""
+
+    shape = (8,)
+
+    def __len__(self):
+        return 40
+
+    def take(self, indices):
+        return torch.full((len(indices), 8), 3.0)
+
+
+def test_constant_rows_have_no_solution():
+    head = Head(HeadSpec("ridge", 8, 10))
+    head.standardise(torch.full((8,), 3.0), torch.ones(8))
+    examples = Examples(Constant(), np.arange(40) % 10)
+    with pytest.raises(ConfigError, match="ridge found no solution: the activations are constant"):
+        solve(head, examples, examples)
