@@ -39,7 +39,7 @@ class TrainConfig(BaseModel):
     hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
     epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training split")] = 12
-    batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 512
+    batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 256
     optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimiser")] = "adamw"
     schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
         "onecycle"

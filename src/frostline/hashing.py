@@ -5,6 +5,7 @@ BLAKE2b throughout: it needs no special processor instruction to be fast, and it
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def row_id_of_bytes(data: bytes) -> bytes:
 def row_ids_of_pixels(images: NDArray[np.uint8]) -> list[bytes]:
     """Return one 16-byte identity per image of an array (N, H, W) or (N, H, W, 3), from its pixels and shape."""
     shape = "x".join(map(str, images.shape[1:])).encode()[:16]
-    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    flat = np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
     return [hashlib.blake2b(row.data, digest_size=ROW_ID_BYTES, person=shape).digest() for row in flat]
 
 

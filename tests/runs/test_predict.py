@@ -122,7 +122,7 @@ def test_nothing_gives_nothing(classifier):
     ids=["real numbers", "one image", "four channels", "list of real numbers", "list of batches"],
 )
 def test_pixels_of_another_kind_are_refused(classifier, images):
-    with pytest.raises(DataError, match=r"expected uint8 .*, got (float32|uint8) \("):
+    with pytest.raises(DataError, match=r"expected a uint8 array .*, got (float32|uint8) \("):
         classifier.predict_proba(images)
 
 
@@ -157,7 +157,7 @@ def test_folders_are_searched_for_pictures(tmp_path):
 
 
 def test_paths_without_pictures_are_named(tmp_path):
-    with pytest.raises(DataError, match="no file or folder .*nowhere"):
+    with pytest.raises(DataError, match=r"no file or folder .*nowhere"):
         picture_files([tmp_path / "nowhere"])
     with pytest.raises(DataError, match=r"no pictures in .*expected \.bmp"):
         picture_files([tmp_path])

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from frostline.activations.store import REMEDY, read_manifest, shard_fault
 from frostline.errors import storage_error
+from frostline.hashing import digest_json
 from frostline.progress import log
 
 DAY = 86_400.0
@@ -41,7 +43,11 @@ def list_stores(cache: Path) -> list[StoreFacts]:
         folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     except OSError as error:
         raise storage_error(error, root, REMEDY) from error
-    return sorted(map(_facts, folders), key=lambda store: -store.last_used)
+    stores = []
+    for folder in folders:
+        with suppress(FileNotFoundError):  # another process removed it meanwhile
+            stores.append(_facts(folder))
+    return sorted(stores, key=lambda store: -store.last_used)
 
 
 def _facts(folder: Path) -> StoreFacts:
@@ -50,10 +56,19 @@ def _facts(folder: Path) -> StoreFacts:
     try:
         spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        spec = {}  # a store whose first shard was never finished
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        spec = None  # a store whose first shard was never finished
+    if digest_json(spec) != folder.name:
+        spec = {}
+    size = sum(map(_bytes, folder.iterdir()))
     used = manifest.stat().st_mtime if manifest.is_file() else folder.stat().st_mtime
     return StoreFacts(folder, spec, sum(entry.rows for entry in entries), len(entries), size, used)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its writer renamed it meanwhile
+        return 0
 
 
 def verify(cache: Path) -> list[tuple[StoreFacts, list[str]]]:

@@ -81,7 +81,7 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
-        self.console = Console(stderr=stderr, quiet=quiet, width=_width())
+        self.console = Console(stderr=stderr, quiet=quiet, width=_width(2 if stderr else 1))
         self.progress: Progress = RichBars(self.console) if self.console.is_terminal and not quiet else Silent()
 
     @contextmanager
@@ -111,9 +111,9 @@ class Screen:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _width() -> int | None:
-    """Return a fixed width where no terminal tells one: a table in a file must not be squeezed."""
-    return None if os.isatty(1) or os.isatty(2) else 160
+def _width(stream: int) -> int | None:
+    """Return a fixed width where the stream is no terminal: a table in a file must not be squeezed."""
+    return None if os.isatty(stream) else 10_000
 
 
 def size_text(count: float) -> str:

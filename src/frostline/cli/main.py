@@ -54,21 +54,32 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="frostline", standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
-        return _refuse(error.format_message(), error)
+        return _refuse_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write(
-            "\nfrostline: interrupted; what was computed is kept. The same command with --resume goes on.\n"
-        )
-        return INTERRUPTED
+        code = INTERRUPTED
     except FrostlineError as error:
         return _refuse(str(error), error)
     except OSError as error:
         if is_disk_error(error):
             return _refuse(str(storage_error(error)), error)
         raise
+    if code == INTERRUPTED:  # newer versions of typer turn Ctrl-C into this code without a word
+        sys.stderr.write(
+            "\nfrostline: interrupted; what was computed is kept. The same command with --resume goes on.\n"
+        )
     return code if isinstance(code, int) else DONE
+
+
+def _refuse_usage(error: typer.TyperException) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:"):  # no command was given: the message is the help
+        sys.stderr.write(message + "\n")
+        return USER_CAN_MEND
+    where = getattr(error, "ctx", None)
+    hint = f" See `{where.command_path} --help`." if where is not None else ""
+    return _refuse(message + ("" if message.endswith((".", "?")) else ".") + hint, error)
 
 
 def _refuse(message: str, error: Exception) -> int:

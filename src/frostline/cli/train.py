@@ -46,7 +46,7 @@ def train(
     hidden_width: Annotated[int | None, _option("Hidden units of the mlp (512).", NETWORK, "N")] = None,
     dropout: Annotated[float | None, _option("Dropout of the mlp (0.5).", NETWORK, "X")] = None,
     epochs: Annotated[int | None, _option("Passes over the training split (12).", TRAINING, "N")] = None,
-    batch_size: Annotated[int | None, _option("Images per gradient step (512).", TRAINING, "N")] = None,
+    batch_size: Annotated[int | None, _option("Images per gradient step (256).", TRAINING, "N")] = None,
     optimizer: Annotated[str | None, _option("sgd or adamw (adamw).", TRAINING)] = None,
     schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).", TRAINING)] = None,
     lr: Annotated[float | None, _option("Peak learning rate (by optimiser and head).", TRAINING, "X")] = None,

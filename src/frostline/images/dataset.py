@@ -17,6 +17,22 @@ Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
 RowIds = Callable[[Sequence[Path]], list[bytes]]
 
 
+def check_pixels(images: NDArray[np.uint8]) -> Pixels:
+    """Return the images when they are bytes of shape (N, H, W) or (N, H, W, 3).
+
+    Raises
+    ------
+    DataError
+    """
+    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (grey or colour):
+        raise DataError(
+            "images: expected a uint8 array of shape (N, H, W) or (N, H, W, 3), "
+            f"got {images.dtype} {images.shape}: convert it first."
+        )
+    return images
+
+
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """Images, labels and class names.
@@ -46,12 +62,7 @@ class ImageDataset:
     def __post_init__(self) -> None:
         images = self.images
         if isinstance(images, np.ndarray):
-            grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
-            if images.dtype != np.uint8 or not (grey or colour):
-                raise DataError(
-                    "images: expected a uint8 array of shape (N, H, W) or (N, H, W, 3), "
-                    f"got {images.dtype} {images.shape}: convert it first."
-                )
+            check_pixels(images)
         else:
             object.__setattr__(self, "images", tuple(Path(path) for path in images))
         labels = np.asarray(self.labels)

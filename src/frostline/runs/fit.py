@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from frostline.activations.kept import Features, LiveActivations
 from frostline.activations.spec import spec_of
 from frostline.config import TrainConfig, write_config
 from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
-from frostline.errors import RunError
+from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
@@ -42,7 +43,7 @@ from frostline.training.ridge import solve
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
 IMAGE_SIZE = 224  # what ImageNet networks were trained at
-PEAK_LR = {("adamw", "linear"): 4e-4, ("adamw", "mlp"): 4e-4, ("sgd", "linear"): 2e-3, ("sgd", "mlp"): 1e-2}
+PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,12 @@ def fit(
 def _check_network(config: TrainConfig) -> None:
     """Refuse impossible names and sizes before anything is made or read."""
     shape = outline(config.model)
-    make_boundary(shape, config.freeze, _taps(config, shape))
+    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    if config.head == "ridge" and boundary.end != boundary.freeze:
+        raise ConfigError(
+            "--head ridge is solved, not trained: it cannot train thawed stages; "
+            f"freeze {shape.feature_stage} or above, or choose another --head."
+        )
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
 
@@ -142,11 +148,9 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     preprocess = Preprocess(_image_size(config, parts.train))
     frozen = Frozen(backbone, boundary)
     forward = FastForward(frozen, preprocess, device)
-    rows, frozen_pass = activations(parts, forward, config, cache, progress)
-    examples = [
-        Examples(features, part.labels)
-        for features, part in zip(rows, (parts.train, parts.val, parts.test), strict=True)
-    ]
+    datasets = (parts.train, parts.val, parts.test)
+    rows, frozen_pass = activations(datasets, forward, config, cache, progress)
+    examples = [Examples(features, part.labels) for features, part in zip(rows, datasets, strict=True)]
 
     trunk = channels_last(thawed(backbone, boundary), device)
     head = make_head(config, trunk, examples[0], len(parts.train.class_names)).to(device)
@@ -266,10 +270,9 @@ def _image_size(config: TrainConfig, images: ImageDataset) -> int:
 
 
 def activations(
-    parts: Parts, forward: FastForward, config: TrainConfig, cache: Path, progress: Progress | None
+    datasets: Sequence[ImageDataset], forward: FastForward, config: TrainConfig, cache: Path, progress: Progress | None
 ) -> tuple[list[Features], FrozenPass]:
-    """Return each part's rows: kept ones below a boundary, live pixels when nothing is frozen."""
-    datasets = [parts.train, parts.val, parts.test]
+    """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
     if forward.frozen.boundary.freeze == NONE:
         log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
         return [LiveActivations(dataset, forward) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
@@ -299,8 +302,6 @@ def _train(
     progress: Progress | None,
 ) -> tuple[Trained, dict[str, Any]]:
     if config.head == "ridge":
-        if len(module) > 1:
-            raise RunError("--head ridge is solved, not trained: it cannot train thawed stages; freeze conv5 or above.")
         solved = solve(head, train_part, val_part, progress)
         line = Epoch(
             1, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0, solved.seconds

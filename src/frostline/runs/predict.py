@@ -12,11 +12,12 @@ from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
 from frostline.errors import DataError
 from frostline.evaluation.metrics import evaluate
+from frostline.images.dataset import check_pixels
 from frostline.images.decode import SUFFIXES, decode_image
 from frostline.images.registry import load_dataset
 from frostline.progress import Progress
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.fit import Parts, activations, probabilities, split
+from frostline.runs.fit import activations, probabilities, split
 from frostline.runs.folder import Run
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
@@ -71,7 +72,7 @@ class Classifier:
         Raises
         ------
         DataError
-            When a file is no readable picture.
+            When a file is no readable picture, or pixels are of another type or shape.
         """
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
@@ -88,8 +89,11 @@ class Classifier:
 
 def _pixels(images: Images) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
     if isinstance(images, np.ndarray):
-        return images
-    return [decode_image(Path(image)) if isinstance(image, str | Path) else image for image in images]
+        return check_pixels(images)
+    return [
+        decode_image(Path(image)) if isinstance(image, str | Path) else check_pixels(np.asarray(image)[None])[0]
+        for image in images
+    ]
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
@@ -125,8 +129,6 @@ def evaluate_run(run: Run, *, cache_dir: Path | str | None = None, progress: Pro
     device = pick_device(config.device)
     parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
     forward = FastForward(model.frozen, model.preprocess, device)
-    nothing = parts.test.subset(np.arange(0))
-    only_test = Parts(nothing, nothing, parts.test)
-    rows, _ = activations(only_test, forward, config.model_copy(update={"workers": cores()}), cache, progress)
-    examples = Examples(rows[2], parts.test.labels)
+    (rows,), _ = activations([parts.test], forward, config.model_copy(update={"workers": cores()}), cache, progress)
+    examples = Examples(rows, parts.test.labels)
     return evaluate(probabilities(model.trained.to(device).eval(), examples), examples.labels, model.class_names)

@@ -1,0 +1,76 @@
+"""`frostline data`."""
+
+import shutil
+
+import numpy as np
+from PIL import Image
+
+
+def test_list_names_every_data_set_and_where_it_is(frostline):
+    done = frostline("data", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fashion-mnist")]
+    assert "60,000 + 10,000 grey 28x28 images of ten garments" in line
+    assert line.rstrip().endswith("fashion-mnist")
+
+
+def test_get_says_what_is_here_and_where(frostline, small_fashion):
+    done = frostline("data", "get", "fashion-mnist", "--data-dir", small_fashion)
+    assert done.returncode == 0
+    assert done.stdout == f"fashion-mnist: 1,200 train and 300 test images in {small_fashion}\n"
+
+
+def test_check_finds_the_published_data_whole(frostline):
+    done = frostline("data", "check", "fashion-mnist")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert sum("content as published" in line and line.endswith("ok") for line in lines) == 4
+    assert any(line.startswith("counts") and "60,000 train, 10,000 test" in line for line in lines)
+    assert any(line.startswith("train labels") and "6,000 to 6,000 images in each class" in line for line in lines)
+    assert not any("WRONG" in line for line in lines)
+
+
+def test_check_names_what_is_not_as_published(frostline, small_fashion):
+    done = frostline("data", "check", "fashion-mnist", "--data-dir", small_fashion)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("frostline: fashion-mnist is not as published: ")
+    assert "train-images-idx3-ubyte" in line
+    assert "counts" in line
+    assert done.stdout.count("WRONG") == 5
+
+
+def test_show_writes_a_labelled_sheet(frostline, small_fashion, tmp_path):
+    done = frostline("data", "show", "fashion-mnist", "--data-dir", small_fashion)
+    assert (done.returncode, done.stdout) == (0, "wrote fashion-mnist.png\n")
+    other = frostline(
+        "data",
+        "show",
+        "fashion-mnist",
+        "--data-dir",
+        small_fashion,
+        "--split",
+        "test",
+        "--seed",
+        1,
+        "--output",
+        "t.png",
+    )
+    assert (other.returncode, other.stdout) == (0, "wrote t.png\n")
+    sheets = []
+    for name in ("fashion-mnist.png", "t.png"):
+        with Image.open(tmp_path / name) as picture:
+            sheets.append(np.asarray(picture.convert("L")).astype(int))
+    assert min(sheets[0].shape) > 700
+    assert sheets[0].std() > 30
+    assert (sheets[0] != sheets[1]).any()
+
+
+def test_a_damaged_file_is_named(frostline, small_fashion, tmp_path):
+    folder = shutil.copytree(small_fashion, tmp_path / "data")
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:1000])
+    done = frostline("data", "get", "fashion-mnist", "--data-dir", folder)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "train-images-idx3-ubyte holds 984 of the 940,800 bytes" in line

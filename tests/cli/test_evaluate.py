@@ -1,0 +1,39 @@
+"""`frostline evaluate`."""
+
+import shutil
+
+
+def test_the_recorded_result_is_measured_again(frostline, finished):
+    place = finished.folder.parent
+    done = frostline("evaluate", "first", "--output-dir", place, "--cache-dir", place.parent / "cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    test = finished.metrics["test"]
+    assert "no frozen layer runs" in done.stdout
+    assert "first: test split" in done.stdout
+    assert ["loss", f"{test['loss']:.4f}"] in [line.split() for line in done.stdout.splitlines()]
+    accuracy = f"{test['accuracy']:.4f}"
+    assert done.stdout.endswith(f"recorded when the run finished: {accuracy}; now: {accuracy}\n")
+
+
+def test_quiet_says_nothing(frostline, finished):
+    done = frostline("evaluate", finished.folder, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_unfinished_run_is_refused(frostline, finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "runs" / "begun")
+    (folder / "metrics.json").unlink()
+    done = frostline("evaluate", "begun")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "run 'begun' has no results yet: `frostline train … --name begun --resume` finishes it." in line
+
+
+def test_a_damaged_model_is_named(frostline, finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
+    path = folder / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    done = frostline("evaluate", "copy")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "the checksum of model.safetensors is wrong" in line

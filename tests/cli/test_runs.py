@@ -1,0 +1,38 @@
+"""`frostline runs`."""
+
+import shutil
+
+
+def test_without_runs_it_says_how_to_make_one(frostline):
+    done = frostline("runs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "no runs in runs: `frostline train fashion-mnist` makes one\n"
+
+
+def test_runs_stand_side_by_side(frostline, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
+    stopped = shutil.copytree(finished.folder, tmp_path / "runs" / "stopped")
+    (stopped / "metrics.json").unlink()
+    done = frostline("runs")
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, first, second = done.stdout.splitlines()
+    assert heading.split()[:3] == ["run", "data", "weights"]
+    metrics = finished.metrics
+    assert first.split()[:9] == ["copy", "fashion-mnist", "random", "conv5", "boundary", "linear", "64", "0.003", "0"]
+    assert first.split()[9:11] == [f"{metrics[split]['accuracy']:.4f}" for split in ("val", "test")]
+    assert second.split()[0] == "stopped"
+    assert second.split()[-1] == "unfinished"
+
+
+def test_another_folder_of_runs_is_read(frostline, finished):
+    done = frostline("runs", "--output-dir", finished.folder.parent)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "first"]
+
+
+def test_a_damaged_run_is_named(frostline, finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
+    (folder / "metrics.json").write_text('{"schema"')
+    done = frostline("runs")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "copy/metrics.json is damaged" in line

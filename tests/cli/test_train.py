@@ -1,0 +1,115 @@
+"""`frostline train` as a person sees it."""
+
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from frostline.runs.folder import find_run
+from tests.conftest import COMMAND
+from tests.small_run import OPTIONS
+
+EPOCH = re.compile(
+    r"epoch +(\d+)/(\d+)  train loss \d+\.\d{4} accuracy [01]\.\d{4}  val loss \d+\.\d{4} accuracy [01]\.\d{4}  "
+    r"lr \d\.\d\de-\d\d  \d+\.\d s(  best)?"
+)
+
+
+@pytest.fixture
+def train(frostline, small_fashion):
+    """Run a small training with more options."""
+
+    def run(*options, **kwargs):
+        fixed = ["--data-dir", small_fashion, "--limit", 240, "--val-fraction", 0.2]
+        return frostline("train", "fashion-mnist", *fixed, *OPTIONS, *options, **kwargs)
+
+    return run
+
+
+def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostline, tmp_path):
+    done = train("--epochs", 3, "--name", "mine")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    epochs = [match for line in lines if (match := EPOCH.fullmatch(line))]
+    assert [match.groups()[:2] for match in epochs] == [("1", "3"), ("2", "3"), ("3", "3")]
+    run = find_run("mine", tmp_path / "runs")
+    test = run.metrics["test"]
+    assert f"accuracy                  {test['accuracy']:.4f}" in done.stdout
+    for word in ("95 % interval", "loss", "top-5 accuracy", "macro F1", "ECE", "Ankle boot", "most confused"):
+        assert word in done.stdout
+    assert "frozen pass: 280 of 280 images to compute through conv5" in lines
+    assert lines[-1].startswith("run folder: runs/mine")
+    before = (run.folder / "metrics.json").read_bytes()
+
+    refused = train("--epochs", 1, "--name", "mine")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "frostline: run 'mine' exists (finished): choose another --name, --resume to go on with it, "
+        "or --overwrite to replace it."
+    ]
+    assert (run.folder / "metrics.json").read_bytes() == before
+
+    other = train("--epochs", 1, "--name", "mine", "--overwrite", "--lr", 0.01)
+    assert other.returncode == 0
+    assert "frozen pass: all 280 activations are kept from before; no frozen layer runs" in other.stdout
+    assert run.metrics["frozen_pass"]["from_cache"] == 280
+    assert len(run.history) == 1
+
+    resumed = train("--name", "mine", "--resume", "--epochs", 1, "--lr", 0.01)
+    assert resumed.returncode == 0
+    assert "run 'mine' is finished already; nothing to resume" in resumed.stdout
+
+
+def test_quiet_says_nothing(train, tmp_path):
+    done = train("--epochs", 1, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert find_run("fashion-mnist-1", tmp_path / "runs").finished
+
+
+def test_settings_come_from_a_file_and_options_win(frostline, small_fashion, tmp_path):
+    (tmp_path / "my.toml").write_text(
+        f'data = "fashion-mnist"\ndata_dir = "{small_fashion}"\nweights = "random"\nimage_size = 64\ntaps = []\n'
+        'limit = 120\nval_fraction = 0.2\nepochs = 7\nhead = "mlp"\nhidden_width = 16\n'
+    )
+    done = frostline("train", "--config", "my.toml", "--epochs", 2, "--output-dir", "elsewhere", "--name", "filed")
+    assert (done.returncode, done.stderr) == (0, "")
+    config = find_run("filed", tmp_path / "elsewhere").config
+    assert (config.epochs, config.head, config.hidden_width, config.limit, config.taps) == (2, "mlp", 16, 120, ())
+
+
+def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path):
+    options = [*OPTIONS, "--limit", 600, "--epochs", 60, "--patience", 60, "--name", "long", "--head", "mlp"]
+    command = [COMMAND, "train", "fashion-mnist", "--data-dir", small_fashion, *options]
+    with subprocess.Popen(
+        list(map(str, command)),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch  2/60"):
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (message,) = [line for line in errors.splitlines() if line]
+    assert message == ("frostline: interrupted; what was computed is kept. The same command with --resume goes on.")
+    run = find_run("long", tmp_path / "runs")
+    done_before = len(run.history)
+    assert 1 <= done_before < 60
+    assert not run.finished
+
+    refused = train("--name", "long")
+    assert refused.returncode == 2
+    assert "run 'long' exists (unfinished)" in refused.stderr
+
+    resumed = train("--name", "long", "--resume", "--limit", 600, "--val-fraction", 0.1, "--head", "mlp")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    continued = int(re.search(r"continuing after epoch (\d+)", resumed.stdout)[1])
+    assert continued in (done_before, done_before + 1)  # the state is written before the history
+    assert [line.epoch for line in run.history] == list(range(1, 61))
+    assert run.finished
