@@ -1,6 +1,6 @@
 """What do float16 activations cost? Against float32, same network, same images, same head, on the validation split.
 
-    python bench/float16.py [--weights random] [--images 12000] [--seeds 3]
+    python bench/float16.py [--weights random] [--images 8000] [--seeds 3]
 
 Prints the largest error of an activation, relative to the largest activation of its row, and the validation accuracy
 of both.
@@ -25,7 +25,7 @@ from frostline.networks.registry import load_backbone
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="random")
-    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--images", type=int, default=8_000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     print(machine())
@@ -45,7 +45,7 @@ def main() -> None:
                     weights=options.weights,
                     cache_dtype=dtype,
                     limit=options.images,
-                    val_fraction=0.25,
+                    val_fraction=0.5,
                     seed=seed,
                 )
                 run = fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))

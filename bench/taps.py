@@ -1,6 +1,6 @@
 """Which stages should the head read, and averaged to which grid? Measured on the validation split; test is never read.
 
-    python bench/taps.py [--weights random] [--image-size 128] [--images 12000] [--seeds 3]
+    python bench/taps.py [--weights random] [--image-size 128] [--images 4000] [--seeds 3]
 
 Prints, for each choice, the features per image and the validation accuracy of the default linear head: mean and
 standard deviation over seeds (each seed draws another split, and, for random weights, other weights).
@@ -61,17 +61,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="random")
     parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--images", type=int, default=4_000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     data = load().train
-    print(f"{options.weights} weights, {options.image_size} px, {options.images} training and 6000 validation images")
+    print(
+        f"{options.weights} weights, {options.image_size} px, {options.images} training and as many validation images"
+    )
     print(f"{'stages':<32} grid  features  val accuracy      head s")
     for taps, grid in CHOICES:
         accuracies, seconds, width = [], [], 0
         for seed in range(options.seeds):
             chosen, rest = stratified(data.labels, options.images, seed)
-            held_out = rest[stratified(data.labels[rest], 6000, seed)[0]]
+            held_out = rest[stratified(data.labels[rest], options.images, seed)[0]]
             cut.TAP_GRID = grid or 1
             backbone = load_backbone(weights=options.weights, seed=seed)
             frozen = Frozen(backbone, make_boundary(backbone, "conv5", taps))
@@ -83,7 +85,7 @@ def main() -> None:
             head = Head(HeadSpec("linear", int(np.prod(parts[0].rows.shape)), 10))
             head.standardise(*moments(torch.nn.Sequential(), parts[0], seed))
             begun = time.perf_counter()
-            recipe = Recipe(12, 512, "adamw", "onecycle", PEAK_LR["adamw", "linear"], 0.9, 0.05, 0.0, 12, seed)
+            recipe = Recipe(12, 256, "adamw", "onecycle", PEAK_LR["adamw", "linear"], 0.9, 0.05, 0.0, 12, seed)
             done = train(head, *parts, recipe)
             accuracies.append(done.history[done.best_epoch - 1].val_accuracy)
             seconds.append(time.perf_counter() - begun)
