@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import termios
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 
 from frostline.images.fashion_mnist import CLASS_NAMES
 from frostline.runs.predict import Classifier
+from tests.conftest import COMMAND
 
 
 @pytest.fixture
@@ -98,3 +102,35 @@ def test_a_misspelt_run_gets_the_nearest(frostline, finished, pictures):
     done = frostline("predict", "frist", pictures, "--output-dir", finished.folder.parent)
     assert done.returncode == 2
     assert done.stderr.endswith("runs there: first. Did you mean 'first'?\n")
+
+
+def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, pictures, tmp_path):
+    terminal, other_end = os.openpty()
+    try:
+        termios.tcsetwinsize(other_end, (24, 60))
+        command = [COMMAND, "predict", finished.folder, pictures]
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=other_end, stdin=other_end, text=True, check=False
+        )
+    finally:
+        os.close(terminal)
+        os.close(other_end)
+    assert done.returncode == 0
+    assert "…" not in done.stdout
+    assert str(pictures / "c.webp") in done.stdout
+
+
+def test_a_narrow_terminal_cuts_nothing_off(finished, pictures, tmp_path):
+    (tmp_path / "b.jpg").write_bytes((pictures / "b.jpg").read_bytes())
+    expected = Classifier.load(finished.folder).predict_proba([tmp_path / "b.jpg"])[0]
+    terminal, other_end = os.openpty()
+    termios.tcsetwinsize(other_end, (24, 60))
+    command = [COMMAND, "predict", finished.folder, "b.jpg"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=other_end, stderr=other_end, stdin=other_end, check=False)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    os.close(other_end)
+    assert done.returncode == 0
+    assert "…" not in shown
+    for probability in sorted(expected)[-5:]:
+        assert f"{probability:.3f}" in shown

@@ -80,7 +80,7 @@ def test_settings_come_from_a_file_and_options_win(frostline, small_fashion, tmp
 
 
 def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path):
-    options = [*OPTIONS, "--limit", 600, "--epochs", 60, "--patience", 60, "--name", "long", "--head", "mlp"]
+    options = [*OPTIONS, "--limit", 600, "--epochs", 25, "--patience", 25, "--name", "long", "--head", "mlp"]
     command = [COMMAND, "train", "fashion-mnist", "--data-dir", small_fashion, *options]
     with subprocess.Popen(
         list(map(str, command)),
@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
         text=True,
     ) as process:
         for line in process.stdout:
-            if line.startswith("epoch  2/60"):
+            if line.startswith("epoch  2/25"):
                 process.send_signal(signal.SIGINT)
                 break
         _, errors = process.communicate(timeout=60)
@@ -100,16 +100,12 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
     assert message == ("frostline: interrupted; what was computed is kept. The same command with --resume goes on.")
     run = find_run("long", tmp_path / "runs")
     done_before = len(run.history)
-    assert 1 <= done_before < 60
+    assert 1 <= done_before < 25
     assert not run.finished
-
-    refused = train("--name", "long")
-    assert refused.returncode == 2
-    assert "run 'long' exists (unfinished)" in refused.stderr
 
     resumed = train("--name", "long", "--resume", "--limit", 600, "--val-fraction", 0.1, "--head", "mlp")
     assert (resumed.returncode, resumed.stderr) == (0, "")
     continued = int(re.search(r"continuing after epoch (\d+)", resumed.stdout)[1])
     assert continued in (done_before, done_before + 1)  # the state is written before the history
-    assert [line.epoch for line in run.history] == list(range(1, 61))
+    assert [line.epoch for line in run.history] == list(range(1, 26))
     assert run.finished

@@ -101,7 +101,8 @@ class Screen:
         """Print a table; the first ``left`` columns are text, the others numbers."""
         table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for number, name in enumerate(columns):
-            table.add_column(name, justify="left" if number < left else "right", no_wrap=True)
+            text = number < left  # on a narrow terminal text goes on in the next line: nothing is cut off
+            table.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
