@@ -1,4 +1,4 @@
-"""An AlexNet that shares no line with ours: plain torch modules in torchvision's layout and with its state-dict keys."""
+"""An AlexNet that shares no line with ours: plain torch modules in torchvision's layout, with its state-dict keys."""
 
 from pathlib import Path
 

@@ -76,3 +76,7 @@ def test_array_digest_sees_name_type_shape_order_and_values() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert digest_arrays([("w", np.ascontiguousarray(zeros.T).T)]) == digests[0]
+
+
+def test_no_images_have_no_row_ids() -> None:
+    assert row_ids_of_pixels(np.empty((0, 28, 28), np.uint8)) == []

@@ -107,3 +107,8 @@ def storage_error(error: OSError, path: Path | str | None = None, remedy: str = 
 def is_disk_error(error: OSError) -> bool:
     """Whether the error is about the disk (full, read-only, forbidden) and not a defect of ours."""
     return error.errno in _DISK
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of another library's message, short enough to stand in ours."""
+    return str(error).partition("\n")[0][:120] or type(error).__name__

@@ -29,10 +29,12 @@ def test_another_folder_of_runs_is_read(frostline, finished):
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "first"]
 
 
-def test_a_damaged_run_is_named(frostline, finished, tmp_path):
+def test_a_damaged_run_is_named_and_hides_no_other(frostline, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "runs" / "whole")
     folder = shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
     (folder / "metrics.json").write_text('{"schema"')
     done = frostline("runs")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "copy/metrics.json is damaged" in line
+    assert done.returncode == 0
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "damaged: runs/copy/metrics.json" in rows["copy"]
+    assert f"{finished.metrics['test']['accuracy']:.4f}" in rows["whole"]

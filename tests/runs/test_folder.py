@@ -11,6 +11,7 @@ from frostline.config import make_config, write_config
 from frostline.errors import RunError
 from frostline.progress import log
 from frostline.runs.folder import OWN_FILES, Run, choose_name, find_run, list_runs, open_run
+from frostline.runs.folder import begin as begin_run
 from frostline.training.checkpoint import Epoch
 
 HISTORY = [Epoch(1, 2.25, 0.1, 1 / 3, 0.2, 3e-4, 1.5), Epoch(2, 1.25, 0.4, 0.1 + 0.2, 0.7, 4e-8, 0.7)]
@@ -63,15 +64,31 @@ def test_overwriting_removes_what_the_old_run_left(tmp_path):
     run.model_folder.mkdir()
     (run.model_folder / "model.json").write_text("{}")
     with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
-        assert not (again.begun or again.finished)
-        assert not again.model_folder.exists()
+        begin_run(again, make_config(data="fashion-mnist", seed=7))
+    assert again.config.seed == 7
+    assert not again.finished
+    assert not again.model_folder.exists()
+
+
+def test_overwriting_that_fails_before_it_begins_keeps_the_old_run(tmp_path):
+    run = begin(tmp_path, "mine")
+    finish(run)
+    with pytest.raises(KeyError), open_run(tmp_path, "mine", overwrite=True, resume=False):
+        raise KeyError("no such weights")
+    assert run.finished
+
+
+def test_a_start_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyError), open_run(tmp_path, "mine", overwrite=False, resume=False):
+        raise KeyError("no such weights")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwriting_leaves_what_is_not_ours(tmp_path):
     run = begin(tmp_path, "mine")
     (run.folder / "notes.txt").write_text("keep me")
-    with open_run(tmp_path, "mine", overwrite=True, resume=False):
-        pass
+    with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
+        begin_run(again, make_config(data="fashion-mnist"))
     assert (run.folder / "notes.txt").read_text() == "keep me"
 
 

@@ -170,7 +170,7 @@ class _Shards:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):  # what is computed is kept, also on Ctrl-C
+        if kind is None or issubclass(kind, (KeyboardInterrupt, DataError)):  # what is computed is kept
             self._flush()
             self._wait()
 

@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from frostline.cli.train import CacheDir, OutputDir
+
+if TYPE_CHECKING:
+    from frostline.runs.folder import Run
 
 data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
 models_app = typer.Typer(help="Networks: list, show.", no_args_is_help=True, rich_markup_mode=None)
@@ -209,21 +212,26 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
     from frostline.runs.folder import list_runs
 
     screen = Screen()
-    rows = []
-    for run in list_runs(output_dir):
-        config = run.config
-        reads = ",".join(config.taps) if config.taps != "auto" else "auto"
-        way = [run.name, config.data, config.weights, config.freeze, reads or "boundary", config.head]
-        way += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
-        if run.finished:
-            metrics = run.metrics
-            results = [f"{metrics['val']['accuracy']:.4f}", f"{metrics['test']['accuracy']:.4f}"]
-            results += [f"{metrics['total_seconds']:.1f}"]
-        else:
-            results = ["unfinished", "", ""]
-        rows.append(way + results)
+    rows = [_run_row(run) for run in list_runs(output_dir)]
     if not rows:
         screen.say(f"no runs in {output_dir}: `frostline train fashion-mnist` makes one")
         return
     columns = ["run", "data", "weights", "freeze", "head reads", "head", "px", "lr", "seed", "val acc", "test acc", "s"]
     screen.table(columns, rows, left=6)
+
+
+def _run_row(run: "Run") -> list[str]:
+    from frostline.errors import FrostlineError
+
+    try:
+        config = run.config
+        reads = ",".join(config.taps) or "boundary"
+        way = [run.name, config.data, config.weights, config.freeze, reads, config.head]
+        way += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
+        if not run.finished:
+            return [*way, "unfinished", "", ""]
+        metrics = run.metrics
+        accuracies = [f"{metrics[split]['accuracy']:.4f}" for split in ("val", "test")]
+        return [*way, *accuracies, f"{metrics['total_seconds']:.1f}"]
+    except (FrostlineError, KeyError) as error:
+        return [run.name, f"damaged: {error}", *[""] * 10]

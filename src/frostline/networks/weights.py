@@ -10,7 +10,7 @@ import safetensors
 import torch
 
 from frostline.download import download, offline
-from frostline.errors import DownloadError, WeightsError, did_you_mean
+from frostline.errors import DownloadError, WeightsError, did_you_mean, first_line
 from frostline.hashing import sha256_file
 from frostline.progress import Progress
 from frostline.storage import cache_dir
@@ -174,8 +174,7 @@ def _read_pth(path: Path) -> State:
             "Expected a state dict saved with torch.save(model.state_dict()), or .safetensors."
         ) from error
     except Exception as error:  # torch.load raises many kinds for damaged files
-        why = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise WeightsError(f"{path} is no whole .pth file ({why}): get it again.") from error
+        raise WeightsError(f"{path} is no whole .pth file ({first_line(error)}): get it again.") from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]

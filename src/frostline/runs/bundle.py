@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from frostline import __version__
-from frostline.errors import RunError
+from frostline.errors import RunError, first_line
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
@@ -117,7 +117,5 @@ def load_bundle(folder: Path) -> Model:
         RuntimeError,
         safetensors.SafetensorError,
     ) as error:
-        raise RunError(
-            f"the model in {folder} is damaged ({str(error).splitlines()[0][:120]}): run it again."
-        ) from error
+        raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
     return Model(channels_last(backbone), boundary, preprocess, head.eval(), class_names)

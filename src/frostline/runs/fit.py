@@ -16,7 +16,7 @@ from frostline.activations.fill import FrozenPass, fill
 from frostline.activations.forward import FastForward
 from frostline.activations.kept import Features, LiveActivations
 from frostline.activations.spec import spec_of
-from frostline.config import TrainConfig, write_config
+from frostline.config import TrainConfig
 from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
@@ -31,7 +31,7 @@ from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
-from frostline.runs.folder import Run, choose_name, open_run
+from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
@@ -91,18 +91,21 @@ def fit(
         For everything the user can mend; what was whole stays whole.
     """
     begun = time.perf_counter()
+    if overwrite and resume:
+        raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     find_source(config.data)
     _check_network(config)
     folder = Path(output_dir)
     name = name or choose_name(config.data, folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
-        if run.begun:
+        resumed = run.begun and resume
+        if resumed:
             config = _as_begun(config, run)
             if run.finished:
                 run.checkpoint.unlink(missing_ok=True)
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 return run
-        _run(run, config, cache_folder(cache_dir), progress, begun)
+        _run(run, config, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
     return run
 
 
@@ -132,13 +135,14 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
     return begun
 
 
-def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, begun: float) -> None:
+def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, *, begun: float, resumed: bool) -> None:
     device = pick_device(config.device)
     splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
     config, backbone, boundary = prepare(config, parts.train, cache, progress)
-    write_config(config, run.folder / "config.toml")
+    if not resumed:
+        begin(run, config)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, boundary))
     log.info(

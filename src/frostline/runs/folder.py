@@ -14,14 +14,14 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from frostline.config import TrainConfig, make_config, read_config
+from frostline.config import TrainConfig, make_config, read_config, write_config
 from frostline.errors import RunError, did_you_mean, storage_error
 from frostline.progress import log
 from frostline.storage import clear_parts, write_bytes
@@ -193,10 +193,14 @@ def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> I
         _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun while we looked
         clear_parts(run.folder)
         clear_parts(run.model_folder)
-        if overwrite:
-            _empty(run)
         with _log_file(run.folder / "log.txt"):
             yield run
+    except BaseException:
+        if not run.begun:  # a start that failed leaves no folder behind
+            _remove_own(run, OWN_FILES)
+            with suppress(OSError):
+                run.folder.rmdir()
+        raise
     finally:
         lock.release()
 
@@ -214,9 +218,20 @@ def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
         )
 
 
-def _empty(run: Run) -> None:
+def begin(run: Run, config: TrainConfig) -> None:
+    """Write the settings into an open run folder; results of a run that is overwritten go only now.
+
+    Raises
+    ------
+    StorageError
+    """
+    _remove_own(run, OWN_FILES - {"lock", "log.txt"})
+    write_config(config, run.folder / "config.toml")
+
+
+def _remove_own(run: Run, names: frozenset[str]) -> None:
     for path in run.folder.iterdir():
-        if path.name in OWN_FILES - {"lock"}:
+        if path.name in names:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

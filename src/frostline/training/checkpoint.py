@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from frostline.errors import RunError
+from frostline.errors import RunError, first_line
+from frostline.hashing import digest_arrays
 from frostline.storage import write_bytes
 
 
@@ -63,7 +64,13 @@ def save_state(state: TrainingState, path: Path) -> None:
         "groups": packed["param_groups"],
     }
     flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_bytes(path, save(flat, {"training": json.dumps(about)}), "--output-dir chooses another place")
+    metadata = {"training": json.dumps(about), "digest": _digest(flat)}
+    write_bytes(path, save(flat, metadata), "--output-dir chooses another place")
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Return a digest of tensors by name: safetensors has no checksum of its own."""
+    return digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
 
 
 def load_state(state: TrainingState, path: Path) -> None:
@@ -78,6 +85,8 @@ def load_state(state: TrainingState, path: Path) -> None:
         with safetensors.safe_open(path, framework="pt") as file:
             about: dict[str, Any] = json.loads(file.metadata()["training"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            if _digest(tensors) != file.metadata()["digest"]:
+                raise ValueError("its checksum is wrong")
         parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "best": {}, "optimiser": {}}
         for key, value in tensors.items():
             part, name = key.split(".", 1)
@@ -96,6 +105,6 @@ def load_state(state: TrainingState, path: Path) -> None:
         state.history = [Epoch(**line) for line in about["history"]]
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"{path} is no whole checkpoint of this model ({str(error).splitlines()[0][:120]}): "
+            f"{path} is no whole checkpoint of this model ({first_line(error)}): "
             "remove it to train from the start; the kept activations stay."
         ) from error
