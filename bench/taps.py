@@ -21,7 +21,7 @@ from frostline.images.splits import stratified
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.fit import PEAK_LR
+from frostline.runs.choose import PEAK_LR
 from frostline.training.examples import Examples
 from frostline.training.loop import Recipe, moments, train
 

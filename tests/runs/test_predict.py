@@ -7,7 +7,8 @@ from PIL import Image
 from frostline.errors import DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.registry import load_dataset
-from frostline.runs.fit import fit, split
+from frostline.runs.choose import split
+from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from frostline.runs.predict import Classifier, evaluate_run, picture_files
 from tests.small_run import small_config

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,14 @@ from frostline.config import TrainConfig
 from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.preprocess import Preprocess
+from frostline.images.dataset import ImageDataset
 from frostline.images.registry import find_source, load_dataset
-from frostline.images.splits import limited, per_class, train_val
 from frostline.networks.backbone import Backbone, channels_last
-from frostline.networks.boundary import NONE, Boundary, Frozen, make_boundary, thawed
-from frostline.networks.describe import check_image_size
+from frostline.networks.boundary import NONE, Boundary, Frozen, thawed
 from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
+from frostline.runs.choose import check_network, peak_lr, prepare, split
 from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
@@ -39,20 +36,6 @@ from frostline.training.checkpoint import Epoch
 from frostline.training.examples import Examples
 from frostline.training.loop import Recipe, Trained, moments, predict_logits, train
 from frostline.training.ridge import solve
-
-SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
-SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
-IMAGE_SIZE = 224  # what ImageNet networks were trained at
-PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The images of a run: trained on, choosing, and judged by."""
-
-    train: ImageDataset
-    val: ImageDataset
-    test: ImageDataset
 
 
 def fit(
@@ -94,7 +77,7 @@ def fit(
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     find_source(config.data)
-    _check_network(config)
+    check_network(config)
     folder = Path(output_dir)
     name = name or choose_name(config.data, folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
@@ -107,19 +90,6 @@ def fit(
                 return run
         _run(run, config, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
     return run
-
-
-def _check_network(config: TrainConfig) -> None:
-    """Refuse impossible names and sizes before anything is made or read."""
-    shape = outline(config.model)
-    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
-    if config.head == "ridge" and boundary.end != boundary.freeze:
-        raise ConfigError(
-            "--head ridge is solved, not trained: it cannot train thawed stages; "
-            f"freeze {shape.feature_stage} or above, or choose another --head."
-        )
-    if config.image_size is not None:
-        check_image_size(shape, config.image_size)
 
 
 def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
@@ -140,7 +110,7 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
-    config, backbone, boundary = prepare(config, parts.train, cache, progress)
+    config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
     if not resumed:
         begin(run, config)
     seed_everything(config.seed)
@@ -149,7 +119,6 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
         "images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
     )
 
-    preprocess = Preprocess(_image_size(config, parts.train))
     frozen = Frozen(backbone, boundary)
     forward = FastForward(frozen, preprocess, device)
     datasets = (parts.train, parts.val, parts.test)
@@ -171,106 +140,24 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     title = f"{config.data}: test accuracy {results['test']['accuracy']:.4f}"
     draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
-    metrics: dict[str, Any] = {
+    metrics = {
         "schema": 1,
         **results,
         "frozen_pass": asdict(frozen_pass),
-        "training": {
-            "epochs": len(trained.history),
-            "best_epoch": trained.best_epoch,
-            "seconds": trained.seconds,
-            **extra,
-        },
-        "peak_memory_bytes": peak_memory_bytes(),
-        "weights": {"name": model.backbone.origin.name, "sha256": model.backbone.origin.sha256}
-        if model.backbone.origin
-        else None,
+        "training": _training_facts(trained) | extra,
+        "weights": _weights_facts(backbone),
         "model": _model_facts(config, model, module),
-        "data": {
-            "name": splits.name,
-            "fingerprint": {
-                "train": parts.train.fingerprint,
-                "val": parts.val.fingerprint,
-                "test": parts.test.fingerprint,
-            },
-        },
+        "data": {"name": splits.name, "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()}},
         "seed": config.seed,
-        "versions": {
-            "frostline": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": _versions(),
         "device": describe_device(device),
         "bit_reproducible": device.type == "cpu",
+        "peak_memory_bytes": peak_memory_bytes(),
         "total_seconds": time.perf_counter() - begun,
     }
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
     run.checkpoint.unlink(missing_ok=True)
-    log.info(_result_line(results["test"], metrics["total_seconds"]))
-
-
-def split(splits: Splits, config: TrainConfig) -> Parts:
-    """Draw the images of a run: limited, validation out of train, few labels."""
-    train_set, test_set = splits.train, splits.test
-    if config.limit is not None:
-        train_set = train_set.subset(limited(train_set.labels, config.limit, config.seed))
-        test_set = test_set.subset(limited(test_set.labels, max(config.limit // 6, 1), config.seed))
-    chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed)
-    val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
-    if config.labels_per_class is not None:
-        train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
-        log.info(
-            "training on %d labelled images per class; the validation split's %s labels choose the epoch",
-            config.labels_per_class,
-            f"{len(val_set):,}",
-        )
-    return Parts(train_set, val_set, test_set)
-
-
-def prepare(
-    config: TrainConfig, images: ImageDataset, cache: Path, progress: Progress | None
-) -> tuple[TrainConfig, Backbone, Boundary]:
-    """Choose by the data what was left open, and load the network as deep as it is needed."""
-    shape = outline(config.model)
-    taps = _taps(config, shape)
-    boundary = make_boundary(shape, config.freeze, taps)
-    size = _image_size(config, images)
-    check_image_size(shape, size)
-    backbone = load_backbone(
-        config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
-    )
-    origin = backbone.origin
-    if origin is None:
-        raise RunError("the network was loaded without saying where its weights came from.")
-    log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
-    check_digest(origin, config.weights_sha256)
-    lr = config.lr if config.lr is not None or config.head == "ridge" else PEAK_LR[config.optimizer, config.head]
-    chosen = {
-        "weights": origin.name,
-        # Random numbers may differ in the last bit between processors, so their digest binds no later run.
-        "weights_sha256": None if origin.name == "random" else origin.sha256,
-        "taps": boundary.taps,
-        "image_size": size,
-        "lr": lr,
-        "workers": config.workers or cores(),
-    }
-    return config.model_copy(update=chosen), backbone, boundary
-
-
-def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
-    """By default the head reads every convolution stage when exactly those are frozen: bench/taps.py."""
-    if config.taps != "auto":
-        return config.taps
-    if config.freeze != shape.feature_stage:
-        return ()
-    return tuple(shape.stage_names[: shape.position(shape.feature_stage) + 1])
-
-
-def _image_size(config: TrainConfig, images: ImageDataset) -> int:
-    if config.image_size is not None:
-        return config.image_size
-    return SMALL_IMAGE_SIZE if images.side is not None and images.side <= SMALL_SIDE else IMAGE_SIZE
+    log.info(_result_line(results["test"], time.perf_counter() - begun))
 
 
 def activations(
@@ -317,7 +204,7 @@ def _train(
         batch_size=config.batch_size,
         optimizer=config.optimizer,
         schedule=config.schedule,
-        lr=config.lr or PEAK_LR[config.optimizer, config.head],
+        lr=peak_lr(config),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         label_smoothing=config.label_smoothing,
@@ -339,6 +226,24 @@ def _train(
 def probabilities(module: nn.Module, examples: Examples) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return class probabilities (N, classes)."""
     return predict_logits(module, examples).softmax(1).numpy()
+
+
+def _training_facts(trained: Trained) -> dict[str, Any]:
+    return {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
+
+
+def _weights_facts(backbone: Backbone) -> dict[str, str]:
+    origin = backbone.origin
+    return {"name": origin.name, "sha256": origin.sha256} if origin else {}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "frostline": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def _model_facts(config: TrainConfig, model: Model, module: nn.Module) -> dict[str, Any]:

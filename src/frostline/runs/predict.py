@@ -17,7 +17,8 @@ from frostline.images.decode import SUFFIXES, decode_image
 from frostline.images.registry import load_dataset
 from frostline.progress import Progress
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.fit import activations, probabilities, split
+from frostline.runs.choose import split
+from frostline.runs.fit import activations, probabilities
 from frostline.runs.folder import Run
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples

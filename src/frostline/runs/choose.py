@@ -1,0 +1,121 @@
+"""What a run leaves open is chosen by the data: which images, which size, which taps, which weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from frostline.config import TrainConfig
+from frostline.device import cores
+from frostline.errors import ConfigError, RunError
+from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.preprocess import Preprocess
+from frostline.images.splits import limited, per_class, train_val
+from frostline.networks.backbone import Backbone
+from frostline.networks.boundary import Boundary, make_boundary
+from frostline.networks.describe import check_image_size
+from frostline.networks.registry import check_digest, load_backbone, outline
+from frostline.progress import Progress, log
+
+SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
+SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
+IMAGE_SIZE = 224  # what ImageNet networks were trained at
+# Best of a few on the validation split of 9,000 training images, pooled taps, batches of 256.
+PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a run: trained on, choosing, and judged by."""
+
+    train: ImageDataset
+    val: ImageDataset
+    test: ImageDataset
+
+
+def check_network(config: TrainConfig) -> None:
+    """Refuse impossible names and sizes before anything is made or read."""
+    shape = outline(config.model)
+    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    if config.head == "ridge" and boundary.end != boundary.freeze:
+        raise ConfigError(
+            "--head ridge is solved, not trained: it cannot train thawed stages; "
+            f"freeze {shape.feature_stage} or above, or choose another --head."
+        )
+    if config.image_size is not None:
+        check_image_size(shape, config.image_size)
+
+
+def split(splits: Splits, config: TrainConfig) -> Parts:
+    """Draw the images of a run: limited, validation out of train, few labels."""
+    train_set, test_set = splits.train, splits.test
+    if config.limit is not None:
+        train_set = train_set.subset(limited(train_set.labels, config.limit, config.seed))
+        test_set = test_set.subset(limited(test_set.labels, max(config.limit // 6, 1), config.seed))
+    chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed)
+    val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
+    if config.labels_per_class is not None:
+        train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
+        log.info(
+            "training on %d labelled images per class; the validation split's %s labels choose the epoch",
+            config.labels_per_class,
+            f"{len(val_set):,}",
+        )
+    return Parts(train_set, val_set, test_set)
+
+
+def prepare(
+    config: TrainConfig, images: ImageDataset, cache: Path, progress: Progress | None
+) -> tuple[TrainConfig, Backbone, Boundary, Preprocess]:
+    """Choose by the data what was left open, and load the network as deep as it is needed.
+
+    Returns
+    -------
+    config, backbone, boundary, preprocess
+        The settings with nothing left open, and what follows from them.
+
+    Raises
+    ------
+    ConfigError, WeightsError, DownloadError
+    """
+    shape = outline(config.model)
+    taps = _taps(config, shape)
+    boundary = make_boundary(shape, config.freeze, taps)
+    size = _image_size(config, images)
+    check_image_size(shape, size)
+    backbone = load_backbone(
+        config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
+    )
+    origin = backbone.origin
+    if origin is None:
+        raise RunError("the network was loaded without saying where its weights came from.")
+    log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
+    check_digest(origin, config.weights_sha256)
+    chosen = {
+        "weights": origin.name,
+        # Random numbers may differ in the last bit between processors, so their digest binds no later run.
+        "weights_sha256": None if origin.name == "random" else origin.sha256,
+        "taps": boundary.taps,
+        "image_size": size,
+        "lr": None if config.head == "ridge" else peak_lr(config),
+        "workers": config.workers or cores(),
+    }
+    return config.model_copy(update=chosen), backbone, boundary, Preprocess(size)
+
+
+def peak_lr(config: TrainConfig) -> float:
+    """Return the learning rate asked for, or the one that suits optimiser and head."""
+    return config.lr if config.lr is not None else PEAK_LR[config.optimizer, config.head]
+
+
+def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
+    """By default the head reads every convolution stage when exactly those are frozen: bench/taps.py."""
+    if config.taps != "auto":
+        return config.taps
+    if config.freeze != shape.feature_stage:
+        return ()
+    return tuple(shape.stage_names[: shape.position(shape.feature_stage) + 1])
+
+
+def _image_size(config: TrainConfig, images: ImageDataset) -> int:
+    if config.image_size is not None:
+        return config.image_size
+    return SMALL_IMAGE_SIZE if images.side is not None and images.side <= SMALL_SIDE else IMAGE_SIZE
