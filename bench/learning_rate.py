@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from common import machine
-
 from frostline import TrainConfig, fit
 
 GRID = {
