@@ -12,8 +12,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: $(VENV)/.runtime data
 	$(BIN)/frostline train fashion-mnist
 
+# Two workers with one thread each: most tests start processes of their own, and threads that share a core spin.
 test: $(VENV)/.dev data lint
-	$(BIN)/python -m pytest --cov=frostline --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=frostline --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

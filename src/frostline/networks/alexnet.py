@@ -12,6 +12,7 @@ from frostline.networks.backbone import Backbone
 NAME = "alexnet"
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 FEATURE_STAGE = "conv5"
+USUAL_TAPS = STAGES[:5]  # bench/taps.py
 MIN_IMAGE_SIZE = 63
 IMAGENET_CLASSES = 1000
 
@@ -67,7 +68,14 @@ def build(last: str = "fc7", *, with_classifier: bool = False) -> Backbone:
     with torch.device("meta"):
         stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last) + 1]]
         head = nn.Linear(4096, IMAGENET_CLASSES) if with_classifier else None
-    return Backbone(NAME, stages, min_image_size=MIN_IMAGE_SIZE, feature_stage=FEATURE_STAGE, classifier=head)
+    return Backbone(
+        NAME,
+        stages,
+        min_image_size=MIN_IMAGE_SIZE,
+        feature_stage=FEATURE_STAGE,
+        usual_taps=USUAL_TAPS,
+        classifier=head,
+    )
 
 
 def published_key(key: str) -> str:

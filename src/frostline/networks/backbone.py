@@ -44,6 +44,8 @@ class Backbone(nn.Module):
         Smallest side in pixels that every stage can take.
     feature_stage : str
         The last stage that a new head is usually put on (``conv5`` of AlexNet).
+    usual_taps : tuple of str
+        The stages a head reads by default when exactly the stages up to ``feature_stage`` are frozen.
     classifier : nn.Module, optional
         The pre-trained head, when it was loaded too.
     origin : WeightsOrigin, optional
@@ -57,6 +59,7 @@ class Backbone(nn.Module):
         *,
         min_image_size: int,
         feature_stage: str,
+        usual_taps: tuple[str, ...] = (),
         classifier: nn.Module | None = None,
         origin: WeightsOrigin | None = None,
     ) -> None:
@@ -65,6 +68,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleDict(dict(stages))
         self.min_image_size = min_image_size
         self.feature_stage = feature_stage
+        self.usual_taps = usual_taps
         self.classifier = classifier
         self.origin = origin
         self.eval()

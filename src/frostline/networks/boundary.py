@@ -10,7 +10,7 @@ from frostline.errors import ConfigError
 from frostline.networks.backbone import Backbone
 
 NONE = "none"
-# Side of the grid that a tapped stage is averaged down to: chosen on the validation split by bench/taps.py.
+# Side of the grid that a tapped stage is averaged down to: more costs memory for little (bench/taps.py).
 TAP_GRID = 3
 
 

@@ -107,12 +107,10 @@ def peak_lr(config: TrainConfig) -> float:
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
-    """By default the head reads every convolution stage when exactly those are frozen: bench/taps.py."""
+    """Return the taps asked for; by default the network's usual ones when it is cut at its usual place."""
     if config.taps != "auto":
         return config.taps
-    if config.freeze != shape.feature_stage:
-        return ()
-    return tuple(shape.stage_names[: shape.position(shape.feature_stage) + 1])
+    return shape.usual_taps if config.freeze == shape.feature_stage else ()
 
 
 def _image_size(config: TrainConfig, images: ImageDataset) -> int:
