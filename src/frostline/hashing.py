@@ -19,11 +19,16 @@ ROW_ID_BYTES = 16
 def digest_json(value: Any) -> str:
     """Return 32 hex digits for a JSON value; key order and white space do not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_bytes(text.encode())
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return 32 hex digits for some bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:
-    """Return 32 hex digits for the bytes of a file, read in pieces."""
+    """Return what `digest_bytes` gives for the bytes of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

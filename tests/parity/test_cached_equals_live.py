@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from frostline.activations.forward import FastForward
-from frostline.activations.kept import Features, LiveActivations
+from frostline.activations.kept import LiveActivations
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.networks.boundary import make_boundary, thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.training.examples import Examples
+from frostline.training.examples import Examples, Rows
 from frostline.training.loop import Recipe, Trained, measure, moments, train
 from tests.activations.passes import everything, first, keep, make_forward
 from tests.parity.measures import largest_gap
@@ -32,15 +32,15 @@ def images(fashion: Splits) -> list[ImageDataset]:
     return [first(fashion, 500), first(fashion, 400, 500)]
 
 
-def kept(images: list[ImageDataset], cache: Path, forward: FastForward, dtype: str) -> list[Features]:
+def kept(images: list[ImageDataset], cache: Path, forward: FastForward, dtype: str) -> list[Rows]:
     return list(keep(images, cache, forward, dtype)[0])
 
 
-def live(images: list[ImageDataset], forward: FastForward) -> list[Features]:
+def live(images: list[ImageDataset], forward: FastForward) -> list[Rows]:
     return [LiveActivations(part, forward) for part in images]
 
 
-def trained_on(rows: list[Features], images: list[ImageDataset], *, kind: str = "linear") -> tuple[Head, Trained]:
+def trained_on(rows: list[Rows], images: list[ImageDataset], *, kind: str = "linear") -> tuple[Head, Trained]:
     """Train a head on rows, wherever they come from, as a run does it."""
     examples = [Examples(part, image.labels) for part, image in zip(rows, images, strict=True)]
     mean, std = moments(nn.Identity(), examples[0], RECIPE.seed)

@@ -182,9 +182,8 @@ class _Shards:
             )
         if self._rows is None:
             row_bytes = rows[0].numel() * self._dtype.itemsize
-            batches = min(SHARD_ROWS, SHARD_BYTES // row_bytes) // len(
-                rows
-            )  # whole batches, so a resumed pass has the same
+            # Whole batches, so that a pass goes on where a batch began.
+            batches = min(SHARD_ROWS, SHARD_BYTES // row_bytes) // len(rows)
             capacity = max(1, batches) * len(rows)
             self._rows = torch.empty((capacity, *rows.shape[1:]), dtype=self._dtype)
         taken = 0

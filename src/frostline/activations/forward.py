@@ -57,15 +57,10 @@ class FastForward:
         """Return the first layer when it is a convolution that preprocessing can be folded into."""
         stage = next(iter(self.frozen.stages.values()), None)
         layer = next(stage.children(), None) if stage is not None else None
-        plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.dilation == (1, 1)
-        if (
-            isinstance(layer, nn.Conv2d)
-            and plain
-            and layer.padding_mode == "zeros"
-            and isinstance(layer.padding, tuple)
-        ):
-            return layer
-        return None
+        if not isinstance(layer, nn.Conv2d) or not isinstance(layer.padding, tuple):
+            return None
+        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+        return layer if plain else None
 
     @property
     def batch_size(self) -> int:

@@ -1,7 +1,6 @@
 """Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,19 +9,6 @@ from numpy.typing import NDArray
 from frostline.activations.forward import FastForward
 from frostline.activations.store import Store, row_key
 from frostline.images.dataset import ImageDataset
-
-
-class Features(Protocol):
-    """What training reads; it never learns where the rows come from."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
-        """Return float32 rows (B, ...) at ``indices``; ascending order is the fastest."""
 
 
 class KeptActivations:
@@ -91,4 +77,4 @@ class LiveActivations:
         for start in range(0, len(indices), size):
             images = self._dataset.pixels(indices[start : start + size])
             parts.append(self._forward(self._forward.preprocess.resize(images)).cpu())
-        return torch.cat(parts).clone()  # inference tensors may not enter a training step
+        return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from frostline.activations.spec import ActivationSpec
 from frostline.errors import StorageError, storage_error
-from frostline.hashing import ROW_ID_BYTES, digest_file, digest_json
+from frostline.hashing import ROW_ID_BYTES, digest_bytes, digest_file, digest_json
 from frostline.progress import log
 from frostline.storage import clear_parts, write_bytes, write_json
 
@@ -74,8 +74,8 @@ class Store:
         self.folder = cache / "activations" / spec.digest
         self.shards: list[Rows] = []  # memory-mapped
         self.index: dict[bytes, Place] = {}
+        self.damaged: list[str] = []  # shards that the last load named and left out
         self._entries: list[ShardEntry] = []
-        self.damaged: list[str] = []
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -91,7 +91,7 @@ class Store:
             except Timeout:
                 log.info("waiting for another process that computes the same activations")
                 lock.acquire(poll_interval=0.1)
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             log.debug("the cache at %s is read-only: %s", self.folder, error)
             yield False
             return
@@ -111,9 +111,9 @@ class Store:
         with ThreadPoolExecutor(2) as pool:
             faults = list(pool.map(lambda entry: shard_fault(self.folder, entry), entries))
         self._entries, self.shards, self.index = [], [], {}
+        self.damaged = [entry.file for entry, fault in zip(entries, faults, strict=True) if fault]
         for entry, fault in zip(entries, faults, strict=True):
             if fault:
-                self.damaged.append(entry.file)
                 log.warning(
                     "%s is damaged (%s): its %d rows are computed again", self.folder / entry.file, fault, entry.rows
                 )
@@ -152,7 +152,7 @@ class Store:
         path = self.folder / f"shard-{max(used, default=-1) + 1:05d}.safetensors"
         data = save({"keys": packed, "rows": rows})
         write_bytes(path, data, REMEDY)
-        entry = ShardEntry(path.name, len(keys), len(data), digest_file(path))
+        entry = ShardEntry(path.name, len(keys), len(data), digest_bytes(data))
         write_json(self.folder / "spec.json", self.spec.to_dict(), REMEDY)
         write_manifest(self.folder, [*self._entries, entry])
         self._adopt(entry)

@@ -12,54 +12,50 @@ CacheDir = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
-BASIC, NETWORK, TRAINING, IMAGES = "Run", "Network", "Training", "Images"
 
-
-def _option(help_text: str, panel: str, metavar: str | None = None) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
+def _option(help_text: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help_text, metavar=metavar, show_default=False)
 
 
 def train(
     data: Data = None,
     *,
-    name: Annotated[str | None, _option("Name of the run (default DATA-1, DATA-2, …).", BASIC)] = None,
+    name: Annotated[str | None, _option("Name of the run (default DATA-1, DATA-2, …).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
-    config: Annotated[Path | None, _option("TOML file with any of these settings.", BASIC, "FILE")] = None,
+    config: Annotated[Path | None, _option("TOML file with any of these settings.", "FILE")] = None,
     quiet: Quiet = False,
-    data_dir: Annotated[Path | None, _option("Folder that holds the data set's files.", IMAGES, "DIR")] = None,
-    limit: Annotated[int | None, _option("Use N training and N/6 test images, stratified.", IMAGES, "N")] = None,
-    labels_per_class: Annotated[int | None, _option("Train on N labelled images per class.", IMAGES, "N")] = None,
-    val_fraction: Annotated[float | None, _option("Part of train kept for validation (0.1).", IMAGES, "X")] = None,
-    image_size: Annotated[int | None, _option("Side in pixels (128 for small images, else 224).", IMAGES, "N")] = None,
-    model: Annotated[str | None, _option("Pre-trained network (alexnet).", NETWORK)] = None,
+    data_dir: Annotated[Path | None, _option("Folder that holds the data set's files.", "DIR")] = None,
+    limit: Annotated[int | None, _option("Use N training and N/6 test images, stratified.", "N")] = None,
+    labels_per_class: Annotated[int | None, _option("Train on N labelled images per class.", "N")] = None,
+    val_fraction: Annotated[float | None, _option("Part of train kept for validation (0.1).", "X")] = None,
+    image_size: Annotated[int | None, _option("Side in pixels (128 for small images, else 224).", "N")] = None,
+    model: Annotated[str | None, _option("Pre-trained network (alexnet).")] = None,
     weights: Annotated[
-        str | None, _option("auto, imagenet, bundled, random or a .pth/.safetensors file (auto).", NETWORK)
+        str | None, _option("auto, imagenet, bundled, random or a .pth/.safetensors file (auto).")
     ] = None,
-    freeze: Annotated[str | None, _option("Last frozen stage, or none (conv5).", NETWORK, "STAGE")] = None,
+    freeze: Annotated[str | None, _option("Last frozen stage, or none (conv5).", "STAGE")] = None,
     taps: Annotated[
-        str | None, _option("Frozen stages the head reads: STAGE,…, none (boundary only) or auto.", NETWORK, "STAGES")
+        str | None, _option("Frozen stages the head reads: STAGE,…, none (boundary only) or auto.", "STAGES")
     ] = None,
-    head: Annotated[str | None, _option("linear, mlp or ridge (linear).", NETWORK)] = None,
-    hidden_width: Annotated[int | None, _option("Hidden units of the mlp (512).", NETWORK, "N")] = None,
-    dropout: Annotated[float | None, _option("Dropout of the mlp (0.5).", NETWORK, "X")] = None,
-    epochs: Annotated[int | None, _option("Passes over the training split (12).", TRAINING, "N")] = None,
-    batch_size: Annotated[int | None, _option("Images per gradient step (256).", TRAINING, "N")] = None,
-    optimizer: Annotated[str | None, _option("sgd or adamw (adamw).", TRAINING)] = None,
-    schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).", TRAINING)] = None,
-    lr: Annotated[float | None, _option("Peak learning rate (by optimiser and head).", TRAINING, "X")] = None,
-    momentum: Annotated[float | None, _option("Momentum of sgd (0.9).", TRAINING, "X")] = None,
-    weight_decay: Annotated[float | None, _option("Weight decay (0.05).", TRAINING, "X")] = None,
-    label_smoothing: Annotated[float | None, _option("Label smoothing (0).", TRAINING, "X")] = None,
-    patience: Annotated[int | None, _option("Epochs without a better validation (5).", TRAINING, "N")] = None,
-    seed: Annotated[int | None, _option("One seed for everything (0).", TRAINING, "N")] = None,
-    device: Annotated[str | None, _option("cpu, cuda or mps (cpu).", TRAINING)] = None,
-    workers: Annotated[int | None, _option("Threads that decode picture files.", IMAGES, "N")] = None,
-    cache_dtype: Annotated[
-        str | None, _option("float16 or float32: precision of kept activations (float16).", NETWORK)
-    ] = None,
+    head: Annotated[str | None, _option("linear, mlp or ridge (linear).")] = None,
+    hidden_width: Annotated[int | None, _option("Hidden units of the mlp (512).", "N")] = None,
+    dropout: Annotated[float | None, _option("Dropout of the mlp (0.5).", "X")] = None,
+    epochs: Annotated[int | None, _option("Passes over the training split (12).", "N")] = None,
+    batch_size: Annotated[int | None, _option("Images per gradient step (256).", "N")] = None,
+    optimizer: Annotated[str | None, _option("sgd or adamw (adamw).")] = None,
+    schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).")] = None,
+    lr: Annotated[float | None, _option("Peak learning rate (by optimiser and head).", "X")] = None,
+    momentum: Annotated[float | None, _option("Momentum of sgd (0.9).", "X")] = None,
+    weight_decay: Annotated[float | None, _option("Weight decay (0.05).", "X")] = None,
+    label_smoothing: Annotated[float | None, _option("Label smoothing (0).", "X")] = None,
+    patience: Annotated[int | None, _option("Epochs without a better validation (5).", "N")] = None,
+    seed: Annotated[int | None, _option("One seed for everything (0).", "N")] = None,
+    device: Annotated[str | None, _option("cpu, cuda or mps (cpu).")] = None,
+    workers: Annotated[int | None, _option("Threads that decode picture files.", "N")] = None,
+    cache_dtype: Annotated[str | None, _option("float16 or float32: precision of kept activations (float16).")] = None,
 ) -> None:
     """Run the frozen stages once over DATA, train a head on what they gave, and test it."""
     given = {key: value for key, value in locals().items() if value is not None}

@@ -18,7 +18,7 @@ from frostline.progress import Progress, log
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
 IMAGE_SIZE = 224  # what ImageNet networks were trained at
-# Good on the validation split for random and pre-trained weights alike: bench/learning_rate.py.
+# A compromise: short trainings and random weights would like about twice as much (bench/learning_rate.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from frostline import __version__
 from frostline.activations.fill import FrozenPass, fill
 from frostline.activations.forward import FastForward
-from frostline.activations.kept import Features, LiveActivations
+from frostline.activations.kept import LiveActivations
 from frostline.activations.spec import spec_of
 from frostline.config import TrainConfig
 from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
@@ -33,7 +33,7 @@ from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
-from frostline.training.examples import Examples
+from frostline.training.examples import Examples, Rows
 from frostline.training.loop import Recipe, Trained, moments, predict_logits, train
 from frostline.training.ridge import solve
 
@@ -162,7 +162,7 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
 
 def activations(
     datasets: Sequence[ImageDataset], forward: FastForward, config: TrainConfig, cache: Path, progress: Progress | None
-) -> tuple[list[Features], FrozenPass]:
+) -> tuple[list[Rows], FrozenPass]:
     """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
     if forward.frozen.boundary.freeze == NONE:
         log.info("frozen pass: no stage is frozen, so every epoch runs all of them")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Rows(Protocol):
-    """Rows by position: from the cache or computed now, training does not know."""
+    """Rows by position. From the cache or computed now: training never learns which."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -19,7 +19,7 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
-        """Return float32 rows (B, ...)."""
+        """Return float32 rows (B, ...) at ``indices``; ascending order is the fastest."""
 
 
 @dataclass(frozen=True)
