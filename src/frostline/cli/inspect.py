@@ -26,7 +26,7 @@ def data_list(cache_dir: CacheDir = None) -> None:
     from frostline.images.registry import SOURCES
 
     rows = [
-        [name, source.description, str(source.is_here(cache_dir) or "not here yet: frostline data get " + name)]
+        [name, source.description, source.where(cache_dir) or f"not here yet: frostline data get {name}"]
         for name, source in SOURCES.items()
     ]
     Screen().table(["data set", "what it is", "where"], rows, left=3)

@@ -7,6 +7,7 @@ import typer
 
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
+from frostline.cli.pretrain import pretrain
 from frostline.cli.train import train
 from frostline.errors import FrostlineError, is_disk_error, storage_error
 
@@ -24,6 +25,7 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
+app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")

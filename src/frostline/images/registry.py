@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.errors import UnknownNameError
-from frostline.images import fashion_mnist
+from frostline.images import drawn, fashion_mnist
 from frostline.images.dataset import Splits
 from frostline.progress import Progress
 
@@ -14,22 +14,33 @@ Loader = Callable[[Path | None, Path | None, Progress | None], Splits]
 
 @dataclass(frozen=True)
 class DataSource:
-    """A named data set and how it is loaded."""
+    """A named data set, how it is loaded, and where it is now (``None`` when it must be downloaded first)."""
 
     description: str
     load: Loader
-    is_here: Callable[[Path | None], Path | None]
+    where: Callable[[Path | None], str | None]
 
 
-def _fashion_mnist_folder(cache: Path | None) -> Path | None:
+def _fashion_mnist_folder(cache: Path | None) -> str | None:
     found = fashion_mnist.find(None, cache)
-    return found["train images"].parent if found else None
+    return str(found["train images"].parent) if found else None
+
+
+def _drawn_objects(directory: Path | None, cache: Path | None, progress: Progress | None) -> Splits:
+    from frostline.images.drawn.dataset import load  # brings torch, which no other name needs
+
+    return load(progress)
 
 
 SOURCES: dict[str, DataSource] = {
     fashion_mnist.NAME: DataSource(
         "60,000 + 10,000 grey 28x28 images of ten garments", fashion_mnist.load, _fashion_mnist_folder
-    )
+    ),
+    drawn.NAME: DataSource(
+        "3,000 + 1,000 coloured 64x64 pictures of twenty made-up objects",
+        _drawn_objects,
+        lambda cache: "drawn when it is needed: no file",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
-"""The state of training after an epoch, on disk: tensors as safetensors, the rest as JSON beside them; no pickle."""
+"""The state of training on disk: tensors as safetensors, the rest as JSON beside them; no pickle."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,26 +52,8 @@ def save_state(state: TrainingState, path: Path) -> None:
     ------
     StorageError
     """
-    tensors = {f"module.{key}": value for key, value in state.module.state_dict().items()}
-    tensors |= {f"best.{key}": value for key, value in state.best.items()}
-    packed = state.optimiser.state_dict()
-    for number, slots in packed["state"].items():
-        for slot, value in slots.items():
-            if value is not None:  # SGD keeps no momentum before its first step
-                tensors[f"optimiser.{number}.{slot}"] = torch.as_tensor(value)
-    about = {
-        "history": [asdict(epoch) for epoch in state.history],
-        "best_epoch": state.best_epoch,
-        "groups": packed["param_groups"],
-    }
-    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    metadata = {"training": json.dumps(about), "digest": _digest(flat)}
-    write_bytes(path, save(flat, metadata), "--output-dir chooses another place")
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Return a digest of tensors by name: safetensors has no checksum of its own."""
-    return digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
+    about = {"history": [asdict(epoch) for epoch in state.history], "best_epoch": state.best_epoch}
+    write_checkpoint(path, state.module, state.optimiser, about, state.best, "--output-dir chooses another place")
 
 
 def load_state(state: TrainingState, path: Path) -> None:
@@ -81,13 +64,62 @@ def load_state(state: TrainingState, path: Path) -> None:
     RunError
         When the file is damaged or belongs to another model.
     """
+    about, state.best = read_checkpoint(
+        path, state.module, state.optimiser, "remove it to train from the start; the kept activations stay"
+    )
+    state.best_epoch = about["best_epoch"]
+    state.history = [Epoch(**line) for line in about["history"]]
+
+
+def write_checkpoint(
+    path: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    about: dict[str, Any],
+    kept: Mapping[str, torch.Tensor],
+    remedy: str,
+) -> None:
+    """Write a module, its optimiser, some JSON and some more tensors, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        With the ``remedy``.
+    """
+    tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
+    tensors |= {f"kept.{key}": value for key, value in kept.items()}
+    packed = optimiser.state_dict()
+    for number, slots in packed["state"].items():
+        for slot, value in slots.items():
+            if value is not None:  # SGD keeps no momentum before its first step
+                tensors[f"optimiser.{number}.{slot}"] = torch.as_tensor(value)
+    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    metadata = {"about": json.dumps(about | {"groups": packed["param_groups"]}), "digest": _digest(flat)}
+    write_bytes(path, save(flat, metadata), remedy)
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Return a digest of tensors by name: safetensors has no checksum of its own."""
+    return digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
+
+
+def read_checkpoint(
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, remedy: str
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Restore a module and its optimiser in place; return the JSON and the other tensors.
+
+    Raises
+    ------
+    RunError
+        When the file is damaged or belongs to another model; ends with the ``remedy``.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["training"])
+            about: dict[str, Any] = json.loads(file.metadata()["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
             if _digest(tensors) != file.metadata()["digest"]:
                 raise ValueError("its checksum is wrong")
-        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "best": {}, "optimiser": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "kept": {}, "optimiser": {}}
         for key, value in tensors.items():
             part, name = key.split(".", 1)
             parts[part][name] = value
@@ -95,16 +127,12 @@ def load_state(state: TrainingState, path: Path) -> None:
         for name, value in parts["optimiser"].items():
             number, slot = name.split(".", 1)
             slots.setdefault(int(number), {})[slot] = value
-        expected = state.optimiser.state_dict()["param_groups"]
-        if [group.keys() for group in about["groups"]] != [group.keys() for group in expected]:
+        groups = about.pop("groups")
+        expected = optimiser.state_dict()["param_groups"]
+        if [group.keys() for group in groups] != [group.keys() for group in expected]:
             raise ValueError("it was written by another optimiser")
-        state.module.load_state_dict(parts["module"])
-        state.optimiser.load_state_dict({"state": slots, "param_groups": about["groups"]})
-        state.best = parts["best"]
-        state.best_epoch = about["best_epoch"]
-        state.history = [Epoch(**line) for line in about["history"]]
+        module.load_state_dict(parts["module"])
+        optimiser.load_state_dict({"state": slots, "param_groups": groups})
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"{path} is no whole checkpoint of this model ({first_line(error)}): "
-            "remove it to train from the start; the kept activations stay."
-        ) from error
+        raise RunError(f"{path} is no whole checkpoint of this model ({first_line(error)}): {remedy}.") from error
+    return about, parts["kept"]

@@ -1,0 +1,102 @@
+"""AlexNet's convolutions, batch-normalised while they learn and plain when they are done, with the heads that teach."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from frostline.networks import alexnet
+
+STAGES = alexnet.STAGES[:5]
+MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
+DROPOUT = 0.2
+
+
+class NormalisedConvolution(nn.Module):
+    """A convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167) and ReLU.
+
+    Parameters
+    ----------
+    plain : nn.Conv2d
+        Gives the shape; the weights are drawn anew (He et al. 2015). It has no bias: the normalisation brings one.
+    """
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        super().__init__()
+        kernel, stride, padding = plain.kernel_size[0], plain.stride[0], int(plain.padding[0])
+        self.width = plain.out_channels
+        self.convolution = nn.Conv2d(plain.in_channels, self.width, kernel, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(self.width)
+        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return activations (n, width, H, W)."""
+        return functional.relu(self.norm(self.convolution(x)), inplace=True)
+
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight and bias of the plain convolution that does the same in eval mode.
+
+        ``norm(W x) == (s W) x + (b - s m)`` with the running mean m and ``s = gamma / sqrt(variance + eps)``.
+        """
+        norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  (for mypy)
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (width,)
+        return self.convolution.weight * scale[:, None, None, None], norm.bias - scale * norm.running_mean
+
+
+class Pretraining(nn.Module):
+    """The five convolution stages and two heads.
+
+    Parameters
+    ----------
+    objects, textures : int
+        How many classes each head tells apart.
+    texture_stage : str
+        The stage whose mean activation the texture head reads; the object head reads conv5's map.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, objects: int, textures: int, texture_stage: str) -> None:
+        super().__init__()
+        self.texture_stage = texture_stage
+        self.stages = nn.ModuleDict()
+        self.pools = nn.ModuleDict()
+        widths = {}
+        for name, stage in alexnet.build(STAGES[-1]).stages.items():
+            for layer in stage.children():
+                if isinstance(layer, nn.Conv2d):
+                    self.stages[name] = NormalisedConvolution(layer)
+                    widths[name] = layer.out_channels
+                elif isinstance(layer, nn.MaxPool2d) and name != STAGES[-1]:
+                    self.pools[name] = layer
+        self.object_head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(widths[STAGES[-1]] * MAP**2, objects))
+        self.texture_head = nn.Linear(widths[texture_stage], textures)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits of objects (n, objects) and textures (n, textures) for pictures (n, 3, side, side), 0 to 1."""
+        x = ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        read = x
+        for name, stage in self.stages.items():
+            x = stage(x)  # (n, C, H, W)
+            if name == self.texture_stage:
+                read = x.mean((2, 3))  # (n, C)
+            if name in self.pools:
+                x = self.pools[name](x)
+        # Adaptive: nothing to pool at 64 pixels, where the map is 3 x 3, and the published 3 / 2 pooling at 128.
+        features = functional.adaptive_max_pool2d(x, MAP).flatten(1)  # (n, 256 * MAP * MAP)
+        return self.object_head(features), self.texture_head(read)
+
+    @torch.no_grad()
+    def plain_state(self) -> dict[str, torch.Tensor]:
+        """Return the convolutions with batch normalisation folded in: float32, torchvision's keys."""
+        state = {}
+        for name, stage in self.stages.items():
+            assert isinstance(stage, NormalisedConvolution)  # noqa: S101  (for mypy)
+            weight, bias = stage.folded()
+            state[f"{alexnet.LAYERS[name]}.weight"] = weight.cpu().contiguous()
+            state[f"{alexnet.LAYERS[name]}.bias"] = bias.cpu()
+        return state

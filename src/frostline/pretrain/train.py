@@ -1,0 +1,236 @@
+"""The pre-training run: draw, descend, probe, keep what was reached, write the weights."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import frostline
+from frostline.device import describe_device, half_precision
+from frostline.errors import RunError
+from frostline.images.drawn.scene import VERSION, draw_labels, draw_pictures
+from frostline.networks.backbone import channels_last
+from frostline.pretrain.export import write_weights
+from frostline.pretrain.losses import supervised
+from frostline.pretrain.network import Pretraining
+from frostline.pretrain.probe import held_out_accuracy
+from frostline.pretrain.recipe import Budget, Recipe
+from frostline.progress import Bar, Progress, Silent, log
+from frostline.training.checkpoint import read_checkpoint, write_checkpoint
+
+REPORTS = 12  # lines in the history of a run
+CHECKPOINT_SECONDS = 60.0
+PERMILLE = 1000
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One line of the history: after so many pictures and seconds; accuracies since the line before."""
+
+    images: int
+    seconds: float
+    size: int
+    loss: float
+    object_accuracy: float
+    texture_accuracy: float
+    held_out_accuracy: float
+
+
+@dataclass
+class _Sums:
+    """What happened since the last line."""
+
+    images: int = 0
+    loss: float = 0.0
+    objects: int = 0
+    textures: int = 0
+
+
+class _Run:
+    """A run in progress: what the next step depends on."""
+
+    def __init__(self, recipe: Recipe, budget: Budget, device: torch.device) -> None:
+        self.recipe, self.budget, self.device = recipe, budget, device
+        torch.manual_seed(recipe.program.seed)
+        module = Pretraining(recipe.program.classes, recipe.program.textures, recipe.texture_stage)
+        self.module = channels_last(module, device)
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.images, self.steps = 0, 0
+        self.before, self.begun = 0.0, time.perf_counter()  # seconds of earlier sittings, start of this one
+        self.history: list[Reached] = []
+        self.sums = _Sums()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.begun
+
+    @property
+    def done(self) -> float:
+        return min(1.0, self.budget.done(self.images, self.seconds))
+
+    def step(self) -> None:
+        """Draw the next batch and descend once."""
+        recipe, done = self.recipe, self.done
+        count = recipe.batch_size
+        if self.budget.images is not None:
+            count = min(count, self.budget.images - self.images)
+        index = torch.arange(self.images, self.images + count, device=self.device) % 2**32
+        labels = draw_labels(recipe.program, index)
+        pictures = draw_pictures(recipe.program, index, recipe.size(done), labels)
+        torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout's numbers: a resumed run draws the same
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate(self.steps, done)
+        half = half_precision(self.device)
+        self.module.train()
+        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+            objects, textures = self.module(pictures)
+        loss = supervised(objects, textures, labels, recipe.texture_weight)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.images += count
+        self.steps += 1
+        self.sums.images += count
+        self.sums.loss += loss.item() * count
+        self.sums.objects += int((objects.argmax(1) == labels.objects).sum())
+        self.sums.textures += int((textures.argmax(1) == labels.textures).sum())
+
+    def report(self, size: int) -> None:
+        """Probe, add a line to the history and say it."""
+        sums, self.sums = self.sums, _Sums()
+        line = Reached(
+            self.images,
+            round(self.seconds, 1),
+            size,
+            sums.loss / sums.images,
+            sums.objects / sums.images,
+            sums.textures / sums.images,
+            held_out_accuracy(self.module.plain_state(), self.device),
+        )
+        self.history.append(line)
+        log.info(
+            "%s pictures, %.1f min, %d px  loss %.3f  object accuracy %.3f  texture accuracy %.3f  "
+            "probe of new objects %.3f",
+            f"{line.images:,}", line.seconds / 60, size, line.loss, line.object_accuracy, line.texture_accuracy,
+            line.held_out_accuracy,
+        )  # fmt: skip
+
+    def write(self, path: Path) -> None:
+        """Keep everything that the next step depends on."""
+        about = {
+            "recipe": self.recipe.to_dict(),
+            "images": self.images,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "history": [asdict(line) for line in self.history],
+            "sums": asdict(self.sums),
+        }
+        write_checkpoint(path, self.module, self.optimiser, about, {}, "--output chooses another place")
+
+    def read(self, path: Path) -> None:
+        """Go back to what was kept."""
+        about, _ = read_checkpoint(path, self.module, self.optimiser, "remove it to begin again")
+        if about["recipe"] != _as_json(self.recipe):
+            raise RunError(f"{path} was begun with another recipe or seed: give the same, or --overwrite it.")
+        self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
+        self.history = [Reached(**line) for line in about["history"]]
+        self.sums = _Sums(**about["sums"])
+
+    def record(self) -> dict[str, Any]:
+        """Return what a card should tell."""
+        return {
+            "program_version": VERSION,
+            "recipe": self.recipe.to_dict(),
+            "images": self.images,
+            "minutes": round(self.seconds / 60, 1),
+            "device": describe_device(self.device),
+            "precision": str(half_precision(self.device) or torch.float32).removeprefix("torch."),
+            "versions": {"frostline": frostline.__version__, "torch": str(torch.__version__)},
+            "history": [asdict(line) for line in self.history],
+        }
+
+
+def _as_json(recipe: Recipe) -> Any:
+    import json
+
+    return json.loads(json.dumps(recipe.to_dict()))
+
+
+def pretrain(
+    recipe: Recipe,
+    budget: Budget,
+    output: Path,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> str:
+    """Teach AlexNet's convolutions with drawn pictures and write them as float16 safetensors in torchvision's layout.
+
+    Every minute the state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a
+    number of images gives the same weights however often it was stopped, on the same kind of processor.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    budget : Budget
+    output : Path
+        The weight file.
+    device : torch.device
+    resume, overwrite : bool
+        Go on with a stopped run; replace what stands at ``output``.
+    progress : Progress, optional
+        Draws the bar.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+
+    Raises
+    ------
+    RunError
+        When something stands in the way or what was kept does not fit.
+    WeightsError
+        When the weights do not fit into float16.
+    StorageError
+    """
+    kept = output.with_name(f"{output.name}.unfinished")
+    if not overwrite:
+        if output.exists():
+            raise RunError(f"{output} exists: choose another --output, or --overwrite it.")
+        if kept.exists() and not resume:
+            raise RunError(
+                f"an unfinished pre-training is at {kept}: --resume goes on with it, --overwrite begins again."
+            )
+    run = _Run(recipe, budget, device)
+    if resume and kept.exists():
+        run.read(kept)
+        log.info("going on after %s pictures", f"{run.images:,}")
+    saved = time.perf_counter()
+    with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
+        shown = _show(run, bar, 0)
+        while run.done < 1:
+            size = recipe.size(run.done)
+            run.step()
+            shown = _show(run, bar, shown)
+            if run.done >= (len(run.history) + 1) / REPORTS:
+                run.report(size)
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                run.write(kept)
+                saved = time.perf_counter()
+    digest = write_weights(run.module.plain_state(), output, run.record())
+    kept.unlink(missing_ok=True)
+    return digest
+
+
+def _show(run: _Run, bar: Bar, shown: int) -> int:
+    reached = int(run.done * PERMILLE)
+    bar.advance(reached - shown)
+    bar.note(f"{run.images:,} pictures, loss {run.sums.loss / max(1, run.sums.images):.3f}")
+    return reached
