@@ -36,7 +36,7 @@ def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device) -
     ours = {key: state[alexnet.published_key(key)] for key in backbone.state_dict()}
     backbone.load_state_dict(ours, assign=True)
     stages = nn.Sequential(*backbone.stages.values()).to(device).eval()
-    program = Program(seed=77, classes=CLASSES, first_class=FIRST_CLASS)
+    program = Program(seed=77, classes=CLASSES, first_class=FIRST_CLASS, clutter=0.0)
     mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
     std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
     features, truth = [], []

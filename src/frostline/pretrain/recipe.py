@@ -36,12 +36,12 @@ class Recipe:
     """
 
     program: Program = field(default_factory=Program)
-    phases: tuple[Phase, ...] = (Phase(0.0, 64), Phase(0.75, 128))
+    phases: tuple[Phase, ...] = (Phase(0.0, 64), Phase(0.7, 128))
     batch_size: int = 256
     lr: float = 2e-3
     weight_decay: float = 0.02
     warm_up: int = 100
-    texture_stage: str = "conv3"
+    texture_stage: str = "conv5"
     texture_weight: float = 0.5
 
     def size(self, done: float) -> int:

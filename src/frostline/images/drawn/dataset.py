@@ -26,7 +26,7 @@ def load(progress: Progress | None = None) -> Splits:
     with (progress or Silent()).bar(f"drawing {NAME}", CLASSES * (TRAIN_PER_CLASS + TEST_PER_CLASS), "images") as bar:
         parts = []
         for seed, per_class in ((1, TRAIN_PER_CLASS), (2, TEST_PER_CLASS)):
-            program = Program(seed=seed * 1000, classes=CLASSES, first_class=FIRST_CLASS)
+            program = Program(seed=seed * 1000, classes=CLASSES, first_class=FIRST_CLASS, clutter=0.0)
             pictures, labels = [], np.arange(CLASSES * per_class) % CLASSES
             for start in range(0, len(labels), BATCH):
                 pictures.append(draw_uint8(program, labels[start : start + BATCH], SIZE, start))

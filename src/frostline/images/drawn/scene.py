@@ -32,10 +32,10 @@ class Program:
     """
 
     seed: int = 0
-    classes: int = 1000
+    classes: int = 2000
     textures: int = 64
     first_class: int = 0
-    clutter: float = 0.0
+    clutter: float = 0.15
 
 
 @dataclass(frozen=True)
