@@ -5,9 +5,12 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
+from frostline.activations.forward import FastForward
 from frostline.device import describe_device
+from frostline.images.dataset import ImageDataset
 from frostline.networks.describe import describe
 from frostline.networks.registry import outline
 
@@ -39,3 +42,35 @@ def convolution_macs(image_size: int) -> int:
     """Return the multiply-accumulates of AlexNet's five convolution stages, as `frostline models show` counts them."""
     stages = [(name, stage) for name, stage in outline("alexnet").stages.items() if name in CONVS]
     return sum(facts.multiply_accumulates for facts in describe(stages, image_size))
+
+
+class InMemory:
+    """Rows of features (N, F) held as float16, as the cache keeps them."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self._rows = rows
+        self.shape = tuple(rows.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: np.ndarray) -> torch.Tensor:
+        """Return some rows as float32 (B, F)."""
+        return self._rows[torch.from_numpy(indices)].float()
+
+    def part(self, indices: np.ndarray) -> "InMemory":
+        """Return some rows."""
+        return InMemory(self._rows[torch.from_numpy(indices)])
+
+    def last(self, count: int) -> "InMemory":
+        """Return the last features of every row."""
+        return InMemory(self._rows[:, -count:])
+
+
+def rows_of(forward: FastForward, images: ImageDataset) -> InMemory:
+    """Run the frozen stages over a data set of equally sized images."""
+    pixels = np.asarray(images.images)
+    batches = [pixels[start : start + 64] for start in range(0, len(pixels), 64)]
+    return InMemory(
+        torch.cat([forward(forward.preprocess.resize(batch)).flatten(1).half() for batch in batches]).clone()
+    )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import frostline.networks.boundary as cut
+from common import rows_of
 from frostline.activations.forward import FastForward
 from frostline.images.fashion_mnist import load
 from frostline.images.preprocess import Preprocess
@@ -38,25 +39,6 @@ CHOICES: list[tuple[tuple[str, ...], int]] = [
 ]
 
 
-class InMemory:
-    """Rows held as float16, as the cache keeps them."""
-
-    def __init__(self, rows: torch.Tensor) -> None:
-        self._rows = rows
-        self.shape = tuple(rows.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, indices: np.ndarray) -> torch.Tensor:
-        return self._rows[torch.from_numpy(indices)].float()
-
-
-def rows_of(forward: FastForward, images: np.ndarray) -> InMemory:
-    batches = [images[start : start + 64] for start in range(0, len(images), 64)]
-    return InMemory(torch.cat([forward(forward.preprocess.resize(batch)).half() for batch in batches]).clone())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="random")
@@ -78,10 +60,7 @@ def main() -> None:
             backbone = load_backbone(weights=options.weights, seed=seed)
             frozen = Frozen(backbone, make_boundary(backbone, "conv5", taps))
             forward = FastForward(frozen, Preprocess(options.image_size), torch.device("cpu"))
-            parts = [
-                Examples(rows_of(forward, np.asarray(data.images)[part]), data.labels[part])
-                for part in (chosen, held_out)
-            ]
+            parts = [Examples(rows_of(forward, data.subset(part)), data.labels[part]) for part in (chosen, held_out)]
             head = Head(HeadSpec("linear", int(np.prod(parts[0].rows.shape)), 10))
             head.standardise(*moments(torch.nn.Sequential(), parts[0], seed))
             begun = time.perf_counter()

@@ -38,7 +38,7 @@ class TrainConfig(BaseModel):
     )
     hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
-    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training split")] = 12
+    epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes over the training split")] = None
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 256
     optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimiser")] = "adamw"
     schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
@@ -48,7 +48,9 @@ class TrainConfig(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="weight decay")] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.0
-    patience: Annotated[int, Field(ge=1, description="epochs without a better validation before stopping")] = 5
+    patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation before stopping")] = (
+        None
+    )
     limit: Annotated[int | None, Field(ge=1, description="use N training and N/6 test images, stratified")] = None
     labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labelled images per class")] = None
     val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, UnknownNameError
 
 
 def pick_device(name: str = "cpu") -> torch.device:
@@ -19,9 +19,11 @@ def pick_device(name: str = "cpu") -> torch.device:
     Raises
     ------
     ConfigError
-        When this machine has no such device.
+        When this machine has no such device, or there is no such name.
     """
     ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in ready:
+        raise UnknownNameError("device", name, ready)
     if not ready[name]:
         here = ", ".join(kind for kind, there in ready.items() if there)
         raise ConfigError(f"device '{name}' is not available here: use --device {here}.")

@@ -74,3 +74,14 @@ def test_a_damaged_file_is_named(frostline, small_fashion, tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "train-images-idx3-ubyte holds 984 of the 940,800 bytes" in line
+
+
+def test_drawn_objects_need_no_file(frostline, tmp_path):
+    listed = frostline("data", "list").stdout
+    assert "twenty made-up objects" in listed and "no file" in listed
+    checked = frostline("data", "check", "drawn-objects")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "64 x 64 x 3" in checked.stdout
+    shown = frostline("data", "show", "drawn-objects")
+    assert (shown.returncode, shown.stdout) == (0, "wrote drawn-objects.png\n")
+    assert Image.open(tmp_path / "drawn-objects.png").width > 500

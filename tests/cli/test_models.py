@@ -30,7 +30,7 @@ def test_list_tells_stages_size_and_weights(frostline):
     done = frostline("models", "list")
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("alexnet")]
-    for fact in ("conv1, conv2, conv3, conv4, conv5, fc6, fc7", "random", "61,100,840", "63 px"):
+    for fact in ("conv1, conv2, conv3, conv4, conv5, fc6, fc7", "random, bundled", "61,100,840", "63 px"):
         assert fact in line
 
 
@@ -69,3 +69,11 @@ def test_show_at_other_sizes(frostline, size, last, macs):
     assert table["conv5"][0] == last
     if macs:
         assert round(int(table["total frozen"][1].replace(",", "")) / 1e6) == macs
+
+
+def test_show_names_the_weights(frostline):
+    lines = frostline("models", "show", "alexnet").stdout.splitlines()
+    (bundled,) = [line for line in lines if line.startswith("bundled")]
+    assert "pictures that a program drew" in bundled
+    (imagenet,) = [line for line in lines if line.startswith("imagenet")]
+    assert "downloaded when asked for" in imagenet

@@ -14,12 +14,12 @@ def test_misspelt_name_is_answered_with_the_nearest(name: str) -> None:
     with pytest.raises(UnknownNameError) as refused:
         load_dataset(name)
     assert str(refused.value) == (
-        f"unknown data set '{name}': expected one of fashion-mnist. Did you mean 'fashion-mnist'?"
+        f"unknown data set '{name}': expected one of fashion-mnist, drawn-objects. Did you mean 'fashion-mnist'?"
     )
 
 
 def test_name_far_from_all_gets_no_guess() -> None:
-    with pytest.raises(UnknownNameError, match=r"expected one of fashion-mnist\.$"):
+    with pytest.raises(UnknownNameError, match=r"expected one of fashion-mnist, drawn-objects\.$"):
         find_source("zzz")
 
 
@@ -30,9 +30,8 @@ def test_data_set_is_loaded_from_an_explicit_folder(small_fashion: Path) -> None
 
 
 def test_every_source_says_what_it_is_and_where() -> None:
-    assert list(SOURCES) == ["fashion-mnist"]
+    assert list(SOURCES) == ["fashion-mnist", "drawn-objects"]
     source = SOURCES["fashion-mnist"]
     assert "60,000 + 10,000" in source.description
-    here = source.is_here(None)
-    assert here is not None
-    assert load_dataset("fashion-mnist").source == str(here)
+    assert load_dataset("fashion-mnist").source == source.where(None)
+    assert SOURCES["drawn-objects"].where(None) == "drawn when it is needed: no file"

@@ -28,6 +28,7 @@ from frostline.networks.weights import (
     fitted,
     get_imagenet,
     nearest_network,
+    read_record,
     read_state,
     torch_hub_file,
 )
@@ -355,7 +356,7 @@ def test_file_with_another_digest_is_not_the_published_one(cache: Path, features
     ):
         load_backbone(weights="imagenet", cache_dir=cache)
     name, path, _ = choose("auto", cache)
-    assert (name, path) != ("imagenet", hub)
+    assert (name, path) == ("bundled", BUNDLED)
     assert hub.exists()
 
 
@@ -375,15 +376,12 @@ def test_wrong_download_is_refused_and_not_kept(server: Server, cache: Path, fea
     assert list((cache / "weights").iterdir()) == []
 
 
-NEXT = "the weights that ship with Frostline, because" if BUNDLED.is_file() else "nothing is pre-trained, because"
-
-
 def auto_reason(cache: Path) -> str:
     """Why ``auto`` did not take ImageNet's weights; one line that names what it took."""
     backbone = load_backbone(weights="auto", last="conv1", cache_dir=cache)
     assert backbone.origin is not None
-    assert backbone.origin.name == ("bundled" if BUNDLED.is_file() else "random")
-    assert NEXT in backbone.origin.reason
+    assert backbone.origin.name == "bundled"
+    assert "the weights that ship with Frostline, because" in backbone.origin.reason
     assert "\n" not in backbone.origin.reason
     return backbone.origin.reason
 
@@ -427,3 +425,40 @@ def test_nothing_is_unpickled_by_the_command_line_either(tmp_path: Path) -> None
     assert done.stderr.startswith(f"frostline: {path} was not read: it holds more than tensors")
     assert done.stderr.count("\n") == 1
     assert not trap.exists()
+
+
+def test_bundled_weights_are_small_halves_of_the_five_convolutions() -> None:
+    state = read_state(BUNDLED)
+    assert BUNDLED.stat().st_size <= 5.2e6
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    assert set(state) == {f"features.{layer}.{part}" for layer in (0, 3, 6, 8, 10) for part in ("weight", "bias")}
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_bundled_weights_load_as_they_are() -> None:
+    backbone = load_backbone(weights="bundled")
+    assert backbone.origin is not None
+    assert (backbone.origin.name, backbone.origin.sha256) == ("bundled", sha256_file(BUNDLED))
+    assert torch.equal(backbone.stages["conv3"][0].weight, read_state(BUNDLED)["features.6.weight"].float())
+
+
+def test_bundled_weights_have_no_fully_connected_stages() -> None:
+    with pytest.raises(WeightsError, match="holds the features alone: freeze at conv5 or below"):
+        load_backbone(weights="bundled", last="fc7")
+
+
+def test_bundled_weights_tell_how_they_were_made() -> None:
+    record = read_record(BUNDLED)
+    assert record["images"] > 1_000_000
+    assert record["history"][-1]["held_out_accuracy"] > 0.9
+
+
+def test_the_card_names_the_digest_and_the_pictures() -> None:
+    card = BUNDLED.with_name("README.md").read_text(encoding="utf-8")
+    assert sha256_file(BUNDLED) in card
+    assert f"{read_record(BUNDLED)['images']:,}" in card
+
+
+def test_a_file_without_a_record_is_refused(features_file: Path) -> None:
+    with pytest.raises(WeightsError, match="has no record of a pre-training"):
+        read_record(features_file)

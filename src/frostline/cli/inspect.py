@@ -93,10 +93,9 @@ def models_list(cache_dir: CacheDir = None) -> None:
     """List the networks, their size and the weights that are here."""
     from frostline.cli.console import Screen
     from frostline.networks.registry import BUILDERS, outline
-    from frostline.networks.weights import BUNDLED, find_imagenet
+    from frostline.networks.weights import find_imagenet
 
-    kinds = ["random"]
-    kinds += ["bundled"] if BUNDLED.is_file() else []
+    kinds = ["random", "bundled"]
     kinds += ["imagenet"] if find_imagenet(cache_dir) else []
     rows = []
     for name in BUILDERS:
@@ -111,8 +110,9 @@ def models_show(
     name: Annotated[str, typer.Argument(help="A name from `frostline models list`.", show_default=False)],
     image_size: Annotated[int, typer.Option(help="Side of the input in pixels.")] = 224,
     freeze: Annotated[str, typer.Option(help="Last frozen stage, or none.")] = "conv5",
+    cache_dir: CacheDir = None,
 ) -> None:
-    """Show a network stage by stage: output shape, parameters, multiply-accumulates, frozen or thawed."""
+    """Show a network stage by stage (shape, parameters, multiply-accumulates, frozen or thawed) and its weights."""
     from frostline.cli.console import Screen
     from frostline.networks.boundary import NONE, make_boundary
     from frostline.networks.describe import check_image_size, describe
@@ -141,6 +141,25 @@ def models_show(
         replaced = sum(parameter.numel() for parameter in backbone.classifier.parameters())
         everything = sum(parameter.numel() for parameter in backbone.parameters())
         screen.say(f"the pre-trained head ({replaced:,} parameters) is replaced by a new one; {everything:,} with it")
+    screen.table(["--weights", "what they are"], [[kind, text] for kind, text in _weights(cache_dir)], left=2)
+
+
+def _weights(cache_dir: Path | None) -> list[tuple[str, str]]:
+    from frostline.hashing import sha256_file
+    from frostline.networks.weights import BUNDLED, find_imagenet, read_record
+
+    record = read_record(BUNDLED)
+    imagenet = find_imagenet(cache_dir)
+    return [
+        ("imagenet", f"torchvision's, in {imagenet}" if imagenet else "torchvision's: 233 MB, downloaded when asked for"),
+        (
+            "bundled",
+            f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} pictures that a program drew; "
+            f"SHA-256 {sha256_file(BUNDLED)[:12]}…",
+        ),
+        ("random", "He-initialised: nothing is pre-trained"),
+        ("auto", "imagenet when they are here or can be downloaded, else bundled"),
+    ]
 
 
 @cache_app.command("list")

@@ -43,7 +43,9 @@ def train(
     head: Annotated[str | None, _option("linear, mlp or ridge (linear).")] = None,
     hidden_width: Annotated[int | None, _option("Hidden units of the mlp (512).", "N")] = None,
     dropout: Annotated[float | None, _option("Dropout of the mlp (0.5).", "X")] = None,
-    epochs: Annotated[int | None, _option("Passes over the training split (12).", "N")] = None,
+    epochs: Annotated[
+        int | None, _option("Passes over the training split (12; up to 100 for few images).", "N")
+    ] = None,
     batch_size: Annotated[int | None, _option("Images per gradient step (256).", "N")] = None,
     optimizer: Annotated[str | None, _option("sgd or adamw (adamw).")] = None,
     schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).")] = None,
@@ -51,7 +53,9 @@ def train(
     momentum: Annotated[float | None, _option("Momentum of sgd (0.9).", "X")] = None,
     weight_decay: Annotated[float | None, _option("Weight decay (0.05).", "X")] = None,
     label_smoothing: Annotated[float | None, _option("Label smoothing (0).", "X")] = None,
-    patience: Annotated[int | None, _option("Epochs without a better validation (5).", "N")] = None,
+    patience: Annotated[
+        int | None, _option("Epochs without a better validation before stopping (5, or a quarter).", "N")
+    ] = None,
     seed: Annotated[int | None, _option("One seed for everything (0).", "N")] = None,
     device: Annotated[str | None, _option("cpu, cuda or mps (cpu).")] = None,
     workers: Annotated[int | None, _option("Threads that decode picture files.", "N")] = None,

@@ -1,10 +1,12 @@
 """Where pre-trained weights come from, and reading them without ever running what is in the file."""
 
+import json
 import os
 import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -18,7 +20,8 @@ from frostline.storage import cache_dir
 IMAGENET_URLS = ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",)
 IMAGENET_FILE = "alexnet-owt-7be5be79.pth"
 IMAGENET_SHA256_HEAD = "7be5be79"
-BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"
+BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"  # the convolutions; see the card beside it
+RECORD = "frostline"  # key, in a safetensors file's metadata, of how `frostline pretrain` made it
 WORDS = ("auto", "imagenet", "bundled", "random")
 MAX_HEADER_BYTES = 10 << 20  # a network of a few hundred tensors needs kilobytes
 
@@ -96,15 +99,11 @@ def choose(wanted: str, cache: Path | None = None, progress: Progress | None = N
     Raises
     ------
     WeightsError, DownloadError
-        When what was asked for by name cannot be had; ``auto`` goes on to the next kind instead.
+        When what was asked for by name cannot be had; ``auto`` takes the bundled ones instead.
     """
     if wanted == "imagenet":
         return "imagenet", get_imagenet(cache, progress), "ImageNet weights, as asked"
     if wanted == "bundled":
-        if not BUNDLED.is_file():
-            raise WeightsError(
-                "this version of Frostline ships no bundled weights: use --weights imagenet, random or a file."
-            )
         return "bundled", BUNDLED, "the weights that ship with Frostline, as asked"
     if wanted == "random":
         return "random", None, "random (He-initialised) weights, as asked: nothing is pre-trained"
@@ -114,14 +113,7 @@ def choose(wanted: str, cache: Path | None = None, progress: Progress | None = N
         return "imagenet", get_imagenet(cache, progress), "ImageNet weights: pre-trained and here"
     except DownloadError as error:
         why = "FROSTLINE_OFFLINE is set" if offline() else str(error).split(" (", 1)[-1].split("). ")[0]
-    if BUNDLED.is_file():
-        return "bundled", BUNDLED, f"the weights that ship with Frostline, because ImageNet's cannot be had ({why})"
-    return (
-        "random",
-        None,
-        f"random (He-initialised) weights: nothing is pre-trained, because ImageNet's cannot be had ({why}) and this "
-        "version ships none",
-    )
+    return "bundled", BUNDLED, f"the weights that ship with Frostline, because ImageNet's cannot be had ({why})"
 
 
 def _existing(name: str) -> Path:
@@ -161,6 +153,22 @@ def _read_safetensors(path: Path, head: bytes) -> State:
         return load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is no whole safetensors file ({error}): get it again.") from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return how `frostline pretrain` made a weight file: recipe, pictures seen, minutes, device, history.
+
+    Raises
+    ------
+    WeightsError
+        When there is no such record inside.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            record: dict[str, Any] = json.loads(file.metadata()[RECORD])
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} has no record of a pre-training by Frostline inside.") from error
+    return record
 
 
 def _read_pth(path: Path) -> State:

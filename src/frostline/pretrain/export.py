@@ -10,9 +10,8 @@ from safetensors.torch import save
 
 from frostline.errors import WeightsError
 from frostline.hashing import sha256_file
+from frostline.networks.weights import RECORD
 from frostline.storage import write_bytes
-
-RECORD = "frostline"  # key of the record in the file's metadata
 
 
 def write_weights(state: Mapping[str, torch.Tensor], path: Path, record: dict[str, Any]) -> str:
@@ -30,20 +29,3 @@ def write_weights(state: Mapping[str, torch.Tensor], path: Path, record: dict[st
             raise WeightsError(f"'{key}' holds numbers that float16 cannot: the training came off its rails; lower lr.")
     write_bytes(path, save(halves, {RECORD: json.dumps(record)}), "--output chooses another place")
     return sha256_file(path)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the record inside a file that `write_weights` wrote.
-
-    Raises
-    ------
-    WeightsError
-    """
-    import safetensors
-
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            record: dict[str, Any] = json.loads(file.metadata()[RECORD])
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} has no record of a pre-training by Frostline inside.") from error
-    return record

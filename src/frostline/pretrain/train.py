@@ -1,5 +1,6 @@
 """The pre-training run: draw, descend, probe, keep what was reached, write the weights."""
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from frostline.pretrain.recipe import Budget, Recipe
 from frostline.progress import Bar, Progress, Silent, log
 from frostline.training.checkpoint import read_checkpoint, write_checkpoint
 
-REPORTS = 12  # lines in the history of a run
-CHECKPOINT_SECONDS = 60.0
+REPORTS = 12  # lines in the history of a run, at least a minute apart
+REPORT_SECONDS = 60.0
 PERMILLE = 1000
 
 
@@ -134,7 +135,7 @@ class _Run:
     def read(self, path: Path) -> None:
         """Go back to what was kept."""
         about, _ = read_checkpoint(path, self.module, self.optimiser, "remove it to begin again")
-        if about["recipe"] != _as_json(self.recipe):
+        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())):
             raise RunError(f"{path} was begun with another recipe or seed: give the same, or --overwrite it.")
         self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
         self.history = [Reached(**line) for line in about["history"]]
@@ -154,12 +155,6 @@ class _Run:
         }
 
 
-def _as_json(recipe: Recipe) -> Any:
-    import json
-
-    return json.loads(json.dumps(recipe.to_dict()))
-
-
 def pretrain(
     recipe: Recipe,
     budget: Budget,
@@ -168,12 +163,13 @@ def pretrain(
     device: torch.device,
     resume: bool = False,
     overwrite: bool = False,
+    checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
 ) -> str:
     """Teach AlexNet's convolutions with drawn pictures and write them as float16 safetensors in torchvision's layout.
 
-    Every minute the state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a
-    number of images gives the same weights however often it was stopped, on the same kind of processor.
+    The state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a number of images
+    gives the same weights however often it was stopped, on the same kind of processor.
 
     Parameters
     ----------
@@ -184,6 +180,8 @@ def pretrain(
     device : torch.device
     resume, overwrite : bool
         Go on with a stopped run; replace what stands at ``output``.
+    checkpoint_seconds : float
+        How often the state is kept.
     progress : Progress, optional
         Draws the bar.
 
@@ -212,16 +210,18 @@ def pretrain(
     if resume and kept.exists():
         run.read(kept)
         log.info("going on after %s pictures", f"{run.images:,}")
-    saved = time.perf_counter()
+    saved = reported = time.perf_counter()
     with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
         shown = _show(run, bar, 0)
         while run.done < 1:
             size = recipe.size(run.done)
             run.step()
             shown = _show(run, bar, shown)
-            if run.done >= (len(run.history) + 1) / REPORTS:
+            due = run.done >= (len(run.history) + 1) / REPORTS and time.perf_counter() - reported > REPORT_SECONDS
+            if due or run.done >= 1:
                 run.report(size)
-            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                reported = time.perf_counter()
+            if time.perf_counter() - saved > checkpoint_seconds:
                 run.write(kept)
                 saved = time.perf_counter()
     digest = write_weights(run.module.plain_state(), output, run.record())

@@ -1,5 +1,6 @@
 """What a run leaves open is chosen by the data: which images, which size, which taps, which weights."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from frostline.networks.boundary import Boundary, make_boundary
 from frostline.networks.describe import check_image_size
 from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
+from frostline.training.loop import Recipe
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
 IMAGE_SIZE = 224  # what ImageNet networks were trained at
 # A compromise: short trainings and random weights would like about twice as much (bench/learning_rate.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
+EPOCHS, MOST_EPOCHS = 12, 100
+FEWEST_STEPS = 200  # a head on few images needs more epochs: 12 steps leave it half trained (bench/few_labels.py)
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def prepare(
         raise RunError("the network was loaded without saying where its weights came from.")
     log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
     check_digest(origin, config.weights_sha256)
+    epochs = config.epochs or usual_epochs(len(images), config.batch_size, head_only=boundary.end == boundary.freeze)
     chosen = {
         "weights": origin.name,
         # Random numbers may differ in the last bit between processors, so their digest binds no later run.
@@ -96,6 +102,8 @@ def prepare(
         "taps": boundary.taps,
         "image_size": size,
         "lr": None if config.head == "ridge" else peak_lr(config),
+        "epochs": None if config.head == "ridge" else epochs,
+        "patience": None if config.head == "ridge" else config.patience or max(PATIENCE, epochs // 4),
         "workers": config.workers or cores(),
     }
     return config.model_copy(update=chosen), backbone, boundary, Preprocess(size)
@@ -104,6 +112,28 @@ def prepare(
 def peak_lr(config: TrainConfig) -> float:
     """Return the learning rate asked for, or the one that suits optimiser and head."""
     return config.lr if config.lr is not None else PEAK_LR[config.optimizer, config.head]
+
+
+def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
+    """Return 12, or for a head alone on few images as many as make 200 gradient steps, at most 100."""
+    steps = math.ceil(images / batch_size)
+    return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS
+
+
+def recipe_of(config: TrainConfig) -> Recipe:
+    """Return how a run descends; what `prepare` would choose by the data falls back to what suits much data."""
+    return Recipe(
+        epochs=config.epochs or EPOCHS,
+        batch_size=config.batch_size,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        lr=peak_lr(config),
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        patience=config.patience or PATIENCE,
+        seed=config.seed,
+    )
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:

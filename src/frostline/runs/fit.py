@@ -27,14 +27,14 @@ from frostline.networks.boundary import NONE, Boundary, Frozen, thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
-from frostline.runs.choose import check_network, peak_lr, prepare, split
+from frostline.runs.choose import check_network, prepare, recipe_of, split
 from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
 from frostline.training.examples import Examples, Rows
-from frostline.training.loop import Recipe, Trained, moments, predict_logits, train
+from frostline.training.loop import Trained, moments, predict_logits, train
 from frostline.training.ridge import solve
 
 
@@ -199,23 +199,11 @@ def _train(
         )
         run.write_history([line])
         return Trained([line], 1, solved.seconds), {"l2": solved.strength, "temperature": solved.temperature}
-    recipe = Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        lr=peak_lr(config),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        label_smoothing=config.label_smoothing,
-        patience=config.patience,
-        seed=config.seed,
-    )
     trained = train(
         module,
         train_part,
         val_part,
-        recipe,
+        recipe_of(config),
         checkpoint=run.checkpoint,
         on_epoch=run.write_history,
         progress=progress,

@@ -8,7 +8,7 @@ from frostline.images.drawn.stream import Stream, mixed
 def test_the_hash_is_a_bijection_on_a_stretch_of_numbers():
     values = torch.arange(200_000)
     assert len(mixed(values).unique()) == len(values)
-    assert 0 <= mixed(values).min() and mixed(values).max() < 2**32
+    assert mixed(values).min() >= 0 and mixed(values).max() < 2**32
 
 
 def test_numbers_do_not_depend_on_the_neighbours():
@@ -36,7 +36,7 @@ def test_uniform_is_uniform_and_columns_are_independent():
     assert (histogram / 2000 - 1).abs().max() < 0.12  # 5 standard deviations of a count of 2,000
     correlation = torch.corrcoef(numbers.T) - torch.eye(8)
     assert correlation.abs().max() < 0.04
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
 
 
 def test_normal_below_and_chance_have_their_distributions():

@@ -1,0 +1,42 @@
+"""`frostline pretrain`."""
+
+import pytest
+from PIL import Image
+
+from frostline.hashing import sha256_file
+
+
+def test_pretrained_weights_are_used_by_train(frostline, small_fashion, tmp_path):
+    done = frostline("pretrain", "--images", 300, "--output", "mine.safetensors", "--show", "sheet.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "wrote sheet.png"
+    assert lines[1].startswith("300 pictures, ") and "probe of new objects" in lines[1]
+    assert f"SHA-256 {sha256_file(tmp_path / 'mine.safetensors')}" in lines[-1]
+    assert Image.open(tmp_path / "sheet.png").width > 500
+    options = ("--limit", 60, "--image-size", 64, "--epochs", 1)
+    trained = frostline(
+        "train", "fashion-mnist", "--data-dir", small_fashion, "--weights", "mine.safetensors", *options
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "weights from mine.safetensors, as asked" in trained.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ([], "nothing to do"),
+        (["--output", "x.safetensors"], "Expected either --minutes or --images"),
+        (["--output", "x.safetensors", "--minutes", 1, "--images", 10], "Expected either --minutes or --images"),
+        (["--minutes", 1], "need --output FILE"),
+        (["--output", "x.safetensors", "--minutes", 0], "--minutes must be above 0"),
+        (["--output", "x.safetensors", "--images", 1], "--images 2 or more"),
+        (["--output", "x.pth", "--images", 10], "ends in .safetensors"),
+        (["--output", "x.safetensors", "--images", 10, "--device", "abacus"], "abacus"),
+    ],
+)
+def test_impossible_wishes_get_one_line(frostline, options, fault):
+    done = frostline("pretrain", *options)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert fault in line

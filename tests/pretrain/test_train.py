@@ -1,0 +1,93 @@
+"""The pre-training run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from frostline.errors import RunError
+from frostline.images.drawn.scene import Program
+from frostline.networks.weights import read_record, read_state
+from frostline.pretrain.network import Pretraining
+from frostline.pretrain.recipe import Budget, Phase, Recipe
+from frostline.pretrain.train import pretrain
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4)
+BUDGET = Budget(images=32 * 12)
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from frostline.pretrain.train import pretrain
+from tests.pretrain.test_train import RECIPE, BUDGET
+pretrain(RECIPE, BUDGET, Path(sys.argv[1]), device=torch.device("cpu"), checkpoint_seconds=0.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The file of a run that nobody stopped."""
+    path = tmp_path_factory.mktemp("pretrain") / "whole.safetensors"
+    pretrain(RECIPE, BUDGET, path, device=CPU)
+    return path
+
+
+def test_a_run_leaves_weights_and_their_record(whole):
+    record = read_record(whole)
+    assert record["images"] == 384
+    assert record["recipe"]["program"]["classes"] == 20
+    assert record["device"].startswith("cpu")
+    (line,) = record["history"]
+    assert line["images"] == 384 and line["size"] == 64
+    assert 0 <= line["object_accuracy"] <= 1 and 0.1 < line["held_out_accuracy"] < 1
+    assert not whole.with_name("whole.safetensors.unfinished").exists()
+
+
+def test_the_first_layer_has_learned(whole):
+    torch.manual_seed(RECIPE.program.seed)
+    before = Pretraining(20, 8, RECIPE.texture_stage).stages["conv1"].convolution.weight
+    after = read_state(whole)["features.0.weight"].float()
+    cosine = torch.nn.functional.cosine_similarity(before.flatten(1), after.flatten(1))
+    assert (cosine < 0.9999).all()
+    assert cosine.mean() > 0.5  # a short run: still the same network
+
+
+def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path):
+    path = tmp_path / "killed.safetensors"
+    unfinished = tmp_path / "killed.safetensors.unfinished"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", KILLED, path], cwd=root, env=os.environ.copy()) as process:
+        for _ in range(1200):
+            if unfinished.exists():
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert unfinished.exists() and not path.exists()
+    with pytest.raises(RunError, match="--resume goes on with it, --overwrite begins again"):
+        pretrain(RECIPE, BUDGET, path, device=CPU)
+    with pytest.raises(RunError, match="was begun with another recipe or seed"):
+        pretrain(replace(RECIPE, lr=1e-3), BUDGET, path, device=CPU, resume=True)
+    pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
+    expected, found = read_state(whole), read_state(path)
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert not unfinished.exists()
+
+
+def test_finished_weights_are_not_overwritten_unasked(whole):
+    before = whole.read_bytes()
+    with pytest.raises(RunError, match="exists: choose another --output, or --overwrite it"):
+        pretrain(RECIPE, BUDGET, whole, device=CPU)
+    assert whole.read_bytes() == before
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    (tmp_path / "mine.safetensors.unfinished").write_bytes(b"cut short")
+    with pytest.raises(RunError, match="remove it to begin again"):
+        pretrain(RECIPE, BUDGET, tmp_path / "mine.safetensors", device=CPU, resume=True)
