@@ -151,7 +151,10 @@ def _weights(cache_dir: Path | None) -> list[tuple[str, str]]:
     record = read_record(BUNDLED)
     imagenet = find_imagenet(cache_dir)
     return [
-        ("imagenet", f"torchvision's, in {imagenet}" if imagenet else "torchvision's: 233 MB, downloaded when asked for"),
+        (
+            "imagenet",
+            f"torchvision's, in {imagenet}" if imagenet else "torchvision's: 233 MB, downloaded when asked for",
+        ),
         (
             "bundled",
             f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} pictures that a program drew; "
