@@ -14,7 +14,7 @@ from frostline.pretrain.network import Pretraining
 @pytest.fixture
 def state():
     torch.manual_seed(0)
-    return Pretraining(3, 3, "conv5").plain_state()
+    return Pretraining(3, 3, "conv5", ()).plain_state()
 
 
 def test_the_file_is_a_weight_file_with_a_record(state, tmp_path):

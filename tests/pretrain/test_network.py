@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from frostline.networks import alexnet
+from frostline.pretrain.losses import SIDE, SKETCHES
 from frostline.pretrain.network import MAP, STAGES, Pretraining
 
 
@@ -11,7 +12,7 @@ from frostline.pretrain.network import MAP, STAGES, Pretraining
 def network():
     """A network whose normalisations have seen something."""
     torch.manual_seed(0)
-    network = Pretraining(objects=7, textures=5, texture_stage="conv3")
+    network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=("conv4", "conv5"))
     for stage in network.stages.values():
         torch.nn.init.uniform_(stage.norm.weight, 0.5, 2)
         torch.nn.init.normal_(stage.norm.bias, std=0.2)
@@ -32,8 +33,9 @@ def test_folding_changes_nothing(network):
     with torch.inference_mode():
         features = plain(network)((pictures - network.mean) / network.std)
         assert features.shape == (4, 256, MAP, MAP)
-        expected, _ = network(pictures)
-        assert torch.allclose(network.object_head(features.flatten(1)), expected, atol=1e-4)
+        expected = network(pictures)
+        assert torch.allclose(network.object_head(features.flatten(1)), expected.objects, atol=1e-4)
+        assert torch.allclose(network.sketch_heads["conv5"](features.flatten(1)), expected.sketches[-1], atol=1e-4)
 
 
 def test_the_plain_network_is_torchvisions_feature_part(network):
@@ -43,14 +45,25 @@ def test_the_plain_network_is_torchvisions_feature_part(network):
 
 
 @pytest.mark.parametrize("size", [64, 96, 128])
-def test_every_size_gives_logits_of_both_kinds(network, size):
-    objects, textures = network(torch.rand(2, 3, size, size))
-    assert objects.shape == (2, 7) and textures.shape == (2, 5)
+def test_every_size_is_answered_alike(network, size):
+    answers = network(torch.rand(2, 3, size, size))
+    assert answers.objects.shape == (2, 7) and answers.textures.shape == (2, 5)
+    assert [sketch.shape for sketch in answers.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
+
+
+def taught(network):
+    return [name for name, part in network.stages.items() if part.convolution.weight.grad is not None]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_texture_head_teaches_its_stage_and_those_below(stage):
-    network = Pretraining(objects=7, textures=5, texture_stage=stage)
-    network(torch.rand(4, 3, 64, 64))[1].sum().backward()
-    taught = [name for name, part in network.stages.items() if part.convolution.weight.grad is not None]
-    assert taught == list(STAGES[: STAGES.index(stage) + 1])
+def test_each_head_teaches_its_stage_and_those_below(stage):
+    network = Pretraining(0, 5, texture_stage=stage, sketch_stages=())
+    network(torch.rand(4, 3, 64, 64)).textures.sum().backward()
+    assert taught(network) == list(STAGES[: STAGES.index(stage) + 1])
+    network = Pretraining(0, 5, texture_stage="conv1", sketch_stages=(stage,))
+    network(torch.rand(4, 3, 64, 64)).sketches[0].sum().backward()
+    assert taught(network) == list(STAGES[: STAGES.index(stage) + 1])
+
+
+def test_objects_are_told_apart_only_when_asked():
+    assert Pretraining(0, 5, "conv5", ("conv5",))(torch.rand(4, 3, 64, 64)).objects is None

@@ -46,13 +46,13 @@ def test_a_run_leaves_weights_and_their_record(whole):
     assert record["device"].startswith("cpu")
     (line,) = record["history"]
     assert line["images"] == 384 and line["size"] == 64
-    assert 0 <= line["object_accuracy"] <= 1 and 0.1 < line["held_out_accuracy"] < 1
+    assert 0 <= line["object_accuracy"] <= 1 and 0 < line["sketch_error"] < 2 and 0.1 < line["held_out_accuracy"] < 1
     assert not whole.with_name("whole.safetensors.unfinished").exists()
 
 
 def test_the_first_layer_has_learned(whole):
     torch.manual_seed(RECIPE.program.seed)
-    before = Pretraining(20, 8, RECIPE.texture_stage).stages["conv1"].convolution.weight
+    before = Pretraining(20, 8, RECIPE.texture_stage, RECIPE.sketch_stages).stages["conv1"].convolution.weight
     after = read_state(whole)["features.0.weight"].float()
     cosine = torch.nn.functional.cosine_similarity(before.flatten(1), after.flatten(1))
     assert (cosine < 0.9999).all()

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.networks import alexnet
+from frostline.pretrain.losses import SIDE, SKETCHES, Answers
 
 STAGES = alexnet.STAGES[:5]
 MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
@@ -45,20 +46,22 @@ class NormalisedConvolution(nn.Module):
 
 
 class Pretraining(nn.Module):
-    """The five convolution stages and two heads.
+    """The five convolution stages and the heads that teach them.
 
     Parameters
     ----------
     objects, textures : int
-        How many classes each head tells apart.
+        How many classes to tell apart; 0 objects: not asked.
     texture_stage : str
         The stage whose mean activation the texture head reads; the object head reads conv5's map.
+    sketch_stages : tuple of str
+        The stages that must know, linearly and in a 3 x 3 map, what the picture shows, the deepest last.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, objects: int, textures: int, texture_stage: str) -> None:
+    def __init__(self, objects: int, textures: int, texture_stage: str, sketch_stages: tuple[str, ...]) -> None:
         super().__init__()
         self.texture_stage = texture_stage
         self.stages = nn.ModuleDict()
@@ -71,24 +74,34 @@ class Pretraining(nn.Module):
                     widths[name] = layer.out_channels
                 elif isinstance(layer, nn.MaxPool2d) and name != STAGES[-1]:
                     self.pools[name] = layer
-        self.object_head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(widths[STAGES[-1]] * MAP**2, objects))
+        numbers = len(SKETCHES) * SIDE**2
+        self.object_head = (
+            nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(widths[STAGES[-1]] * MAP**2, objects)) if objects else None
+        )
         self.texture_head = nn.Linear(widths[texture_stage], textures)
+        self.sketch_heads = nn.ModuleDict({name: nn.Linear(widths[name] * MAP**2, numbers) for name in sketch_stages})
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits of objects (n, objects) and textures (n, textures) for pictures (n, 3, side, side), 0 to 1."""
+    def forward(self, pictures: torch.Tensor) -> Answers:
+        """Return what the heads say of pictures (n, 3, side, side), 0 to 1."""
         x = ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        read = x
+        read, maps = x, {}
         for name, stage in self.stages.items():
             x = stage(x)  # (n, C, H, W)
             if name == self.texture_stage:
                 read = x.mean((2, 3))  # (n, C)
+            if name in self.sketch_heads and name != STAGES[-1]:
+                maps[name] = functional.adaptive_avg_pool2d(x, MAP).flatten(1)
             if name in self.pools:
                 x = self.pools[name](x)
         # Adaptive: nothing to pool at 64 pixels, where the map is 3 x 3, and the published 3 / 2 pooling at 128.
-        features = functional.adaptive_max_pool2d(x, MAP).flatten(1)  # (n, 256 * MAP * MAP)
-        return self.object_head(features), self.texture_head(read)
+        maps[STAGES[-1]] = functional.adaptive_max_pool2d(x, MAP).flatten(1)  # (n, 256 * MAP * MAP)
+        return Answers(
+            None if self.object_head is None else self.object_head(maps[STAGES[-1]]),
+            self.texture_head(read),
+            [head(maps[name]) for name, head in self.sketch_heads.items()],
+        )
 
     @torch.no_grad()
     def plain_state(self) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from frostline.images.drawn.scene import Program
+from frostline.pretrain.losses import Weights
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Recipe:
         Of AdamW; the learning rate climbs over ``warm_up`` steps and falls along a half cosine.
     texture_stage : str
         Stage that the texture loss teaches.
-    texture_weight : float
-        Weight of the texture loss beside the object loss.
+    sketch_stages : tuple of str
+        Stages that sketch what the picture shows, the deepest last.
+    weights : Weights
+        How much each loss counts.
     """
 
     program: Program = field(default_factory=Program)
@@ -42,7 +45,8 @@ class Recipe:
     weight_decay: float = 0.02
     warm_up: int = 100
     texture_stage: str = "conv5"
-    texture_weight: float = 0.5
+    sketch_stages: tuple[str, ...] = ("conv3", "conv4", "conv5")
+    weights: Weights = field(default_factory=Weights)
 
     def size(self, done: float) -> int:
         """Return the pictures' side when a share of the run is done."""

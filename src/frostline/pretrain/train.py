@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 import frostline
 from frostline.device import describe_device, half_precision
 from frostline.errors import RunError
-from frostline.images.drawn.scene import VERSION, draw_labels, draw_pictures
+from frostline.images.drawn.scene import VERSION, draw_labels, draw_scenes
 from frostline.networks.backbone import channels_last
 from frostline.pretrain.export import write_weights
-from frostline.pretrain.losses import supervised
+from frostline.pretrain.losses import Answers, supervised, true_sketches
 from frostline.pretrain.network import Pretraining
 from frostline.pretrain.probe import held_out_accuracy
 from frostline.pretrain.recipe import Budget, Recipe
@@ -28,14 +29,27 @@ PERMILLE = 1000
 
 @dataclass(frozen=True)
 class Reached:
-    """One line of the history: after so many pictures and seconds; accuracies since the line before."""
+    """One line of the history: after so many pictures and seconds; means since the line before.
+
+    Attributes
+    ----------
+    size : int
+        Side of the last pictures, in pixels.
+    object_accuracy : float or None
+        ``None`` when objects are not told apart.
+    sketch_error : float
+        Mean squared error of the deepest sketch, whose numbers have a spread of about 1.
+    held_out_accuracy : float
+        Of the probe on objects that are never drawn here.
+    """
 
     images: int
     seconds: float
     size: int
     loss: float
-    object_accuracy: float
+    object_accuracy: float | None
     texture_accuracy: float
+    sketch_error: float
     held_out_accuracy: float
 
 
@@ -47,6 +61,7 @@ class _Sums:
     loss: float = 0.0
     objects: int = 0
     textures: int = 0
+    sketch_error: float = 0.0
 
 
 class _Run:
@@ -55,7 +70,8 @@ class _Run:
     def __init__(self, recipe: Recipe, budget: Budget, device: torch.device) -> None:
         self.recipe, self.budget, self.device = recipe, budget, device
         torch.manual_seed(recipe.program.seed)
-        module = Pretraining(recipe.program.classes, recipe.program.textures, recipe.texture_stage)
+        objects = recipe.program.classes if recipe.weights.objects else 0
+        module = Pretraining(objects, recipe.program.textures, recipe.texture_stage, recipe.sketch_stages)
         self.module = channels_last(module, device)
         self.optimiser = torch.optim.AdamW(
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -81,15 +97,16 @@ class _Run:
             count = min(count, self.budget.images - self.images)
         index = torch.arange(self.images, self.images + count, device=self.device) % 2**32
         labels = draw_labels(recipe.program, index)
-        pictures = draw_pictures(recipe.program, index, recipe.size(done), labels)
+        drawing = draw_scenes(recipe.program, index, recipe.size(done), labels)
         torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout's numbers: a resumed run draws the same
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate(self.steps, done)
         half = half_precision(self.device)
         self.module.train()
         with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
-            objects, textures = self.module(pictures)
-        loss = supervised(objects, textures, labels, recipe.texture_weight)
+            answers: Answers = self.module(drawing.pictures)
+        sketches = true_sketches(recipe.program, drawing, labels)
+        loss = supervised(answers, labels, sketches, recipe.weights)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -97,8 +114,10 @@ class _Run:
         self.steps += 1
         self.sums.images += count
         self.sums.loss += loss.item() * count
-        self.sums.objects += int((objects.argmax(1) == labels.objects).sum())
-        self.sums.textures += int((textures.argmax(1) == labels.textures).sum())
+        if answers.objects is not None:
+            self.sums.objects += int((answers.objects.argmax(1) == labels.objects).sum())
+        self.sums.textures += int((answers.textures.argmax(1) == labels.textures).sum())
+        self.sums.sketch_error += functional.mse_loss(answers.sketches[-1].float(), sketches).item() * count
 
     def report(self, size: int) -> None:
         """Probe, add a line to the history and say it."""
@@ -108,15 +127,17 @@ class _Run:
             round(self.seconds, 1),
             size,
             sums.loss / sums.images,
-            sums.objects / sums.images,
+            sums.objects / sums.images if self.module.object_head is not None else None,
             sums.textures / sums.images,
+            sums.sketch_error / sums.images,
             held_out_accuracy(self.module.plain_state(), self.device),
         )
         self.history.append(line)
         log.info(
-            "%s pictures, %.1f min, %d px  loss %.3f  object accuracy %.3f  texture accuracy %.3f  "
+            "%s pictures, %.1f min, %d px  loss %.3f  texture accuracy %.3f  sketch error %.3f%s  "
             "probe of new objects %.3f",
-            f"{line.images:,}", line.seconds / 60, size, line.loss, line.object_accuracy, line.texture_accuracy,
+            f"{line.images:,}", line.seconds / 60, size, line.loss, line.texture_accuracy, line.sketch_error,
+            "" if line.object_accuracy is None else f"  object accuracy {line.object_accuracy:.3f}",
             line.held_out_accuracy,
         )  # fmt: skip
 

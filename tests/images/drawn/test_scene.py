@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from frostline.images.drawn.scene import Labels, Program, draw_labels, draw_pictures
+from frostline.images.drawn.scene import Labels, Program, draw_labels, draw_pictures, draw_plans, draw_scenes
 
 PROGRAM = Program(clutter=0.4)
 
@@ -81,4 +81,24 @@ def test_sizes_show_the_same_scene():
 
 
 def test_no_pictures_are_no_pictures():
-    assert draw_pictures(PROGRAM, torch.arange(0), 32).shape == (0, 3, 32, 32)
+    drawing = draw_scenes(PROGRAM, torch.arange(0), 32)
+    assert drawing.pictures.shape == (0, 3, 32, 32)
+    assert drawing.cover.shape == drawing.shade.shape == (0, 1, 32, 32)
+
+
+def test_the_cover_says_where_the_object_is():
+    labels = Labels(torch.full((60,), 3), torch.zeros(60, dtype=torch.int64))
+    program = Program(clutter=0.0)
+    drawing = draw_scenes(program, torch.arange(60), 64, labels)
+    assert drawing.cover.min() >= 0 and drawing.cover.max() == 1
+    outside = (drawing.cover == 0) & (drawing.pictures.mean(1, keepdim=True) == 0)
+    black = [int(picture.sum()) for picture in outside]
+    assert sum(count > 500 for count in black) > 6  # three in ten backgrounds are black, some pictures are inverted
+
+
+def test_plans_are_the_objects_undisturbed():
+    plans = draw_plans(PROGRAM, torch.tensor([4, 4, 8]), 32)
+    assert plans.shape == (3, 1, 32, 32)
+    assert plans.min() == 0 and plans.max() == 1
+    assert torch.equal(plans[0], plans[1]) and not torch.equal(plans[0], plans[2])
+    assert torch.equal(plans[2:], draw_plans(dataclasses.replace(PROGRAM, first_class=8), torch.tensor([0]), 32))

@@ -50,6 +50,25 @@ class Labels:
         return Labels(self.objects[chosen], self.textures[chosen])
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Pictures and what the program knows of them.
+
+    Attributes
+    ----------
+    pictures : Tensor of float32 (n, 3, size, size)
+        0 to 1.
+    cover : Tensor of float32 (n, 1, size, size)
+        How much of a pixel the object covers, 0 to 1, whatever stands before it.
+    shade : Tensor of float32 (n, 1, size, size)
+        Brightness that light and the parts' own tones add to the object's surface.
+    """
+
+    pictures: torch.Tensor
+    cover: torch.Tensor
+    shade: torch.Tensor
+
+
 def draw_labels(program: Program, index: torch.Tensor) -> Labels:
     """Return the classes of the pictures with these numbers."""
     draw = Stream(program.seed, index)
@@ -57,7 +76,14 @@ def draw_labels(program: Program, index: torch.Tensor) -> Labels:
 
 
 def draw_pictures(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> torch.Tensor:
+    """Return the pictures of `draw_scenes`: float32, shape (n, 3, size, size), 0 to 1."""
+    return draw_scenes(program, index, size, labels).pictures
+
+
+def draw_scenes(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> Drawing:
     """Draw the pictures with these numbers.
+
+    A picture does not depend on the others that are drawn with it; its last bits depend on the device.
 
     Parameters
     ----------
@@ -68,19 +94,43 @@ def draw_pictures(program: Program, index: torch.Tensor, size: int, labels: Labe
         Side in pixels.
     labels : Labels, optional
         The classes, in place of those that the program would choose.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, 3, size, size)
-        0 to 1. A picture does not depend on the others that are drawn with it; its last bits depend on the device.
     """
     labels = labels or draw_labels(program, index)
     step = max(1, CHUNK // size**2) if index.device.type == "cpu" else max(1, len(index))
-    parts = [torch.empty(0, 3, size, size, device=index.device)]
+    parts = [_draw(program, index[:0], size, labels.part(slice(0)))]
     for start in range(0, len(index), step):
         chosen = slice(start, start + step)
         parts.append(_draw(program, index[chosen], size, labels.part(chosen)))
-    return torch.cat(parts)
+    return Drawing(
+        torch.cat([part.pictures for part in parts]),
+        torch.cat([part.cover for part in parts]),
+        torch.cat([part.shade for part in parts]),
+    )
+
+
+def draw_plans(program: Program, objects: torch.Tensor, size: int) -> torch.Tensor:
+    """Draw objects as they are meant: upright, in the middle, nothing bent, and nothing else in the picture.
+
+    Parameters
+    ----------
+    program : Program
+    objects : Tensor of int64, shape (n,)
+        Classes.
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, 1, size, size)
+        How much of a pixel the object covers, 0 to 1.
+    """
+    across, down = _grid(size, objects.device)
+    count = len(objects)
+    shape = shapes.prototypes(objects + program.first_class)
+    light = torch.zeros(count, shapes.PARTS, 2, device=objects.device)
+    sharpness = torch.full((count,), size / 2, device=objects.device)
+    cover, _ = shapes.render(shape, across.expand(count, -1), down.expand(count, -1), light, sharpness)
+    return cover.view(count, 1, size, size)
 
 
 @dataclass
@@ -92,7 +142,7 @@ class _Layers:
     cover: torch.Tensor
 
 
-def _draw(program: Program, index: torch.Tensor, size: int, labels: Labels) -> torch.Tensor:
+def _draw(program: Program, index: torch.Tensor, size: int, labels: Labels) -> Drawing:
     draw = Stream(program.seed + OBJECT_SEED, index)
     cover, shade, x, y = _object(draw, size, labels.objects + program.first_class, (0.75, 1.25), 0.2)
     texture = textures.render(textures.textures(labels.textures), x, y, draw.uniform(2), pitch=size / 2)
@@ -112,7 +162,8 @@ def _draw(program: Program, index: torch.Tensor, size: int, labels: Labels) -> t
         layers.cover[:, None],
     )  # (n, 3, pixels)
     pictures = torch.where(draw.chance(0.15, 1, 1), 1 - pictures, pictures).clamp_(0, 1)
-    return _blurred(draw, pictures.view(-1, 3, size, size))
+    square = (-1, 1, size, size)
+    return Drawing(_blurred(draw, pictures.view(-1, 3, size, size)), cover.view(square), shade.view(square))
 
 
 def _grid(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
