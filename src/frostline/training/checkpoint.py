@@ -133,6 +133,11 @@ def read_checkpoint(
             raise ValueError("it was written by another optimiser")
         module.load_state_dict(parts["module"])
         optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        for parameter, state in optimiser.state.items():
+            # A fused step walks through memory: what it keeps must lie there in the order of the weights.
+            for slot, value in state.items():
+                if value.shape == parameter.shape:
+                    state[slot] = torch.empty_like(parameter, requires_grad=False).copy_(value)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"{path} is no whole checkpoint of this model ({first_line(error)}): {remedy}.") from error
     return about, parts["kept"]
