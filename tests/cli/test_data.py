@@ -84,4 +84,5 @@ def test_drawn_objects_need_no_file(frostline, tmp_path):
     assert "64 x 64 x 3" in checked.stdout
     shown = frostline("data", "show", "drawn-objects")
     assert (shown.returncode, shown.stdout) == (0, "wrote drawn-objects.png\n")
-    assert Image.open(tmp_path / "drawn-objects.png").width > 500
+    with Image.open(tmp_path / "drawn-objects.png") as sheet:
+        assert sheet.width > 500

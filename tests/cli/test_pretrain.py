@@ -13,8 +13,9 @@ def test_pretrained_weights_are_used_by_train(frostline, small_fashion, tmp_path
     assert lines[0] == "wrote sheet.png"
     assert lines[1].startswith("300 pictures, ") and "probe of new objects" in lines[1]
     assert f"SHA-256 {sha256_file(tmp_path / 'mine.safetensors')}" in lines[-1]
-    assert Image.open(tmp_path / "sheet.png").width > 500
-    options = ("--limit", 60, "--image-size", 64, "--epochs", 1)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500
+    options = ("--val-fraction", 0.3, "--image-size", 64, "--epochs", 1)
     trained = frostline(
         "train", "fashion-mnist", "--data-dir", small_fashion, "--weights", "mine.safetensors", *options
     )

@@ -5,7 +5,7 @@ import torch
 
 from frostline.networks import alexnet
 from frostline.pretrain.losses import SIDE, SKETCHES
-from frostline.pretrain.network import MAP, STAGES, Pretraining
+from frostline.pretrain.network import MAP, STAGES, Pretraining, smooth_
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,30 @@ def test_every_size_is_answered_alike(network, size):
     answers = network(torch.rand(2, 3, size, size))
     assert answers.objects.shape == (2, 7) and answers.textures.shape == (2, 5)
     assert [sketch.shape for sketch in answers.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
+
+
+def test_smoothing_takes_the_noise_and_leaves_the_spread():
+    noise = torch.randn(64, 3, 11, 11, generator=torch.Generator().manual_seed(0))
+    smooth = noise.clone()
+    smooth_(smooth)
+    assert smooth.std() == pytest.approx(float(noise.std()), rel=1e-4)
+
+    def between_neighbours(filters):
+        return float((filters[..., 1:] - filters[..., :-1]).std() / filters.std())
+
+    assert between_neighbours(noise) == pytest.approx(2**0.5, rel=0.05)
+    assert between_neighbours(smooth) < 0.6
+    assert smooth[..., 0].abs().mean() < 0.1 * smooth[..., 5].abs().mean()
+
+
+def test_conv1_alone_starts_smooth():
+    torch.manual_seed(0)
+    network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=())
+    roughness = [
+        float((weight[..., 1:] - weight[..., :-1]).std() / weight.std())
+        for weight in (network.stages[name].convolution.weight.detach() for name in ("conv1", "conv2"))
+    ]
+    assert roughness[0] < 0.6 and roughness[1] > 1.3
 
 
 def taught(network):

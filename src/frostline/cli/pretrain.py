@@ -35,14 +35,14 @@ def pretrain(
     from frostline.pretrain.recipe import Budget, Recipe
     from frostline.pretrain.sheet import draw_program
 
+    if output is None and (minutes, images) != (None, None):
+        raise ConfigError("--minutes and --images need --output FILE: where shall the weights go?")
     if output is None and show is None:
         raise ConfigError(
             "nothing to do: --output FILE with --minutes or --images teaches a network, --show SHEET draws pictures."
         )
     if output is not None and (minutes is None) == (images is None):
         raise ConfigError("how long? Expected either --minutes or --images with --output.")
-    if output is None and (minutes, images) != (None, None):
-        raise ConfigError("--minutes and --images need --output FILE: where shall the weights go?")
     if (minutes is not None and minutes <= 0) or (images is not None and images < 2):
         raise ConfigError("--minutes must be above 0 and --images 2 or more.")
     if output is not None and output.suffix != ".safetensors":

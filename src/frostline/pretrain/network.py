@@ -11,6 +11,24 @@ from frostline.pretrain.losses import SIDE, SKETCHES, Answers
 STAGES = alexnet.STAGES[:5]
 MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
 DROPOUT = 0.2
+BLUR = 1.5  # standard deviation, in pixels, of the blur that conv1's first weights go through
+
+
+@torch.no_grad()
+def smooth_(weight: torch.Tensor) -> None:
+    """Blur filters (n, channels, k, k) in place and fade them out towards their edges; their spread stays.
+
+    Pixel noise that large filters start with is of no use to the losses and of no harm to them, so it stays in them
+    for as long as weight decay takes; filters that start smooth end smooth.
+    """
+    spread, side = weight.std(), weight.shape[-1]
+    away = torch.arange(side) - (side - 1) / 2
+    bell = torch.exp(-(away**2) / (2 * BLUR**2))
+    kernel = torch.outer(bell, bell)[None, None] / bell.sum() ** 2
+    window = torch.hann_window(side + 2, periodic=False)[1:-1]
+    blurred = functional.conv2d(weight.reshape(-1, 1, side, side), kernel, padding=side // 2).reshape_as(weight)
+    blurred *= torch.outer(window, window)
+    weight.copy_(blurred * (spread / blurred.std()))
 
 
 class NormalisedConvolution(nn.Module):
@@ -74,6 +92,7 @@ class Pretraining(nn.Module):
                     widths[name] = layer.out_channels
                 elif isinstance(layer, nn.MaxPool2d) and name != STAGES[-1]:
                     self.pools[name] = layer
+        smooth_(self.stages[STAGES[0]].convolution.weight)  # type: ignore[union-attr, arg-type]
         numbers = len(SKETCHES) * SIDE**2
         self.object_head = (
             nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(widths[STAGES[-1]] * MAP**2, objects)) if objects else None

@@ -39,10 +39,10 @@ class Recipe:
     """
 
     program: Program = field(default_factory=Program)
-    phases: tuple[Phase, ...] = (Phase(0.0, 64), Phase(0.7, 128))
+    phases: tuple[Phase, ...] = (Phase(0.0, 64), Phase(0.65, 128))
     batch_size: int = 256
     lr: float = 2e-3
-    weight_decay: float = 0.02
+    weight_decay: float = 0.1
     warm_up: int = 100
     texture_stage: str = "conv5"
     sketch_stages: tuple[str, ...] = ("conv3", "conv4", "conv5")
