@@ -51,6 +51,10 @@ class TrainConfig(BaseModel):
     patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation before stopping")] = (
         None
     )
+    views: Annotated[int, Field(ge=1, le=10_000, description="versions of each training picture, itself included")] = 1
+    augment: Annotated[
+        dict[str, float], Field(description="how far views 2, 3, … may be from the picture: NAME=X,...")
+    ] = {}
     limit: Annotated[int | None, Field(ge=1, description="use N training and N/6 test images, stratified")] = None
     labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labelled images per class")] = None
     val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1
@@ -61,12 +65,23 @@ class TrainConfig(BaseModel):
         "float16"
     )
 
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _split_augment(cls, value: Any) -> Any:
+        return split_pairs(value) if isinstance(value, str) else value
+
     @field_validator("taps", mode="before")
     @classmethod
     def _split_taps(cls, value: Any) -> Any:
         if not isinstance(value, str) or value == "auto":
             return value
         return () if value in ("none", "") else tuple(part.strip() for part in value.split(","))
+
+
+def split_pairs(text: str) -> dict[str, str]:
+    """Return ``{"flip": "0", "rotation": "10"}`` for ``flip=0,rotation=10``; nothing for ``default``."""
+    parts = [] if text == "default" else [part.partition("=") for part in text.split(",") if part.strip()]
+    return {name.strip(): number.strip() for name, _, number in parts}
 
 
 def make_config(**values: Any) -> TrainConfig:

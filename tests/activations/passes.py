@@ -14,6 +14,7 @@ from frostline.activations.kept import KeptActivations
 from frostline.activations.spec import spec_of
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
+from frostline.images.views import THE_PICTURE, View
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.registry import load_backbone
 
@@ -62,12 +63,13 @@ def keep(
     forward: FastForward,
     dtype: str = "float32",
     progress: Counter | None = None,
+    view: View = THE_PICTURE,
 ) -> tuple[list[KeptActivations], FrozenPass, int]:
     """Fill a cache; return the kept activations, what the pass reports, and how many rows it computed."""
     counter = progress or Counter()
     parts = [datasets] if isinstance(datasets, ImageDataset) else datasets
     spec = spec_of("alexnet", forward.frozen, forward.preprocess, dtype)
-    kept, done = fill(parts, forward, spec, cache, progress=counter, workers=2)
+    kept, done = fill(parts, forward, spec, cache, view=view, progress=counter, workers=2)
     return kept, done, counter.rows
 
 

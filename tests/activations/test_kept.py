@@ -8,6 +8,7 @@ from frostline.activations.forward import FastForward
 from frostline.activations.kept import KeptActivations, LiveActivations
 from frostline.activations.store import row_key
 from frostline.images.dataset import Splits
+from frostline.images.views import View
 from tests.activations.passes import as_files, everything, first, keep, make_forward
 from tests.activations.stores import ROW, make_spec, make_store, opened, row_ids, rows
 
@@ -104,6 +105,20 @@ def test_live_rows_equal_kept_ones(fashion: Splits, cache: Path, taps: tuple[str
     for indices in (np.arange(150), np.array([149, 3, 3, 70]), np.random.default_rng(2).permutation(150)):
         expected = kept.take(indices)
         torch.testing.assert_close(live.take(indices), expected, rtol=0, atol=1e-6 * float(expected.max()))
+
+
+def test_a_view_is_kept_beside_the_pictures(fashion: Splits, cache: Path) -> None:
+    images, forward = first(fashion, 150), make_forward("conv2")
+    pictures = everything(keep(images, cache, forward)[0][0])
+    for number, computed in ((1, 150), (2, 150), (1, 0), (0, 0)):
+        view = View(number, seed=3)
+        kept, done, rows = keep(images, cache, forward, view=view)
+        assert (rows, done.from_cache) == (computed, 150 - computed)
+        live = LiveActivations(images, forward, view).take(np.arange(150))
+        torch.testing.assert_close(everything(kept[0]), live, rtol=0, atol=1e-5 * float(live.max()))
+        assert torch.equal(everything(kept[0]), pictures) == (number == 0)
+    other_seed = keep(images, cache, forward, view=View(1, seed=4))
+    assert other_seed[2] == 150
 
 
 def test_live_rows_of_files_equal_kept_ones(fashion: Splits, cache: Path, forward: FastForward, tmp_path: Path) -> None:

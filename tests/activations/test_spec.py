@@ -5,6 +5,7 @@ import torch
 
 from frostline.activations.spec import FORMAT_VERSION, ActivationSpec, spec_of
 from frostline.images.preprocess import Preprocess
+from frostline.images.views import View
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import TAP_GRID, Frozen, make_boundary
 from frostline.networks.registry import load_backbone
@@ -102,6 +103,7 @@ def test_every_field_of_the_spec_is_in_the_digest(backbone: Backbone) -> None:
         "freeze": "x",
         "taps": [],
         "dtype": "x",
+        "augment": View(1).to_dict(),
     }
     other["preprocess"] = {**values["preprocess"], "crop": "corner"}
     assert set(other) == set(values)

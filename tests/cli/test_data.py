@@ -86,3 +86,13 @@ def test_drawn_objects_need_no_file(frostline, tmp_path):
     assert (shown.returncode, shown.stdout) == (0, "wrote drawn-objects.png\n")
     with Image.open(tmp_path / "drawn-objects.png") as sheet:
         assert sheet.width > 500
+
+
+def test_views_are_drawn_one_row_per_class(frostline, small_fashion, tmp_path):
+    options = ("--data-dir", small_fashion, "--output", "views.png")
+    assert frostline("data", "show", "fashion-mnist", "--augment", "rotation=20", *options).returncode == 0
+    with Image.open(tmp_path / "views.png") as sheet:
+        assert sheet.width > 900 and sheet.height > 700
+    wrong = frostline("data", "show", "fashion-mnist", "--augment", "rotate=20", *options)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "unknown change 'rotate'" in wrong.stderr and "Did you mean 'rotation'?" in wrong.stderr

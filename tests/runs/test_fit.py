@@ -118,6 +118,50 @@ def test_another_learning_rate_runs_no_frozen_layer(finished, small_fashion, run
     assert results(other) != results(finished)
 
 
+def test_views_are_computed_once_and_kept(finished, small_fashion, run_cache, tmp_path):
+    runs = [
+        fit(
+            small_config(small_fashion, views=3, epochs=5, lr=lr, augment="flip=0"),
+            output_dir=tmp_path,
+            cache_dir=run_cache,
+        )
+        for lr in (0.003, 0.01)
+    ]
+    cold, warm = (run.metrics["frozen_pass"] for run in runs)
+    assert (cold["images"], cold["from_cache"]) == (280 + 2 * 192, 280)  # the pictures themselves were there
+    assert (warm["images"], warm["from_cache"]) == (280 + 2 * 192,) * 2
+    assert "view 3 of 3" in log_of(runs[0])
+    assert runs[0].config.augment == {"flip": 0}
+    again = fit(make_config(**read_config(runs[0].folder / "config.toml")), output_dir=tmp_path, cache_dir=run_cache)
+    assert results(again) == results(runs[0])
+
+
+def test_no_more_views_are_computed_than_epochs_see(small_fashion, run_cache, tmp_path):
+    run = fit(small_config(small_fashion, views=50, epochs=2), output_dir=tmp_path, cache_dir=run_cache)
+    assert run.metrics["frozen_pass"]["images"] == 280 + 192
+
+
+def test_thawed_stages_see_views_too(small_fashion, tmp_path):
+    run = fit(small_config(small_fashion, freeze="none", views=2, epochs=2, lr=0.001), output_dir=tmp_path)
+    plain = fit(small_config(small_fashion, freeze="none", epochs=2, lr=0.001), output_dir=tmp_path)
+    assert run.history[0].train_loss == plain.history[0].train_loss  # the first epoch sees the pictures themselves
+    assert run.history[1].train_loss != plain.history[1].train_loss
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"augment": "flip=0"}, "ask for some with --views V"),
+        ({"views": 2, "augment": "flop=0"}, "--augment: unknown change 'flop'"),
+        ({"views": 2, "head": "ridge"}, "--head ridge is solved once"),
+    ],
+)
+def test_impossible_views_are_refused_before_anything_is_made(small_fashion, tmp_path, changes, fault):
+    with pytest.raises(ConfigError, match=fault):
+        fit(small_config(small_fashion, **changes), output_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_few_labels_train_on_few_images_and_judge_on_all(finished, small_fashion, run_cache, tmp_path):
     few = fit(small_config(small_fashion, labels_per_class=4), output_dir=tmp_path, cache_dir=run_cache)
     assert "images: 40 train, 48 validation, 40 test" in log_of(few)

@@ -51,3 +51,14 @@ def test_length_is_the_number_of_labels(narrow):
     train, val = narrow
     assert (len(train), len(val)) == (480, 120)
     assert isinstance(train, Examples)
+
+
+def test_epochs_go_round_the_views(narrow):
+    train, val = narrow
+    other = Examples(val.rows, val.labels).rows
+    viewed = Examples(train.rows, train.labels, (other, train.rows))
+    assert [viewed.in_epoch(epoch).rows is rows for epoch, rows in enumerate([train.rows, other, train.rows] * 2)] == [
+        True
+    ] * 6
+    assert train.in_epoch(7) is train
+    assert viewed.in_epoch(1).labels is train.labels

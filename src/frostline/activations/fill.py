@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from frostline.activations.spec import ActivationSpec
 from frostline.activations.store import Store, row_key
 from frostline.errors import DataError, StorageError
 from frostline.images.dataset import ImageDataset, Pixels
+from frostline.images.views import THE_PICTURE, View
 from frostline.progress import Progress, Silent, log
 
 SHARD_BYTES = 64 << 20  # about a second of the pass on two cores: what a killed run loses at most
@@ -31,6 +32,12 @@ class FrozenPass:
     seconds: float
     images_per_second: float
 
+    def __add__(self, other: "FrozenPass") -> "FrozenPass":
+        """Return what both did together."""
+        images, kept = self.images + other.images, self.from_cache + other.from_cache
+        seconds = self.seconds + other.seconds
+        return FrozenPass(images, kept, seconds, (images - kept) / seconds if images > kept else 0.0)
+
 
 @dataclass(frozen=True)
 class _Missing:
@@ -46,6 +53,7 @@ def fill(
     spec: ActivationSpec,
     cache: Path,
     *,
+    view: View = THE_PICTURE,
     progress: Progress | None = None,
     workers: int = 1,
 ) -> tuple[list[KeptActivations], FrozenPass]:
@@ -61,6 +69,8 @@ def fill(
         Names the store.
     cache : Path
         Frostline's cache folder.
+    view : View
+        Which view of each picture; other views than the picture itself have a store of their own.
     progress : Progress, optional
         Draws the bar.
     workers : int
@@ -75,10 +85,11 @@ def fill(
     """
     begun = time.perf_counter()
     total = sum(map(len, datasets))
+    spec = replace(spec, augment=view.to_dict())
     store = Store(cache, spec)
     with store.locked() as writable:
         store.load(writable=writable)
-        missing, absent = _missing(datasets, store)
+        missing, absent = _missing(datasets, store, view.number)
         count = sum(len(part.rows) for part in missing)
         if count and not writable:
             raise StorageError(
@@ -87,24 +98,24 @@ def fill(
             )
         if count:
             log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
-            _compute(missing, count, forward, store, progress or Silent(), workers)
+            _compute(missing, count, forward, store, view, progress or Silent(), workers)
         else:
             log.info("frozen pass: all %s activations are kept from before; no frozen layer runs", f"{total:,}")
         if writable:
             store.mark_used()
     seconds = time.perf_counter() - begun
     done = FrozenPass(total, total - absent, seconds, count / seconds if count else 0.0)
-    return [KeptActivations(store, dataset.row_ids) for dataset in datasets], done
+    return [KeptActivations(store, dataset.row_ids, view.number) for dataset in datasets], done
 
 
-def _missing(datasets: Sequence[ImageDataset], store: Store) -> tuple[list[_Missing], int]:
+def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple[list[_Missing], int]:
     """Return the rows to compute, each picture once, and how many images lack their activation."""
     seen: set[bytes] = set()
     parts, absent = [], 0
     for dataset in datasets:
         rows = []
         for number, row_id in enumerate(dataset.row_ids):
-            if row_key(row_id) in store.index:
+            if row_key(row_id, view) in store.index:
                 continue
             absent += 1
             if row_id not in seen:
@@ -116,7 +127,13 @@ def _missing(datasets: Sequence[ImageDataset], store: Store) -> tuple[list[_Miss
 
 
 def _compute(
-    missing: Sequence[_Missing], count: int, forward: FastForward, store: Store, progress: Progress, workers: int
+    missing: Sequence[_Missing],
+    count: int,
+    forward: FastForward,
+    store: Store,
+    view: View,
+    progress: Progress,
+    workers: int,
 ) -> None:
     """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
     with (
@@ -129,8 +146,9 @@ def _compute(
             resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
             if isinstance(pixels, list):  # grey files go the way of coloured ones: no row depends on its neighbours
                 resized = resized.expand(-1, 3, -1, -1)
-            rows = forward(_padded(resized, forward.batch_size))[: len(numbers)]
-            shards.add([row_key(dataset.row_ids[number]) for number in numbers], rows)
+            row_ids = [dataset.row_ids[number] for number in numbers]
+            rows = forward(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]
+            shards.add([row_key(row_id, view.number) for row_id in row_ids], rows)
             bar.advance(len(numbers))
 
 

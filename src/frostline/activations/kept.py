@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from frostline.activations.forward import FastForward
 from frostline.activations.store import Store, row_key
 from frostline.images.dataset import ImageDataset
+from frostline.images.views import THE_PICTURE, View
 
 
 class KeptActivations:
@@ -61,10 +62,12 @@ class LiveActivations:
         The images.
     forward : FastForward
         The frozen part; with no frozen stage it gives normalised pixels.
+    view : View
+        Which view of each picture.
     """
 
-    def __init__(self, dataset: ImageDataset, forward: FastForward) -> None:
-        self._dataset, self._forward = dataset, forward
+    def __init__(self, dataset: ImageDataset, forward: FastForward, view: View = THE_PICTURE) -> None:
+        self._dataset, self._forward, self._view = dataset, forward, view
         self.shape: tuple[int, ...] = tuple(self.take(np.arange(1)).shape[1:])
 
     def __len__(self) -> int:
@@ -75,6 +78,11 @@ class LiveActivations:
         size = self._forward.batch_size
         parts = []
         for start in range(0, len(indices), size):
-            images = self._dataset.pixels(indices[start : start + size])
-            parts.append(self._forward(self._forward.preprocess.resize(images)).cpu())
+            batch = indices[start : start + size]
+            resized = self._forward.preprocess.resize(self._dataset.pixels(batch))  # (B, C, S, S)
+            parts.append(self._forward(self._view(resized, self._row_ids(batch))).cpu())
         return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step
+
+    def _row_ids(self, batch: NDArray[np.integer]) -> list[bytes]:
+        """Return identities; the picture itself needs none, and hashing files takes time."""
+        return [self._dataset.row_ids[i] for i in batch] if self._view.number else []

@@ -26,6 +26,8 @@ class ActivationSpec:
         `Preprocess.to_dict`.
     dtype : str
         ``float16`` or ``float32``: precision on disk.
+    augment : dict, optional
+        What views but the picture itself depend on, seed included (`View.to_dict`).
     format : int
         Version of the files' layout.
     """
@@ -37,6 +39,7 @@ class ActivationSpec:
     weights: str
     preprocess: dict[str, Any]
     dtype: str
+    augment: dict[str, Any] | None = None
     format: int = FORMAT_VERSION
 
     @cached_property

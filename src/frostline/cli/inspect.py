@@ -67,24 +67,38 @@ def data_show(
     name: Name,
     output: Annotated[Path | None, typer.Option(help="PNG to write (default NAME.png).", show_default=False)] = None,
     split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Views of a picture: `default`, or the range of changes.", metavar="NAME=X,…"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the pictures.", min=0)] = 0,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write a contact sheet: a row of pictures for each class."""
+    """Write a contact sheet: a row of pictures for each class, or with --augment a row of views of one picture."""
     from frostline.cli.console import Screen
+    from frostline.config import split_pairs
     from frostline.errors import UnknownNameError
+    from frostline.images.preprocess import Preprocess
     from frostline.images.registry import load_dataset
-    from frostline.images.sheet import draw_sheet
+    from frostline.images.sheet import PER_CLASS, draw_sheet, draw_views
+    from frostline.images.views import View, make_augment
 
     screen = Screen()
     if split not in ("train", "test"):
         raise UnknownNameError("split", split, ("train", "test"))
+    changes = None if augment is None else make_augment(split_pairs(augment))
     with screen.lines():
         splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
     part = splits.train if split == "train" else splits.test
     path = output or Path(f"{name}.png")
-    draw_sheet(part, f"{name}, {split} split: {len(part):,} images", path, seed)
+    if changes is None:
+        draw_sheet(part, f"{name}, {split} split: {len(part):,} images", path, seed)
+    else:
+        views = [View(number, seed, changes) for number in range(PER_CLASS)]
+        draw_views(
+            part, views, Preprocess(128), f"{name}, {split} split: a picture and {PER_CLASS - 1} views", path, seed
+        )
     screen.say(f"wrote {path}")
 
 

@@ -30,6 +30,10 @@ def train(
     data_dir: Annotated[Path | None, _option("Folder that holds the data set's files.", "DIR")] = None,
     limit: Annotated[int | None, _option("Use N training and N/6 test images, stratified.", "N")] = None,
     labels_per_class: Annotated[int | None, _option("Train on N labelled images per class.", "N")] = None,
+    views: Annotated[int | None, _option("Versions of each training picture, itself included (1).", "V")] = None,
+    augment: Annotated[
+        str | None, _option("How far views 2, 3, … may be from it, e.g. flip=0,rotation=10.", "NAME=X,…")
+    ] = None,
     val_fraction: Annotated[float | None, _option("Part of train kept for validation (0.1).", "X")] = None,
     image_size: Annotated[int | None, _option("Side in pixels (128 for small images, else 224).", "N")] = None,
     model: Annotated[str | None, _option("Pre-trained network (alexnet).")] = None,

@@ -10,6 +10,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
 from frostline.images.splits import limited, per_class, train_val
+from frostline.images.views import View, make_augment
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import Boundary, make_boundary
 from frostline.networks.describe import check_image_size
@@ -47,6 +48,11 @@ def check_network(config: TrainConfig) -> None:
         )
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
+    make_augment(config.augment)
+    if config.augment and config.views == 1:
+        raise ConfigError("--augment says how views may differ from the picture: ask for some with --views V.")
+    if config.head == "ridge" and config.views > 1:
+        raise ConfigError("--head ridge is solved once, on the pictures themselves: choose another --head for --views.")
 
 
 def split(splits: Splits, config: TrainConfig) -> Parts:
@@ -118,6 +124,13 @@ def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
     """Return 12, or for a head alone on few images as many as make 200 gradient steps, at most 100."""
     steps = math.ceil(images / batch_size)
     return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS
+
+
+def further_views(config: TrainConfig) -> list[View]:
+    """Return the views of the training pictures beside the pictures themselves, as many as the epochs reach."""
+    reached = min(config.views, config.epochs or EPOCHS)
+    augment = make_augment(config.augment)
+    return [View(number, config.seed, augment) for number in range(1, reached)]
 
 
 def recipe_of(config: TrainConfig) -> Recipe:

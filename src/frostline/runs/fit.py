@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import ImageDataset
 from frostline.images.registry import find_source, load_dataset
+from frostline.images.views import THE_PICTURE, View
 from frostline.networks.backbone import Backbone, channels_last
 from frostline.networks.boundary import NONE, Boundary, Frozen, thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
-from frostline.runs.choose import check_network, prepare, recipe_of, split
+from frostline.runs.choose import check_network, further_views, prepare, recipe_of, split
 from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
@@ -123,7 +124,13 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     forward = FastForward(frozen, preprocess, device)
     datasets = (parts.train, parts.val, parts.test)
     rows, frozen_pass = activations(datasets, forward, config, cache, progress)
+    views = []
+    for view in further_views(config):
+        (row, *_), seen = activations((parts.train,), forward, config, cache, progress, view)
+        views.append(row)
+        frozen_pass += seen
     examples = [Examples(features, part.labels) for features, part in zip(rows, datasets, strict=True)]
+    examples[0] = replace(examples[0], views=tuple(views))
 
     trunk = channels_last(thawed(backbone, boundary), device)
     head = make_head(config, trunk, examples[0], len(parts.train.class_names)).to(device)
@@ -161,14 +168,23 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
 
 
 def activations(
-    datasets: Sequence[ImageDataset], forward: FastForward, config: TrainConfig, cache: Path, progress: Progress | None
+    datasets: Sequence[ImageDataset],
+    forward: FastForward,
+    config: TrainConfig,
+    cache: Path,
+    progress: Progress | None,
+    view: View = THE_PICTURE,
 ) -> tuple[list[Rows], FrozenPass]:
     """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
     if forward.frozen.boundary.freeze == NONE:
-        log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
-        return [LiveActivations(dataset, forward) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+        if view.number == 0:
+            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
+        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
     spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
-    kept, done = fill(datasets, forward, spec, cache, progress=progress, workers=config.workers or cores())
+    if view.number:
+        log.info("view %d of %d", view.number + 1, config.views)
+    workers = config.workers or cores()
+    kept, done = fill(datasets, forward, spec, cache, view=view, progress=progress, workers=workers)
     if done.images_per_second:
         log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
     return list(kept), done

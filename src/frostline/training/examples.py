@@ -24,13 +24,28 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with their class numbers (N,)."""
+    """Rows with their class numbers (N,).
+
+    Attributes
+    ----------
+    rows : Rows
+        Of the pictures themselves.
+    labels : ndarray of int64, shape (N,)
+    views : tuple of Rows
+        Of further views of the same pictures, in the same order; training goes round all of them.
+    """
 
     rows: Rows
     labels: NDArray[np.int64]
+    views: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def in_epoch(self, epoch: int) -> "Examples":
+        """Return what an epoch (from 0) trains on: the pictures first, then view after view, and round again."""
+        number = epoch % (1 + len(self.views))
+        return self if number == 0 else Examples(self.views[number - 1], self.labels)
 
     def batches(
         self, size: int, order: NDArray[np.integer] | None = None

@@ -118,7 +118,7 @@ def _one_epoch(
     device = next(module.parameters()).device
     loss_sum, right, seen, lr = 0.0, 0, 0, recipe.lr
     order = epoch_order(len(examples), recipe.seed, epoch)
-    for step, (rows, labels) in enumerate(examples.batches(recipe.batch_size, order)):
+    for step, (rows, labels) in enumerate(examples.in_epoch(epoch).batches(recipe.batch_size, order)):
         lr = learning_rate(recipe.schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps)
         for group in optimiser.param_groups:
             group["lr"] = lr
