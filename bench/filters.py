@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--weights", default="bundled")
     parser.add_argument("--output", default="docs/images/conv1.png")
     options = parser.parse_args()
-    figure = Figure(figsize=(9, 4.7), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="tight")
     for axes, weights in zip(figure.subplots(1, 2), ("random", options.weights), strict=True):
         axes.imshow(mosaic(weights), interpolation="nearest")
         axes.set_title(f"conv1, {weights}")

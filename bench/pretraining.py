@@ -46,6 +46,7 @@ VARIANTS = {
     "500 objects": replace(BASE, program=Program(classes=500)),
     "no clutter": replace(BASE, program=Program(clutter=0.0)),
     "64 px alone": replace(BASE, phases=(Phase(0.0, 64),)),
+    "weight decay 0.02": replace(BASE, weight_decay=0.02),
 }
 
 

@@ -47,7 +47,7 @@ class TrainConfig(BaseModel):
     lr: Annotated[float | None, Field(gt=0, description="peak learning rate")] = None
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="weight decay")] = 0.05
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.1
     patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation before stopping")] = (
         None
     )

@@ -56,7 +56,7 @@ def train(
     lr: Annotated[float | None, _option("Peak learning rate (by optimiser and head).", "X")] = None,
     momentum: Annotated[float | None, _option("Momentum of sgd (0.9).", "X")] = None,
     weight_decay: Annotated[float | None, _option("Weight decay (0.05).", "X")] = None,
-    label_smoothing: Annotated[float | None, _option("Label smoothing (0).", "X")] = None,
+    label_smoothing: Annotated[float | None, _option("Label smoothing (0.1).", "X")] = None,
     patience: Annotated[
         int | None, _option("Epochs without a better validation before stopping (5, or a quarter).", "N")
     ] = None,

@@ -1,0 +1,56 @@
+"""What do views bring, and what do they cost? Measured on validation; test is not read.
+
+    python bench/views.py [--weights bundled] [--images 4000] [--seeds 3] [--augment default]
+
+Half of the images validate; of the other half 10 or 100 per class, or all, are trained on. Mean over the seeds; the
+seconds are those of the frozen pass over all views and pictures.
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from common import machine
+from frostline import TrainConfig, fit
+
+VIEWS = (1, 2, 4, 12)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="bundled")
+    parser.add_argument("--images", type=int, default=4_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--augment", default="default")
+    options = parser.parse_args()
+    print(machine())
+    print(f"{'labels':>14} views  val accuracy  frozen pass s")
+    with tempfile.TemporaryDirectory() as folder:
+        for labels in (10, 100, None):
+            for views in VIEWS:
+                found, seconds = [], []
+                for seed in range(options.seeds):
+                    config = TrainConfig(
+                        data="fashion-mnist",
+                        weights=options.weights,
+                        limit=options.images,
+                        val_fraction=0.5,
+                        labels_per_class=labels,
+                        views=views,
+                        augment="default" if views == 1 else options.augment,
+                        seed=seed,
+                    )
+                    run = fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))
+                    found.append(run.metrics["val"]["accuracy"])
+                    seconds.append(run.metrics["frozen_pass"]["seconds"])
+                name = f"{labels} per class" if labels else "all"
+                print(
+                    f"{name:>14} {views:>5}  {statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}"
+                    f"  {statistics.mean(seconds):>8.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
