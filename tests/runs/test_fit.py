@@ -82,7 +82,8 @@ def test_the_history_belongs_to_the_metrics(finished):
     best = history[metrics["training"]["best_epoch"] - 1]
     assert len(history) == metrics["training"]["epochs"]
     assert best.val_accuracy == pytest.approx(metrics["val"]["accuracy"])
-    assert best.val_loss == pytest.approx(metrics["val"]["loss"], rel=1e-4)
+    assert metrics["val"]["loss"] <= best.val_loss + 1e-4  # calibrated since
+    assert metrics["training"]["temperature"] > 0
 
 
 def test_the_log_tells_the_whole_flow(finished):

@@ -63,6 +63,13 @@ class Head(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(1 / (std + 0.05 * std.mean() + 1e-12))
 
+    @torch.no_grad()
+    def soften(self, temperature: float) -> None:
+        """Divide every logit by a temperature from now on."""
+        last = self.rest[-1] if isinstance(self.rest, nn.Sequential) else self.first
+        for parameter in last.parameters():
+            parameter.div_(temperature)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (B, classes) for features (B, ...), flattened."""
         weight = self.first.weight * self.scale  # (O, F)

@@ -33,6 +33,7 @@ from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
+from frostline.training.calibration import calibrate
 from frostline.training.checkpoint import Epoch
 from frostline.training.examples import Examples, Rows
 from frostline.training.loop import Trained, moments, predict_logits, train
@@ -224,7 +225,7 @@ def _train(
         on_epoch=run.write_history,
         progress=progress,
     )
-    return trained, {}
+    return trained, {"temperature": calibrate(module, head, val_part)}
 
 
 def probabilities(module: nn.Module, examples: Examples) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from frostline.errors import ConfigError
 from frostline.networks.heads import Head
 from frostline.progress import Bar, Progress, Silent, log
+from frostline.training.calibration import best_temperature
 from frostline.training.examples import Examples
 from frostline.training.loop import EVALUATION_BATCH, measure
 
@@ -72,7 +73,7 @@ def solve(head: Head, train: Examples, val: Examples, progress: Progress | None 
     labels = torch.from_numpy(val.labels)
     accuracy = {strength: (score.argmax(1) == labels).float().mean().item() for strength, score in scores.items()}
     best = max(weights, key=lambda strength: (accuracy[strength], strength))  # of equals, the stronger
-    temperature = _temperature(scores[best], labels)
+    temperature = best_temperature(scores[best], labels)
     with torch.no_grad():
         head.first.weight.copy_(weights[best].T / temperature)
         head.first.bias.copy_(intercepts[best] / temperature)
@@ -139,12 +140,3 @@ def _scores(
     scores = torch.cat([x @ stacked for x in _standardised(head, val)])  # (N, candidates * classes)
     parts = torch.split(scores, head.spec.classes, dim=1)
     return {strength: part + intercepts[strength] for strength, part in zip(weights, parts, strict=True)}
-
-
-def _temperature(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        return F.cross_entropy(scores / 10**log_temperature, labels).item()
-
-    return float(10 ** minimize_scalar(loss, bounds=(-4, 2), method="bounded").x)

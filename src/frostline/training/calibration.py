@@ -1,0 +1,51 @@
+"""Make probabilities mean what they say: one temperature for all logits, fitted on the validation split."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from frostline.networks.heads import Head
+from frostline.progress import log
+from frostline.training.examples import Examples
+from frostline.training.loop import predict_logits
+
+
+def calibrate(module: nn.Module, head: Head, val: Examples) -> float:
+    """Divide a trained head's logits by the temperature that suits validation best, and return it.
+
+    No prediction changes, only how sure it is; label smoothing, for one, leaves a head too little sure.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps rows to logits and ends in ``head``.
+    head : Head
+        Changed in place.
+    val : Examples
+    """
+    logits = predict_logits(module, val)
+    temperature = best_temperature(logits, torch.from_numpy(val.labels))
+    head.soften(temperature)
+    log.info("calibrated on the validation split: temperature %.3g", temperature)
+    return temperature
+
+
+def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return T that minimises the cross-entropy of ``logits / T`` (Guo et al. 2017, arXiv:1706.04599).
+
+    Targets are about 1 - 1 / (N + 2) instead of 1, as in Platt's scaling: N answers that are all right do not make the
+    probability of a wrong one zero.
+
+    Parameters
+    ----------
+    logits : Tensor (N, classes)
+    labels : Tensor (N,)
+    """
+    from scipy.optimize import minimize_scalar
+
+    smoothing = 1 / (len(labels) + 2)
+
+    def loss(log_temperature: float) -> float:
+        return F.cross_entropy(logits / 10**log_temperature, labels, label_smoothing=smoothing).item()
+
+    return float(10 ** minimize_scalar(loss, bounds=(-4, 2), method="bounded").x)
