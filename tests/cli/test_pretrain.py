@@ -34,6 +34,8 @@ def test_pretrained_weights_are_used_by_train(frostline, small_fashion, tmp_path
         (["--output", "x.safetensors", "--images", 1], "--images 2 or more"),
         (["--output", "x.pth", "--images", 10], "ends in .safetensors"),
         (["--output", "x.safetensors", "--images", 10, "--device", "abacus"], "abacus"),
+        (["--output", "x.safetensors", "--images", 10, "--lr", 0], "--lr 0.0: expected a number above 0"),
+        (["--output", "x.safetensors", "--images", 10, "--weights", "bundeld"], "Did you mean 'bundled'?"),
     ],
 )
 def test_impossible_wishes_get_one_line(frostline, options, fault):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from frostline.images.drawn.scene import Program, draw_pictures
 from frostline.networks import alexnet
+from frostline.networks.registry import load_backbone
 from frostline.pretrain.losses import SIDE, SKETCHES
 from frostline.pretrain.network import MAP, STAGES, Pretraining, smooth_
 
@@ -91,3 +93,18 @@ def test_each_head_teaches_its_stage_and_those_below(stage):
 
 def test_objects_are_told_apart_only_when_asked():
     assert Pretraining(0, 5, "conv5", ("conv5",))(torch.rand(4, 3, 64, 64)).objects is None
+
+
+def test_beginning_with_plain_convolutions_changes_nothing_and_normalises_them():
+    backbone = load_backbone(weights="bundled")
+    pictures = draw_pictures(Program(), torch.arange(16), 128)
+    network = Pretraining(7, 5, texture_stage="conv5", sketch_stages=())
+    network.begin_with(backbone, pictures)
+    assert network.training
+    network.eval()
+    x = (pictures - network.mean) / network.std
+    with torch.inference_mode():
+        expected = backbone.between(None, "conv5")(x)
+        assert torch.allclose(plain(network)(x), expected, atol=1e-3, rtol=1e-3)
+        answers = network.stages["conv1"].convolution(x)
+    assert answers.std((0, 2, 3)).numpy() == pytest.approx(1, abs=1e-3)

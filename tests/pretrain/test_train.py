@@ -13,10 +13,11 @@ import torch
 
 from frostline.errors import RunError
 from frostline.images.drawn.scene import Program
-from frostline.networks.weights import read_record, read_state
+from frostline.networks.registry import load_backbone
+from frostline.networks.weights import BUNDLED, read_record, read_state
 from frostline.pretrain.network import Pretraining
 from frostline.pretrain.recipe import Budget, Phase, Recipe
-from frostline.pretrain.train import pretrain
+from frostline.pretrain.train import _Run, pretrain
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4)
@@ -72,12 +73,33 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path):
     assert unfinished.exists() and not path.exists()
     with pytest.raises(RunError, match="--resume goes on with it, --overwrite begins again"):
         pretrain(RECIPE, BUDGET, path, device=CPU)
-    with pytest.raises(RunError, match="was begun with another recipe or seed"):
+    with pytest.raises(RunError, match="was begun with another recipe, seed or weights"):
         pretrain(replace(RECIPE, lr=1e-3), BUDGET, path, device=CPU, resume=True)
     pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
     expected, found = read_state(whole), read_state(path)
     assert all(torch.equal(expected[key], found[key]) for key in expected)
     assert not unfinished.exists()
+
+
+def test_going_on_from_weights_keeps_what_they_know(whole, tmp_path):
+    path = tmp_path / "further.safetensors"
+    start = load_backbone(weights="bundled")
+    gentle = replace(RECIPE, lr=1e-4)
+    pretrain(gentle, BUDGET, path, device=CPU, start=start)
+    record = read_record(path)
+    assert record["start"] == start.origin.sha256
+    assert read_record(whole)["start"] is None
+    before, after = read_state(BUNDLED)["features.6.weight"].float(), read_state(path)["features.6.weight"].float()
+    cosine = torch.nn.functional.cosine_similarity(before.flatten(1), after.flatten(1))
+    assert cosine.mean() > 0.9 and not torch.equal(before, after)
+    assert record["history"][-1]["held_out_accuracy"] > read_record(whole)["history"][-1]["held_out_accuracy"] + 0.1
+
+
+def test_going_on_needs_the_weights_that_it_was_begun_with(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    _Run(RECIPE, BUDGET, CPU, load_backbone(weights="bundled")).write(path.with_name("mine.safetensors.unfinished"))
+    with pytest.raises(RunError, match="another recipe, seed or weights"):
+        pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
 
 
 def test_finished_weights_are_not_overwritten_unasked(whole):

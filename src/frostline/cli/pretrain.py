@@ -21,6 +21,12 @@ def pretrain(
     minutes: Minutes = None,
     images: Images = None,
     show: Show = None,
+    weights: Annotated[
+        str, typer.Option(help="Go on from these: random (from nothing), bundled, imagenet or a file.")
+    ] = "random",
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate (0.002).", metavar="X", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the pictures and the first weights.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pre-training.")] = False,
@@ -47,7 +53,9 @@ def pretrain(
         raise ConfigError("--minutes must be above 0 and --images 2 or more.")
     if output is not None and output.suffix != ".safetensors":
         raise ConfigError(f"--output {output}: expected a name that ends in .safetensors.")
-    recipe = Recipe(program=Program(seed=seed))
+    if lr is not None and not 0 < lr < 1:
+        raise ConfigError(f"--lr {lr}: expected a number above 0 and below 1, such as 0.002.")
+    recipe = Recipe(program=Program(seed=seed)) if lr is None else Recipe(program=Program(seed=seed), lr=lr)
     screen = Screen(quiet=quiet)
     if show is not None:
         draw_program(recipe.program, show)
@@ -56,13 +64,16 @@ def pretrain(
         return
     chosen = pick_device(device)
     with screen.lines():
+        from frostline.networks.registry import load_backbone
         from frostline.pretrain.train import pretrain as teach
 
+        start = None if weights == "random" else load_backbone(weights=weights, progress=screen.progress)
         digest = teach(
             recipe,
             Budget(images) if minutes is None else Budget(minutes=minutes),
             output,
             device=chosen,
+            start=start,
             resume=resume,
             overwrite=overwrite,
             progress=screen.progress,

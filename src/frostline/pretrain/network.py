@@ -6,11 +6,13 @@ from torch.nn import functional
 
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.networks import alexnet
+from frostline.networks.backbone import Backbone
 from frostline.pretrain.losses import SIDE, SKETCHES, Answers
 
 STAGES = alexnet.STAGES[:5]
 MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
 DROPOUT = 0.2
+FLAT = 1e-3  # least spread that a filter's answers are divided by
 BLUR = 1.5  # standard deviation, in pixels, of the blur that conv1's first weights go through
 
 
@@ -51,6 +53,26 @@ class NormalisedConvolution(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return activations (n, width, H, W)."""
         return functional.relu(self.norm(self.convolution(x)), inplace=True)
+
+    @torch.no_grad()
+    def unfold(self, plain: nn.Conv2d, x: torch.Tensor) -> None:
+        """Become what a plain convolution is, normalised by what it makes of x (n, channels, H, W): `folded` reversed.
+
+        The filters are scaled so that their answers spread by 1, as He's initialisation would have it, and the
+        normalisation scales them back.
+        """
+        assert plain.bias is not None  # noqa: S101  (for mypy)
+        self.convolution.weight.copy_(plain.weight)
+        answers = self.convolution(x)
+        spread = answers.std((0, 2, 3)).clamp_min(FLAT)  # (width,)
+        mean = answers.mean((0, 2, 3))
+        self.convolution.weight /= spread[:, None, None, None]
+        norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  (for mypy)
+        norm.running_mean.copy_(mean / spread)
+        norm.running_var.fill_(1.0)
+        norm.weight.copy_(spread)
+        norm.bias.copy_(plain.bias + mean)
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight and bias of the plain convolution that does the same in eval mode.
@@ -104,7 +126,7 @@ class Pretraining(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> Answers:
         """Return what the heads say of pictures (n, 3, side, side), 0 to 1."""
-        x = ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = self._standardised(pictures)
         read, maps = x, {}
         for name, stage in self.stages.items():
             x = stage(x)  # (n, C, H, W)
@@ -121,6 +143,27 @@ class Pretraining(nn.Module):
             self.texture_head(read),
             [head(maps[name]) for name, head in self.sketch_heads.items()],
         )
+
+    def _standardised(self, pictures: torch.Tensor) -> torch.Tensor:
+        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def begin_with(self, backbone: Backbone, pictures: torch.Tensor) -> None:
+        """Take over AlexNet's convolutions; pictures (n, 3, side, side), 0 to 1, set the normalisation.
+
+        The heads stay as they are.
+        """
+        training = self.training
+        self.eval()
+        x = self._standardised(pictures)
+        for name, stage in self.stages.items():
+            assert isinstance(stage, NormalisedConvolution)  # noqa: S101  (for mypy)
+            plain = next(layer for layer in backbone.stages[name].modules() if isinstance(layer, nn.Conv2d))
+            stage.unfold(plain.to(x.device), x)
+            x = stage(x)
+            if name in self.pools:
+                x = self.pools[name](x)
+        self.train(training)
 
     @torch.no_grad()
     def plain_state(self) -> dict[str, torch.Tensor]:

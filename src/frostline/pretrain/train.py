@@ -13,7 +13,7 @@ import frostline
 from frostline.device import describe_device, half_precision
 from frostline.errors import RunError
 from frostline.images.drawn.scene import VERSION, draw_labels, draw_scenes
-from frostline.networks.backbone import channels_last
+from frostline.networks.backbone import Backbone, channels_last
 from frostline.pretrain.export import write_weights
 from frostline.pretrain.losses import Answers, supervised, true_sketches
 from frostline.pretrain.network import Pretraining
@@ -67,12 +67,18 @@ class _Sums:
 class _Run:
     """A run in progress: what the next step depends on."""
 
-    def __init__(self, recipe: Recipe, budget: Budget, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, budget: Budget, device: torch.device, start: Backbone | None) -> None:
         self.recipe, self.budget, self.device = recipe, budget, device
+        self.start = start.origin.sha256 if start is not None and start.origin is not None else None
         torch.manual_seed(recipe.program.seed)
         objects = recipe.program.classes if recipe.weights.objects else 0
         module = Pretraining(objects, recipe.program.textures, recipe.texture_stage, recipe.sketch_stages)
         self.module = channels_last(module, device)
+        if start is not None:
+            index = torch.arange(recipe.batch_size, device=device)
+            labels = draw_labels(recipe.program, index)
+            pictures = draw_scenes(recipe.program, index, recipe.size(0.0), labels).pictures
+            self.module.begin_with(start, pictures)
         self.optimiser = torch.optim.AdamW(
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -145,6 +151,7 @@ class _Run:
         """Keep everything that the next step depends on."""
         about = {
             "recipe": self.recipe.to_dict(),
+            "start": self.start,
             "images": self.images,
             "steps": self.steps,
             "seconds": self.seconds,
@@ -156,8 +163,8 @@ class _Run:
     def read(self, path: Path) -> None:
         """Go back to what was kept."""
         about, _ = read_checkpoint(path, self.module, self.optimiser, "remove it to begin again")
-        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())):
-            raise RunError(f"{path} was begun with another recipe or seed: give the same, or --overwrite it.")
+        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())) or about["start"] != self.start:
+            raise RunError(f"{path} was begun with another recipe, seed or weights: give the same, or --overwrite it.")
         self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
         self.history = [Reached(**line) for line in about["history"]]
         self.sums = _Sums(**about["sums"])
@@ -167,6 +174,7 @@ class _Run:
         return {
             "program_version": VERSION,
             "recipe": self.recipe.to_dict(),
+            "start": self.start,
             "images": self.images,
             "minutes": round(self.seconds / 60, 1),
             "device": describe_device(self.device),
@@ -182,6 +190,7 @@ def pretrain(
     output: Path,
     *,
     device: torch.device,
+    start: Backbone | None = None,
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_seconds: float = 60.0,
@@ -199,6 +208,8 @@ def pretrain(
     output : Path
         The weight file.
     device : torch.device
+    start : Backbone, optional
+        AlexNet whose convolutions to go on from; He-initialised ones when left out.
     resume, overwrite : bool
         Go on with a stopped run; replace what stands at ``output``.
     checkpoint_seconds : float
@@ -227,7 +238,7 @@ def pretrain(
             raise RunError(
                 f"an unfinished pre-training is at {kept}: --resume goes on with it, --overwrite begins again."
             )
-    run = _Run(recipe, budget, device)
+    run = _Run(recipe, budget, device, start)
     if resume and kept.exists():
         run.read(kept)
         log.info("going on after %s pictures", f"{run.images:,}")
