@@ -1,13 +1,16 @@
-"""What the benchmarks share: the machine's matrix-product rate, medians, a description of the machine."""
+"""What the benchmarks share: the machine's rate and description, medians, heads trained over several seeds."""
 
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from frostline import TrainConfig, fit
 from frostline.activations.forward import FastForward
 from frostline.device import describe_device
 from frostline.images.dataset import ImageDataset
@@ -42,6 +45,15 @@ def convolution_macs(image_size: int) -> int:
     """Return the multiply-accumulates of AlexNet's five convolution stages, as `frostline models show` counts them."""
     stages = [(name, stage) for name, stage in outline("alexnet").stages.items() if name in CONVS]
     return sum(facts.multiply_accumulates for facts in describe(stages, image_size))
+
+
+def metrics_of_seeds(seeds: int, folder: str, **settings: Any) -> list[dict[str, Any]]:
+    """Train on Fashion-MNIST with seeds 0, 1, …, half of the images validating, and return each run's metrics."""
+    found = []
+    for seed in range(seeds):
+        config = TrainConfig(data="fashion-mnist", val_fraction=0.5, seed=seed, **settings)
+        found.append(fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache")).metrics)
+    return found
 
 
 class InMemory:

@@ -8,10 +8,8 @@ Half of the images validate; of the other half 10 or 100 per class are trained o
 import argparse
 import statistics
 import tempfile
-from pathlib import Path
 
-from common import machine
-from frostline import TrainConfig, fit
+from common import machine, metrics_of_seeds
 
 EPOCHS = (12, 25, 50, 100)
 
@@ -27,22 +25,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for labels in (10, 100):
             for head, epochs in [*(("linear", count) for count in EPOCHS), ("ridge", None)]:
-                found = []
-                for seed in range(options.seeds):
-                    config = TrainConfig(
-                        data="fashion-mnist",
-                        weights=options.weights,
-                        limit=options.images,
-                        val_fraction=0.5,
-                        labels_per_class=labels,
-                        head=head,
-                        epochs=epochs,
-                        patience=epochs,
-                        seed=seed,
-                    )
-                    run = fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))
-                    found.append(run.metrics["val"]["accuracy"])
-                print(f"{labels:>4} per class {head:<8} {epochs or '-':>6}  {statistics.mean(found):.4f}", flush=True)
+                found = metrics_of_seeds(
+                    options.seeds,
+                    folder,
+                    weights=options.weights,
+                    limit=options.images,
+                    labels_per_class=labels,
+                    head=head,
+                    epochs=epochs,
+                    patience=epochs,
+                )
+                accuracy = statistics.mean(run["val"]["accuracy"] for run in found)
+                print(f"{labels:>4} per class {head:<8} {epochs or '-':>6}  {accuracy:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ Half of the images validate; of the other half 10 or 100 per class, or all, are 
 import argparse
 import statistics
 import tempfile
-from pathlib import Path
 
-from common import machine
-from frostline import TrainConfig, fit
+from common import machine, metrics_of_seeds
 
 SMOOTHINGS = (0.0, 0.1, 0.2)
 
@@ -28,25 +26,21 @@ def main() -> None:
         for taps in ("auto", "none"):
             for labels in (10, 100, None):
                 for smoothing in SMOOTHINGS:
-                    found, errors = [], []
-                    for seed in range(options.seeds):
-                        config = TrainConfig(
-                            data="fashion-mnist",
-                            weights=options.weights,
-                            limit=options.images,
-                            val_fraction=0.5,
-                            taps=taps,
-                            labels_per_class=labels,
-                            label_smoothing=smoothing,
-                            seed=seed,
-                        )
-                        run = fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))
-                        found.append(run.metrics["val"]["accuracy"])
-                        errors.append(run.metrics["val"]["ece"])
+                    found = metrics_of_seeds(
+                        options.seeds,
+                        folder,
+                        weights=options.weights,
+                        limit=options.images,
+                        taps=taps,
+                        labels_per_class=labels,
+                        label_smoothing=smoothing,
+                    )
+                    accuracy = statistics.mean(run["val"]["accuracy"] for run in found)
+                    error = statistics.mean(run["val"]["ece"] for run in found)
                     print(
                         f"{'pooled taps' if taps == 'auto' else 'conv5':<12} "
                         f"{f'{labels} per class' if labels else 'all':<13} {smoothing:<9} "
-                        f" {statistics.mean(found):.4f}        {statistics.mean(errors):.3f}",
+                        f" {accuracy:.4f}        {error:.3f}",
                         flush=True,
                     )
 

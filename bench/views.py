@@ -9,10 +9,8 @@ seconds are those of the frozen pass over all views and pictures.
 import argparse
 import statistics
 import tempfile
-from pathlib import Path
 
-from common import machine
-from frostline import TrainConfig, fit
+from common import machine, metrics_of_seeds
 
 VIEWS = (1, 2, 4, 12)
 
@@ -29,25 +27,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for labels in (10, 100, None):
             for views in VIEWS:
-                found, seconds = [], []
-                for seed in range(options.seeds):
-                    config = TrainConfig(
-                        data="fashion-mnist",
-                        weights=options.weights,
-                        limit=options.images,
-                        val_fraction=0.5,
-                        labels_per_class=labels,
-                        views=views,
-                        augment="default" if views == 1 else options.augment,
-                        seed=seed,
-                    )
-                    run = fit(config, output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))
-                    found.append(run.metrics["val"]["accuracy"])
-                    seconds.append(run.metrics["frozen_pass"]["seconds"])
+                found = metrics_of_seeds(
+                    options.seeds,
+                    folder,
+                    weights=options.weights,
+                    limit=options.images,
+                    labels_per_class=labels,
+                    views=views,
+                    augment="default" if views == 1 else options.augment,
+                )
+                accuracies = [run["val"]["accuracy"] for run in found]
+                seconds = statistics.mean(run["frozen_pass"]["seconds"] for run in found)
                 name = f"{labels} per class" if labels else "all"
                 print(
-                    f"{name:>14} {views:>5}  {statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}"
-                    f"  {statistics.mean(seconds):>8.1f}",
+                    f"{name:>14} {views:>5}  {statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
+                    f"  {seconds:>8.1f}",
                     flush=True,
                 )
 
