@@ -64,7 +64,7 @@ def main() -> None:
             head = Head(HeadSpec("linear", int(np.prod(parts[0].rows.shape)), 10))
             head.standardise(*moments(torch.nn.Sequential(), parts[0], seed))
             begun = time.perf_counter()
-            recipe = Recipe(12, 256, "adamw", "onecycle", PEAK_LR["adamw", "linear"], 0.9, 0.05, 0.0, 12, seed)
+            recipe = Recipe(epochs=12, batch_size=256, lr=PEAK_LR["adamw", "linear"], patience=12, seed=seed)
             done = train(head, *parts, recipe)
             accuracies.append(done.history[done.best_epoch - 1].val_accuracy)
             seconds.append(time.perf_counter() - begun)

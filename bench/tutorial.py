@@ -115,7 +115,9 @@ def frostline(
     forward = FastForward(frozen, preprocess, torch.device("cpu"))
     rows, _ = fill([train_set, val_set], forward, spec_of("alexnet", frozen, preprocess, "float16"), cache)
     parts = [Examples(features, part.labels) for features, part in zip(rows, (train_set, val_set), strict=True)]
-    done = train(head, *parts, Recipe(epochs, BATCH, "adamw", "onecycle", LR, 0.9, DECAY, 0.0, epochs, SEED))
+    done = train(
+        head, *parts, Recipe(epochs=epochs, batch_size=BATCH, lr=LR, weight_decay=DECAY, patience=epochs, seed=SEED)
+    )
     return time.perf_counter() - begun, max(line.val_accuracy for line in done.history)
 
 

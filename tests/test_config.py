@@ -31,8 +31,8 @@ from frostline.errors import ConfigError
         ({"optimizer": "adam"}, "--optimizer: expected 'sgd' or 'adamw', got 'adam'. Did you mean 'adamw'?"),
         ({"head": "lnear"}, "--head: expected 'linear', 'mlp' or 'ridge', got 'lnear'. Did you mean 'linear'?"),
         (
-            {"schedule": "one-cycle"},
-            "--schedule: expected 'onecycle', 'cosine' or 'constant', got 'one-cycle'. Did you mean 'onecycle'?",
+            {"lr_schedule": "one-cycle"},
+            "--lr-schedule: expected 'onecycle', 'cosine' or 'constant', got 'one-cycle'. Did you mean 'onecycle'?",
         ),
         ({"device": "qqqq"}, "--device: expected 'cpu', 'cuda' or 'mps', got 'qqqq'."),
         ({"epoch": 3}, "unknown setting 'epoch'. Did you mean 'epochs'?"),

@@ -38,20 +38,43 @@ class TrainConfig(BaseModel):
     )
     hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
+    schedule: Annotated[
+        Literal["head-first", "gradual", "together"], Field(description="in which order thawed stages are trained")
+    ] = "head-first"
     epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes over the training split")] = None
+    head_epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes for the head before thawing")] = None
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 256
     optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimiser")] = "adamw"
-    schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
+    lr_schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
         "onecycle"
     )
+    warm_up: Annotated[float | None, Field(ge=0, lt=1, description="share of the steps that the rate climbs for")] = (
+        None
+    )
     lr: Annotated[float | None, Field(gt=0, description="peak learning rate")] = None
+    head_lr: Annotated[float | None, Field(gt=0, description="peak learning rate of the head before thawing")] = None
+    layer_decay: Annotated[
+        float, Field(gt=0, le=1, description="factor on the learning rate for each thawed stage down from the head")
+    ] = 1.0
+    clip_norm: Annotated[
+        float | None, Field(ge=0, description="largest norm of the gradient while stages are thawed; 0: any")
+    ] = None
+    ema: Annotated[
+        float, Field(ge=0, lt=1, description="decay of a moving average of the weights, which is kept; 0: none")
+    ] = 0.0
+    mixup: Annotated[float, Field(ge=0, le=10, description="blend pairs of rows, share drawn from Beta(x, x)")] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=10, description="cut pairs of maps together, share from Beta(x, x)")] = 0.0
+    amp: Annotated[bool, Field(description="16-bit training of thawed stages, where the device gains by it")] = False
+    compile: Annotated[bool, Field(description="torch.compile the training step; needs a C++ compiler")] = False
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="weight decay")] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.1
     patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation before stopping")] = (
         None
     )
-    views: Annotated[int, Field(ge=1, le=10_000, description="versions of each training picture, itself included")] = 1
+    views: Annotated[
+        int | None, Field(ge=1, le=10_000, description="versions of each training picture, itself included")
+    ] = None
     augment: Annotated[
         dict[str, float], Field(description="how far views 2, 3, … may be from the picture: NAME=X,...")
     ] = {}

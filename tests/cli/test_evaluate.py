@@ -12,7 +12,16 @@ def test_the_recorded_result_is_measured_again(frostline, finished):
     assert "first: test split" in done.stdout
     assert ["loss", f"{test['loss']:.4f}"] in [line.split() for line in done.stdout.splitlines()]
     accuracy = f"{test['accuracy']:.4f}"
-    assert done.stdout.endswith(f"recorded when the run finished: {accuracy}; now: {accuracy}\n")
+    assert f"\nrecorded when the run finished: {accuracy}; now: {accuracy}\n" in done.stdout
+    assert done.stdout.endswith(f"validation accuracy: {finished.metrics['val']['accuracy']:.4f}\n")
+
+
+def test_views_are_averaged_on_request(frostline, finished):
+    place = finished.folder.parent
+    done = frostline("evaluate", "first", "--tta", 2, "--output-dir", place, "--cache-dir", place.parent / "cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "first: test split, averaged over 2 views" in done.stdout
+    assert "; now, averaged over 2 views: 0." in done.stdout
 
 
 def test_quiet_says_nothing(frostline, finished):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.errors import ConfigError, UnknownNameError
+from frostline.errors import UnknownNameError
 from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, TAP_GRID, Boundary, Frozen, make_boundary, tapped, thawed
+from frostline.networks.boundary import NONE, TAP_GRID, Boundary, Frozen, Thawed, kept_stages, make_boundary, tapped
 from frostline.networks.registry import load_backbone, outline
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -30,6 +30,8 @@ def backbone() -> Backbone:
         ("fc6", (), Boundary("fc6", (), "fc6")),
         ("none", (), Boundary("none", (), "conv5")),
         ("conv4", ("conv2",), Boundary("conv4", ("conv2",), "conv4")),
+        ("conv2", ("conv4", "conv1"), Boundary("conv2", ("conv1", "conv4"), "conv4")),
+        ("none", ("conv1", "conv3"), Boundary("none", ("conv1", "conv3"), "conv3")),
         ("conv5", ("conv5", "conv2", "conv3", "conv2"), Boundary("conv5", ("conv2", "conv3", "conv5"), "conv5")),
     ],
 )
@@ -37,19 +39,6 @@ def test_boundary_says_where_the_network_ends(
     shape: Backbone, freeze: str, taps: tuple[str, ...], expected: Boundary
 ) -> None:
     assert make_boundary(shape, freeze, taps) == expected
-
-
-def test_tap_above_the_boundary_is_refused(shape: Backbone) -> None:
-    with pytest.raises(ConfigError) as refused:
-        make_boundary(shape, "conv3", ("conv2", "conv4"))
-    assert str(refused.value) == (
-        "--taps conv4 lies above the boundary conv3: only frozen stages can be kept (conv1, conv2, conv3)."
-    )
-
-
-def test_taps_without_frozen_stages_are_refused(shape: Backbone) -> None:
-    with pytest.raises(ConfigError, match="--freeze none leaves none frozen: drop one of the two"):
-        make_boundary(shape, NONE, ("conv1",))
 
 
 @pytest.mark.parametrize(("freeze", "taps"), [("conv9", ()), ("conv5", ("conv0",)), ("None", ())])
@@ -61,8 +50,8 @@ def test_unknown_stage_is_refused_by_name(shape: Backbone, freeze: str, taps: tu
 @pytest.mark.parametrize("freeze", ["none", "conv1", "conv3", "conv5"])
 def test_frozen_and_thawed_stages_are_all_stages(backbone: Backbone, freeze: str) -> None:
     boundary = make_boundary(backbone, freeze, ())
-    frozen, above = Frozen(backbone, boundary), thawed(backbone, boundary)
-    assert [*frozen.stages.values(), *above] == list(backbone.stages.values())
+    frozen, above = Frozen(backbone, boundary), Thawed(backbone, boundary, 64)
+    assert [*frozen.stages.values(), *above.stages.values()] == list(backbone.stages.values())
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     assert all(parameter.requires_grad for parameter in above.parameters())
 
@@ -120,3 +109,26 @@ def test_taps_are_averaged_grids_one_after_the_other(backbone: Backbone) -> None
 )
 def test_small_maps_are_read_whole(shape: tuple[int, ...], whole: bool, features: int) -> None:
     assert tapped(torch.rand(shape), whole=whole).shape == (2, features)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "taps", "kept"),
+    [
+        ("conv5", (), ()),
+        ("conv5", ("conv1", "conv5"), ("conv1", "conv5")),
+        ("conv4", ("conv2",), ("conv2",)),  # nothing runs above: the boundary itself is not needed
+        ("conv3", ("conv1", "conv5"), ("conv1", "conv3")),  # conv4 runs on conv3's map
+        ("conv3", ("conv3", "conv5"), ()),  # the map alone, as it is
+        ("conv3", (), ()),
+        ("none", ("conv1", "conv5"), ()),
+    ],
+)
+def test_a_row_holds_what_the_stages_above_need(
+    shape: Backbone, freeze: str, taps: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    assert kept_stages(shape, make_boundary(shape, freeze, taps)) == kept
+
+
+def test_a_head_trained_with_everything_frozen_fits_the_boundary(shape: Backbone) -> None:
+    boundary = make_boundary(shape, "conv2", ("conv1", "conv5"))
+    assert boundary.closed == make_boundary(shape, "conv5", ("conv1", "conv5"))

@@ -4,7 +4,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from frostline.networks.alexnet import STAGES
 from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, TAP_GRID, Frozen, make_boundary, thawed
+from frostline.networks.boundary import NONE, TAP_GRID, Frozen, Thawed, make_boundary
 from tests.parity.measures import largest_gap
 
 
@@ -19,14 +19,14 @@ def test_thawed_of_frozen_equals_the_whole_network(backbone: Backbone, freeze: s
     boundary = make_boundary(backbone, freeze, ())
     assert boundary.end == (freeze if freeze in ("fc6", "fc7") else "conv5")
     whole = backbone.between(None, boundary.end)(batch(size))
-    cut = thawed(backbone, boundary)(Frozen(backbone, boundary)(batch(size)))
+    cut = Thawed(backbone, boundary, size)(Frozen(backbone, boundary)(batch(size)))
     assert largest_gap(cut, whole) < 1e-6
 
 
 @pytest.mark.parametrize("freeze", STAGES)
 def test_every_stage_stands_on_one_side_of_the_boundary(backbone: Backbone, freeze: str) -> None:
     boundary = make_boundary(backbone, freeze, ())
-    below, above = Frozen(backbone, boundary).stages.values(), list(thawed(backbone, boundary))
+    below, above = Frozen(backbone, boundary).stages.values(), list(Thawed(backbone, boundary, 64).stages.values())
     layers = [layer for stage in below for layer in stage] + above
     stages = list(backbone.stages.values())[: backbone.position(boundary.end) + 1]
     whole = [layer for stage in stages for layer in stage]
@@ -45,9 +45,24 @@ def test_taps_are_the_stages_outputs_side_by_side(backbone: Backbone, taps: tupl
         if name in taps:
             pooled = x.ndim == 4 and name != taps[-1] and x.shape[-1] > TAP_GRID
             parts.append((F.adaptive_avg_pool2d(x, TAP_GRID) if pooled else x).flatten(1))
-    row = thawed(backbone, boundary)(Frozen(backbone, boundary)(batch(size)))  # nothing is left to thaw: rows as kept
+    row = Thawed(backbone, boundary, size)(
+        Frozen(backbone, boundary)(batch(size))
+    )  # nothing is left to thaw: rows as kept
     assert row.shape == (3, sum(part.shape[1] for part in parts))
     assert largest_gap(row, torch.cat(parts, 1)) < 1e-6
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("taps", [(), ("conv5",), ("conv1", "conv3", "conv5"), STAGES[:5]])
+@pytest.mark.parametrize("freeze", [NONE, *STAGES[:5]])
+@torch.inference_mode()
+def test_the_head_reads_the_same_wherever_the_boundary_lies(
+    backbone: Backbone, freeze: str, taps: tuple[str, ...], size: int
+) -> None:
+    boundary = make_boundary(backbone, freeze, taps)
+    rows = Frozen(backbone, boundary)(batch(size))
+    read = Thawed(backbone, boundary, size)(rows)
+    assert largest_gap(read, Frozen(backbone, boundary.closed)(batch(size))) < 1e-6
 
 
 @torch.inference_mode()

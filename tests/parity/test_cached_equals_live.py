@@ -10,7 +10,7 @@ from torch import nn
 from frostline.activations.forward import FastForward
 from frostline.activations.kept import LiveActivations
 from frostline.images.dataset import ImageDataset, Splits
-from frostline.networks.boundary import make_boundary, thawed
+from frostline.networks.boundary import Thawed, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
 from frostline.training.examples import Examples, Rows
@@ -19,7 +19,10 @@ from tests.activations.passes import everything, first, keep, make_forward
 from tests.parity.measures import largest_gap
 
 TAPS = ("conv2", "conv3", "conv5")
-RECIPE = Recipe(4, 64, "adamw", "onecycle", 2e-3, 0.9, 0.05, 0.0, 4, seed=11)
+RECIPE = Recipe(epochs=4, batch_size=64, lr=2e-3, seed=11, patience=4)
+THAWED = Recipe(
+    epochs=2, batch_size=32, lr=1e-3, seed=0, patience=2, optimizer="sgd", lr_schedule="constant", weight_decay=0.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +74,12 @@ def test_cached_and_live_train_the_same_thawed_stages(fashion: Splits, cache: Pa
         below = make_forward("conv4", seed=0)
         rows = kept(images, cache, below, "float32") if source == "cache" else live(images, below)
         examples = [Examples(part, image.labels) for part, image in zip(rows, images, strict=True)]
-        trunk = thawed(backbone, make_boundary(backbone, "conv4", ()))
+        trunk = Thawed(backbone, make_boundary(backbone, "conv4", ()), 64)
         mean, std = moments(trunk, examples[0], 0)
         head = Head(HeadSpec("linear", mean.numel(), 10))
         head.standardise(mean, std)
         before = backbone.stages["conv5"][0].weight.detach().clone()
-        train(nn.Sequential(*trunk, head), *examples, Recipe(2, 32, "sgd", "constant", 1e-3, 0.9, 0.0, 0.0, 2, 0))
+        train(nn.Sequential(trunk, head), *examples, THAWED)
         assert not torch.equal(before, backbone.stages["conv5"][0].weight)
         weights.append(backbone.stages["conv5"][0].weight.detach())
     assert largest_gap(weights[0], weights[1]) < 1e-5

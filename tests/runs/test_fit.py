@@ -152,8 +152,9 @@ def test_no_more_views_are_computed_than_epochs_see(small_fashion, run_cache, tm
 
 
 def test_thawed_stages_see_views_too(small_fashion, tmp_path):
-    run = fit(small_config(small_fashion, freeze="none", views=2, epochs=2, lr=0.001), output_dir=tmp_path)
-    plain = fit(small_config(small_fashion, freeze="none", epochs=2, lr=0.001), output_dir=tmp_path)
+    changes = {"freeze": "none", "schedule": "together", "epochs": 2, "lr": 0.001}
+    run = fit(small_config(small_fashion, views=2, **changes), output_dir=tmp_path)
+    plain = fit(small_config(small_fashion, views=1, **changes), output_dir=tmp_path)
     assert run.history[0].train_loss == plain.history[0].train_loss  # the first epoch sees the pictures themselves
     assert run.history[1].train_loss != plain.history[1].train_loss
 
@@ -220,7 +221,8 @@ def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashi
 
 
 def test_freeze_none_keeps_no_activation(small_fashion, cache, tmp_path):
-    run = fit(small_config(small_fashion, freeze="none", limit=60, epochs=1), output_dir=tmp_path)
+    changes = {"freeze": "none", "schedule": "together", "limit": 60, "epochs": 1}
+    run = fit(small_config(small_fashion, **changes), output_dir=tmp_path)
     assert run.metrics["frozen_pass"]["images"] == 0
     assert run.metrics["model"]["freeze"] == "none"
     assert run.metrics["model"]["trainable_parameters"] == run.metrics["model"]["parameters"]
@@ -230,7 +232,7 @@ def test_freeze_none_keeps_no_activation(small_fashion, cache, tmp_path):
 
 def test_freeze_conv3_reads_conv5_through_the_thawed_stages(small_fashion, tmp_path):
     run = fit(small_config(small_fashion, freeze="conv3", limit=60, epochs=1), output_dir=tmp_path)
-    assert run.metrics["frozen_pass"]["images"] == 70
+    assert run.metrics["frozen_pass"]["images"] == 60 + 70  # for the head, then for what is thawed
     assert list(load_bundle(run.model_folder).backbone.stages) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert "frozen up to conv3, linear head on conv5" in log_of(run)
 

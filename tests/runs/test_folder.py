@@ -14,7 +14,7 @@ from frostline.runs.folder import OWN_FILES, Run, choose_name, find_run, list_ru
 from frostline.runs.folder import begin as begin_run
 from frostline.training.checkpoint import Epoch
 
-HISTORY = [Epoch(1, 2.25, 0.1, 1 / 3, 0.2, 3e-4, 1.5), Epoch(2, 1.25, 0.4, 0.1 + 0.2, 0.7, 4e-8, 0.7)]
+HISTORY = [Epoch(1, "conv5", 2.25, 0.1, 1 / 3, 0.2, 3e-4, 1.5), Epoch(2, "conv5", 1.25, 0.4, 0.1 + 0.2, 0.7, 4e-8, 0.7)]
 
 
 def begin(folder, name):
@@ -139,7 +139,7 @@ def test_the_history_comes_back_as_it_was(tmp_path):
     run.write_history(HISTORY)
     assert run.history == HISTORY
     lines = (run.folder / "history.csv").read_text().splitlines()
-    assert lines[0] == "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
+    assert lines[0] == "epoch,freeze,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
     assert len(lines) == 3
 
 

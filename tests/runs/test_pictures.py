@@ -30,14 +30,14 @@ def test_a_run_leaves_pictures_that_are_not_blank(finished, name):
 
 @pytest.mark.parametrize("epochs", [1, 2, 40])
 def test_curves_of_any_length(tmp_path, epochs):
-    history = [Epoch(e, 2 / e, 1 - 0.5 / e, 2.1 / e, 1 - 0.6 / e, 1e-3, 1.0) for e in range(1, epochs + 1)]
+    history = [Epoch(e, "conv5", 2 / e, 1 - 0.5 / e, 2.1 / e, 1 - 0.6 / e, 1e-3, 1.0) for e in range(1, epochs + 1)]
     draw_curves(history, epochs, tmp_path / "curves.png")
     assert coloured(pixels(tmp_path / "curves.png")) > 200
 
 
 def test_curves_show_the_numbers(tmp_path):
-    falling = [Epoch(e, 2 / e, 0.5, 2 / e, 0.5, 1e-3, 1.0) for e in (1, 2, 3)]
-    rising = [Epoch(e, 2.0 * e, 0.5, 2.0 * e, 0.5, 1e-3, 1.0) for e in (1, 2, 3)]
+    falling = [Epoch(e, "conv5", 2 / e, 0.5, 2 / e, 0.5, 1e-3, 1.0) for e in (1, 2, 3)]
+    rising = [Epoch(e, "conv5", 2.0 * e, 0.5, 2.0 * e, 0.5, 1e-3, 1.0) for e in (1, 2, 3)]
     for name, history in (("falling", falling), ("rising", rising)):
         draw_curves(history, 1, tmp_path / f"{name}.png")
     assert (pixels(tmp_path / "falling.png") != pixels(tmp_path / "rising.png")).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.errors import DataError, RunError
+from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.registry import load_dataset
 from frostline.runs.choose import split
@@ -49,11 +49,11 @@ def test_the_bundle_gives_what_was_evaluated(finished, classifier, test_part):
 
 
 def test_measuring_again_gives_what_was_recorded(finished, run_cache):
-    assert evaluate_run(finished, cache_dir=run_cache) == finished.metrics["test"]
+    assert evaluate_run(finished, cache_dir=run_cache) == {part: finished.metrics[part] for part in ("val", "test")}
 
 
 def test_measuring_again_works_from_an_empty_cache(finished, cache):
-    again = evaluate_run(finished, cache_dir=cache)
+    again = evaluate_run(finished, cache_dir=cache)["test"]
     assert again["confusion"] == finished.metrics["test"]["confusion"]
     assert again["loss"] == pytest.approx(finished.metrics["test"]["loss"], abs=1e-6)
 
@@ -61,7 +61,7 @@ def test_measuring_again_works_from_an_empty_cache(finished, cache):
 @pytest.mark.parametrize("freeze", ["none", "conv3"])
 def test_fine_tuned_runs_are_measured_again(small_fashion, tmp_path, freeze):
     run = fit(small_config(small_fashion, freeze=freeze, limit=60, epochs=1, lr=1e-4), output_dir=tmp_path)
-    again = evaluate_run(run)
+    again = evaluate_run(run)["test"]
     assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-5)
     images = split(load_dataset("fashion-mnist", small_fashion), run.config).test
     shown = evaluate(Classifier.load(run.folder).predict_proba(images.images), images.labels, images.class_names)
@@ -162,3 +162,28 @@ def test_paths_without_pictures_are_named(tmp_path):
         picture_files([tmp_path / "nowhere"])
     with pytest.raises(DataError, match=r"no pictures in .*expected \.bmp"):
         picture_files([tmp_path])
+
+
+def test_averaging_over_views_begins_with_the_picture_and_its_mirror_image(classifier, test_part):
+    pictures = test_part.images[:20]
+    alone, mirrored = classifier.predict_proba(pictures), classifier.predict_proba(pictures[:, :, ::-1].copy())
+    both = classifier.predict_proba(pictures, tta=2)
+    assert np.abs(both - (alone + mirrored) / 2).max() < 1e-4
+    assert np.abs(classifier.predict_proba(pictures, tta=1) - alone).max() == 0
+    more = classifier.predict_proba(pictures, tta=4)
+    assert np.abs(more - both).max() > 1e-3
+    one_by_one = np.concatenate([classifier.predict_proba(pictures[i : i + 1], tta=4) for i in range(20)])
+    assert np.abs(more - one_by_one).max() < 1e-5  # a view depends on nothing but its picture
+
+
+def test_evaluating_with_views_is_predicting_with_them(finished, run_cache, classifier, test_part):
+    results = evaluate_run(finished, tta=3, cache_dir=run_cache)
+    again = evaluate(classifier.predict_proba(test_part.images, tta=3), test_part.labels, classifier.class_names)
+    assert results["test"]["accuracy"] == again["accuracy"]
+    assert results["test"]["loss"] == pytest.approx(again["loss"], abs=1e-3)
+    assert results["test"]["loss"] != finished.metrics["test"]["loss"]
+
+
+def test_no_view_is_no_prediction(classifier, test_part):
+    with pytest.raises(ConfigError, match="--tta 0: expected the number of views"):
+        classifier.predict_proba(test_part.images[:1], tta=0)

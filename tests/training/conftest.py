@@ -74,7 +74,7 @@ def make_recipe() -> MakeRecipe:
             "epochs": 5,
             "batch_size": 64,
             "optimizer": "adamw",
-            "schedule": "onecycle",
+            "lr_schedule": "onecycle",
             "lr": 3e-3,
             "momentum": 0.9,
             "weight_decay": 0.01,

@@ -77,7 +77,7 @@ def test_the_restored_history_is_reported_and_its_times_are_kept(narrow, make_he
 
 def test_a_training_that_had_stopped_early_stays_stopped(narrow, make_head, make_recipe, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
-    recipe = make_recipe(lr=0.1, schedule="constant", epochs=60, patience=2)
+    recipe = make_recipe(lr=0.1, lr_schedule="constant", epochs=60, patience=2)
     whole = train(make_head(narrow[0]), *narrow, recipe, checkpoint=checkpoint)
     again = train(make_head(narrow[0]), *narrow, recipe, checkpoint=checkpoint)
     assert again.history == whole.history

@@ -38,7 +38,7 @@ def test_the_weights_of_the_best_epoch_are_restored(narrow, make_head, make_reci
     def keep(history):
         kept.append(copy.deepcopy(head.state_dict()))
 
-    trained = train(head, *narrow, make_recipe(lr=0.1, schedule="constant", epochs=12), on_epoch=keep)
+    trained = train(head, *narrow, make_recipe(lr=0.1, lr_schedule="constant", epochs=12), on_epoch=keep)
     best = max(trained.history, key=lambda line: (line.val_accuracy, -line.val_loss))
     assert trained.best_epoch == best.epoch < 12
     assert all(torch.equal(value, kept[best.epoch - 1][key]) for key, value in head.state_dict().items())
@@ -47,7 +47,7 @@ def test_the_weights_of_the_best_epoch_are_restored(narrow, make_head, make_reci
 
 
 def test_it_stops_when_validation_gets_no_better(narrow, make_head, make_recipe):
-    recipe = make_recipe(lr=0.1, schedule="constant", epochs=60, patience=3)
+    recipe = make_recipe(lr=0.1, lr_schedule="constant", epochs=60, patience=3)
     trained = train(make_head(narrow[0]), *narrow, recipe)
     assert len(trained.history) < 60
     assert len(trained.history) - trained.best_epoch == 3

@@ -42,7 +42,7 @@ def test_rates_scale_with_the_peak():
 
 
 def test_adamw_takes_rate_and_decay():
-    optimiser = make_optimiser("adamw", [nn.Parameter(torch.ones(2))], 0.01, 0.2, 0.9)
+    optimiser = make_optimiser("adamw", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.9)
     assert type(optimiser) is torch.optim.AdamW
     assert (optimiser.defaults["lr"], optimiser.defaults["weight_decay"]) == (0.01, 0.2)
 
@@ -50,12 +50,12 @@ def test_adamw_takes_rate_and_decay():
 def test_adamw_decays_weights_apart_from_the_gradient():
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.zeros(1)
-    make_optimiser("adamw", [weight], 0.1, 0.5, 0.9).step()
+    make_optimiser("adamw", [{"params": [weight]}], 0.1, 0.5, 0.9).step()
     assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
 def test_sgd_takes_momentum_and_looks_ahead():
-    optimiser = make_optimiser("sgd", [nn.Parameter(torch.ones(2))], 0.01, 0.2, 0.8)
+    optimiser = make_optimiser("sgd", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.8)
     assert type(optimiser) is torch.optim.SGD
     assert (optimiser.defaults["momentum"], optimiser.defaults["nesterov"]) == (0.8, True)
 
@@ -63,5 +63,5 @@ def test_sgd_takes_momentum_and_looks_ahead():
 def test_sgd_without_momentum_is_plain():
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.full((1,), 2.0)
-    make_optimiser("sgd", [weight], 0.1, 0.0, 0.0).step()
+    make_optimiser("sgd", [{"params": [weight]}], 0.1, 0.0, 0.0).step()
     assert weight.item() == pytest.approx(0.8)

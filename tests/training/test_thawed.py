@@ -8,6 +8,8 @@ from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from tests.small_run import InterruptTraining, small_config
 
+ALL_AT_ONCE = {"schedule": "together", "head_epochs": None, "head_lr": None}
+
 
 def changed_stages(run, seed=0):
     """The stages whose weights differ from the ones training began with."""
@@ -22,7 +24,7 @@ def changed_stages(run, seed=0):
 
 @pytest.fixture
 def config(small_fashion):
-    return small_config(small_fashion, freeze="conv3", limit=120, epochs=3, batch_size=32, lr=1e-4)
+    return small_config(small_fashion, freeze="conv3", limit=120, head_epochs=2, epochs=3, batch_size=32, lr=1e-4)
 
 
 def test_only_the_stages_above_the_boundary_and_the_head_move(config, tmp_path):
@@ -42,16 +44,29 @@ def test_nothing_below_conv5_moves_when_it_is_the_boundary(small_fashion, tmp_pa
 
 
 def test_freeze_none_trains_every_stage(small_fashion, tmp_path):
-    run = fit(small_config(small_fashion, limit=60, epochs=1, freeze="none", lr=1e-4, seed=5), output_dir=tmp_path)
+    changes = {"limit": 60, "epochs": 1, "freeze": "none", "schedule": "together", "lr": 1e-4, "seed": 5}
+    run = fit(small_config(small_fashion, **changes), output_dir=tmp_path)
     assert changed_stages(run, seed=5) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_resuming_keeps_the_boundary_and_gives_the_same_bits(config, tmp_path, optimizer):
-    config = config.model_copy(update={"optimizer": optimizer})
+@pytest.mark.parametrize("steps", [4, 7, 10], ids=["in the head's phase", "before a thawed epoch ends", "after one"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adamw", "ema": 0.9, "mixup": 0.2},
+        {"optimizer": "sgd"},
+        {"schedule": "gradual", "taps": ("conv2", "conv5")},
+        {"schedule": "together", "head_epochs": None, "views": 2},
+    ],
+    ids=["adamw, averaged", "sgd", "gradual", "together"],
+)
+def test_resuming_keeps_the_boundary_and_gives_the_same_bits(config, tmp_path, changes, steps):
+    config = config.model_copy(update=changes)
     whole = fit(config, name="whole", output_dir=tmp_path)
+    assert changed_stages(whole) == ["conv4", "conv5"]
     with pytest.raises(KeyboardInterrupt):
-        fit(config, name="stopped", output_dir=tmp_path, progress=InterruptTraining(steps=7))
+        progress = InterruptTraining(steps if config.schedule != "together" else min(steps, 7))
+        fit(config, name="stopped", output_dir=tmp_path, progress=progress)
     resumed = fit(config, name="stopped", output_dir=tmp_path, resume=True)
     assert changed_stages(resumed) == ["conv4", "conv5"]
     expected, found = (load_bundle(run.model_folder) for run in (whole, resumed))
@@ -59,7 +74,7 @@ def test_resuming_keeps_the_boundary_and_gives_the_same_bits(config, tmp_path, o
         ours, theirs = getattr(expected, part).state_dict(), getattr(found, part).state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert resumed.metrics["test"] == whole.metrics["test"]
-    assert len(resumed.history) == 3
+    assert [line.freeze for line in resumed.history] == [line.freeze for line in whole.history]
 
 
 def test_a_resumed_run_refuses_another_boundary(config, tmp_path):
@@ -67,6 +82,65 @@ def test_a_resumed_run_refuses_another_boundary(config, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit(config, name="stopped", output_dir=tmp_path, progress=InterruptTraining(steps=4))
-    other = config.model_copy(update={"freeze": "conv5"})
-    with pytest.raises(RunError, match="begun with freeze = 'conv3', now 'conv5' is asked for"):
+    other = config.model_copy(update={"freeze": "conv4"})
+    with pytest.raises(RunError, match="begun with freeze = 'conv3', now 'conv4' is asked for"):
         fit(other, name="stopped", output_dir=tmp_path, resume=True)
+
+
+def frozen_at(run):
+    return [line.freeze for line in run.history]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("head-first", ["conv5"] * 2 + ["conv2"] * 3),
+        ("gradual", ["conv5"] * 2 + ["conv4", "conv3", "conv2"]),
+        ("together", ["conv2"] * 3),
+    ],
+)
+def test_stages_thaw_in_the_order_asked_for(config, tmp_path, schedule, expected):
+    changes = {"freeze": "conv2", "schedule": schedule} | ({"head_epochs": None} if schedule == "together" else {})
+    run = fit(config.model_copy(update=changes), output_dir=tmp_path)
+    assert frozen_at(run) == expected
+    assert [line.epoch for line in run.history] == list(range(1, len(expected) + 1))
+    # Of equal validation accuracies the earlier epoch may be the best: then what was thawed later is as it was.
+    assert changed_stages(run) in (["conv3", "conv4", "conv5"], ["conv4", "conv5"], ["conv5"], [])
+
+
+def test_thawing_begins_with_the_head_that_was_trained(small_fashion, tmp_path):
+    slow = small_config(small_fashion, freeze="conv4", limit=240, head_epochs=6, head_lr=0.01, epochs=1, lr=1e-7)
+    run = fit(slow, output_dir=tmp_path)
+    head, thawed = run.history[-2], run.history[-1]
+    assert thawed.val_accuracy == pytest.approx(head.val_accuracy, abs=0.05)
+    assert thawed.val_loss == pytest.approx(head.val_loss, rel=0.05)
+    fresh = fit(slow.model_copy(update=ALL_AT_ONCE), output_dir=tmp_path)
+    assert fresh.history[-1].val_loss > 2 * head.val_loss
+
+
+def test_the_best_epoch_may_be_one_before_thawing(small_fashion, tmp_path):
+    wild = small_config(small_fashion, freeze="conv4", head_epochs=6, head_lr=0.01, epochs=2, lr=0.3, clip_norm=0.0)
+    run = fit(wild, output_dir=tmp_path)
+    assert run.metrics["training"]["best_epoch"] <= 6
+    assert changed_stages(run) == []
+    best = run.history[run.metrics["training"]["best_epoch"] - 1]
+    assert run.metrics["val"]["accuracy"] == pytest.approx(best.val_accuracy)
+
+
+def test_a_middle_boundary_is_kept_with_the_taps_below_it(small_fashion, tmp_path):
+    config = small_config(small_fashion, taps="auto", freeze="conv3", limit=120, head_epochs=1, epochs=1, lr=1e-4)
+    first = fit(config, output_dir=tmp_path)
+    assert first.metrics["frozen_pass"]["from_cache"] == 0
+    assert first.metrics["model"]["taps"] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    again = fit(config.model_copy(update={"lr": 2e-4}), output_dir=tmp_path)
+    facts = again.metrics["frozen_pass"]
+    assert facts["from_cache"] == facts["images"] == 2 * 120 + 20  # the test split's rows are needed once
+
+
+def test_whole_network_training_sees_another_view_in_every_epoch(small_fashion, tmp_path):
+    config = small_config(small_fashion, limit=60, freeze="none", epochs=3, head_epochs=1, lr=1e-4)
+    run = fit(config, output_dir=tmp_path)
+    assert run.config.views == 3
+    plain = fit(config.model_copy(update={"views": 1}), output_dir=tmp_path)
+    losses = [[line.train_loss for line in found.history] for found in (run, plain)]
+    assert losses[0][:2] == losses[1][:2] and losses[0][2] != losses[1][2]

@@ -81,7 +81,7 @@ class FastForward:
         for name, steps in self._rest.items():
             for step in steps:
                 x = step(x)
-            if name in self.frozen.boundary.taps:
+            if name in self.frozen.kept:
                 parts.append(tapped(x, whole=name == self.frozen.boundary.freeze))
         return torch.cat(parts, dim=1) if parts else x
 

@@ -58,8 +58,8 @@ def spec_of(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) ->
     return ActivationSpec(
         network=network,
         freeze=boundary.freeze,
-        taps=boundary.taps,
-        tap_grid=TAP_GRID if boundary.taps else 0,
+        taps=frozen.kept,
+        tap_grid=TAP_GRID if frozen.kept else 0,
         weights=weights_digest(frozen),
         preprocess=preprocess.to_dict(),
         dtype=dtype,

@@ -11,6 +11,9 @@ import typer
 from frostline.cli.train import CacheDir, OutputDir, Quiet
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
+Tta = Annotated[
+    int, typer.Option(help="Average over V views of each picture: itself, its mirror image, …", metavar="V", min=1)
+]
 FORMATS = ("table", "csv", "json")
 
 
@@ -19,6 +22,7 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(help="Picture files or folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(help="How many classes to name.", min=1)] = 5,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    tta: Tta = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     output_dir: OutputDir = Path("runs"),
 ) -> None:
@@ -39,7 +43,7 @@ def predict(
 
         files = picture_files(paths)
         classifier = Classifier.load(found.folder, device)
-        probabilities = classifier.predict_proba(files)
+        probabilities = classifier.predict_proba(files, tta)
     rows = []
     for file, row in zip(files, probabilities, strict=True):
         best = row.argsort()[::-1][:top]
@@ -70,6 +74,7 @@ def _write_predictions(rows: list[tuple[Path, list[tuple[str, float]]]], output_
 
 def evaluate(
     run: RunName,
+    tta: Tta = 1,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
@@ -85,7 +90,9 @@ def evaluate(
     with screen.lines():
         from frostline.runs.predict import evaluate_run
 
-        test = evaluate_run(found, cache_dir=cache_dir, progress=screen.progress)
+        results = evaluate_run(found, tta=tta, cache_dir=cache_dir, progress=screen.progress)
+    test, averaged = results["test"], f", averaged over {tta} views" if tta > 1 else ""
     screen.say("")
-    show_results(screen, test, f"{found.name}: test split")
-    screen.say(f"\nrecorded when the run finished: {recorded['accuracy']:.4f}; now: {test['accuracy']:.4f}")
+    show_results(screen, test, f"{found.name}: test split{averaged}")
+    screen.say(f"\nrecorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {test['accuracy']:.4f}")
+    screen.say(f"validation accuracy{averaged}: {results['val']['accuracy']:.4f}")

@@ -30,7 +30,10 @@ def train(
     data_dir: Annotated[Path | None, _option("Folder that holds the data set's files.", "DIR")] = None,
     limit: Annotated[int | None, _option("Use N training and N/6 test images, stratified.", "N")] = None,
     labels_per_class: Annotated[int | None, _option("Train on N labelled images per class.", "N")] = None,
-    views: Annotated[int | None, _option("Versions of each training picture, itself included (1).", "V")] = None,
+    views: Annotated[
+        int | None,
+        _option("Versions of each training picture, itself included (1; with --freeze none one per epoch).", "V"),
+    ] = None,
     augment: Annotated[
         str | None, _option("How far views 2, 3, … may be from it, e.g. flip=0,rotation=10.", "NAME=X,…")
     ] = None,
@@ -40,32 +43,54 @@ def train(
     weights: Annotated[
         str | None, _option("auto, imagenet, bundled, random or a .pth/.safetensors file (auto).")
     ] = None,
-    freeze: Annotated[str | None, _option("Last frozen stage, or none (conv5).", "STAGE")] = None,
+    freeze: Annotated[str | None, _option("Last frozen stage; none thaws all of them (conv5).", "STAGE")] = None,
     taps: Annotated[
-        str | None, _option("Frozen stages the head reads: STAGE,…, none (boundary only) or auto.", "STAGES")
+        str | None, _option("Stages the head reads: STAGE,…, none (the last alone) or auto.", "STAGES")
     ] = None,
     head: Annotated[str | None, _option("linear, mlp or ridge (linear).")] = None,
     hidden_width: Annotated[int | None, _option("Hidden units of the mlp (512).", "N")] = None,
     dropout: Annotated[float | None, _option("Dropout of the mlp (0.5).", "X")] = None,
-    epochs: Annotated[
-        int | None, _option("Passes over the training split (12; up to 100 for few images).", "N")
+    schedule: Annotated[
+        str | None,
+        _option("How stages are thawed: head-first, gradual (one more at a time) or together (head-first)."),
     ] = None,
+    epochs: Annotated[
+        int | None, _option("Passes over the training split (12; up to 100 for a head on few images).", "N")
+    ] = None,
+    head_epochs: Annotated[int | None, _option("Passes for the head before stages are thawed.", "N")] = None,
     batch_size: Annotated[int | None, _option("Images per gradient step (256).", "N")] = None,
     optimizer: Annotated[str | None, _option("sgd or adamw (adamw).")] = None,
-    schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).")] = None,
-    lr: Annotated[float | None, _option("Peak learning rate (by optimiser and head).", "X")] = None,
+    lr_schedule: Annotated[str | None, _option("onecycle, cosine or constant (onecycle).")] = None,
+    warm_up: Annotated[float | None, _option("Share of the steps that the learning rate climbs for.", "X")] = None,
+    lr: Annotated[float | None, _option("Peak learning rate (by optimiser, head and what is thawed).", "X")] = None,
+    head_lr: Annotated[float | None, _option("The head's before stages are thawed.", "X")] = None,
+    layer_decay: Annotated[
+        float | None, _option("Factor on the learning rate for each thawed stage down from the head (1).", "X")
+    ] = None,
     momentum: Annotated[float | None, _option("Momentum of sgd (0.9).", "X")] = None,
     weight_decay: Annotated[float | None, _option("Weight decay (0.05).", "X")] = None,
     label_smoothing: Annotated[float | None, _option("Label smoothing (0.1).", "X")] = None,
+    clip_norm: Annotated[
+        float | None, _option("Largest norm of the gradient, 0 for any (1 while stages are thawed).", "X")
+    ] = None,
+    ema: Annotated[float | None, _option("Keep a moving average of the weights, e.g. 0.999 (0: none).", "X")] = None,
+    mixup: Annotated[float | None, _option("Blend pairs of pictures or rows, e.g. 0.2 (0).", "X")] = None,
+    cutmix: Annotated[float | None, _option("Cut pairs of pictures or maps together, e.g. 1 (0).", "X")] = None,
     patience: Annotated[
         int | None, _option("Epochs without a better validation before stopping (5, or a quarter).", "N")
+    ] = None,
+    amp: Annotated[
+        bool | None, typer.Option("--amp", help="Train thawed stages in 16 bits.", show_default=False)
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="torch.compile the training step.", show_default=False)
     ] = None,
     seed: Annotated[int | None, _option("One seed for everything (0).", "N")] = None,
     device: Annotated[str | None, _option("cpu, cuda or mps (cpu).")] = None,
     workers: Annotated[int | None, _option("Threads that decode picture files.", "N")] = None,
     cache_dtype: Annotated[str | None, _option("float16 or float32: precision of kept activations (float16).")] = None,
 ) -> None:
-    """Run the frozen stages once over DATA, train a head on what they gave, and test it."""
+    """Run the frozen stages once over DATA, train what lies above them, and test it."""
     given = {key: value for key, value in locals().items() if value is not None}
     for not_a_setting in ("name", "overwrite", "resume", "output_dir", "cache_dir", "config", "quiet"):
         given.pop(not_a_setting, None)

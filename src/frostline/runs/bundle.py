@@ -18,7 +18,7 @@ from frostline.errors import RunError, first_line
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
-from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, thawed
+from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import BUILDERS
 from frostline.storage import write_bytes, write_json
@@ -49,7 +49,7 @@ class Model:
     @property
     def trained(self) -> nn.Sequential:
         """The thawed stages and the head."""
-        return nn.Sequential(*thawed(self.backbone, self.boundary), self.head)
+        return nn.Sequential(Thawed(self.backbone, self.boundary, self.preprocess.image_size), self.head)
 
 
 def save_bundle(model: Model, folder: Path) -> None:

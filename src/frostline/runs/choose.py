@@ -1,7 +1,7 @@
 """What a run leaves open is chosen by the data: which images, which size, which taps, which weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from frostline.config import TrainConfig
@@ -12,18 +12,21 @@ from frostline.images.preprocess import Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import View, make_augment
 from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import Boundary, make_boundary
+from frostline.networks.boundary import NONE, Boundary, kept_stages, make_boundary
 from frostline.networks.describe import check_image_size
 from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
 from frostline.training.loop import Recipe
+from frostline.training.thaw import boundaries, shares
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
 IMAGE_SIZE = 224  # what ImageNet networks were trained at
+THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
 # A compromise: short trainings and random weights would like about twice as much (bench/learning_rate.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 EPOCHS, MOST_EPOCHS = 12, 100
+CLIP_NORM = 1.0  # of thawed stages: rare large gradients would undo what pre-training gave
 FEWEST_STEPS = 200  # a head on few images needs more epochs: 12 steps leave it half trained (bench/few_labels.py)
 PATIENCE = 5
 
@@ -46,12 +49,21 @@ def check_network(config: TrainConfig) -> None:
             "--head ridge is solved, not trained: it cannot train thawed stages; "
             f"freeze {shape.feature_stage} or above, or choose another --head."
         )
+    if (config.head_epochs or config.head_lr) and not _head_before(config, boundary):
+        raise ConfigError(
+            "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
+            "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
+        )
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
     make_augment(config.augment)
-    if config.augment and config.views == 1:
+    if config.augment and config.freeze != NONE and config.views in (None, 1):
         raise ConfigError("--augment says how views may differ from the picture: ask for some with --views V.")
-    if config.head == "ridge" and config.views > 1:
+    if config.cutmix and (kept_stages(shape, boundary) or config.freeze in _above(shape)):
+        raise ConfigError(
+            "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
+        )
+    if config.head == "ridge" and (config.views or 1) > 1:
         raise ConfigError("--head ridge is solved once, on the pictures themselves: choose another --head for --views.")
 
 
@@ -100,14 +112,22 @@ def prepare(
         raise RunError("the network was loaded without saying where its weights came from.")
     log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
     check_digest(origin, config.weights_sha256)
-    epochs = config.epochs or usual_epochs(len(images), config.batch_size, head_only=boundary.end == boundary.freeze)
+    thaws = boundary.end != boundary.freeze
+    first = _head_before(config, boundary)
+    epochs = config.epochs or usual_epochs(len(images), config.batch_size, head_only=not thaws)
+    head_epochs = config.head_epochs or usual_epochs(len(images), config.batch_size, head_only=True)
     chosen = {
         "weights": origin.name,
         # Random numbers may differ in the last bit between processors, so their digest binds no later run.
         "weights_sha256": None if origin.name == "random" else origin.sha256,
         "taps": boundary.taps,
         "image_size": size,
-        "lr": None if config.head == "ridge" else peak_lr(config),
+        "lr": None if config.head == "ridge" else peak_lr(config, thaws=thaws),
+        "head_epochs": head_epochs if first else None,
+        "head_lr": config.head_lr or PEAK_LR[config.optimizer, config.head] if first else None,
+        "clip_norm": None if config.head == "ridge" else _clip_norm(config, thaws=thaws),
+        # With nothing frozen a view costs nothing beyond its drawing: every epoch gets another one.
+        "views": config.views or (epochs if config.freeze == NONE else 1),
         "epochs": None if config.head == "ridge" else epochs,
         "patience": None if config.head == "ridge" else config.patience or max(PATIENCE, epochs // 4),
         "workers": config.workers or cores(),
@@ -115,9 +135,19 @@ def prepare(
     return config.model_copy(update=chosen), backbone, boundary, Preprocess(size)
 
 
-def peak_lr(config: TrainConfig) -> float:
-    """Return the learning rate asked for, or the one that suits optimiser and head."""
-    return config.lr if config.lr is not None else PEAK_LR[config.optimizer, config.head]
+def _head_before(config: TrainConfig, boundary: Boundary) -> bool:
+    return boundary.end != boundary.freeze and config.schedule != "together"
+
+
+def peak_lr(config: TrainConfig, *, thaws: bool) -> float:
+    """Return the learning rate asked for, or the one that suits optimiser and head, or thawed stages."""
+    if config.lr is not None:
+        return config.lr
+    return THAW_LR[config.optimizer] if thaws else PEAK_LR[config.optimizer, config.head]
+
+
+def _clip_norm(config: TrainConfig, *, thaws: bool) -> float:
+    return config.clip_norm if config.clip_norm is not None else CLIP_NORM if thaws else 0.0
 
 
 def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
@@ -126,34 +156,79 @@ def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
     return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS
 
 
-def further_views(config: TrainConfig) -> list[View]:
-    """Return the views of the training pictures beside the pictures themselves, as many as the epochs reach."""
-    reached = min(config.views, config.epochs or EPOCHS)
+@dataclass(frozen=True)
+class Step:
+    """One phase of a run: what is frozen meanwhile, how to descend, and which views of the training pictures are seen.
+
+    Attributes
+    ----------
+    views : list of View
+        Beside the pictures themselves, as many as the epochs reach.
+    """
+
+    boundary: Boundary
+    recipe: Recipe
+    views: list[View]
+
+
+def plan(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[Step]:
+    """Return the phases of a run whose settings `prepare` has completed: a head alone before stages are thawed."""
+    cuts = boundaries(backbone, boundary, config.schedule)
+    thawing = [cut for cut in cuts if cut.freeze != cut.end]
+    if not thawing:
+        return [_step(config, cuts[0], recipe_of(config))]
+    epochs = shares(config.epochs or EPOCHS, len(thawing))
+    steps = [_step(config, cut, replace(recipe_of(config), epochs=n)) for cut, n in zip(thawing, epochs, strict=True)]
+    if len(cuts) == len(thawing):
+        return steps
+    head = replace(
+        recipe_of(config),
+        epochs=config.head_epochs or EPOCHS,
+        lr=config.head_lr or PEAK_LR[config.optimizer, config.head],
+        patience=max(PATIENCE, (config.head_epochs or EPOCHS) // 4),
+        clip_norm=0.0, ema=0.0, mixup=0.0, cutmix=0.0, compile=False,
+    )  # fmt: skip
+    return [Step(cuts[0], head, []), *steps]
+
+
+def _step(config: TrainConfig, boundary: Boundary, recipe: Recipe) -> Step:
     augment = make_augment(config.augment)
-    return [View(number, config.seed, augment) for number in range(1, reached)]
+    reached = min(config.views or 1, recipe.epochs)
+    return Step(boundary, recipe, [View(number, config.seed, augment) for number in range(1, reached)])
 
 
 def recipe_of(config: TrainConfig) -> Recipe:
-    """Return how a run descends; what `prepare` would choose by the data falls back to what suits much data."""
+    """Return how a run descends in its last phase; `prepare` has chosen what was left open."""
     return Recipe(
         epochs=config.epochs or EPOCHS,
         batch_size=config.batch_size,
+        lr=0.0 if config.head == "ridge" else peak_lr(config, thaws=False),
+        seed=config.seed,
+        patience=config.patience or PATIENCE,
         optimizer=config.optimizer,
-        schedule=config.schedule,
-        lr=peak_lr(config),
+        lr_schedule=config.lr_schedule,
+        warm_up=config.warm_up,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         label_smoothing=config.label_smoothing,
-        patience=config.patience or PATIENCE,
-        seed=config.seed,
+        clip_norm=config.clip_norm or 0.0,
+        ema=config.ema,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        compile=config.compile,
     )
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
-    """Return the taps asked for; by default the network's usual ones when it is cut at its usual place."""
+    """Return the taps asked for; by default the network's usual ones unless it is cut above its usual place."""
     if config.taps != "auto":
         return config.taps
-    return shape.usual_taps if config.freeze == shape.feature_stage else ()
+    return () if config.freeze in _above(shape) else shape.usual_taps
+
+
+def _above(shape: Backbone) -> list[str]:
+    """Return the stages above the one that heads are usually put on: they give numbers, not maps."""
+    return shape.stage_names[shape.position(shape.feature_stage) + 1 :]
 
 
 def _image_size(config: TrainConfig, images: ImageDataset) -> int:

@@ -2,8 +2,7 @@
 
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,22 @@ import torch
 from torch import nn
 
 from frostline import __version__
-from frostline.activations.fill import FrozenPass, fill
-from frostline.activations.forward import FastForward
-from frostline.activations.kept import LiveActivations
-from frostline.activations.spec import spec_of
 from frostline.config import TrainConfig
-from frostline.device import cores, describe_device, peak_memory_bytes, pick_device, seed_everything
+from frostline.device import describe_device, peak_memory_bytes, pick_device, seed_everything
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
-from frostline.images.dataset import ImageDataset
 from frostline.images.registry import find_source, load_dataset
-from frostline.images.views import THE_PICTURE, View
-from frostline.networks.backbone import Backbone, channels_last
-from frostline.networks.boundary import NONE, Boundary, Frozen, thawed
-from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.backbone import Backbone
+from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
-from frostline.runs.choose import check_network, further_views, prepare, recipe_of, split
+from frostline.runs.choose import check_network, plan, prepare, split
 from frostline.runs.folder import Run, begin, choose_name, open_run
+from frostline.runs.learn import Material, learn, probabilities
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
-from frostline.training.calibration import calibrate
-from frostline.training.checkpoint import Epoch
-from frostline.training.examples import Examples, Rows
-from frostline.training.loop import Trained, moments, predict_logits, train
-from frostline.training.ridge import solve
+from frostline.training.loop import Trained
 
 
 def fit(
@@ -121,29 +110,17 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
         "images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
     )
 
-    frozen = Frozen(backbone, boundary)
-    forward = FastForward(frozen, preprocess, device)
-    datasets = (parts.train, parts.val, parts.test)
-    rows, frozen_pass = activations(datasets, forward, config, cache, progress)
-    views = []
-    for view in further_views(config):
-        (row, *_), seen = activations((parts.train,), forward, config, cache, progress, view)
-        views.append(row)
-        frozen_pass += seen
-    examples = [Examples(features, part.labels) for features, part in zip(rows, datasets, strict=True)]
-    examples[0] = replace(examples[0], views=tuple(views))
+    steps = plan(config, backbone, boundary)
+    learned = learn(run, steps, Material(config, parts, backbone, preprocess, device, cache, progress))
+    trained = learned.trained
 
-    trunk = channels_last(thawed(backbone, boundary), device)
-    head = make_head(config, trunk, examples[0], len(parts.train.class_names)).to(device)
-    module = nn.Sequential(*trunk, head)
-    trained, extra = _train(run, config, module, head, examples[0], examples[1], progress)
-
-    model = Model(backbone, boundary, preprocess, head, parts.train.class_names)
+    model = Model(backbone, boundary, preprocess, learned.head, parts.train.class_names)
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     results = {
-        name: evaluate(probabilities(module, part), part.labels, model.class_names)
-        for name, part in (("val", examples[1]), ("test", examples[2]))
+        name: evaluate(probabilities(learned.module, part), part.labels, model.class_names)
+        for name, part in (("val", learned.val), ("test", learned.test))
+        if part is not None
     }
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     title = f"{config.data}: test accuracy {results['test']['accuracy']:.4f}"
@@ -151,10 +128,10 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     metrics = {
         "schema": 1,
         **results,
-        "frozen_pass": asdict(frozen_pass),
-        "training": _training_facts(trained) | extra,
+        "frozen_pass": asdict(learned.frozen_pass),
+        "training": _training_facts(trained) | learned.facts,
         "weights": _weights_facts(backbone),
-        "model": _model_facts(config, model, module),
+        "model": _model_facts(config, model, learned.module),
         "data": {"name": splits.name, "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()}},
         "seed": config.seed,
         "versions": _versions(),
@@ -166,71 +143,6 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
     run.checkpoint.unlink(missing_ok=True)
     log.info(_result_line(results["test"], time.perf_counter() - begun))
-
-
-def activations(
-    datasets: Sequence[ImageDataset],
-    forward: FastForward,
-    config: TrainConfig,
-    cache: Path,
-    progress: Progress | None,
-    view: View = THE_PICTURE,
-) -> tuple[list[Rows], FrozenPass]:
-    """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
-    if forward.frozen.boundary.freeze == NONE:
-        if view.number == 0:
-            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
-        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
-    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
-    if view.number:
-        log.info("view %d of %d", view.number + 1, config.views)
-    workers = config.workers or cores()
-    kept, done = fill(datasets, forward, spec, cache, view=view, progress=progress, workers=workers)
-    if done.images_per_second:
-        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
-    return list(kept), done
-
-
-def make_head(config: TrainConfig, trunk: nn.Sequential, examples: Examples, classes: int) -> Head:
-    """Make a head that fits what the trunk gives, standardised by the training split."""
-    mean, std = moments(trunk, examples, config.seed)
-    torch.manual_seed(config.seed)
-    head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
-    head.standardise(mean, std)
-    return head
-
-
-def _train(
-    run: Run,
-    config: TrainConfig,
-    module: nn.Sequential,
-    head: Head,
-    train_part: Examples,
-    val_part: Examples,
-    progress: Progress | None,
-) -> tuple[Trained, dict[str, Any]]:
-    if config.head == "ridge":
-        solved = solve(head, train_part, val_part, progress)
-        line = Epoch(
-            1, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0, solved.seconds
-        )
-        run.write_history([line])
-        return Trained([line], 1, solved.seconds), {"l2": solved.strength, "temperature": solved.temperature}
-    trained = train(
-        module,
-        train_part,
-        val_part,
-        recipe_of(config),
-        checkpoint=run.checkpoint,
-        on_epoch=run.write_history,
-        progress=progress,
-    )
-    return trained, {"temperature": calibrate(module, head, val_part)}
-
-
-def probabilities(module: nn.Module, examples: Examples) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return class probabilities (N, classes)."""
-    return predict_logits(module, examples).softmax(1).numpy()
 
 
 def _training_facts(trained: Trained) -> dict[str, Any]:
@@ -256,6 +168,7 @@ def _model_facts(config: TrainConfig, model: Model, module: nn.Module) -> dict[s
     return {
         "name": config.model,
         "freeze": config.freeze,
+        "schedule": None if model.boundary.freeze == model.boundary.end else config.schedule,
         "taps": list(model.boundary.taps),
         "image_size": model.preprocess.image_size,
         "head": config.head,

@@ -103,8 +103,11 @@ class Run:
     def history(self) -> list[Epoch]:
         """One entry per epoch."""
         with (self.folder / "history.csv").open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        return [Epoch(epoch=int(row.pop("epoch")), **row) for row in rows]
+            rows = list(csv.DictReader(file))
+        return [
+            Epoch(int(row.pop("epoch")), row.pop("freeze"), **{name: float(value) for name, value in row.items()})
+            for row in rows
+        ]
 
     def write_history(self, history: Sequence[Epoch]) -> None:
         """Write ``history.csv``."""

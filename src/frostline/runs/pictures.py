@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ REMEDY = "--output-dir chooses another place"
 
 
 def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
-    """Draw loss and accuracy of both splits over the epochs as a PNG; the best epoch is marked."""
+    """Draw loss and accuracy of both splits over the epochs as a PNG; the best epoch and each thawing are marked."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -26,12 +27,22 @@ def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
             axes.plot(
                 epochs, values, "o-", color=colour, markersize=3.5, label="validation" if split == "val" else split
             )
+        for before, line in pairwise(history):
+            if line.freeze != before.freeze:
+                _mark_thawing(axes, before.epoch + 0.5, line.freeze)
         axes.axvline(best_epoch, color="#c2410c", linewidth=1, linestyle=":", label=f"best epoch ({best_epoch})")
         axes.set(xlabel="epoch", ylabel=quantity, title=quantity.capitalize())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     _save(figure, path)
+
+
+def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
+    axes.axvline(place, color="#9a9a9a", linewidth=1)
+    text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
+    look = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8, "color": "#555555"}
+    axes.annotate(text, (place, 0.5), xycoords=("data", "axes fraction"), **look)
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str, path: Path) -> None:

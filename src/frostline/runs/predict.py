@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
-from frostline.errors import DataError
+from frostline.errors import ConfigError, DataError
 from frostline.evaluation.metrics import evaluate
+from frostline.hashing import row_ids_of_pixels
 from frostline.images.dataset import check_pixels
 from frostline.images.decode import SUFFIXES, decode_image
 from frostline.images.registry import load_dataset
+from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.progress import Progress
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import split
-from frostline.runs.fit import activations, probabilities
 from frostline.runs.folder import Run
+from frostline.runs.learn import activations, probabilities
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
+
+STEADY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
+STILL = STEADY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
 
 Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | Path | str]
 
@@ -58,13 +63,15 @@ class Classifier:
         return cls(load_bundle(inner if inner.is_dir() else folder), device)
 
     @torch.inference_mode()
-    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+    def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
         """Return class probabilities.
 
         Parameters
         ----------
         images : ndarray of uint8, or a sequence
             (N, H, W) or (N, H, W, 3) pixels; or N items, each a file's path or pixels (H, W) or (H, W, 3).
+        tta : int
+            Test-time augmentation: the mean over so many views of each picture, itself included (`tta_views`).
 
         Returns
         -------
@@ -78,14 +85,40 @@ class Classifier:
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             batch = _pixels(images[start : start + self._forward.batch_size])
-            rows = self._forward(self.model.preprocess.resize(batch))
-            parts.append(self._trained(rows).softmax(1).cpu().numpy())
+            resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
+            seen = [
+                self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
+                for view in tta_views(tta)
+            ]
+            parts.append(torch.stack(seen).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
     def predict(self, images: Images) -> NDArray[np.str_]:
         """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
         names: NDArray[np.str_] = np.array(self.class_names)[self.predict_proba(images).argmax(1)]
         return names
+
+
+def tta_views(tta: int) -> list[View]:
+    """Return the views that test-time augmentation averages over: the picture itself, its mirror image, then mild ones.
+
+    A view of a picture is the same in every run: it depends on nothing but its number.
+
+    Raises
+    ------
+    ConfigError
+        When there are none.
+    """
+    if tta < 1:
+        raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the picture alone) or more.")
+    mirrored, mild = Augment(flip=1.0, **STILL), Augment(flip=0.5, rotation=4.0, shift=0.03, scale=0.05, **STEADY)
+    return [THE_PICTURE, View(1, 0, mirrored), *(View(number, 0, mild) for number in range(2, tta))][:tta]
+
+
+def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
+    if isinstance(batch, np.ndarray):
+        return row_ids_of_pixels(batch)
+    return [row_ids_of_pixels(image[None])[0] for image in batch]
 
 
 def _pixels(images: Images) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
@@ -118,18 +151,41 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def evaluate_run(run: Run, *, cache_dir: Path | str | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure a finished run's model again on the test split it was judged by; kept activations are used.
+def evaluate_run(
+    run: Run, *, tta: int = 1, cache_dir: Path | str | None = None, progress: Progress | None = None
+) -> dict[str, dict[str, Any]]:
+    """Measure a finished run's model again on its validation split and on the test split it was judged by.
+
+    Kept activations are used.
+
+    Parameters
+    ----------
+    tta : int
+        Test-time augmentation: mean probabilities over so many views (`tta_views`).
+
+    Returns
+    -------
+    dict
+        ``val`` and ``test``, as in ``metrics.json``.
 
     Raises
     ------
-    RunError, DataError, StorageError
+    RunError, DataError, StorageError, ConfigError
     """
-    config, cache = run.config, cache_folder(cache_dir)
+    views = tta_views(tta)
+    config, cache = run.config.model_copy(update={"workers": cores()}), cache_folder(cache_dir)
     model = load_bundle(run.model_folder)
     device = pick_device(config.device)
     parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
     forward = FastForward(model.frozen, model.preprocess, device)
-    (rows,), _ = activations([parts.test], forward, config.model_copy(update={"workers": cores()}), cache, progress)
-    examples = Examples(rows, parts.test.labels)
-    return evaluate(probabilities(model.trained.to(device).eval(), examples), examples.labels, model.class_names)
+    trained = model.trained.to(device).eval()
+    datasets = {"val": parts.val, "test": parts.test}
+    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in datasets}
+    for view in views:
+        rows, _ = activations(list(datasets.values()), forward, config, cache, progress, view)
+        for (name, dataset), part in zip(datasets.items(), rows, strict=True):
+            seen[name].append(probabilities(trained, Examples(part, dataset.labels)))
+    return {
+        name: evaluate(np.mean(seen[name], axis=0), dataset.labels, model.class_names)
+        for name, dataset in datasets.items()
+    }

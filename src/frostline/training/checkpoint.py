@@ -14,13 +14,15 @@ from torch import nn
 from frostline.errors import RunError, first_line
 from frostline.hashing import digest_arrays
 from frostline.storage import write_bytes
+from frostline.training.average import Average
 
 
 @dataclass
 class Epoch:
-    """One line of the history."""
+    """One line of the history; ``freeze`` is the last stage that was frozen then."""
 
     epoch: int
+    freeze: str
     train_loss: float
     train_accuracy: float
     val_loss: float
@@ -31,29 +33,68 @@ class Epoch:
 
 @dataclass
 class TrainingState:
-    """Everything that the next epoch depends on."""
+    """Everything that the next epoch depends on.
+
+    Attributes
+    ----------
+    module, optimiser
+        Being trained.
+    average : Average, optional
+        The moving average of the weights, when there is one.
+    history : list of Epoch
+        Of this phase and those before it.
+    before : int
+        How many epochs belong to phases before this one.
+    best_epoch, best
+        The best epoch so far, whatever its phase, and what the module was then.
+    """
 
     module: nn.Module
     optimiser: torch.optim.Optimizer
+    average: Average | None = None
     history: list[Epoch] = field(default_factory=list)
+    before: int = 0
     best_epoch: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are behind."""
-        return len(self.history)
+        """How many epochs of this phase are behind."""
+        return len(self.history) - self.before
+
+    @property
+    def measured(self) -> nn.Module:
+        """What validation judges and the run keeps: the average of the weights when there is one."""
+        return self.average.module if self.average else self.module
 
 
-def save_state(state: TrainingState, path: Path) -> None:
+def save_state(state: TrainingState, path: Path, phase: int) -> None:
     """Write the state whole, or leave the old file.
 
     Raises
     ------
     StorageError
     """
-    about = {"history": [asdict(epoch) for epoch in state.history], "best_epoch": state.best_epoch}
-    write_checkpoint(path, state.module, state.optimiser, about, state.best, "--output-dir chooses another place")
+    about = {
+        "phase": phase,
+        "history": [asdict(epoch) for epoch in state.history],
+        "before": state.before,
+        "best_epoch": state.best_epoch,
+        "averaged": state.average.updates if state.average else 0,
+    }
+    kept = {f"best.{key}": value for key, value in state.best.items()}
+    if state.average:
+        kept |= {f"average.{key}": value for key, value in state.average.module.state_dict().items()}
+    write_checkpoint(path, state.module, state.optimiser, about, kept, "--output-dir chooses another place")
+
+
+def saved_phase(path: Path | None) -> int:
+    """Return which phase of training a checkpoint belongs to; 0 when there is none, or none that can be read."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()["about"])["phase"])
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError):
+        return 0  # what is wrong with it is told by `load_state`
 
 
 def load_state(state: TrainingState, path: Path) -> None:
@@ -64,11 +105,18 @@ def load_state(state: TrainingState, path: Path) -> None:
     RunError
         When the file is damaged or belongs to another model.
     """
-    about, state.best = read_checkpoint(
-        path, state.module, state.optimiser, "remove it to train from the start; the kept activations stay"
-    )
-    state.best_epoch = about["best_epoch"]
+    remedy = "remove it to train from the start; the kept activations stay"
+    about, kept = read_checkpoint(path, state.module, state.optimiser, remedy)
+    state.best = {key.removeprefix("best."): value for key, value in kept.items() if key.startswith("best.")}
+    state.best_epoch, state.before = about["best_epoch"], about["before"]
     state.history = [Epoch(**line) for line in about["history"]]
+    if state.average:
+        average = {key.removeprefix("average."): kept[key] for key in kept if key.startswith("average.")}
+        try:
+            state.average.module.load_state_dict(average)
+        except RuntimeError as error:
+            raise RunError(f"{path} holds no average of this model's weights: {remedy}.") from error
+        state.average.updates = about["averaged"]
 
 
 def write_checkpoint(

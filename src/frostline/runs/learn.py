@@ -1,0 +1,180 @@
+"""A run's phases: for each the frozen pass, then training on its rows, beginning with what the phase before left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from frostline.activations.fill import FrozenPass, fill
+from frostline.activations.forward import FastForward
+from frostline.activations.kept import LiveActivations
+from frostline.activations.spec import spec_of
+from frostline.config import TrainConfig
+from frostline.device import cores, half_precision
+from frostline.errors import RunError
+from frostline.images.dataset import ImageDataset
+from frostline.images.preprocess import Preprocess
+from frostline.images.views import THE_PICTURE, View
+from frostline.networks.backbone import Backbone, channels_last
+from frostline.networks.boundary import NONE, Frozen, Thawed
+from frostline.networks.heads import Head, HeadSpec
+from frostline.progress import Progress, log
+from frostline.runs.choose import Parts, Step
+from frostline.runs.folder import Run
+from frostline.training.calibration import calibrate
+from frostline.training.checkpoint import Epoch, saved_phase
+from frostline.training.examples import Examples, Rows
+from frostline.training.loop import Phase, Trained, moments, predict_logits, train
+from frostline.training.optimisers import layer_groups
+from frostline.training.ridge import solve
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every phase of a run works with; ``config`` has nothing left open."""
+
+    config: TrainConfig
+    parts: Parts
+    backbone: Backbone
+    preprocess: Preprocess
+    device: torch.device
+    cache: Path
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a phase leaves.
+
+    Attributes
+    ----------
+    module : nn.Module
+        Thawed stages, if any, and the head: rows to logits.
+    facts : dict
+        For ``metrics.json``: what was chosen on validation.
+    val, test : Examples
+        What the module reads. The test split has rows in the last phase alone, and no label of it is looked at here.
+    """
+
+    module: nn.Module
+    head: Head
+    trained: Trained
+    facts: dict[str, Any]
+    frozen_pass: FrozenPass
+    val: Examples
+    test: Examples | None
+
+
+def learn(run: Run, steps: Sequence[Step], material: Material) -> Learned:
+    """Go through the phases of a run, or through those that are left of it, and calibrate what comes out."""
+    begin = saved_phase(run.checkpoint)
+    learned: Learned | None = None
+    for number, step in enumerate(steps[begin:], begin):
+        learned = _phase(run, number, step, len(steps), material, learned)
+    if learned is None:
+        raise RunError(f"the checkpoint of run '{run.name}' belongs to another --schedule: --overwrite the run.")
+    if material.config.head == "ridge":
+        return learned
+    temperature = calibrate(learned.module, learned.head, learned.val)
+    return replace(learned, facts={"temperature": temperature})
+
+
+def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
+    config, parts, device = material.config, material.parts, material.device
+    cache, progress = material.cache, material.progress
+    last = number == phases - 1
+    forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
+    trunk = channels_last(Thawed(material.backbone, step.boundary, material.preprocess.image_size), device)
+    if config.amp:
+        trunk.precision = half_precision(device)
+    if phases > 1:
+        log.info("phase %d of %d: %s", number + 1, phases, _what(trunk))
+    datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
+    rows, frozen_pass = activations(datasets, forward, config, cache, progress)
+    views = []
+    for view in step.views:
+        (row,), done = activations((parts.train,), forward, config, cache, progress, view)
+        views.append(row)
+        frozen_pass += done
+    train_part, val_part = Examples(rows[0], parts.train.labels, tuple(views)), Examples(rows[1], parts.val.labels)
+    classes = len(parts.train.class_names)
+    head = earlier.head if earlier else make_head(config, trunk, train_part, classes).to(device)
+    module = nn.Sequential(trunk, head)
+    facts: dict[str, Any] = {}
+    if config.head == "ridge":
+        trained, facts = _solved(run, config, head, train_part, val_part, progress)
+    else:
+        trained = train(
+            module,
+            train_part,
+            val_part,
+            step.recipe,
+            groups=layer_groups(trunk.stages.values(), head, config.layer_decay),
+            phase=Phase(number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0)),
+            checkpoint=run.checkpoint,
+            on_epoch=run.write_history,
+            progress=progress,
+        )
+    if earlier:
+        frozen_pass += earlier.frozen_pass
+    test_part = Examples(rows[2], parts.test.labels) if last else None
+    return Learned(module, head, trained, facts, frozen_pass, val_part, test_part)
+
+
+def _what(trunk: Thawed) -> str:
+    if not trunk.stages:
+        return "the head, on kept activations"
+    return f"{', '.join(trunk.stages)} thawed"
+
+
+def activations(
+    datasets: Sequence[ImageDataset],
+    forward: FastForward,
+    config: TrainConfig,
+    cache: Path,
+    progress: Progress | None,
+    view: View = THE_PICTURE,
+) -> tuple[list[Rows], FrozenPass]:
+    """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
+    if forward.frozen.boundary.freeze == NONE:
+        if view.number == 0:
+            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
+        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+    if view.number:
+        log.info("view %d of %d", view.number + 1, config.views)
+    workers = config.workers or cores()
+    kept, done = fill(datasets, forward, spec, cache, view=view, progress=progress, workers=workers)
+    if done.images_per_second:
+        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
+    return list(kept), done
+
+
+def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes: int) -> Head:
+    """Make a head that fits what the trunk gives, standardised by the training split."""
+    mean, std = moments(trunk, examples, config.seed)
+    torch.manual_seed(config.seed)
+    head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
+    head.standardise(mean, std)
+    return head
+
+
+def _solved(
+    run: Run, config: TrainConfig, head: Head, train_part: Examples, val_part: Examples, progress: Progress | None
+) -> tuple[Trained, dict[str, Any]]:
+    solved = solve(head, train_part, val_part, progress)
+    line = Epoch(
+        1, config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
+        solved.seconds,
+    )  # fmt: skip
+    run.write_history([line])
+    return Trained([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
+
+
+def probabilities(module: nn.Module, examples: Examples) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return class probabilities (N, classes)."""
+    return predict_logits(module, examples).softmax(1).numpy()
