@@ -128,3 +128,33 @@ def test_moments_are_mean_and_spread_of_the_rows(wide):
     rows = train_part.rows.take(torch.arange(len(train_part)).numpy()).double()
     assert torch.allclose(mean.double(), rows.mean(0), atol=1e-4)
     assert torch.allclose(std.double(), rows.std(0, correction=0), atol=1e-3, rtol=1e-4)
+
+
+def test_without_validation_the_last_epoch_is_kept(narrow, make_head, make_recipe):
+    head = make_head(narrow[0])
+    kept = []
+    trained = train(
+        head,
+        narrow[0],
+        None,
+        make_recipe(epochs=4, patience=1),
+        on_epoch=lambda _: kept.append(head.first.weight.clone()),
+    )
+    assert trained.best_epoch == len(trained.history) == 4
+    assert torch.equal(head.first.weight, kept[-1])
+
+
+def test_the_gradient_is_clipped(narrow, make_head, make_recipe):
+    recipe = {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "lr_schedule": "constant",
+        "epochs": 1,
+        "lr": 1.0,
+    }
+    head = make_head(narrow[0])
+    train(head, *narrow, make_recipe(**recipe, clip_norm=1e-3))
+    steps = -(-len(narrow[0]) // 64)
+    moved = torch.cat([parameter.detach().flatten() for parameter in head.parameters()]).norm()
+    assert 0 < moved <= steps * 1e-3 * 1.001  # a head begins at zero

@@ -1,10 +1,13 @@
 """Learning rates over time, and the two optimisers."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
-from frostline.training.optimisers import learning_rate, make_optimiser
+from frostline.training.loop import train
+from frostline.training.optimisers import layer_groups, learning_rate, make_optimiser
 
 
 def rates(schedule: str, steps: int = 1001, peak: float = 0.1) -> list[float]:
@@ -26,6 +29,22 @@ def test_cosine_only_falls():
     assert lr[500] == pytest.approx(0.1 * (1 + 1e-4) / 2)
     assert lr[-1] == pytest.approx(0.1 * 1e-4)
     assert lr == sorted(lr, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_warming_up_climbs_in_a_straight_line(schedule):
+    lr = [learning_rate(schedule, 0.1, step, 1001, warm_up=0.1) for step in range(1001)]
+    steps = [after - before for before, after in pairwise(lr[:100])]
+    assert steps == pytest.approx([steps[0]] * 99) and steps[0] > 0
+    assert lr[0] == pytest.approx(0.1 / 101)
+    assert lr[100] == pytest.approx(0.1)
+    assert lr[-1] == pytest.approx(0.1 * 1e-4 if schedule == "cosine" else 0.1)
+
+
+def test_onecycle_climbs_for_as_long_as_asked():
+    lr = [learning_rate("onecycle", 0.1, step, 1001, warm_up=0.1) for step in range(1001)]
+    assert lr.index(max(lr)) == 100
+    assert lr[-1] == pytest.approx(0.1 * 1e-4)
 
 
 def test_constant_stays():
@@ -65,3 +84,21 @@ def test_sgd_without_momentum_is_plain():
     weight.grad = torch.full((1,), 2.0)
     make_optimiser("sgd", [{"params": [weight]}], 0.1, 0.0, 0.0).step()
     assert weight.item() == pytest.approx(0.8)
+
+
+def test_deeper_stages_learn_more_slowly():
+    stages, head = [nn.Linear(1, 1), nn.Linear(2, 2)], nn.Linear(3, 3)
+    groups = layer_groups(stages, head, 0.5)
+    assert [group["scale"] for group in groups] == [1.0, 0.5, 0.25]
+    assert [group["params"][0] for group in groups] == [head.weight, stages[1].weight, stages[0].weight]
+
+
+def test_each_group_keeps_its_share_while_training(narrow, make_head, make_recipe):
+    head = make_head(narrow[0], "mlp")
+    groups = [{"params": [*head.rest.parameters()]}, {"params": [*head.first.parameters()], "scale": 1e-6}]
+    before = head.first.weight.detach().clone()
+    train(head, *narrow, make_recipe(epochs=1), groups=groups)
+    assert (head.first.weight - before).abs().max() < 1e-6
+    still = head.rest[2].weight.detach().clone()
+    train(head, *narrow, make_recipe(epochs=1), groups=groups)
+    assert (head.rest[2].weight - still).abs().max() > 1e-3

@@ -56,7 +56,7 @@ def test_freeze_none_trains_every_stage(small_fashion, tmp_path):
         {"optimizer": "adamw", "ema": 0.9, "mixup": 0.2},
         {"optimizer": "sgd"},
         {"schedule": "gradual", "taps": ("conv2", "conv5")},
-        {"schedule": "together", "head_epochs": None, "views": 2},
+        {"schedule": "together", "head_epochs": None, "views": 2, "cutmix": 1.0},
     ],
     ids=["adamw, averaged", "sgd", "gradual", "together"],
 )
