@@ -83,16 +83,39 @@ def learn(run: Run, steps: Sequence[Step], material: Material) -> Learned:
     return replace(learned, facts={"temperature": temperature})
 
 
-def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
+@dataclass(frozen=True)
+class Ready:
+    """A phase before its first step: what is trained, and on what."""
+
+    trunk: Thawed
+    head: Head
+    train: Examples
+    val: Examples
+    test: Examples | None
+    frozen_pass: FrozenPass
+
+    @property
+    def module(self) -> nn.Sequential:
+        """Thawed stages and head: rows to logits."""
+        return nn.Sequential(self.trunk, self.head)
+
+
+def make_ready(step: Step, material: Material, head: Head | None = None, *, last: bool = True) -> Ready:
+    """Run the frozen stages of a phase over what it needs, and put a head on what is left.
+
+    Parameters
+    ----------
+    head : Head, optional
+        Of the phase before; a new one, standardised by the training split, when left out.
+    last : bool
+        The last phase gets rows of the test split too.
+    """
     config, parts, device = material.config, material.parts, material.device
     cache, progress = material.cache, material.progress
-    last = number == phases - 1
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
     trunk = channels_last(Thawed(material.backbone, step.boundary, material.preprocess.image_size), device)
     if config.amp:
         trunk.precision = half_precision(device)
-    if phases > 1:
-        log.info("phase %d of %d: %s", number + 1, phases, _what(trunk))
     datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
     rows, frozen_pass = activations(datasets, forward, config, cache, progress)
     views = []
@@ -100,35 +123,42 @@ def _phase(run: Run, number: int, step: Step, phases: int, material: Material, e
         (row,), done = activations((parts.train,), forward, config, cache, progress, view)
         views.append(row)
         frozen_pass += done
-    train_part, val_part = Examples(rows[0], parts.train.labels, tuple(views)), Examples(rows[1], parts.val.labels)
-    classes = len(parts.train.class_names)
-    head = earlier.head if earlier else make_head(config, trunk, train_part, classes).to(device)
-    module = nn.Sequential(trunk, head)
-    facts: dict[str, Any] = {}
+    train_part = Examples(rows[0], parts.train.labels, tuple(views))
+    head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
+    val_part = Examples(rows[1], parts.val.labels)
+    return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
+
+
+def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
+    config, last = material.config, number == phases - 1
+    if phases > 1:
+        log.info("phase %d of %d: %s", number + 1, phases, _what(step, material.backbone))
+    ready = make_ready(step, material, earlier.head if earlier else None, last=last)
+    module, facts = ready.module, dict[str, Any]()
     if config.head == "ridge":
-        trained, facts = _solved(run, config, head, train_part, val_part, progress)
+        trained, facts = _solved(run, config, ready, material.progress)
     else:
         trained = train(
             module,
-            train_part,
-            val_part,
+            ready.train,
+            ready.val,
             step.recipe,
-            groups=layer_groups(trunk.stages.values(), head, config.layer_decay),
+            groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
             phase=Phase(number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0)),
             checkpoint=run.checkpoint,
             on_epoch=run.write_history,
-            progress=progress,
+            progress=material.progress,
         )
-    if earlier:
-        frozen_pass += earlier.frozen_pass
-    test_part = Examples(rows[2], parts.test.labels) if last else None
-    return Learned(module, head, trained, facts, frozen_pass, val_part, test_part)
+    frozen_pass = ready.frozen_pass + earlier.frozen_pass if earlier else ready.frozen_pass
+    return Learned(module, ready.head, trained, facts, frozen_pass, ready.val, ready.test)
 
 
-def _what(trunk: Thawed) -> str:
-    if not trunk.stages:
+def _what(step: Step, backbone: Backbone) -> str:
+    boundary = step.boundary
+    if boundary.freeze == boundary.end:
         return "the head, on kept activations"
-    return f"{', '.join(trunk.stages)} thawed"
+    first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze) + 1
+    return f"{', '.join(backbone.stage_names[first : backbone.position(boundary.end) + 1])} thawed"
 
 
 def activations(
@@ -163,10 +193,8 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
     return head
 
 
-def _solved(
-    run: Run, config: TrainConfig, head: Head, train_part: Examples, val_part: Examples, progress: Progress | None
-) -> tuple[Trained, dict[str, Any]]:
-    solved = solve(head, train_part, val_part, progress)
+def _solved(run: Run, config: TrainConfig, ready: Ready, progress: Progress | None) -> tuple[Trained, dict[str, Any]]:
+    solved = solve(ready.head, ready.train, ready.val, progress)
     line = Epoch(
         1, config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
         solved.seconds,
