@@ -1,6 +1,7 @@
 """Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -68,7 +69,11 @@ class LiveActivations:
 
     def __init__(self, dataset: ImageDataset, forward: FastForward, view: View = THE_PICTURE) -> None:
         self._dataset, self._forward, self._view = dataset, forward, view
-        self.shape: tuple[int, ...] = tuple(self.take(np.arange(1)).shape[1:])
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.take(np.arange(1)).shape[1:])
 
     def __len__(self) -> int:
         return len(self._dataset)

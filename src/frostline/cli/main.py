@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.pretrain import pretrain
@@ -25,6 +26,7 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
+app.command("curve")(curve)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

@@ -22,6 +22,31 @@ class Rows(Protocol):
         """Return float32 rows (B, ...) at ``indices``; ascending order is the fastest."""
 
 
+class Chosen:
+    """Some of other rows, by position.
+
+    Parameters
+    ----------
+    rows : Rows
+    positions : ndarray of int, shape (N,)
+    """
+
+    def __init__(self, rows: Rows, positions: NDArray[np.integer]) -> None:
+        self._rows, self._positions = rows, positions
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self._rows.shape
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices`` of the chosen ones."""
+        return self._rows.take(self._positions[indices])
+
+
 @dataclass(frozen=True)
 class Examples:
     """Rows with their class numbers (N,).

@@ -89,6 +89,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[list[Epoch]], None] | None = None,
     progress: Progress | None = None,
+    quiet: bool = False,
 ) -> Trained:
     """Train a module on rows and keep the weights of its best epoch on validation.
 
@@ -111,6 +112,8 @@ def train(
         Told the history after every epoch, the restored one included.
     progress : Progress, optional
         Draws the bar.
+    quiet : bool
+        Do not log the epochs.
 
     Raises
     ------
@@ -146,7 +149,8 @@ def train(
             if _is_best(state):
                 state.best_epoch = number
                 state.best = _copy(state.measured)
-            log.info(_line(state, recipe.epochs))
+            if not quiet:
+                log.info(_line(state, recipe.epochs))
             if checkpoint is not None:
                 save_state(state, checkpoint, phase.number)
             _report(state, on_epoch)

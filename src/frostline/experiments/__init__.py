@@ -1,0 +1,1 @@
+"""Many fits over one cache, and short trainings that tell something before a long one."""

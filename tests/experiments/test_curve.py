@@ -1,0 +1,74 @@
+"""Accuracy against labels, on 1,200 real pictures."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from frostline.config import make_config
+from frostline.errors import RunError
+from frostline.experiments.curve import curve
+from frostline.experiments.points import ALL, Question
+
+QUICK = Question(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
+TRAINED = Question(labels=(2, 8), ways=("fine-tuned", "scratch"), repeats=1, seconds=5)
+
+
+@pytest.fixture
+def config(small_fashion):
+    return make_config(data="fashion-mnist", data_dir=small_fashion, weights="bundled", image_size=64)
+
+
+def accuracies(points):
+    return {(point.way, point.labels, point.repeat): point.accuracy for point in points}
+
+
+def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_path, caplog):
+    with caplog.at_level("INFO", "frostline"):
+        points = curve(config, QUICK, tmp_path / "curve")
+    passes = [record for record in caplog.records if "images to compute" in record.getMessage()]
+    assert len(passes) == 2  # one for each set of weights
+    found = accuracies(points)
+    assert len(found) == 3 * (2 * 2 + 1)
+    for way in QUICK.ways:
+        assert found[way, ALL, 0] > found[way, 2, 0]
+    assert found["frozen", ALL, 0] > found["random-frozen", ALL, 0] and found["frozen", 8, 0] > 0.55
+    assert sorted(path.name for path in (tmp_path / "curve").iterdir()) == [
+        "curve.csv", "curve.png", "points.jsonl", "settings.json", "summary.txt",
+    ]  # fmt: skip
+
+
+def test_the_network_is_trained_for_the_time_it_was_given(config, tmp_path):
+    points = curve(config, TRAINED, tmp_path / "curve")
+    assert all(1 < point.seconds < 3 * TRAINED.seconds for point in points), points
+    found = accuracies(points)
+    assert found["fine-tuned", 8, 0] > found["scratch", 8, 0]
+    assert found["fine-tuned", 8, 0] > 0.5
+    assert all(point.epochs > 3 for point in points if point.labels == 2)
+
+
+def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",))
+    whole = curve(config, question, tmp_path / "whole")
+    curve(config, replace(question, repeats=1), tmp_path / "part")
+    lines = tmp_path / "part" / "points.jsonl"
+    lines.write_text(lines.read_text() + '{"way": "pixels", "lab')  # killed while it wrote
+    before = lines.read_text().splitlines()[0]
+    again = curve(config, question, tmp_path / "part")
+    assert accuracies(again) == accuracies(whole)
+    written = lines.read_text().splitlines()
+    assert written[0] == before  # measured once
+    assert len(written) == len({tuple(json.loads(line).values())[:3] for line in written}) == 5
+
+
+def test_other_settings_are_not_mixed(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",), labels=(2,))
+    curve(config, question, tmp_path / "curve")
+    with pytest.raises(RunError, match="holds a curve with other settings: --overwrite it"):
+        curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve")
+    other = curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+    assert len(other) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="exists and holds no curve"):
+        curve(config, question, tmp_path / "mine")
