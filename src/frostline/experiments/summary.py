@@ -163,6 +163,8 @@ def draw(cells: Sequence[Cell], question: Question, title: str, path: Path) -> N
             capsize=3, linewidth=1.6, elinewidth=1, label=WAYS[way][0],
         )  # fmt: skip
     axes.axhline(question.target, color="#444444", linewidth=0.8, linestyle=":")
+    heights = [cell.mean for cell in cells]
+    axes.set_ylim(max(0.0, min(heights, default=0.0) - 0.08), min(1.0, max(heights, default=1.0) + 0.05))
     axes.set_xscale("log")
     ticks = [*numbers, *([right] if any(cell.labels == ALL for cell in cells) else [])]
     axes.set_xticks(ticks, [str(number) for number in numbers] + ["all"] * (len(ticks) - len(numbers)))
