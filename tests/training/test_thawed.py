@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from frostline.device import half_precision
+from frostline.errors import ConfigError
 from frostline.networks.registry import load_backbone
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
@@ -144,3 +146,26 @@ def test_whole_network_training_sees_another_view_in_every_epoch(small_fashion, 
     plain = fit(config.model_copy(update={"views": 1}), output_dir=tmp_path)
     losses = [[line.train_loss for line in found.history] for found in (run, plain)]
     assert losses[0][:2] == losses[1][:2] and losses[0][2] != losses[1][2]
+
+
+def test_16_bit_training_is_used_where_it_is_quick(config, tmp_path):
+    plain, half = (fit(config.model_copy(update={"amp": amp}), output_dir=tmp_path) for amp in (False, True))
+    moved = [changed_stages(run) for run in (plain, half)]
+    same = plain.history[-1].train_loss == half.history[-1].train_loss
+    told = "--amp changes nothing" in (half.folder / "log.txt").read_text()
+    assert same == told == (half_precision(torch.device("cpu")) is None)
+    assert moved[0] == moved[1] == ["conv4", "conv5"]
+    assert half.history[-1].train_loss == pytest.approx(plain.history[-1].train_loss, rel=0.02)
+    assert load_bundle(half.model_folder).backbone.stages["conv5"][0].weight.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when its compiler is imported
+def test_a_compiled_step_trains_the_same(config, tmp_path, monkeypatch):
+    config = config.model_copy(update={"schedule": "together", "head_epochs": None, "epochs": 1})
+    plain = fit(config, output_dir=tmp_path)
+    compiled = fit(config.model_copy(update={"compile": True}), output_dir=tmp_path)
+    assert compiled.history[0].train_loss == pytest.approx(plain.history[0].train_loss, rel=1e-3)
+    assert changed_stages(compiled) == ["conv4", "conv5"]
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler there
+    with pytest.raises(ConfigError, match="--compile needs a C\\+\\+ compiler"):
+        fit(config.model_copy(update={"compile": True}), output_dir=tmp_path / "more")

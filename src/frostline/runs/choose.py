@@ -1,6 +1,7 @@
 """What a run leaves open is chosen by the data: which images, which size, which taps, which weights."""
 
 import math
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ EPOCHS, MOST_EPOCHS = 12, 100
 CLIP_NORM = 1.0  # of thawed stages: rare large gradients would undo what pre-training gave
 FEWEST_STEPS = 200  # a head on few images needs more epochs: 12 steps leave it half trained (bench/few_labels.py)
 PATIENCE = 5
+COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def check_network(config: TrainConfig) -> None:
             "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
             "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
         )
+    if config.compile and config.device == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or leave it out.")
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
     make_augment(config.augment)

@@ -114,8 +114,7 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     cache, progress = material.cache, material.progress
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
     trunk = channels_last(Thawed(material.backbone, step.boundary, material.preprocess.image_size), device)
-    if config.amp:
-        trunk.precision = half_precision(device)
+    trunk.precision = _precision(config, device)
     datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
     rows, frozen_pass = activations(datasets, forward, config, cache, progress)
     views = []
@@ -127,6 +126,16 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
     val_part = Examples(rows[1], parts.val.labels)
     return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
+
+
+def _precision(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """Return the 16-bit type to train in, when it is asked for and makes training faster here."""
+    half = half_precision(device) if config.amp else None
+    if config.amp and half is None:
+        log.info(
+            "--amp changes nothing: this %s has no quick 16-bit arithmetic, so training stays in float32", device.type
+        )
+    return half
 
 
 def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
