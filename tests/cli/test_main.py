@@ -74,7 +74,7 @@ def test_without_a_command_the_help_is_shown(frostline, arguments):
 def test_help_names_every_command(frostline):
     done = frostline("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("train", "evaluate", "predict", "runs", "data", "models", "cache"):
+    for command in ("train", "evaluate", "predict", "runs", "find-lr", "data", "models", "cache"):
         assert f"\n  {command} " in done.stdout
 
 

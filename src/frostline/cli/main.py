@@ -7,6 +7,7 @@ import typer
 
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
+from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.pretrain import pretrain
 from frostline.cli.train import train
@@ -27,6 +28,7 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
 app.command("curve")(curve)
+app.command("find-lr")(find_lr)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

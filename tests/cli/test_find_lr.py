@@ -1,0 +1,64 @@
+"""`frostline find-lr`."""
+
+import re
+
+import pytest
+from PIL import Image
+
+SMALL = ["--limit", 240, "--weights", "random", "--image-size", 64, "--taps", "none", "--batch-size", 128]
+
+
+@pytest.fixture
+def find_lr(frostline, small_fashion):
+    """Run a small test with more options."""
+    return lambda *options: frostline("find-lr", "fashion-mnist", "--data-dir", small_fashion, *SMALL, *options)
+
+
+def test_a_picture_is_written_and_a_rate_suggested(find_lr, tmp_path):
+    done = find_lr("--output", "mine.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    steepest, tenth, suggestion, wrote = done.stdout.splitlines()[-4:]
+    assert re.fullmatch(r"steepest descent +\d\.\de-\d\d", steepest)
+    rate = re.fullmatch(r"a tenth of the last rate before it rises +(\d\.\de-\d\d)", tenth)[1]
+    assert suggestion.startswith(f"suggestion: --lr {rate}, ")
+    assert 1e-6 < float(rate) < 1
+    assert wrote == "wrote mine.png"
+    with Image.open(tmp_path / "mine.png") as picture:
+        assert (picture.format, picture.width > 700) == ("PNG", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_quiet_says_nothing_and_settings_come_from_a_file(frostline, small_fashion, tmp_path):
+    (tmp_path / "my.toml").write_text(
+        f'data = "fashion-mnist"\ndata_dir = "{small_fashion}"\nweights = "random"\nimage_size = 64\ntaps = []\n'
+        "limit = 120\nepochs = 3\nlr = 0.5\n"
+    )
+    done = frostline("find-lr", "--config", "my.toml", "--steps", 20, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "find-lr.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--head", "ridge"], "--head ridge is solved, not descended to"),
+        (["--lowest", 0.1, "--highest", 0.01], "--lowest 0.1 --highest 0.01: expected two rates above 0"),
+        (["--lowest", 0], "expected two rates above 0"),
+        (["--steps", 9], "--steps 9: expected 10 or more"),
+        (["--output", "x.jpg"], "--output x.jpg: expected a name that ends in .png"),
+        (["--freeze", "conv9"], "Did you mean 'conv"),
+        (["--config", "no.toml"], "no configuration file at no.toml"),
+    ],
+)
+def test_impossible_wishes_get_one_line(find_lr, tmp_path, options, fault):
+    done = find_lr(*options)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert fault in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_is_asked_for(frostline):
+    done = frostline("find-lr")
+    assert done.returncode == 2
+    assert done.stderr.startswith("frostline: which data set? Give its name, e.g. `frostline find-lr fashion-mnist`")
