@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Full-size trainings take minutes; the same commands run here on few images.
 SMALLER = ["--limit", "600", "--image-size", "64"]
+QUICKER = {"train": SMALLER, "find-lr": SMALLER, "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"]}
 
 
 def blocks(language: str) -> list[str]:
@@ -43,7 +44,7 @@ def test_commands_and_snippets_run(place: Path, cache: Path) -> None:
     ran = commands("frostline")
     assert len(ran) >= 10
     for words in ran:
-        extra = SMALLER if words[1] == "train" and "--limit" not in words else []
+        extra = QUICKER.get(words[1], []) if "--limit" not in words else []
         done = subprocess.run([COMMAND, *words[1:], *extra], cwd=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
     for snippet in blocks("python"):
