@@ -29,7 +29,8 @@ from frostline.images.splits import limited, per_class, train_val
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.choose import recipe_of, usual_epochs
+from frostline.runs.choose import usual_epochs
+from frostline.runs.phases import recipe_of
 from frostline.training.examples import Examples
 from frostline.training.loop import measure, moments, train
 from frostline.training.ridge import solve

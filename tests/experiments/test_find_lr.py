@@ -8,9 +8,10 @@ from frostline.errors import ConfigError
 from frostline.experiments.find_lr import EXPLODED, Span, draw_curve, find_lr, range_test, read_curve, smooth
 from frostline.images.registry import load_dataset
 from frostline.progress import Silent
-from frostline.runs.choose import plan, prepare, split
+from frostline.runs.choose import prepare, split
 from frostline.runs.fit import fit
 from frostline.runs.learn import Material, make_ready
+from frostline.runs.phases import plan
 from frostline.training.optimisers import layer_groups
 from tests.runs.test_pictures import coloured, pixels
 from tests.small_run import small_config

@@ -17,8 +17,9 @@ from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError
 from frostline.images.registry import find_source, load_dataset
 from frostline.progress import Progress, Silent, log
-from frostline.runs.choose import Step, check_network, plan, prepare, split
+from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.learn import Material, Ready, make_ready
+from frostline.runs.phases import Step, plan
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_bytes
 from frostline.training.examples import Examples, epoch_order

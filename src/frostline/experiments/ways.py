@@ -23,8 +23,9 @@ from frostline.networks.boundary import Boundary, Frozen, Thawed
 from frostline.networks.heads import Head
 from frostline.networks.registry import load_backbone
 from frostline.progress import Progress
-from frostline.runs.choose import PEAK_LR, prepare, recipe_of, usual_epochs
+from frostline.runs.choose import PEAK_LR, prepare, usual_epochs
 from frostline.runs.learn import activations, make_head
+from frostline.runs.phases import recipe_of
 from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.loop import Recipe, predict_logits, train
 from frostline.training.optimisers import layer_groups

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.config import TrainConfig
@@ -11,14 +11,12 @@ from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
 from frostline.images.splits import limited, per_class, train_val
-from frostline.images.views import View, make_augment
+from frostline.images.views import make_augment
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Boundary, kept_stages, make_boundary
 from frostline.networks.describe import check_image_size
 from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
-from frostline.training.loop import Recipe
-from frostline.training.thaw import boundaries, shares
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
@@ -158,69 +156,6 @@ def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
     """Return 12, or for a head alone on few images as many as make 200 gradient steps, at most 100."""
     steps = math.ceil(images / batch_size)
     return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS
-
-
-@dataclass(frozen=True)
-class Step:
-    """One phase of a run: what is frozen meanwhile, how to descend, and which views of the training pictures are seen.
-
-    Attributes
-    ----------
-    views : list of View
-        Beside the pictures themselves, as many as the epochs reach.
-    """
-
-    boundary: Boundary
-    recipe: Recipe
-    views: list[View]
-
-
-def plan(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[Step]:
-    """Return the phases of a run whose settings `prepare` has completed: a head alone before stages are thawed."""
-    cuts = boundaries(backbone, boundary, config.schedule)
-    thawing = [cut for cut in cuts if cut.freeze != cut.end]
-    if not thawing:
-        return [_step(config, cuts[0], recipe_of(config))]
-    epochs = shares(config.epochs or EPOCHS, len(thawing))
-    steps = [_step(config, cut, replace(recipe_of(config), epochs=n)) for cut, n in zip(thawing, epochs, strict=True)]
-    if len(cuts) == len(thawing):
-        return steps
-    head = replace(
-        recipe_of(config),
-        epochs=config.head_epochs or EPOCHS,
-        lr=config.head_lr or PEAK_LR[config.optimizer, config.head],
-        patience=max(PATIENCE, (config.head_epochs or EPOCHS) // 4),
-        clip_norm=0.0, ema=0.0, mixup=0.0, cutmix=0.0, compile=False,
-    )  # fmt: skip
-    return [Step(cuts[0], head, []), *steps]
-
-
-def _step(config: TrainConfig, boundary: Boundary, recipe: Recipe) -> Step:
-    augment = make_augment(config.augment)
-    reached = min(config.views or 1, recipe.epochs)
-    return Step(boundary, recipe, [View(number, config.seed, augment) for number in range(1, reached)])
-
-
-def recipe_of(config: TrainConfig) -> Recipe:
-    """Return how a run descends in its last phase; `prepare` has chosen what was left open."""
-    return Recipe(
-        epochs=config.epochs or EPOCHS,
-        batch_size=config.batch_size,
-        lr=0.0 if config.head == "ridge" else peak_lr(config, thaws=False),
-        seed=config.seed,
-        patience=config.patience or PATIENCE,
-        optimizer=config.optimizer,
-        lr_schedule=config.lr_schedule,
-        warm_up=config.warm_up,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        label_smoothing=config.label_smoothing,
-        clip_norm=config.clip_norm or 0.0,
-        ema=config.ema,
-        mixup=config.mixup,
-        cutmix=config.cutmix,
-        compile=config.compile,
-    )
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:

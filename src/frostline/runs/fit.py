@@ -20,9 +20,10 @@ from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
-from frostline.runs.choose import check_network, plan, prepare, split
+from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.folder import Run, begin, choose_name, open_run
 from frostline.runs.learn import Material, learn, probabilities
+from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json

@@ -23,8 +23,9 @@ from frostline.networks.backbone import Backbone, channels_last
 from frostline.networks.boundary import NONE, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.progress import Progress, log
-from frostline.runs.choose import Parts, Step
+from frostline.runs.choose import Parts
 from frostline.runs.folder import Run
+from frostline.runs.phases import Step
 from frostline.training.calibration import calibrate
 from frostline.training.checkpoint import Epoch, saved_phase
 from frostline.training.examples import Examples, Rows

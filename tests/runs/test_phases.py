@@ -1,0 +1,45 @@
+"""The phases of a run."""
+
+import pytest
+
+from frostline.config import make_config
+from frostline.networks.boundary import make_boundary
+from frostline.networks.registry import outline
+from frostline.runs.phases import plan
+
+
+def phases(**settings):
+    config = make_config(data="fashion-mnist", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
+    backbone = outline("alexnet")
+    return plan(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
+
+
+def test_a_frozen_network_has_one_phase_with_the_settings_as_they_are():
+    (only,) = phases(freeze="conv5", mixup=0.2, ema=0.9, views=3)
+    assert only.boundary.freeze == "conv5"
+    assert (only.recipe.epochs, only.recipe.lr, only.recipe.mixup, only.recipe.ema) == (6, 1e-4, 0.2, 0.9)
+    assert [view.number for view in only.views] == [1, 2]
+
+
+def test_the_head_is_trained_first_and_plainly():
+    head, thawed = phases(
+        freeze="conv3", head_epochs=20, head_lr=1e-2, mixup=0.2, cutmix=0.0, ema=0.9, views=3, label_smoothing=0.05
+    )
+    assert (head.boundary.freeze, thawed.boundary.freeze) == ("conv5", "conv3")
+    assert (head.recipe.epochs, head.recipe.lr) == (20, 1e-2)
+    assert (head.recipe.clip_norm, head.recipe.ema, head.recipe.mixup, head.views) == (0, 0, 0, [])
+    assert (thawed.recipe.clip_norm, thawed.recipe.ema, thawed.recipe.mixup) == (1.0, 0.9, 0.2)
+    assert head.recipe.label_smoothing == thawed.recipe.label_smoothing == 0.05
+    assert len(thawed.views) == 2
+
+
+def test_thawing_gradually_shares_the_epochs():
+    steps = phases(freeze="conv2", schedule="gradual", head_epochs=3)
+    assert [step.boundary.freeze for step in steps] == ["conv5", "conv4", "conv3", "conv2"]
+    assert [step.recipe.epochs for step in steps] == [3, 2, 2, 2]
+
+
+@pytest.mark.parametrize("views", [1, 4, 100])
+def test_no_more_views_than_epochs(views):
+    (step,) = phases(freeze="none", schedule="together", views=views)
+    assert len(step.views) == min(views, 6) - 1
