@@ -5,7 +5,7 @@ import pytest
 
 from frostline.errors import ConfigError, DataError
 from frostline.images.dataset import Splits
-from frostline.images.splits import limited, per_class, stratified, train_val
+from frostline.images.splits import by_group, limited, per_class, stratified, train_val
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100]))
 
@@ -82,3 +82,51 @@ def test_seed_decides_which_labels() -> None:
 def test_more_labels_than_there_are_is_refused() -> None:
     with pytest.raises(DataError, match=r"^class 2 has 100 labelled images for training, 101 were asked for\.$"):
         per_class(LABELS, 101, seed=0)
+
+
+def test_a_class_of_one_image_stays_in_training() -> None:
+    labels = np.array([0] * 50 + [1] + [2] * 50)
+    train, val = train_val(labels, 0.1, seed=0)
+    assert 50 in train
+    assert set(labels[val]) == {0, 2}
+    assert sorted([*train, *val]) == list(range(101))
+
+
+def test_a_limit_draws_the_only_image_of_a_class() -> None:
+    labels = np.array([0] * 50 + [1] + [2] * 50)
+    rows = limited(labels, 21, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [10, 1, 10]
+
+
+GROUPS = np.random.default_rng(1).integers(0, 400, len(LABELS))
+
+
+def test_groups_stay_together_and_every_class_gives_its_share() -> None:
+    drawn, rest = by_group(LABELS, GROUPS, 0.2, seed=1)
+    assert sorted([*drawn, *rest]) == list(range(1000))
+    pairs = [set(zip(LABELS[rows], GROUPS[rows], strict=True)) for rows in (drawn, rest)]
+    assert not pairs[0] & pairs[1]
+    np.testing.assert_allclose(np.bincount(LABELS[drawn]), [120, 60, 20], atol=2)
+    assert not np.array_equal(drawn, by_group(LABELS, GROUPS, 0.2, seed=2)[0])
+
+
+def test_validation_keeps_groups_together() -> None:
+    train, val = train_val(LABELS, 0.1, 0, GROUPS)
+    assert not set(zip(LABELS[train], GROUPS[train], strict=True)) & set(zip(LABELS[val], GROUPS[val], strict=True))
+
+
+def test_adding_rows_moves_few_others() -> None:
+    groups = np.random.default_rng(2).integers(0, 2**60, len(LABELS))
+    before = set(by_group(LABELS[:900], groups[:900], 0.15, seed=0)[0])
+    after = set(by_group(LABELS, groups, 0.15, seed=0)[0])
+    assert len(before - after) <= 10
+    assert len({row for row in after - before if row < 900}) <= 10
+
+
+def test_a_class_always_keeps_some_groups() -> None:
+    labels, groups = np.zeros(4, int), np.array([7, 7, 8, 9])
+    assert by_group(labels, groups, 0.9, seed=0, keep=2)[1].size >= 2
+    assert len(set(groups[by_group(labels, groups, 0.9, seed=0, keep=2)[1]])) == 2
+    assert by_group(labels, groups, 0.5, seed=0, keep=3)[0].size == 0
+    large = np.array([5] * 30 + [6] * 20)
+    assert set(large[by_group(np.zeros(50, int), large, 0.1, seed=0)[0]]) == {6}  # all are larger: the smallest

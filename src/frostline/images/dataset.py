@@ -47,6 +47,8 @@ class ImageDataset:
         One name per class.
     identify : callable, optional
         How picture files get their row ids; hashes the files' bytes when left out.
+    groups : ndarray of int64, shape (N,), optional
+        Images of one number look alike: a split that is drawn keeps them on one side.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class ImageDataset:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     identify: RowIds | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         images = self.images
@@ -107,10 +110,9 @@ class ImageDataset:
 
     def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
         """Return the images at ``indices``, in that order; row ids that are known already go along."""
-        if isinstance(self.images, np.ndarray):
-            part = replace(self, images=self.images[indices], labels=self.labels[indices])
-        else:
-            part = replace(self, images=tuple(self.images[i] for i in indices), labels=self.labels[indices])
+        images = self.images[indices] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in indices)
+        groups = None if self.groups is None else self.groups[indices]
+        part = replace(self, images=images, labels=self.labels[indices], groups=groups)
         if "row_ids" in self.__dict__:
             part.__dict__["row_ids"] = [self.row_ids[i] for i in indices]
         return part
@@ -137,11 +139,33 @@ class ImageDataset:
         return list(pool.map(decode_image, paths)) if pool else [decode_image(path) for path in paths]
 
 
+@dataclass(frozen=True)
+class BadImage:
+    """A picture file that is left out, and why."""
+
+    path: Path
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set as published: a training part and a test part that is read once, at the end."""
+    """A data set: a training part and a test part that is read once, at the end.
+
+    Attributes
+    ----------
+    name : str
+    train, test : ImageDataset
+    source : str
+        Where it came from.
+    val : ImageDataset or None
+        Its own validation part; when there is none a run draws one from ``train``.
+    bad : tuple of BadImage
+        What could not be read.
+    """
 
     name: str
     train: ImageDataset
     test: ImageDataset
     source: str
+    val: ImageDataset | None = None
+    bad: tuple[BadImage, ...] = ()

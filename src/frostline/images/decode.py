@@ -48,7 +48,7 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise DataError(f"{name} claims {width} x {height} pixels: at most {MAX_PIXELS:,} are read.")
-                return _to_array(ImageOps.exif_transpose(picture))
+                return picture_pixels(picture)
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(FORMATS)}.") from error
     except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked
@@ -59,7 +59,9 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise DataError(f"{name} is damaged and cannot be decoded: {error}.") from error
 
 
-def _to_array(picture: Image.Image) -> NDArray[np.uint8]:
+def picture_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return an opened picture's pixels; see `decode_image`."""
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
     if picture.mode in ("I", "F"):

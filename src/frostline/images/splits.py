@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, DataError
+from frostline.hashing import digest_bytes
 
 Indices = NDArray[np.int64]
 
@@ -36,14 +37,71 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indice
 
 
 def limited(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
-    """Return ``count`` stratified rows, or all of them when there are no more."""
-    return np.arange(len(labels)) if count >= len(labels) else stratified(labels, count, seed)[0]
+    """Return ``count`` stratified rows, or all of them when there are no more; a class's only row is always drawn."""
+    if count >= len(labels):
+        return np.arange(len(labels))
+    alone = np.bincount(labels)[labels] == 1
+    others = np.flatnonzero(~alone)
+    drawn = stratified(labels[others], count - int(alone.sum()), seed)[0]
+    return np.sort(np.concatenate([others[drawn], np.flatnonzero(alone)]))
 
 
-def train_val(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Split training rows into training and validation; see `stratified`."""
-    val, train = stratified(labels, round(len(labels) * fraction), seed)
-    return train, val
+def train_val(
+    labels: NDArray[np.int64], fraction: float, seed: int, groups: NDArray[np.int64] | None = None
+) -> tuple[Indices, Indices]:
+    """Split training rows into training and validation; a class of one row stays in training.
+
+    With ``groups`` the rows of a group stay together (`by_group`); else see `stratified`.
+    """
+    if groups is not None:
+        val, train = by_group(labels, groups, fraction, seed)
+        return train, val
+    several = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    val = several[stratified(labels[several], round(len(labels) * fraction), seed)[0]]
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def by_group(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int, keep: int = 1
+) -> tuple[Indices, Indices]:
+    """Draw a share of every class, whole groups only; a class always keeps some groups.
+
+    A digest of seed and group decides, so adding pictures moves few others.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of int64, shape (N,)
+        The class of each row, and the number of the group it stays with.
+    share : float
+        Of the rows of each class; at least one group is drawn where the class can spare one.
+    seed : int
+    keep : int
+        How many groups of each class are left at least.
+
+    Returns
+    -------
+    drawn, rest : ndarray of int64
+        Row numbers in ascending order.
+    """
+    drawn = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        drawn[rows] = np.isin(groups[rows], _some_groups(groups[rows], share, seed, keep))
+    return np.flatnonzero(drawn), np.flatnonzero(~drawn)
+
+
+def _some_groups(groups: NDArray[np.int64], share: float, seed: int, keep: int) -> list[int]:
+    numbers, counts = np.unique(groups, return_counts=True)
+    sizes = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    order = sorted(sizes, key=lambda number: digest_bytes(f"{seed} {number}".encode()))
+    room, chosen = max(1, round(share * len(groups))), list[int]()
+    for number in order:
+        if sizes[number] <= room and len(chosen) < len(order) - keep:
+            chosen.append(number)
+            room -= sizes[number]
+    if not chosen and len(order) > keep:  # every group is larger than the share
+        chosen.append(min(order, key=sizes.__getitem__))
+    return chosen
 
 
 def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:

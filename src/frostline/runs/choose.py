@@ -70,13 +70,16 @@ def check_network(config: TrainConfig) -> None:
 
 
 def split(splits: Splits, config: TrainConfig) -> Parts:
-    """Draw the images of a run: limited, validation out of train, few labels."""
-    train_set, test_set = splits.train, splits.test
+    """Draw the images of a run: limited, validation out of train unless the data set has its own, few labels."""
+    train_set, val_set, test_set = splits.train, splits.val, splits.test
     if config.limit is not None:
+        few = max(config.limit // 6, 1)
         train_set = train_set.subset(limited(train_set.labels, config.limit, config.seed))
-        test_set = test_set.subset(limited(test_set.labels, max(config.limit // 6, 1), config.seed))
-    chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed)
-    val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
+        test_set = test_set.subset(limited(test_set.labels, few, config.seed))
+        val_set = val_set and val_set.subset(limited(val_set.labels, few, config.seed))
+    if val_set is None:
+        chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed, train_set.groups)
+        val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
     if config.labels_per_class is not None:
         train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
         log.info(

@@ -1,0 +1,42 @@
+"""Which pictures look alike: they must not stand on both sides of a split."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+FLAT = bytes(8)  # no step from left to right gets brighter: that tells nothing
+
+
+def difference_hash(pixels: NDArray[np.uint8]) -> bytes:
+    """Return 64 bits that a picture keeps when it is resized, compressed or turned grey.
+
+    Each bit says whether a pixel of the 9 x 8 thumbnail is brighter than its left neighbour (the "dHash" of N. Krawetz,
+    hackerfactor.com, 2013).
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, (H, W) or (H, W, 3)
+    """
+    small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))
+    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
+
+
+def group_numbers(classes: Sequence[str], row_ids: Sequence[bytes], hashes: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return one number per picture, the same for those of one class that have the same difference hash.
+
+    The number depends on nothing but class and picture: it stays when other pictures come or go.
+    """
+    return np.array(
+        [
+            _number(name, row if look == FLAT else look)
+            for name, row, look in zip(classes, row_ids, hashes, strict=True)
+        ],
+        np.int64,
+    )
+
+
+def _number(name: str, key: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode() + b"\0" + key, digest_size=8).digest(), "little", signed=True)

@@ -1,0 +1,180 @@
+"""One look at every picture file: can it be read, which row is it, what does it look like.
+
+What was seen is remembered by path, size and time of change in CACHE/scans/, one file per data set:
+
+    {"made": …, "checksum": …, "files": {PATH: [size, mtime_ns, row id, difference hash, reason or null], …}}
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from frostline.device import cores
+from frostline.errors import DataError
+from frostline.hashing import digest_bytes, digest_json, row_id_of_bytes
+from frostline.images.alike import difference_hash
+from frostline.images.decode import decode_image
+from frostline.progress import Bar, Progress, Silent
+from frostline.storage import write_json
+
+MADE = f"version 1, Pillow {PIL.__version__}"  # another decoder may read what this one refused
+CHUNK = 32  # pictures that a process is handed at once
+FEW = 512  # fewer pictures are seen before another process has started
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen in one file; ``reason`` says why it cannot be used, ``None`` that it can.
+
+    Attributes
+    ----------
+    row_id : bytes
+        16 bytes; empty when the file could not be opened.
+    look : bytes
+        Difference hash, 8 bytes; empty when it is no picture.
+    """
+
+    row_id: bytes
+    look: bytes
+    reason: str | None
+
+
+def look_at(path: Path) -> Look:
+    """Read and decode one file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Look(b"", b"", f"cannot be opened: {error.strerror}")
+    row_id = row_id_of_bytes(data)
+    if not data:
+        return Look(row_id, b"", "is empty")
+    try:
+        return Look(row_id, difference_hash(decode_image(data)), None)
+    except DataError as error:
+        return Look(row_id, b"", _reason(error))
+
+
+def _reason(error: DataError) -> str:
+    return " ".join(str(error).removeprefix("the picture ").rstrip(".").split())
+
+
+def scan(
+    paths: Sequence[Path],
+    root: Path,
+    cache: Path,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> list[Look]:
+    """Look at every file that is new or was changed since the last time.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    root : Path
+        Folder or table that they come from: what was seen is remembered under its name.
+    cache : Path
+        Frostline's cache.
+    progress : Progress, optional
+    workers : int, optional
+        Processes; all cores when left out. A few hundred pictures are looked at in this one.
+
+    Raises
+    ------
+    DataError
+        When a process was killed.
+    StorageError
+        When the memo cannot be written.
+    """
+    memo = cache / "scans" / f"{digest_bytes(os.fsencode(root.resolve()))}.json"
+    known = _read_memo(memo)
+    keys, stamps = [_key(path) for path in paths], [_stamp(path) for path in paths]
+    seen = {
+        key: known[key] for key, stamp in zip(keys, stamps, strict=True) if key in known and known[key][:2] == stamp
+    }
+    looks = [_from_entry(seen[key]) if key in seen else None for key in keys]
+    unseen = [i for i, look in enumerate(looks) if look is None]
+    try:
+        with (progress or Silent()).bar("looking at the pictures", len(unseen), "images") as bar:
+            for i, look in zip(unseen, _look_at_all([paths[i] for i in unseen], workers or cores(), bar), strict=True):
+                looks[i] = look
+                stamp = stamps[i]
+                if look.row_id and stamp is not None:
+                    seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.reason]
+    finally:  # what was seen before a Ctrl-C is kept too
+        if seen != known:
+            write_json(memo, {"made": MADE, "checksum": digest_json(seen), "files": seen}, "--cache-dir")
+    return [look for look in looks if look is not None]
+
+
+def _look_at_all(paths: Sequence[Path], workers: int, bar: Bar) -> Iterator[Look]:
+    if len(paths) <= FEW or workers == 1:
+        for path in paths:
+            yield look_at(path)
+            bar.advance(1)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_parent)
+    try:
+        with _no_main_module():
+            looks = pool.map(look_at, paths, chunksize=CHUNK)
+        for look in looks:
+            yield look
+            bar.advance(1)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process that looked at pictures was killed (out of memory?): use fewer with --workers."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the user's script: a new process would run it again unless it has an ``if __name__ == "__main__"``."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _key(path: Path) -> str:
+    return str(path.absolute()).encode(errors="backslashreplace").decode()  # a name may be no UTF-8
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def _from_entry(entry: list[Any]) -> Look:
+    return Look(bytes.fromhex(entry[2]), bytes.fromhex(entry[3]), entry[4])
+
+
+def _read_memo(path: Path) -> dict[str, list[Any]]:
+    """Return what was seen before; nothing when the memo is missing, damaged or of another version."""
+    try:
+        memo = json.loads(path.read_bytes())
+        whole = memo["made"] == MADE and memo["checksum"] == digest_json(memo["files"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return dict(memo["files"]) if whole else {}
