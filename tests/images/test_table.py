@@ -1,0 +1,85 @@
+"""Tables of pictures: column names, paths, splits, and what is wrong in which row."""
+
+from pathlib import Path
+
+import pytest
+
+from frostline.errors import DataError
+from frostline.images.listing import Listing
+from frostline.images.table import list_table
+
+
+def listed(folder: Path, text: str, encoding: str = "utf-8") -> Listing:
+    table = folder / "table.csv"
+    table.write_text(text, encoding=encoding)
+    return list_table(table)
+
+
+@pytest.mark.parametrize("header", ["path,label", "file,class", "Filename,Label", "image, label", "path,image,class"])
+def test_columns_have_several_names(tmp_path: Path, header: str) -> None:
+    extra = ",x" if header.count(",") == 2 else ""
+    listing = listed(tmp_path, f"{header}\na.png{extra},cat\nb/c.png{extra},dog\n")
+    assert listing.paths == (tmp_path / "a.png", tmp_path / "b/c.png")
+    assert listing.classes == ("cat", "dog")
+    assert listing.splits == (None, None)
+    assert listing.source == str(tmp_path / "table.csv")
+
+
+def test_splits_absolute_paths_and_commas_are_read(tmp_path: Path) -> None:
+    listing = listed(tmp_path, 'label,path,split\n"big, red",/a/1.png,train\n7,"x,y.png",Validation\n7,3.png,\n')
+    assert listing.paths == (Path("/a/1.png"), tmp_path / "x,y.png", tmp_path / "3.png")
+    assert listing.classes == ("big, red", "7", "7")
+    assert listing.splits == ("train", "val", None)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label\na.png,café\n", "utf-8-sig").classes == ("café",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column path or file or filename or image: its columns are none"),
+        ("picture,label\na.png,cat\n", "no column path or file or filename or image: its columns are picture, label"),
+        ("path,kind\na.png,cat\n", "no column label or class: its columns are path, kind"),
+        ("path,label\n", "has no rows: each picture needs one"),
+        ("path,label\na.png,cat\n,dog\n", "row 2: expected the path of a picture, got ''"),
+        ("path,label\na.png,cat\nb.png\n", r"row 2 \(b.png\): no label"),
+        ("path,label,split\na.png,cat,dev\n", r"row 1 \(a.png\): expected split train, val or test, got 'dev'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_row(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as refused:
+        listed(tmp_path, text)
+    assert str(tmp_path / "table.csv") in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"path,label\n\xff\xfe\xfa,cat\n")
+    with pytest.raises(DataError, match="is no readable CSV file in UTF-8"):
+        list_table(tmp_path / "table.csv")
+    with pytest.raises(DataError, match="is no readable CSV file in UTF-8"):
+        list_table(tmp_path / "missing.csv")
+
+
+def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = tmp_path / "table.parquet"
+    parquet.write_table(pyarrow.table({"path": ["a.png", "b.png"], "label": [3, 4], "split": ["test", None]}), table)
+    listing = list_table(table)
+    assert (listing.paths, listing.classes) == ((tmp_path / "a.png", tmp_path / "b.png"), ("3", "4"))
+    assert listing.splits == ("test", None)
+    parquet.write_table(pyarrow.table({"image": [{"bytes": b"x"}], "label": [3]}), table)
+    with pytest.raises(DataError, match=r"row 1: expected the path of a picture, got \{'bytes'"):
+        list_table(table)
+    table.write_bytes(table.read_bytes()[:50])
+    with pytest.raises(DataError, match="is no readable Parquet file"):
+        list_table(table)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"reading Parquet needs pyarrow: pip install 'frostline\[parquet\]'\.$"):
+        list_table(tmp_path / "table.parquet")
