@@ -20,8 +20,13 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
-    data: Annotated[str, Field(description="data set: a name from `frostline data list`")]
+    data: Annotated[
+        str, Field(description="data set: a name from `frostline data list`, or a folder, .csv, .parquet or .npz file")
+    ]
     data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
+    strict: Annotated[bool, Field(description="refuse pictures that cannot be read, instead of leaving them out")] = (
+        False
+    )
     model: Annotated[str, Field(description="pre-trained network: a name from `frostline models list`")] = "alexnet"
     weights: Annotated[str, Field(description="auto, imagenet, bundled, random, or a .pth or .safetensors file")] = (
         "auto"

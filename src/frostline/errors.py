@@ -38,13 +38,15 @@ class UnknownNameError(ConfigError):
         What came.
     allowed : iterable of str
         What is allowed; the nearest match is offered.
+    otherwise : str
+        What else would have been allowed.
     """
 
-    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, allowed: Iterable[str], otherwise: str = "") -> None:
         self.name = name
         self.allowed = list(allowed)
         hint = did_you_mean(name, self.allowed)
-        super().__init__(f"unknown {kind} '{name}': expected one of {', '.join(self.allowed)}.{hint}")
+        super().__init__(f"unknown {kind} '{name}': expected one of {', '.join(self.allowed)}{otherwise}.{hint}")
 
 
 class DataError(FrostlineError):

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from frostline.config import make_config, read_config
 from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsError
+from frostline.images.arrays import from_arrays
 from frostline.images.fashion_mnist import CLASS_NAMES
 from frostline.images.registry import load_dataset
 from frostline.runs.bundle import load_bundle
@@ -16,7 +17,7 @@ from frostline.runs.fit import fit
 from frostline.runs.folder import find_run
 from frostline.runs.predict import Classifier
 from tests.reference import save_features
-from tests.small_run import InterruptTraining, small_config
+from tests.small_run import FAST, InterruptTraining, small_config
 
 FLOAT16 = 1e-4  # what keeping activations in float16 moves the mean loss by, at most; measured: 2e-5
 
@@ -345,6 +346,16 @@ def test_weights_from_a_file_are_recorded_and_bound(small_fashion, tmp_path):
     save_features(path, seed=4)
     with pytest.raises(WeightsError, match="the file has changed since"):
         fit(run.config, output_dir=tmp_path)
+
+
+def test_arrays_in_memory_train(small_fashion, run_cache, tmp_path):
+    whole = load_dataset("fashion-mnist", small_fashion).train
+    splits = from_arrays(whole.images[:300], whole.labels[:300], whole.class_names)
+    config = make_config(**FAST, epochs=1).model_copy(update={"data": "my arrays"})
+    run = fit(config, output_dir=tmp_path, cache_dir=run_cache, splits=splits)
+    assert run.name == "my-arrays-1"
+    assert run.metrics["test"]["images"] == len(splits.test)
+    assert run.metrics["data"]["fingerprint"]["test"] == splits.test.fingerprint
 
 
 def test_the_training_rows_may_be_kept_in_single_precision(finished, small_fashion, tmp_path):

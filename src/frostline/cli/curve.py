@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.train import CacheDir, Quiet
+from frostline.cli.train import DATA_HELP, CacheDir, Quiet
 
-Data = Annotated[str, typer.Argument(help="Data set: a name from `frostline data list`.", show_default=False)]
+Data = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
 
 
 def curve(
@@ -69,12 +69,14 @@ def curve(
         from frostline.experiments.curve import curve as measure
         from frostline.experiments.points import WAYS, Question, check_question
         from frostline.experiments.summary import summary, tabulate
+        from frostline.images.registry import check_data, data_name
 
         question = Question(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target
         )
         check_question(question)
-        output = output_dir or Path("curves") / data
+        check_data(data)
+        output = output_dir or Path("curves") / data_name(data)
         points = measure(config, question, output, cache_dir=cache_dir, overwrite=overwrite, progress=screen.progress)
     screen.say("")
     rows = [

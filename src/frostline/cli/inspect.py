@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli.train import CacheDir, OutputDir
+from frostline.cli.train import DATA_HELP, CacheDir, OutputDir
 
 if TYPE_CHECKING:
     from frostline.runs.folder import Run
@@ -15,7 +15,7 @@ data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_hel
 models_app = typer.Typer(help="Networks: list, show.", no_args_is_help=True, rich_markup_mode=None)
 cache_app = typer.Typer(help="Kept activations: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="Data set: a name from `frostline data list`.", show_default=False)]
+Name = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
 
 
@@ -50,7 +50,7 @@ def data_check(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None)
     from frostline.cli.console import Screen
     from frostline.errors import DataError
     from frostline.images.check import check
-    from frostline.images.registry import load_dataset
+    from frostline.images.registry import SOURCES, load_dataset
 
     screen = Screen()
     with screen.lines():
@@ -58,8 +58,10 @@ def data_check(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None)
     marks = {True: "ok", False: "WRONG", None: "note"}
     screen.table([name, "found", ""], [[item.what, item.found, marks[item.ok]] for item in findings], left=3)
     wrong = [item.what for item in findings if item.ok is False]
-    if wrong:
+    if wrong and name in SOURCES:
         raise DataError(f"{name} is not as published: {', '.join(wrong)}. Get its files again.")
+    if wrong:
+        raise DataError(f"{name}: not as it should be: {', '.join(wrong)}.")
 
 
 @data_app.command("show")
@@ -91,13 +93,18 @@ def data_show(
     with screen.lines():
         splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
     part = splits.train if split == "train" else splits.test
-    path = output or Path(f"{name}.png")
+    path = output or Path(f"{splits.name}.png")
     if changes is None:
-        draw_sheet(part, f"{name}, {split} split: {len(part):,} images", path, seed)
+        draw_sheet(part, f"{splits.name}, {split} split: {len(part):,} images", path, seed)
     else:
         views = [View(number, seed, changes) for number in range(PER_CLASS)]
         draw_views(
-            part, views, Preprocess(128), f"{name}, {split} split: a picture and {PER_CLASS - 1} views", path, seed
+            part,
+            views,
+            Preprocess(128),
+            f"{splits.name}, {split} split: a picture and {PER_CLASS - 1} views",
+            path,
+            seed,
         )
     screen.say(f"wrote {path}")
 

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-Data = Annotated[str | None, typer.Argument(help="Data set: a name from `frostline data list`.", show_default=False)]
+DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a .csv, .parquet or .npz file."
+
+Data = Annotated[str | None, typer.Argument(help=DATA_HELP, show_default=False)]
 OutputDir = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 CacheDir = Annotated[
     Path | None, typer.Option(help="Folder of kept activations and downloads.", envvar="FROSTLINE_CACHE_DIR")
@@ -28,6 +30,10 @@ def train(
     config: Annotated[Path | None, _option("TOML file with any of these settings.", "FILE")] = None,
     quiet: Quiet = False,
     data_dir: Annotated[Path | None, _option("Folder that holds the data set's files.", "DIR")] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict", help="Refuse pictures that cannot be read (left out).", show_default=False),
+    ] = None,
     limit: Annotated[int | None, _option("Use N training and N/6 test images, stratified.", "N")] = None,
     labels_per_class: Annotated[int | None, _option("Train on N labelled images per class.", "N")] = None,
     views: Annotated[
@@ -102,7 +108,7 @@ def train(
     settings = (read_config(config) if config else {}) | given
     if "data" not in settings:
         raise ConfigError(
-            "which data set? Give its name, e.g. `frostline train fashion-mnist`; see `frostline data list`."
+            "which data set? Give its name or folder, e.g. `frostline train fashion-mnist`; see `frostline data list`."
         )
     checked = make_config(**settings)
     screen = Screen(quiet=quiet)

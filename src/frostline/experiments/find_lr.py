@@ -15,7 +15,7 @@ from torch import nn
 from frostline.config import TrainConfig
 from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError
-from frostline.images.registry import find_source, load_dataset
+from frostline.images.registry import check_data, load_dataset
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.learn import Material, Ready, make_ready
@@ -120,10 +120,12 @@ def find_lr(
     """
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
-    find_source(config.data)
+    check_data(config.data)
     check_network(config)
     device, cache = pick_device(config.device), cache_folder(cache_dir)
-    splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
+    splits = load_dataset(
+        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
+    )
     parts = split(splits, config)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
     seed_everything(config.seed)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,17 @@ class Finding:
 def check(splits: Splits) -> list[Finding]:
     """Check a loaded data set; see the module's first line for what is looked at."""
     findings = _published_files(splits) if splits.name == fashion_mnist.NAME else []
-    for name, part in (("train", splits.train), ("test", splits.test)):
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    given = {name: part for name, part in parts.items() if part is not None}
+    for name, part in given.items():
         findings += _part(name, part)
-    shared = set(splits.train.row_ids) & set(splits.test.row_ids)
-    findings.append(
-        Finding("pictures in both train and test", f"{len(shared)} identical", True if not shared else None)
-    )
+    for one, other in combinations(given, 2):
+        shared = set(given[one].row_ids) & set(given[other].row_ids)
+        identical = f"{len(shared)} identical"
+        findings.append(Finding(f"pictures in both {one} and {other}", identical, True if not shared else None))
+    if splits.bad:
+        findings.append(Finding("pictures that cannot be read", f"{len(splits.bad):,}", False))
+        findings += [Finding(str(image.path), image.reason, None) for image in splits.bad]
     return findings
 
 

@@ -15,13 +15,14 @@ from frostline.config import TrainConfig
 from frostline.device import describe_device, peak_memory_bytes, pick_device, seed_everything
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
-from frostline.images.registry import find_source, load_dataset
+from frostline.images.dataset import Splits
+from frostline.images.registry import check_data, data_name, load_dataset
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
 from frostline.runs.choose import check_network, prepare, split
-from frostline.runs.folder import Run, begin, choose_name, open_run
+from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
 from frostline.runs.learn import Material, learn, probabilities
 from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
@@ -39,6 +40,7 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> Run:
     """Train a classifier and leave a run folder.
 
@@ -54,6 +56,8 @@ def fit(
         What to do when the name is taken.
     progress : Progress, optional
         Draws bars; silent when left out.
+    splits : Splits, optional
+        The data set itself (`frostline.images.arrays`); ``config.data`` is then no more than what it is called.
 
     Returns
     -------
@@ -68,10 +72,11 @@ def fit(
     begun = time.perf_counter()
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
-    find_source(config.data)
+    if splits is None:
+        check_data(config.data)
     check_network(config)
     folder = Path(output_dir)
-    name = name or choose_name(config.data, folder, resume=resume)
+    name = name or choose_name(data_name(config.data), folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
         resumed = run.begun and resume
         if resumed:
@@ -80,7 +85,7 @@ def fit(
                 run.checkpoint.unlink(missing_ok=True)
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 return run
-        _run(run, config, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
+        _run(run, config, splits, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
     return run
 
 
@@ -97,14 +102,26 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
     return begun
 
 
-def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, *, begun: float, resumed: bool) -> None:
+def _run(
+    run: Run,
+    config: TrainConfig,
+    splits: Splits | None,
+    cache: Path,
+    progress: Progress | None,
+    *,
+    begun: float,
+    resumed: bool,
+) -> None:
     device = pick_device(config.device)
-    splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
+    splits = splits or load_dataset(
+        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
+    )
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
     if not resumed:
         begin(run, config)
+    write_bad_images(run, splits.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, boundary))
     log.info(
@@ -124,7 +141,7 @@ def _run(run: Run, config: TrainConfig, cache: Path, progress: Progress | None, 
         if part is not None
     }
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
-    title = f"{config.data}: test accuracy {results['test']['accuracy']:.4f}"
+    title = f"{splits.name}: test accuracy {results['test']['accuracy']:.4f}"
     draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
     metrics = {
         "schema": 1,

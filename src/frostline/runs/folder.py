@@ -4,6 +4,7 @@ runs/NAME/
   config.toml    re-runs the same run       history.csv    one line per epoch
   metrics.json   the results; written last  curves.png, confusion.png
   model/         the deployable bundle      log.txt        what was said, with times
+  bad_images.csv                            which pictures could not be read, and why; only when there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
 
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from frostline.config import TrainConfig, make_config, read_config, write_config
 from frostline.errors import RunError, did_you_mean, storage_error
+from frostline.images.dataset import BadImage
 from frostline.progress import log
 from frostline.storage import clear_parts, write_bytes
 from frostline.training.checkpoint import Epoch
@@ -30,7 +32,7 @@ from frostline.training.checkpoint import Epoch
 REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
     {"config.toml", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt", "lock"}
-    | {"checkpoint.safetensors"}
+    | {"bad_images.csv", "checkpoint.safetensors"}
 )
 
 
@@ -230,6 +232,25 @@ def begin(run: Run, config: TrainConfig) -> None:
     """
     _remove_own(run, OWN_FILES - {"lock", "log.txt"})
     write_config(config, run.folder / "config.toml")
+
+
+def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
+    """Write which pictures are left out, and why; nothing when there are none.
+
+    Raises
+    ------
+    StorageError
+    """
+    path = run.folder / "bad_images.csv"
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows([image.path, image.reason] for image in bad)
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), REMEDY)
+    log.info("what is left out: see %s", path)
 
 
 def _remove_own(run: Run, names: frozenset[str]) -> None:

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
-from frostline.errors import ConfigError, DataError
+from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.dataset import check_pixels
 from frostline.images.decode import SUFFIXES, decode_image
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
-from frostline.progress import Progress
+from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.choose import split
+from frostline.runs.choose import Parts, split
 from frostline.runs.folder import Run
 from frostline.runs.learn import activations, probabilities
 from frostline.storage import cache_dir as cache_folder
@@ -177,6 +177,7 @@ def evaluate_run(
     model = load_bundle(run.model_folder)
     device = pick_device(config.device)
     parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
+    _compare_data(run, model, parts)
     forward = FastForward(model.frozen, model.preprocess, device)
     trained = model.trained.to(device).eval()
     datasets = {"val": parts.val, "test": parts.test}
@@ -189,3 +190,16 @@ def evaluate_run(
         name: evaluate(np.mean(seen[name], axis=0), dataset.labels, model.class_names)
         for name, dataset in datasets.items()
     }
+
+
+def _compare_data(run: Run, model: Model, parts: Parts) -> None:
+    """Refuse a data set with other classes than the run's, and say when its pictures are others."""
+    if parts.test.class_names != model.class_names:
+        raise RunError(
+            f"run '{run.name}' knows the classes {', '.join(model.class_names)}, and {run.config.data} now has "
+            f"{', '.join(parts.test.class_names)}: train again, or put back what was there."
+        )
+    before = run.metrics["data"]["fingerprint"]
+    for name, part in (("validation", parts.val), ("test", parts.test)):
+        if part.fingerprint != before["val" if name == "validation" else name]:
+            log.warning("the %s split is not the one that run '%s' had: pictures came, went or changed", name, run.name)
