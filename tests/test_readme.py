@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from frostline.images.dataset import Splits
+from tests.class_folders import write_classes
 from tests.conftest import COMMAND
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ def commands(program: str) -> list[list[str]]:
 @pytest.fixture
 def place(tmp_path: Path, fashion: Splits) -> Path:
     """A folder with the pictures that the README speaks of."""
+    write_classes(tmp_path / "photos", fashion.train)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number, image in enumerate(np.asarray(fashion.test.images[:3])):

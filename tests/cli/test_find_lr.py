@@ -61,4 +61,4 @@ def test_impossible_wishes_get_one_line(find_lr, tmp_path, options, fault):
 def test_a_data_set_is_asked_for(frostline):
     done = frostline("find-lr")
     assert done.returncode == 2
-    assert done.stderr.startswith("frostline: which data set? Give its name, e.g. `frostline find-lr fashion-mnist`")
+    assert done.stderr.startswith("frostline: which data set? Give its name or folder, e.g. `frostline find-lr")

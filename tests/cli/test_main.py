@@ -30,7 +30,7 @@ WRONG = {
     "unlike any option": ([*TRAIN, "--zzz"], "No such option: --zzz. See `frostline train --help`."),
     "command": (["trian"], "No such command 'trian'. Did you mean 'train', 'pretrain'? See `frostline --help`."),
     "two data sets": ([*TRAIN, "cifar"], "unexpected extra argument"),
-    "no data set": (["train"], "which data set? Give its name, e.g. `frostline train fashion-mnist`"),
+    "no data set": (["train"], "which data set? Give its name or folder, e.g. `frostline train fashion-mnist`"),
     "missing data": ([*TRAIN, "--data-dir", "nowhere"], "nowhere does not hold Fashion-MNIST: expected train-images"),
     "missing configuration": (["train", "--config", "no.toml"], "no configuration file at no.toml"),
     "data get": (["data", "get", "fasion-mnist"], "Did you mean 'fashion-mnist'?"),

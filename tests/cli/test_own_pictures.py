@@ -69,6 +69,10 @@ def test_a_folder_is_checked_and_shown(pictures, frostline, fashion, tmp_path):
     assert "17 to 17 images in each class" in whole.stdout
     shown = frostline("data", "show", "my pictures/")
     assert (shown.returncode, shown.stdout) == (0, "wrote my-pictures.png\n")
+    none = frostline("data", "show", "my pictures/", "--split", "val")
+    assert none.stderr == (
+        "frostline: my pictures/ has no validation split of its own: each run draws one from train.\n"
+    )
     assert frostline("data", "get", "my pictures").stdout == (
         "my-pictures: 51 train and 9 test images in my pictures\n"
     )

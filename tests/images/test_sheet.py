@@ -42,7 +42,7 @@ def test_files_of_many_sizes_and_an_empty_class_are_shown(tmp_path: Path) -> Non
     for number, size in enumerate([(20, 30), (64, 10), (5, 5)]):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", size, (200, 30 * number, 0)).save(paths[-1])
-    dataset = ImageDataset(tuple(paths), np.array([0, 0, 2]), ("cat", "none of it", "$dog$"))
+    dataset = ImageDataset(tuple(paths), np.array([0, 0, 2]), ("cat", "none of it", "$_{dog$"))
     draw_sheet(dataset, "few", tmp_path / "sheet.png", per_class=3)
     assert pixels(tmp_path / "sheet.png").std() > 10
 

@@ -59,6 +59,12 @@ def test_a_confusion_matrix_of_many_classes_grows(tmp_path, classes):
     assert min(pixels(tmp_path / "c.png").shape[:2]) >= 130 * max(4.4, 0.55 * classes + 1.8) - 2
 
 
+def test_hundreds_of_classes_and_any_name_are_drawn(tmp_path):
+    names = [f"$_{{{i}$ {i}" for i in range(300)]
+    draw_confusion(np.eye(300, dtype=int).tolist(), names, "$_{$", tmp_path / "c.png")
+    assert max(pixels(tmp_path / "c.png").shape) < 5000
+
+
 def test_a_class_without_images_is_drawn(tmp_path):
     draw_confusion([[0, 0], [1, 3]], ["none", "some"], "t", tmp_path / "c.png")
     assert coloured(pixels(tmp_path / "c.png")) > 500

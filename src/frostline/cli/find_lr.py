@@ -52,7 +52,8 @@ def find_lr(
     settings = (read_config(config) if config else {}) | given
     if "data" not in settings:
         raise ConfigError(
-            "which data set? Give its name, e.g. `frostline find-lr fashion-mnist`; see `frostline data list`."
+            "which data set? Give its name or folder, e.g. `frostline find-lr fashion-mnist`; "
+            "see `frostline data list`."
         )
     checked = make_config(**settings)
     if output.suffix.lower() != ".png":

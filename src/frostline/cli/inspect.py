@@ -68,7 +68,7 @@ def data_check(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None)
 def data_show(
     name: Name,
     output: Annotated[Path | None, typer.Option(help="PNG to write (default NAME.png).", show_default=False)] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     augment: Annotated[
         str | None,
         typer.Option(help="Views of a picture: `default`, or the range of changes.", metavar="NAME=X,…"),
@@ -80,19 +80,21 @@ def data_show(
     """Write a contact sheet: a row of pictures for each class, or with --augment a row of views of one picture."""
     from frostline.cli.console import Screen
     from frostline.config import split_pairs
-    from frostline.errors import UnknownNameError
+    from frostline.errors import DataError, UnknownNameError
     from frostline.images.preprocess import Preprocess
     from frostline.images.registry import load_dataset
     from frostline.images.sheet import PER_CLASS, draw_sheet, draw_views
     from frostline.images.views import View, make_augment
 
     screen = Screen()
-    if split not in ("train", "test"):
-        raise UnknownNameError("split", split, ("train", "test"))
+    if split not in ("train", "val", "test"):
+        raise UnknownNameError("split", split, ("train", "val", "test"))
     changes = None if augment is None else make_augment(split_pairs(augment))
     with screen.lines():
         splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
-    part = splits.train if split == "train" else splits.test
+    part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
+    if part is None:
+        raise DataError(f"{name} has no validation split of its own: each run draws one from train.")
     path = output or Path(f"{splits.name}.png")
     if changes is None:
         draw_sheet(part, f"{splits.name}, {split} split: {len(part):,} images", path, seed)

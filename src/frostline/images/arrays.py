@@ -164,8 +164,7 @@ def _labels(labels: ArrayLike) -> NDArray[Any]:
 
 
 def _grouped(images: ImageDataset) -> ImageDataset:
-    """Give each image the number of those that it looks like."""
+    """Give each image of an array the number of those that it looks like."""
     names = [images.class_names[label] for label in images.labels]
-    pixels = images.pixels(np.arange(len(images)))
-    groups = group_numbers(names, images.row_ids, [difference_hash(image) for image in pixels])
+    groups = group_numbers(names, images.row_ids, [difference_hash(np.asarray(image)) for image in images.images])
     return ImageDataset(images.images, images.labels, images.class_names, groups=groups)

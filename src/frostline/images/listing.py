@@ -100,7 +100,7 @@ def complete(
     """Return splits; a test split that is missing is drawn from ``train``, 15 % of each class.
 
     Images that look alike (``train.groups``) stay on one side. A class that cannot fill the splits that are missing
-    stays in training as a whole, and so in the validation that a run draws.
+    stays in training as a whole, also when a run draws its validation.
 
     Raises
     ------
@@ -132,11 +132,11 @@ def _tell_bad(bad: tuple[BadImage, ...], listing: Listing, *, strict: bool) -> N
     if strict:
         raise DataError(f"{listing.source}: {what}; {first}: mend or remove them, or leave --strict out.")
     log.warning("%s and are left out; %s", what, first)
-    left = set(listing.classes) - {
-        name for path, name in zip(listing.paths, listing.classes, strict=True) if path not in {b.path for b in bad}
-    }
-    if left:
-        log.warning("no picture can be read of %s", _some(sorted(left)))
+    unreadable = {image.path for image in bad}
+    rows = zip(listing.paths, listing.classes, strict=True)
+    lost = set(listing.classes) - {name for path, name in rows if path not in unreadable}
+    if lost:
+        log.warning("no picture can be read of %s", _some(sorted(lost)))
 
 
 def _refuse_clashes(paths: Sequence[Path], classes: Sequence[str], rows: Sequence[bytes], source: str) -> None:

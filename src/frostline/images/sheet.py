@@ -14,10 +14,13 @@ from frostline.images.views import View
 from frostline.storage import write_bytes
 
 PER_CLASS = 12
+MOST_CLASSES = 60  # rows of a sheet; more would take minutes to draw
 
 
 def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per_class: int = PER_CLASS) -> None:
     """Write a PNG with one row per class: its name, how many images it has, and some of them drawn by seed.
+
+    Of more than 60 classes the first are shown.
 
     Raises
     ------
@@ -25,7 +28,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
         When the picture cannot be written.
     """
     rows = []
-    for label, name in enumerate(dataset.class_names):
+    for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
         members = _members(dataset, label, seed)
         rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class]))))
     _draw(rows, per_class, title, path)
@@ -42,7 +45,7 @@ def draw_views(
         When the picture cannot be written.
     """
     rows: list[tuple[str, Sequence[NDArray[Any]]]] = []
-    for label, name in enumerate(dataset.class_names):
+    for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
         chosen = _members(dataset, label, seed)[:1]
         row_ids = dataset.subset(chosen).row_ids
         resized = preprocess.resize(dataset.pixels(chosen)) if len(chosen) else None  # (1, C, S, S)
@@ -60,14 +63,14 @@ def _draw(rows: Sequence[tuple[str, Sequence[NDArray[Any]]]], columns: int, titl
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.0 + 0.72 * columns, 0.72 * len(rows) + 0.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for (name, images), row in zip(rows, grid, strict=True):
         for axes in row:
             axes.set_axis_off()
         for axes, image in zip(row, images, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
+        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=9, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue(), "choose another place with --output")

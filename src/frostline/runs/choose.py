@@ -80,6 +80,10 @@ def split(splits: Splits, config: TrainConfig) -> Parts:
     if val_set is None:
         chosen, held_out = train_val(train_set.labels, config.val_fraction, config.seed, train_set.groups)
         val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
+        if not len(val_set):
+            raise ConfigError(
+                f"no validation split can be drawn from {len(train_set):,} images: give it more, or more --limit."
+            )
     if config.labels_per_class is not None:
         train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
         log.info(

@@ -12,6 +12,7 @@ from frostline.storage import write_bytes
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
+MOST_CLASSES = 40  # the confusion matrix of more classes grows no further: its names and squares get smaller
 
 
 def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
@@ -52,12 +53,15 @@ def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     classes = len(class_names)
-    figure = Figure(figsize=(max(5.0, 0.62 * classes + 2.4), max(4.4, 0.55 * classes + 1.8)), layout="constrained")
+    shown = min(classes, MOST_CLASSES)
+    figure = Figure(figsize=(max(5.0, 0.62 * shown + 2.4), max(4.4, 0.55 * shown + 1.8)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
-    axes.set_yticks(range(classes), class_names)
-    axes.set(xlabel="predicted", ylabel="truth", title=title)
+    size = min(10.0, 10.0 * MOST_CLASSES / classes)
+    axes.set_xticks(range(classes), class_names, rotation=45, ha="right", fontsize=size, parse_math=False)
+    axes.set_yticks(range(classes), class_names, fontsize=size, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="truth")
+    axes.set_title(title, parse_math=False)
     if classes <= 30:  # more would not be legible
         for i in range(classes):
             for j in range(classes):
