@@ -11,7 +11,7 @@ import pytest
 from frostline.errors import DataError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.listing import Listing, complete, listed_splits
-from frostline.images.scan import Look
+from frostline.images.look import Look
 from frostline.runs.choose import split
 from tests.small_run import small_config
 

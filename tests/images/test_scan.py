@@ -10,10 +10,9 @@ import pytest
 
 from frostline.errors import StorageError
 from frostline.hashing import row_id_of_bytes
-from frostline.images.alike import difference_hash
 from frostline.images.dataset import Splits
-from frostline.images.decode import decode_image
-from frostline.images.scan import FEW, Look, look_at, scan
+from frostline.images.look import Look
+from frostline.images.scan import FEW, scan
 from frostline.progress import Silent
 from tests.class_folders import garments, write_classes, write_hostile
 
@@ -38,21 +37,6 @@ def files(tmp_path: Path, fashion: Splits) -> list[Path]:
 def looked(files: list[Path], root: Path, cache: Path) -> tuple[list[Look], int]:
     progress = Counting()
     return scan(files, root, cache, progress, 1), progress.totals[0]
-
-
-def test_a_look_has_identity_and_hash(files: list[Path]) -> None:
-    for path in files:
-        data = path.read_bytes()
-        assert look_at(path) == Look(row_id_of_bytes(data), difference_hash(decode_image(data)), None)
-
-
-def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) -> None:
-    for name, reason in write_hostile(tmp_path, fashion.train).items():
-        look = look_at(tmp_path / name)
-        assert look.reason is not None and look.reason.startswith(reason)
-        assert "\n" not in look.reason
-    assert look_at(tmp_path / "missing.png").reason == "cannot be opened: No such file or directory"
-    assert look_at(tmp_path).reason == "cannot be opened: Is a directory"
 
 
 def test_a_second_scan_looks_at_nothing_and_a_changed_file_again(

@@ -10,7 +10,7 @@ import numpy as np
 from frostline.errors import DataError
 from frostline.images.alike import group_numbers
 from frostline.images.dataset import BadImage, ImageDataset, Splits
-from frostline.images.scan import Look
+from frostline.images.look import Look
 from frostline.images.splits import by_group
 from frostline.progress import log
 

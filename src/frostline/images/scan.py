@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,51 +22,14 @@ import PIL
 
 from frostline.device import cores
 from frostline.errors import DataError
-from frostline.hashing import digest_bytes, digest_json, row_id_of_bytes
-from frostline.images.alike import difference_hash
-from frostline.images.decode import decode_image
+from frostline.hashing import digest_bytes, digest_json
+from frostline.images.look import Look, look_at
 from frostline.progress import Bar, Progress, Silent
 from frostline.storage import write_json
 
 MADE = f"version 1, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 CHUNK = 32  # pictures that a process is handed at once
 FEW = 512  # fewer pictures are seen before another process has started
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was seen in one file; ``reason`` says why it cannot be used, ``None`` that it can.
-
-    Attributes
-    ----------
-    row_id : bytes
-        16 bytes; empty when the file could not be opened.
-    look : bytes
-        Difference hash, 8 bytes; empty when it is no picture.
-    """
-
-    row_id: bytes
-    look: bytes
-    reason: str | None
-
-
-def look_at(path: Path) -> Look:
-    """Read and decode one file."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Look(b"", b"", f"cannot be opened: {error.strerror}")
-    row_id = row_id_of_bytes(data)
-    if not data:
-        return Look(row_id, b"", "is empty")
-    try:
-        return Look(row_id, difference_hash(decode_image(data)), None)
-    except DataError as error:
-        return Look(row_id, b"", _reason(error))
-
-
-def _reason(error: DataError) -> str:
-    return " ".join(str(error).removeprefix("the picture ").rstrip(".").split())
 
 
 def scan(
@@ -124,9 +86,9 @@ def _look_at_all(paths: Sequence[Path], workers: int, bar: Bar) -> Iterator[Look
             yield look_at(path)
             bar.advance(1)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     try:
-        with _no_main_module():
+        with _starting_processes():
             looks = pool.map(look_at, paths, chunksize=CHUNK)
         for look in looks:
             yield look
@@ -139,19 +101,22 @@ def _look_at_all(paths: Sequence[Path], workers: int, bar: Bar) -> Iterator[Look
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Hide the user's script: a new process would run it again unless it has an ``if __name__ == "__main__"``."""
+def _starting_processes() -> Iterator[None]:
+    """Keep two things from new processes: the user's script, and Ctrl-C, which this process answers.
+
+    A process would run the script again unless it has an ``if __name__ == "__main__"``.
+    """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _key(path: Path) -> str:
