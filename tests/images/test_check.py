@@ -72,6 +72,16 @@ def test_pictures_in_both_parts_are_found() -> None:
     assert clean["pictures in both train and test"].ok is True
 
 
+def test_pictures_that_look_alike_in_both_parts_are_remarked() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
+    groups = np.array([1, 2, 3, 4, 5, 6, 2, 7, 8, 8])
+    whole = ImageDataset(images, np.arange(10) % 2, ("a", "b"), groups=groups)
+    splits = Splits("tiny", whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), "memory")
+    findings = {f.what: f for f in check(splits)}
+    remark = findings["pictures that look alike in train and test"]
+    assert (remark.found, remark.ok) == ("1 of test", None)
+
+
 def test_repeated_and_empty_pictures_are_remarked() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
     images[1] = images[2] = images[0]

@@ -24,7 +24,10 @@ def seen(paths: Sequence[Path]) -> list[Look]:
     for path in paths:
         stem = path.stem.removeprefix("copy-of-")
         look = stem.removeprefix("like-").partition(".")[0]
-        digests = [hashlib.blake2b(text.encode(), digest_size=size).digest() for text, size in ((stem, 16), (look, 8))]
+        digests = [
+            hashlib.blake2b(text.encode(errors="replace"), digest_size=size).digest()
+            for text, size in ((stem, 16), (look, 8))
+        ]
         looks.append(Look(digests[0], digests[1], "is damaged" if stem.startswith("bad") else None))
     return looks
 
@@ -131,6 +134,7 @@ def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixt
         ([*many("cat", 9), *many("bird", 9), ("x/copy-of-cat3.png", "bird", None)],
          "here: 1 pictures stand under two classes: cat/cat3.png is 'cat' and x/copy-of-cat3.png, the same bytes, "
          "'bird': keep each under one"),
+        ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
         ([*many("cat", 2), *many("bird", 2)], "too few pictures to draw what is missing: 4 in 2 classes"),
     ],
 )  # fmt: skip

@@ -31,10 +31,21 @@ def check(splits: Splits) -> list[Finding]:
         shared = set(given[one].row_ids) & set(given[other].row_ids)
         identical = f"{len(shared)} identical"
         findings.append(Finding(f"pictures in both {one} and {other}", identical, True if not shared else None))
+        alike = _alike(given[one], given[other])
+        if alike is not None:
+            what = f"pictures that look alike in {one} and {other}"
+            findings.append(Finding(what, f"{alike} of {other}", True if not alike else None))
     if splits.bad:
         findings.append(Finding("pictures that cannot be read", f"{len(splits.bad):,}", False))
-        findings += [Finding(str(image.path), image.reason, None) for image in splits.bad]
+        findings += [Finding(image.shown_path, image.reason, None) for image in splits.bad]
     return findings
+
+
+def _alike(one: ImageDataset, other: ImageDataset) -> int | None:
+    """Return how many pictures of the other part look like one of the first; none where that is not known."""
+    if one.groups is None or other.groups is None:
+        return None
+    return int(np.isin(other.groups, one.groups).sum())
 
 
 def _published_files(splits: Splits) -> list[Finding]:

@@ -146,6 +146,11 @@ class BadImage:
     path: Path
     reason: str
 
+    @property
+    def shown_path(self) -> str:
+        """The path as text that can be printed: a file's name may be no UTF-8."""
+        return str(self.path).encode(errors="backslashreplace").decode()
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:

@@ -1,5 +1,6 @@
 """Picture files with a class each, from a folder or a table, become checked splits."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,9 @@ def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = Fal
     _refuse_clashes(paths, classes, rows, listing.source)
 
     class_names = sorted(set(classes))
+    unprintable = [name for name in class_names if {"Cc", "Cs"} & set(map(unicodedata.category, name))]
+    if unprintable:
+        raise DataError(f"{listing.source}: the class {unprintable[0]!r} cannot be printed: rename it.")
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
     row_of = dict(zip(paths, rows, strict=True))
     images = ImageDataset(
@@ -128,7 +132,7 @@ def _tell_bad(bad: tuple[BadImage, ...], listing: Listing, *, strict: bool) -> N
     if not bad:
         return
     what = f"{len(bad):,} of {len(listing.paths):,} pictures cannot be read"
-    first = f"{bad[0].path} {bad[0].reason}".encode(errors="backslashreplace").decode()
+    first = f"{bad[0].shown_path} {bad[0].reason}"
     if strict:
         raise DataError(f"{listing.source}: {what}; {first}: mend or remove them, or leave --strict out.")
     log.warning("%s and are left out; %s", what, first)
