@@ -28,7 +28,7 @@ def seen(paths: Sequence[Path]) -> list[Look]:
             hashlib.blake2b(text.encode(errors="replace"), digest_size=size).digest()
             for text, size in ((stem, 16), (look, 8))
         ]
-        looks.append(Look(digests[0], digests[1], "is damaged" if stem.startswith("bad") else None))
+        looks.append(Look(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None))
     return looks
 
 
@@ -51,6 +51,10 @@ def test_classes_are_sorted_and_numbered() -> None:
     for path, label in zip(splits.train.images, splits.train.labels, strict=True):
         assert splits.train.class_names[label] == path.parent.name
     assert (splits.name, splits.source, splits.val, splits.bad) == ("mine", "here", None, ())
+
+
+def test_the_size_of_small_pictures_is_known() -> None:
+    assert splits_of(*many("cat", 20), *many("bird", 20)).train.side == 64
 
 
 def test_a_missing_test_split_is_a_share_of_every_class() -> None:

@@ -15,7 +15,8 @@ from tests.class_folders import write_classes, write_hostile
 def test_a_look_has_identity_and_hash(tmp_path: Path, fashion: Splits) -> None:
     for path in write_classes(tmp_path, fashion.train, 8).rglob("*.*"):
         data = path.read_bytes()
-        assert look_at(path) == Look(row_id_of_bytes(data), difference_hash(decode_image(data)), None)
+        pixels = decode_image(data)
+        assert look_at(path) == Look(row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None)
 
 
 def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) -> None:

@@ -49,6 +49,8 @@ class ImageDataset:
         How picture files get their row ids; hashes the files' bytes when left out.
     groups : ndarray of int64, shape (N,), optional
         Images of one number look alike: a split that is drawn keeps them on one side.
+    longest_side : int, optional
+        Of picture files, in pixels, where it is known.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class ImageDataset:
     class_names: tuple[str, ...]
     identify: RowIds | None = None
     groups: NDArray[np.int64] | None = None
+    longest_side: int | None = None
 
     def __post_init__(self) -> None:
         images = self.images
@@ -105,8 +108,8 @@ class ImageDataset:
 
     @property
     def side(self) -> int | None:
-        """The longer side of the images in pixels when all share one size, else ``None``."""
-        return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else None
+        """The longest side of the images in pixels; ``None`` when it is not known."""
+        return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
     def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
         """Return the images at ``indices``, in that order; row ids that are known already go along."""

@@ -85,6 +85,7 @@ def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = Fal
         tuple(class_names),
         identify=lambda wanted: [row_of[path] for path in wanted],
         groups=group_numbers(classes, rows, [looks[i].look for i in good]),
+        longest_side=max((looks[i].side for i in good), default=None),
     )
     parts = {}
     for split in ("train", "val", "test"):

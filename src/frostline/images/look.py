@@ -19,10 +19,13 @@ class Look:
         16 bytes; empty when the file could not be opened.
     look : bytes
         Difference hash, 8 bytes; empty when it is no picture.
+    side : int
+        The longer side in pixels; 0 when it is no picture.
     """
 
     row_id: bytes
     look: bytes
+    side: int
     reason: str | None
 
 
@@ -31,14 +34,15 @@ def look_at(path: Path) -> Look:
     try:
         data = path.read_bytes()
     except OSError as error:
-        return Look(b"", b"", f"cannot be opened: {error.strerror}")
+        return Look(b"", b"", 0, f"cannot be opened: {error.strerror}")
     row_id = row_id_of_bytes(data)
     if not data:
-        return Look(row_id, b"", "is empty")
+        return Look(row_id, b"", 0, "is empty")
     try:
-        return Look(row_id, difference_hash(decode_image(data)), None)
+        pixels = decode_image(data)
     except DataError as error:
-        return Look(row_id, b"", _reason(error))
+        return Look(row_id, b"", 0, _reason(error))
+    return Look(row_id, difference_hash(pixels), max(pixels.shape[:2]), None)
 
 
 def _reason(error: DataError) -> str:

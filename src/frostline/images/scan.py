@@ -2,7 +2,7 @@
 
 What was seen is remembered by path, size and time of change in CACHE/scans/, one file per data set:
 
-    {"made": …, "checksum": …, "files": {PATH: [size, mtime_ns, row id, difference hash, reason or null], …}}
+    {"made": …, "checksum": …, "files": {PATH: [size, mtime_ns, row id, difference hash, side, reason], …}}
 """
 
 import json
@@ -73,7 +73,7 @@ def scan(
                 looks[i] = look
                 stamp = stamps[i]
                 if look.row_id and stamp is not None:
-                    seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.reason]
+                    seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.side, look.reason]
     finally:  # what was seen before a Ctrl-C is kept too
         if seen != known:
             write_json(memo, {"made": MADE, "checksum": digest_json(seen), "files": seen}, "--cache-dir")
@@ -132,7 +132,7 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def _from_entry(entry: list[Any]) -> Look:
-    return Look(bytes.fromhex(entry[2]), bytes.fromhex(entry[3]), entry[4])
+    return Look(bytes.fromhex(entry[2]), bytes.fromhex(entry[3]), *entry[4:])
 
 
 def _read_memo(path: Path) -> dict[str, list[Any]]:
