@@ -27,7 +27,7 @@ from frostline.images.look import Look, look_at
 from frostline.progress import Bar, Progress, Silent
 from frostline.storage import write_json
 
-MADE = f"version 1, Pillow {PIL.__version__}"  # another decoder may read what this one refused
+MADE = f"version 2, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 CHUNK = 32  # pictures that a process is handed at once
 FEW = 512  # fewer pictures are seen before another process has started
 
