@@ -99,7 +99,7 @@ def test_a_very_small_class_stays_in_training_and_is_named(count: int, caplog: p
     with caplog.at_level(logging.WARNING, "frostline"):
         splits = splits_of(*many("cat", 30), *many("bird", 30), *many("wren", count))
     (line,) = caplog.messages
-    assert f"not tested: wren ({count})" in line
+    assert f"that do not look alike: wren ({count})" in line
     parts = split(splits, small_config(Path("unused"), limit=None))
     counts = [np.bincount(part.labels, minlength=3).tolist() for part in vars(parts).values()]
     assert [line[2] for line in counts] == [count, 0, 0]
@@ -134,10 +134,10 @@ def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixt
         (many("cat", 9, "test"), "here has no training pictures that can be read"),
         (many("cat", 9), "here has one class alone, cat with 9 pictures: two or more are needed"),
         ([*many("cat", 9), *many("bird", 9), *many("fish", 2, "test"), *many("wren", 1, "test")],
-         r"here: 2 classes have test pictures but none to train on: fish \(2\), wren \(1\)"),
+         r"here: classes with test pictures but none to train on: fish \(2\), wren \(1\)"),
         ([*many("cat", 9), *many("bird", 9), ("x/copy-of-cat3.png", "bird", None)],
-         "here: 1 pictures stand under two classes: cat/cat3.png is 'cat' and x/copy-of-cat3.png, the same bytes, "
-         "'bird': keep each under one"),
+         "here: pictures under two classes: 1, such as cat/cat3.png, 'cat', and x/copy-of-cat3.png, 'bird', with "
+         "the same bytes: keep each under one"),
         ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
         ([*many("cat", 2), *many("bird", 2)], "too few pictures to draw what is missing: 4 in 2 classes"),
     ],

@@ -155,8 +155,8 @@ def _refuse_clashes(paths: Sequence[Path], classes: Sequence[str], rows: Sequenc
     if clashes:
         one, other = clashes[0]
         raise DataError(
-            f"{source}: {len(clashes):,} pictures stand under two classes: {paths[one]} is '{classes[one]}' and "
-            f"{paths[other]}, the same bytes, '{classes[other]}': keep each under one."
+            f"{source}: pictures under two classes: {len(clashes):,}, such as {paths[one]}, '{classes[one]}', "
+            f"and {paths[other]}, '{classes[other]}', with the same bytes: keep each under one."
         )
 
 
@@ -167,7 +167,7 @@ def _check_classes(source: str, train: ImageDataset, val: ImageDataset | None, t
         foreign = [f"{train.class_names[label]} ({counts[label]:,})" for label in sorted(counts) if label not in known]
         if foreign:
             raise DataError(
-                f"{source}: {len(foreign)} classes have {split} pictures but none to train on: {_some(foreign)}: "
+                f"{source}: classes with {split} pictures but none to train on: {_some(foreign)}: "
                 "give each some, or remove it."
             )
     if len(known) < 2:
@@ -189,9 +189,8 @@ def _small_classes_whole(train: ImageDataset, fewest: int) -> ImageDataset:
             small.append(f"{train.class_names[label]} ({len(rows):,})")
     if small:
         log.warning(
-            "%d classes have fewer than %d pictures that do not look alike and are trained on but not tested: %s",
-            len(small), fewest, _some(small),
-        )  # fmt: skip
+            "trained on but not tested, for want of %d pictures that do not look alike: %s", fewest, _some(small)
+        )
     return replace(train, groups=groups)
 
 
