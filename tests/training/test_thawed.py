@@ -129,6 +129,13 @@ def test_the_best_epoch_may_be_one_before_thawing(small_fashion, tmp_path):
     assert run.metrics["val"]["accuracy"] == pytest.approx(best.val_accuracy)
 
 
+def test_thawed_stages_are_given_all_their_epochs_unless_patience_is_asked_for(small_fashion, tmp_path):
+    changes = {"freeze": "conv4", "limit": 120, "head_epochs": 1, "epochs": 8, "lr": 0.3, "clip_norm": 0.0}
+    config = small_config(small_fashion, **changes)
+    assert len(fit(config, output_dir=tmp_path).history) == 1 + 8
+    assert len(fit(config.model_copy(update={"patience": 2}), output_dir=tmp_path).history) < 1 + 8
+
+
 def test_a_middle_boundary_is_kept_with_the_taps_below_it(small_fashion, tmp_path):
     config = small_config(small_fashion, taps="auto", freeze="conv3", limit=120, head_epochs=1, epochs=1, lr=1e-4)
     first = fit(config, output_dir=tmp_path)

@@ -83,7 +83,7 @@ def train(
     mixup: Annotated[float | None, _option("Blend pairs of pictures or rows, e.g. 0.2 (0).", "X")] = None,
     cutmix: Annotated[float | None, _option("Cut pairs of pictures or maps together, e.g. 1 (0).", "X")] = None,
     patience: Annotated[
-        int | None, _option("Epochs without a better validation before stopping (5, or a quarter).", "N")
+        int | None, _option("Epochs without a better validation before stopping (5, or a quarter; thawed: all).", "N")
     ] = None,
     amp: Annotated[
         bool | None, typer.Option("--amp", help="Train thawed stages in 16 bits.", show_default=False)

@@ -138,7 +138,8 @@ def prepare(
         # With nothing frozen a view costs nothing beyond its drawing: every epoch gets another one.
         "views": config.views or (epochs if config.freeze == NONE else 1),
         "epochs": None if config.head == "ridge" else epochs,
-        "patience": None if config.head == "ridge" else config.patience or max(PATIENCE, epochs // 4),
+        # Thawed stages get worse before they get better, and only the end of the schedule shows what they came to.
+        "patience": None if config.head == "ridge" else config.patience or (epochs if thaws else _patience(epochs)),
         "workers": config.workers or cores(),
     }
     return config.model_copy(update=chosen), backbone, boundary, Preprocess(size)
@@ -146,6 +147,10 @@ def prepare(
 
 def _head_before(config: TrainConfig, boundary: Boundary) -> bool:
     return boundary.end != boundary.freeze and config.schedule != "together"
+
+
+def _patience(epochs: int) -> int:
+    return max(PATIENCE, epochs // 4)
 
 
 def peak_lr(config: TrainConfig, *, thaws: bool) -> float:
