@@ -75,19 +75,19 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         return picture.transform(picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
-def plain_network() -> nn.Sequential:
+def plain_network(size: int) -> nn.Sequential:
     """AlexNet's convolutions as torchvision lays them out, NCHW, pre-trained, and a new head."""
     layers = [layer for stage in load_backbone(weights="bundled").stages.values() for layer in stage]
-    network = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(10)).to(memory_format=torch.contiguous_format)
-    return network.requires_grad_(True)
+    convolutions = nn.Sequential(*layers, nn.Flatten()).to(memory_format=torch.contiguous_format)
+    features = convolutions(torch.zeros(1, 3, size, size)).shape[1]
+    return nn.Sequential(convolutions, nn.Linear(features, 10)).requires_grad_(True)
 
 
 def plain(config: TrainConfig, size: int, epochs: int) -> tuple[float, float]:
     """Return seconds and the last epoch's validation accuracy."""
     torch.manual_seed(SEED)
     parts = split(load_dataset(config.data), config)
-    network, loss_of = plain_network(), nn.CrossEntropyLoss()
-    network(torch.zeros(1, 3, size, size))
+    network, loss_of = plain_network(size), nn.CrossEntropyLoss()
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=DECAY)
     steps = math.ceil(len(parts.train) / BATCH)
     begun = time.perf_counter()
