@@ -14,17 +14,17 @@ from torch import nn
 from frostline.activations.forward import FastForward
 from frostline.activations.kept import LiveActivations
 from frostline.config import TrainConfig
-from frostline.device import half_precision, pick_device
+from frostline.device import pick_device
 from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import Preprocess
 from frostline.images.views import View, make_augment
-from frostline.networks.backbone import Backbone, channels_last
-from frostline.networks.boundary import Boundary, Frozen, Thawed
+from frostline.networks.backbone import Backbone
+from frostline.networks.boundary import Boundary, Frozen
 from frostline.networks.heads import Head
 from frostline.networks.registry import load_backbone
 from frostline.progress import Progress
 from frostline.runs.choose import PEAK_LR, prepare, usual_epochs
-from frostline.runs.learn import activations, make_head
+from frostline.runs.learn import activations, make_head, make_trunk
 from frostline.runs.phases import recipe_of
 from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.loop import Recipe, predict_logits, train
@@ -124,9 +124,6 @@ class _Network:
     def forward(self, backbone: Backbone, boundary: Boundary) -> FastForward:
         return FastForward(Frozen(backbone, boundary), self.preprocess, self.setting.device)
 
-    def trunk(self, backbone: Backbone, boundary: Boundary) -> Thawed:
-        return channels_last(Thawed(backbone, boundary, self.preprocess.image_size), self.setting.device)
-
     def kept(self) -> tuple[Rows, Rows]:
         """Return the activations below a head, of the pool (where some point needs them) and of the test split."""
         setting, forward = self.setting, self.forward(self.backbone, self.boundary.closed)
@@ -155,9 +152,7 @@ class _Network:
         """Train every stage until the time is up, the test included."""
         setting = self.setting
         backbone = self.fresh(repeat)
-        trunk = self.trunk(backbone, self.boundary)
-        if self.config.amp:
-            trunk.precision = half_precision(setting.device)
+        trunk = make_trunk(self.config, backbone, self.boundary, self.preprocess.image_size, setting.device)
         part, seed = setting.pool.subset(labelled), self.config.seed + repeat
         below, augment = self.forward(backbone, self.boundary), make_augment(self.config.augment)
         views = [LiveActivations(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]

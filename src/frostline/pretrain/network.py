@@ -1,5 +1,7 @@
 """AlexNet's convolutions, batch-normalised while they learn and plain when they are done, with the heads that teach."""
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -61,28 +63,29 @@ class NormalisedConvolution(nn.Module):
         The filters are scaled so that their answers spread by 1, as He's initialisation would have it, and the
         normalisation scales them back.
         """
-        assert plain.bias is not None  # noqa: S101  (for mypy)
         self.convolution.weight.copy_(plain.weight)
         answers = self.convolution(x)
         spread = answers.std((0, 2, 3)).clamp_min(FLAT)  # (width,)
         mean = answers.mean((0, 2, 3))
         self.convolution.weight /= spread[:, None, None, None]
-        norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  (for mypy)
-        norm.running_mean.copy_(mean / spread)
-        norm.running_var.fill_(1.0)
+        norm, (running_mean, running_var) = self.norm, self._running()
+        running_mean.copy_(mean / spread)
+        running_var.fill_(1.0)
         norm.weight.copy_(spread)
-        norm.bias.copy_(plain.bias + mean)
+        norm.bias.copy_(cast(torch.Tensor, plain.bias) + mean)
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight and bias of the plain convolution that does the same in eval mode.
 
         ``norm(W x) == (s W) x + (b - s m)`` with the running mean m and ``s = gamma / sqrt(variance + eps)``.
         """
-        norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101  (for mypy)
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (width,)
-        return self.convolution.weight * scale[:, None, None, None], norm.bias - scale * norm.running_mean
+        norm, (running_mean, running_var) = self.norm, self._running()
+        scale = norm.weight / (running_var + norm.eps).sqrt()  # (width,)
+        return self.convolution.weight * scale[:, None, None, None], norm.bias - scale * running_mean
+
+    def _running(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return running mean and variance: this norm keeps them, though in general a norm may not."""
+        return cast(torch.Tensor, self.norm.running_mean), cast(torch.Tensor, self.norm.running_var)
 
 
 class Pretraining(nn.Module):
@@ -157,9 +160,8 @@ class Pretraining(nn.Module):
         self.eval()
         x = self._standardised(pictures)
         for name, stage in self.stages.items():
-            assert isinstance(stage, NormalisedConvolution)  # noqa: S101  (for mypy)
             plain = next(layer for layer in backbone.stages[name].modules() if isinstance(layer, nn.Conv2d))
-            stage.unfold(plain.to(x.device), x)
+            cast(NormalisedConvolution, stage).unfold(plain.to(x.device), x)
             x = stage(x)
             if name in self.pools:
                 x = self.pools[name](x)
@@ -170,8 +172,7 @@ class Pretraining(nn.Module):
         """Return the convolutions with batch normalisation folded in: float32, torchvision's keys."""
         state = {}
         for name, stage in self.stages.items():
-            assert isinstance(stage, NormalisedConvolution)  # noqa: S101  (for mypy)
-            weight, bias = stage.folded()
+            weight, bias = cast(NormalisedConvolution, stage).folded()
             state[f"{alexnet.LAYERS[name]}.weight"] = weight.cpu().contiguous()
             state[f"{alexnet.LAYERS[name]}.bias"] = bias.cpu()
         return state

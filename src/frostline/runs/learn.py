@@ -20,7 +20,7 @@ from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import Preprocess
 from frostline.images.views import THE_PICTURE, View
 from frostline.networks.backbone import Backbone, channels_last
-from frostline.networks.boundary import NONE, Frozen, Thawed
+from frostline.networks.boundary import NONE, Boundary, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
 from frostline.progress import Progress, log
 from frostline.runs.choose import Parts
@@ -114,8 +114,7 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     config, parts, device = material.config, material.parts, material.device
     cache, progress = material.cache, material.progress
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
-    trunk = channels_last(Thawed(material.backbone, step.boundary, material.preprocess.image_size), device)
-    trunk.precision = _precision(config, device)
+    trunk = make_trunk(config, material.backbone, step.boundary, material.preprocess.image_size, device)
     datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
     rows, frozen_pass = activations(datasets, forward, config, cache, progress)
     views = []
@@ -129,14 +128,17 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
 
 
-def _precision(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Return the 16-bit type to train in, when it is asked for and makes training faster here."""
-    half = half_precision(device) if config.amp else None
-    if config.amp and half is None:
+def make_trunk(
+    config: TrainConfig, backbone: Backbone, boundary: Boundary, image_size: int, device: torch.device
+) -> Thawed:
+    """Make the thawed part, to be trained in 16 bits when that is asked for and quicker here."""
+    trunk = channels_last(Thawed(backbone, boundary, image_size), device)
+    trunk.precision = half_precision(device) if config.amp else None
+    if config.amp and trunk.precision is None:
         log.info(
             "--amp changes nothing: this %s has no quick 16-bit arithmetic, so training stays in float32", device.type
         )
-    return half
+    return trunk
 
 
 def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
