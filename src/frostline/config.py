@@ -69,6 +69,9 @@ class TrainConfig(BaseModel):
     ] = 0.0
     mixup: Annotated[float, Field(ge=0, le=10, description="blend pairs of rows, share drawn from Beta(x, x)")] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=10, description="cut pairs of maps together, share from Beta(x, x)")] = 0.0
+    batch_norm: Annotated[
+        bool, Field(description="normalise thawed convolutions by batch while they learn; folded away afterwards")
+    ] = False
     amp: Annotated[bool, Field(description="16-bit training of thawed stages, where the device gains by it")] = False
     compile: Annotated[bool, Field(description="torch.compile the training step; needs a C++ compiler")] = False
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9

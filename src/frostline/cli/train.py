@@ -85,6 +85,10 @@ def train(
     patience: Annotated[
         int | None, _option("Epochs without a better validation before stopping (5, or a quarter; thawed: all).", "N")
     ] = None,
+    batch_norm: Annotated[
+        bool | None,
+        typer.Option("--batch-norm", help="Normalise thawed convolutions by batch as they learn.", show_default=False),
+    ] = None,
     amp: Annotated[
         bool | None, typer.Option("--amp", help="Train thawed stages in 16 bits.", show_default=False)
     ] = None,

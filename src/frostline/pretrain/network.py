@@ -9,12 +9,12 @@ from torch.nn import functional
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.networks import alexnet
 from frostline.networks.backbone import Backbone
+from frostline.networks.normalised import NormalisedConvolution
 from frostline.pretrain.losses import SIDE, SKETCHES, Answers
 
 STAGES = alexnet.STAGES[:5]
 MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
 DROPOUT = 0.2
-FLAT = 1e-3  # least spread that a filter's answers are divided by
 BLUR = 1.5  # standard deviation, in pixels, of the blur that conv1's first weights go through
 
 
@@ -33,59 +33,6 @@ def smooth_(weight: torch.Tensor) -> None:
     blurred = functional.conv2d(weight.reshape(-1, 1, side, side), kernel, padding=side // 2).reshape_as(weight)
     blurred *= torch.outer(window, window)
     weight.copy_(blurred * (spread / blurred.std()))
-
-
-class NormalisedConvolution(nn.Module):
-    """A convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167) and ReLU.
-
-    Parameters
-    ----------
-    plain : nn.Conv2d
-        Gives the shape; the weights are drawn anew (He et al. 2015). It has no bias: the normalisation brings one.
-    """
-
-    def __init__(self, plain: nn.Conv2d) -> None:
-        super().__init__()
-        kernel, stride, padding = plain.kernel_size[0], plain.stride[0], int(plain.padding[0])
-        self.width = plain.out_channels
-        self.convolution = nn.Conv2d(plain.in_channels, self.width, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm2d(self.width)
-        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return activations (n, width, H, W)."""
-        return functional.relu(self.norm(self.convolution(x)), inplace=True)
-
-    @torch.no_grad()
-    def unfold(self, plain: nn.Conv2d, x: torch.Tensor) -> None:
-        """Become what a plain convolution is, normalised by what it makes of x (n, channels, H, W): `folded` reversed.
-
-        The filters are scaled so that their answers spread by 1, as He's initialisation would have it, and the
-        normalisation scales them back.
-        """
-        self.convolution.weight.copy_(plain.weight)
-        answers = self.convolution(x)
-        spread = answers.std((0, 2, 3)).clamp_min(FLAT)  # (width,)
-        mean = answers.mean((0, 2, 3))
-        self.convolution.weight /= spread[:, None, None, None]
-        norm, (running_mean, running_var) = self.norm, self._running()
-        running_mean.copy_(mean / spread)
-        running_var.fill_(1.0)
-        norm.weight.copy_(spread)
-        norm.bias.copy_(cast(torch.Tensor, plain.bias) + mean)
-
-    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weight and bias of the plain convolution that does the same in eval mode.
-
-        ``norm(W x) == (s W) x + (b - s m)`` with the running mean m and ``s = gamma / sqrt(variance + eps)``.
-        """
-        norm, (running_mean, running_var) = self.norm, self._running()
-        scale = norm.weight / (running_var + norm.eps).sqrt()  # (width,)
-        return self.convolution.weight * scale[:, None, None, None], norm.bias - scale * running_mean
-
-    def _running(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return running mean and variance: this norm keeps them, though in general a norm may not."""
-        return cast(torch.Tensor, self.norm.running_mean), cast(torch.Tensor, self.norm.running_var)
 
 
 class Pretraining(nn.Module):
@@ -132,7 +79,7 @@ class Pretraining(nn.Module):
         x = self._standardised(pictures)
         read, maps = x, {}
         for name, stage in self.stages.items():
-            x = stage(x)  # (n, C, H, W)
+            x = functional.relu(stage(x), inplace=True)  # (n, C, H, W)
             if name == self.texture_stage:
                 read = x.mean((2, 3))  # (n, C)
             if name in self.sketch_heads and name != STAGES[-1]:
@@ -162,7 +109,7 @@ class Pretraining(nn.Module):
         for name, stage in self.stages.items():
             plain = next(layer for layer in backbone.stages[name].modules() if isinstance(layer, nn.Conv2d))
             cast(NormalisedConvolution, stage).unfold(plain.to(x.device), x)
-            x = stage(x)
+            x = functional.relu(stage(x), inplace=True)
             if name in self.pools:
                 x = self.pools[name](x)
         self.train(training)
@@ -172,7 +119,7 @@ class Pretraining(nn.Module):
         """Return the convolutions with batch normalisation folded in: float32, torchvision's keys."""
         state = {}
         for name, stage in self.stages.items():
-            weight, bias = cast(NormalisedConvolution, stage).folded()
-            state[f"{alexnet.LAYERS[name]}.weight"] = weight.cpu().contiguous()
-            state[f"{alexnet.LAYERS[name]}.bias"] = bias.cpu()
+            plain = cast(NormalisedConvolution, stage).folded().cpu()
+            state[f"{alexnet.LAYERS[name]}.weight"] = plain.weight.detach().contiguous()
+            state[f"{alexnet.LAYERS[name]}.bias"] = cast(torch.Tensor, plain.bias).detach()
         return state

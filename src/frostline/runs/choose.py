@@ -15,6 +15,7 @@ from frostline.images.views import make_augment
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Boundary, kept_stages, make_boundary
 from frostline.networks.describe import check_image_size
+from frostline.networks.normalised import plain_convolutions
 from frostline.networks.registry import check_digest, load_backbone, outline
 from frostline.progress import Progress, log
 
@@ -54,6 +55,11 @@ def check_network(config: TrainConfig) -> None:
             "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
             "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
         )
+    if config.batch_norm and not _normalisable(shape, boundary):
+        raise ConfigError(
+            f"--batch-norm is for thawed convolutions that nothing normalises yet, and with --freeze {config.freeze} "
+            f"{config.model} has none: freeze less, or leave it out."
+        )
     if config.compile and config.device == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or leave it out.")
     if config.image_size is not None:
@@ -67,6 +73,13 @@ def check_network(config: TrainConfig) -> None:
         )
     if config.head == "ridge" and (config.views or 1) > 1:
         raise ConfigError("--head ridge is solved once, on the pictures themselves: choose another --head for --views.")
+
+
+def _normalisable(shape: Backbone, boundary: Boundary) -> bool:
+    if boundary.end == boundary.freeze:
+        return False
+    after = None if boundary.freeze == NONE else boundary.freeze
+    return any(plain_convolutions(shape.between(after, boundary.end)))
 
 
 def split(splits: Splits, config: TrainConfig) -> Parts:

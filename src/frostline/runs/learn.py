@@ -22,6 +22,7 @@ from frostline.images.views import THE_PICTURE, View
 from frostline.networks.backbone import Backbone, channels_last
 from frostline.networks.boundary import NONE, Boundary, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.normalised import fold, normalise
 from frostline.progress import Progress, log
 from frostline.runs.choose import Parts
 from frostline.runs.folder import Run
@@ -32,6 +33,8 @@ from frostline.training.examples import Examples, Rows
 from frostline.training.loop import Phase, Trained, moments, predict_logits, train
 from frostline.training.optimisers import layer_groups
 from frostline.training.ridge import solve
+
+NORMALISE_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     train_part = Examples(rows[0], parts.train.labels, tuple(views))
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
     val_part = Examples(rows[1], parts.val.labels)
+    if config.batch_norm:
+        normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
     return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
 
 
@@ -161,6 +166,7 @@ def _phase(run: Run, number: int, step: Step, phases: int, material: Material, e
             on_epoch=run.write_history,
             progress=material.progress,
         )
+        fold(ready.trunk)
     frozen_pass = ready.frozen_pass + earlier.frozen_pass if earlier else ready.frozen_pass
     return Learned(module, ready.head, trained, facts, frozen_pass, ready.val, ready.test)
 

@@ -72,6 +72,10 @@ class Examples:
         number = epoch % (1 + len(self.views))
         return self if number == 0 else Examples(self.views[number - 1], self.labels)
 
+    def typical(self, count: int, seed: int) -> NDArray[np.integer]:
+        """Return the positions, in ascending order, of up to ``count`` examples that a seed draws."""
+        return np.sort(np.random.default_rng([seed, 0x57D]).permutation(len(self))[:count])
+
     def batches(
         self, size: int, order: NDArray[np.integer] | None = None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

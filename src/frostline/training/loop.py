@@ -221,8 +221,8 @@ def predict_logits(module: nn.Module, examples: Examples) -> torch.Tensor:
 
 def moments(module: nn.Module, examples: Examples, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and spread (F,) of what a module makes of training rows: over 4,096 of them, drawn by seed."""
-    count = min(STANDARDISE_ROWS, len(examples))
-    chosen = np.sort(np.random.default_rng([seed, 0x57D]).permutation(len(examples))[:count])
+    chosen = examples.typical(STANDARDISE_ROWS, seed)
+    count = len(chosen)
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     with torch.inference_mode():
         module.eval()
