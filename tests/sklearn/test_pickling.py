@@ -41,7 +41,9 @@ def test_dump_predicts_the_same_in_another_process(
     models = {
         "head": TransferClassifier(weights=str(weights), epochs=3, **FAST),
         "thawed": TransferClassifier(weights=str(weights), freeze="conv4", head="mlp", epochs=1, **FAST),
-        "pipeline": make_pipeline(ActivationTransformer(weights=str(weights), **FAST), LogisticRegression()),
+        "pipeline": make_pipeline(
+            ActivationTransformer(weights=str(weights), **FAST), LogisticRegression(max_iter=1000)
+        ),
     }
     model = models[kind].fit(*labelled)
     expected = model.predict_proba(labelled[0][:9])

@@ -1,12 +1,18 @@
 """Searches, cross-validation and permutation tests: the frozen stages run once for each picture over all of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, permutation_test_score
 from sklearn.pipeline import Pipeline
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from frostline.activations.inventory import list_stores
 from frostline.sklearn import ActivationTransformer, TransferClassifier
@@ -16,8 +22,22 @@ FAST = {"weights": "bundled", "image_size": 64, "taps": "none"}
 
 
 def computed(cache: Path) -> list[int]:
-    """How many rows each store holds: a row is written each time that a picture runs through the frozen stages."""
+    """How many rows each store holds: one for each time that a picture ran through the frozen stages and was kept."""
     return [store.rows for store in list_stores(cache)]
+
+
+@contextmanager
+def batches() -> Iterator[list[int]]:
+    """Note the size of every batch that runs through a convolution on 64 channels (conv2), whoever runs it."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 64 and output.device.type != "meta":
+            sizes.append(len(inputs[0]))
+
+    handle = register_module_forward_hook(note)
+    yield sizes
+    handle.remove()
 
 
 def pipeline() -> Pipeline:
@@ -26,15 +46,19 @@ def pipeline() -> Pipeline:
 
 def test_search_over_the_classifier_runs_frozen_stages_once(labelled: Labelled, cache: Path) -> None:
     grid: dict[str, list[Any]] = {"lr": [1e-4, 3e-3], "head": ["linear", "ridge"]}
-    search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labelled)
-    assert computed(cache) == [60]  # 4 candidates x 3 folds x (fit + predict), and a last fit on everything
+    with batches() as ran:  # 4 candidates x 3 folds x (fit + predict), and a last fit on everything
+        search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labelled)
+    assert len(ran) == 3  # of the first fold alone: trained on, choosing, judged by
+    assert computed(cache) == [60]
     assert search.best_score_ >= 0.85
     done = search.best_estimator_.frozen_pass_
     assert done.from_cache == done.images == 60
 
 
 def test_search_over_a_pipeline_runs_frozen_stages_once(labelled: Labelled, cache: Path) -> None:
-    search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3).fit(*labelled)
+    with batches() as ran:
+        search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3).fit(*labelled)
+    assert len(ran) == 2  # of the first fold alone: trained on, judged by
     assert computed(cache) == [60]
     assert search.best_score_ >= 0.85
 
@@ -64,8 +88,6 @@ def test_cross_validation_and_permutations(labelled: Labelled, cache: Path) -> N
 
 
 def test_paths_in_a_search(labelled: Labelled, cache: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
     paths = [tmp_path / f"{number}.png" for number in range(60)]
     for path, pixels in zip(paths, labelled[0], strict=True):
         Image.fromarray(pixels).save(path)

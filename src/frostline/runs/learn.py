@@ -148,7 +148,9 @@ def make_trunk(
     return trunk
 
 
-def _phase(run: Run | None, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
+def _phase(
+    run: Run | None, number: int, step: Step, phases: int, material: Material, earlier: Learned | None
+) -> Learned:
     config, last = material.config, number == phases - 1
     if phases > 1:
         log.info("phase %d of %d: %s", number + 1, phases, _what(step, material.backbone))
@@ -212,7 +214,9 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
     return head
 
 
-def _solved(run: Run | None, config: TrainConfig, ready: Ready, progress: Progress | None) -> tuple[Trained, dict[str, Any]]:
+def _solved(
+    run: Run | None, config: TrainConfig, ready: Ready, progress: Progress | None
+) -> tuple[Trained, dict[str, Any]]:
     solved = solve(ready.head, ready.train, ready.val, progress)
     line = Epoch(
         1, config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,

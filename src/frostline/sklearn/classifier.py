@@ -149,7 +149,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         images = self._taken(X, reset=True)
         if y is None:
-            raise InputError("TransferClassifier requires y to be passed, but the target y is None: label each picture.")
+            raise InputError(
+                "TransferClassifier requires y to be passed, but the target y is None: label each picture."
+            )
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(y)
         check_consistent_length(images, y)
@@ -182,8 +184,8 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.cache_dir, keep=self.keep)
-        logits = predict_logits(self.network_.trained, Examples(rows, images.labels))  # (N, classes)
+        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
 
@@ -199,10 +201,10 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
 
     @property
     def model_(self) -> Model:
-        """Frostline's own model: for `frostline.Classifier`, or to be saved with `frostline.runs.bundle.save_bundle`."""
+        """Frostline's own model: for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
         check_is_fitted(self)
-        network = self.network_
-        return Model(network.backbone, network.boundary, network.preprocess, network.head, self._class_names)
+        network, names = self.network_, self._class_names
+        return Model(network.backbone, network.boundary, network.preprocess, network.head, names)  # type: ignore[arg-type]
 
 
 def divided(dataset: ImageDataset, config: TrainConfig) -> Parts:

@@ -38,22 +38,21 @@ class Network:
     preprocess: Preprocess
     head: Head | None = None
 
-    @property
-    def forward(self) -> FastForward:
-        """The frozen stages."""
-        return FastForward(Frozen(self.backbone, self.boundary), self.preprocess, pick_device(self.config.device))
+    def forward(self, device: str) -> FastForward:
+        """Return the frozen stages."""
+        return FastForward(Frozen(self.backbone, self.boundary), self.preprocess, pick_device(device))
 
-    @property
-    def trained(self) -> nn.Module:
-        """What comes after them: thawed stages, if any, and the head."""
+    def trained(self, device: str) -> nn.Module:
+        """Return what comes after them: thawed stages, if any, and the head."""
         thawed = Thawed(self.backbone, self.boundary, self.preprocess.image_size)
-        return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(self.config.device)).eval()
+        return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(device)).eval()
 
-    def rows(self, images: ImageDataset, cache_dir: Path | str | None, *, keep: bool) -> Rows:
+    def rows(self, images: ImageDataset, device: str, cache_dir: Path | str | None, *, keep: bool) -> Rows:
         """Return what the frozen stages make of pictures: kept rows, or computed anew without writing anything."""
+        forward = self.forward(device)
         if not keep:
-            return LiveActivations(images, self.forward)
-        (rows,), _ = activations((images,), self.forward, self.config, cache_folder(cache_dir), None)
+            return LiveActivations(images, forward)
+        (rows,), _ = activations((images,), forward, self.config, cache_folder(cache_dir), None)
         return rows
 
     def __getstate__(self) -> State:

@@ -36,8 +36,8 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
         images = pictures_of(X)
         if isinstance(images, np.ndarray):
             validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
-        elif reset:
-            vars(self).pop("n_features_in_", None)
+        elif reset and hasattr(self, "n_features_in_"):
+            del self.n_features_in_
         return images
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from frostline.errors import ConfigError
 from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE
+from frostline.networks.boundary import NONE, Frozen
 from frostline.networks.registry import outline
 from frostline.runs.choose import prepare
 from frostline.sklearn.network import Network
@@ -59,8 +59,6 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     n_features_in_ : int
         Values of a picture; not there when fitted on paths.
     image_size_ : int
-    weights_ : dict
-        ``name`` and ``sha256`` of the weights that were used.
     network_ : Network
         A pickled transformer carries the weights: it needs no weight file where it is loaded.
 
@@ -68,7 +66,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> model = make_pipeline(ActivationTransformer(taps="none"), LogisticRegression())
+    >>> model = make_pipeline(ActivationTransformer(taps="none"), LogisticRegression(max_iter=1000))
     """
 
     def __init__(
@@ -112,17 +110,13 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         """
         images = self._taken(X, reset=True)
         config = config_of(self.get_params())
-        taps = _frozen_taps(outline(config.model), config.freeze, config.taps)
+        shape = outline(config.model)
+        config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         side = longest_side(images) if config.image_size is None else None
-        prepared = prepare(
-            config.model_copy(update={"taps": taps}), unlabelled(images, side), cache_folder(self.cache_dir), None
-        )
-        self.network_ = Network(*prepared)
-        config = self.network_.config
-        self.image_size_ = config.image_size
-        self.weights_ = vars(self.network_.backbone.origin) | {}
-        blank = torch.zeros(1, 1, self.network_.preprocess.image_size, self.network_.preprocess.image_size)
-        self._n_features_out = self.network_.forward(blank).numel()
+        self.network_ = Network(*prepare(config, unlabelled(images, side), cache_folder(self.cache_dir), None))
+        self.image_size_ = self.network_.preprocess.image_size
+        pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
+        self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -134,7 +128,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.cache_dir, keep=self.keep)
+        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
         taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
         return taken
 
