@@ -18,8 +18,8 @@ from tests.sklearn.conftest import Labelled
 
 PREDICT = """
 import sys, joblib, numpy as np
-model = joblib.load(sys.argv[1])
-np.save(sys.argv[3], model.predict_proba(np.load(sys.argv[2])))
+models = joblib.load(sys.argv[1])
+np.savez(sys.argv[3], **{name: model.predict_proba(np.load(sys.argv[2])) for name, model in models.items()})
 """
 FAST: dict[str, Any] = {"image_size": 64, "taps": "none"}
 
@@ -34,26 +34,26 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "mine.safetensors"
 
 
-@pytest.mark.parametrize("kind", ["head", "thawed", "pipeline"])
 def test_dump_predicts_the_same_in_another_process(
-    kind: str, weights: Path, labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = {
+    rows = ActivationTransformer(weights=str(weights), **FAST)
+    models: dict[str, Any] = {
         "head": TransferClassifier(weights=str(weights), epochs=3, **FAST),
         "thawed": TransferClassifier(weights=str(weights), freeze="conv4", head="mlp", epochs=1, **FAST),
-        "pipeline": make_pipeline(
-            ActivationTransformer(weights=str(weights), **FAST), LogisticRegression(max_iter=1000)
-        ),
+        "pipeline": make_pipeline(rows, LogisticRegression(max_iter=1000)),
     }
-    model = models[kind].fit(*labelled)
-    expected = model.predict_proba(labelled[0][:9])
-    joblib.dump(model, tmp_path / "model.joblib", compress=3)
-    np.save(tmp_path / "X.npy", labelled[0][:9])
+    X = labelled[0][:9]
+    expected = {name: model.fit(*labelled).predict_proba(X) for name, model in models.items()}
+    files = [tmp_path / name for name in ("models.joblib", "X.npy", "probabilities.npz")]
+    joblib.dump(models, files[0], compress=3)
+    np.save(files[1], X)
     weights.unlink()
     monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "empty-cache"))
-    files = [tmp_path / name for name in ("model.joblib", "X.npy", "probabilities.npy")]
     subprocess.run([sys.executable, "-c", PREDICT, *files], check=True)
-    np.testing.assert_allclose(np.load(files[2]), expected, rtol=0, atol=1e-6)
+    there = np.load(files[2])
+    for name, probabilities in expected.items():
+        np.testing.assert_allclose(there[name], probabilities, rtol=0, atol=1e-6)
 
 
 def test_dump_may_be_mapped_into_memory(labelled: Labelled, tmp_path: Path) -> None:

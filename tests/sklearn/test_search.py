@@ -64,9 +64,6 @@ def test_search_over_a_pipeline_runs_frozen_stages_once(labelled: Labelled, cach
 
 
 def test_two_processes_share_the_rows(labelled: Labelled, cache: Path) -> None:
-    search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3, n_jobs=2).fit(*labelled)
-    assert computed(cache) == [60]
-    assert search.best_score_ >= 0.85
     search = GridSearchCV(TransferClassifier(**FAST, epochs=5), {"lr": [6e-4, 3e-3]}, cv=3, n_jobs=2).fit(*labelled)
     assert computed(cache) == [60]
     assert search.best_score_ >= 0.85

@@ -22,6 +22,7 @@ from frostline.runs.bundle import Model
 from frostline.runs.choose import Parts, check_network, prepare
 from frostline.runs.learn import Learned, Material, learn
 from frostline.runs.phases import plan
+from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import Network
 from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
 from frostline.sklearn.settings import config_of
@@ -169,7 +170,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     def _learn(self, dataset: ImageDataset, config: TrainConfig) -> Learned:
         parts = divided(dataset, config)
         cache = cache_folder(self.cache_dir)
-        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None)
+        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load_again)
         material = Material(self.config_, parts, backbone, preprocess, pick_device(config.device), cache, None)
         learned = learn(None, plan(self.config_, backbone, boundary), material)
         self.network_ = Network(self.config_, backbone, boundary, preprocess, learned.head)

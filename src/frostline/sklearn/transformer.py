@@ -15,6 +15,7 @@ from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Frozen
 from frostline.networks.registry import outline
 from frostline.runs.choose import prepare
+from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import Network
 from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
 from frostline.sklearn.settings import config_of
@@ -113,7 +114,8 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         shape = outline(config.model)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         side = longest_side(images) if config.image_size is None else None
-        self.network_ = Network(*prepare(config, unlabelled(images, side), cache_folder(self.cache_dir), None))
+        cache = cache_folder(self.cache_dir)
+        self.network_ = Network(*prepare(config, unlabelled(images, side), cache, None, load_again))
         self.image_size_ = self.network_.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
         self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
