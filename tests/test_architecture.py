@@ -17,7 +17,7 @@ FLOORS = [
     {"activations"},
     {"training"},
     {"runs", "pretrain"},
-    {"experiments", "report", "export", "serve"},
+    {"experiments", "report", "export", "serve", "sklearn"},
     {"cli"},
 ]
 

@@ -83,6 +83,11 @@ def test_row_ids_of_files_are_those_of_their_bytes(files: tuple[Path, ...]) -> N
     assert dataset.row_ids == [row_id_of_bytes(path.read_bytes()) for path in files]
 
 
+def test_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
+        ImageDataset((tmp_path / "gone.png",), np.zeros(1, np.int64), ("one",)).row_ids  # noqa: B018
+
+
 def test_row_ids_may_come_from_elsewhere(files: tuple[Path, ...]) -> None:
     def from_names(paths: tuple[Path, ...]) -> list[bytes]:
         return [path.name.encode().ljust(16) for path in paths]

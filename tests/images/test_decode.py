@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError
-from frostline.images.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image
+from frostline.images.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, picture_side
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
@@ -143,6 +143,16 @@ def test_rotation_note_of_a_camera_is_obeyed(note: int, turned: np.ndarray) -> N
     exif = Image.Exif()
     exif[0x0112] = note
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "PNG", exif=exif)), turned)
+
+
+def test_side_is_the_longer_one_and_needs_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("L", (70, 30)).save(path)
+    assert picture_side(path) == 70
+    path.write_bytes(path.read_bytes()[:-20])
+    assert picture_side(path) == 70
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        picture_side(tmp_path / "gone.png")
 
 
 def test_single_pixel_is_a_picture() -> None:

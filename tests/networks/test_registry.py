@@ -5,7 +5,7 @@ import torch
 
 from frostline.errors import UnknownNameError, WeightsError
 from frostline.networks.backbone import WeightsOrigin
-from frostline.networks.registry import check_digest, load_backbone, outline, weights_digest
+from frostline.networks.registry import check_digest, load_backbone, outline, rebuild, weights_digest
 
 
 def test_misspelt_model_is_answered_with_the_nearest() -> None:
@@ -79,6 +79,14 @@ def test_origin_of_random_weights_says_so() -> None:
     assert origin.name == "random"
     assert len(origin.sha256) == 64
     assert origin.reason == "random (He-initialised) weights, as asked: nothing is pre-trained"
+
+
+def test_network_is_rebuilt_from_its_own_tensors() -> None:
+    first = load_backbone("alexnet", "random", last="conv2")
+    again = rebuild("alexnet", "conv2", first.state_dict(), first.origin)
+    assert again.stage_names == first.stage_names
+    assert again.origin == first.origin
+    assert weights_digest(again) == weights_digest(first)
 
 
 def test_digest_of_weights_sees_a_single_bit_and_not_the_layout() -> None:

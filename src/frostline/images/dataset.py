@@ -93,7 +93,7 @@ class ImageDataset:
             return row_ids_of_pixels(self.images)
         if self.identify is not None:
             return self.identify(self.images)
-        return [row_id_of_bytes(path.read_bytes()) for path in self.images]
+        return [_row_id(path) for path in self.images]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -140,6 +140,13 @@ class ImageDataset:
             return stacked
         paths = [self.images[i] for i in indices]
         return list(pool.map(decode_image, paths)) if pool else [decode_image(path) for path in paths]
+
+
+def _row_id(path: Path) -> bytes:
+    try:
+        return row_id_of_bytes(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,18 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
     DataError
         When it is no picture of a known format, is damaged, or claims more than 100 million pixels.
     """
+    with _opened(source) as picture:
+        return picture_pixels(picture)
+
+
+def picture_side(source: Path | bytes) -> int:
+    """Return the longer side of a picture in pixels, from its header alone; raises as `decode_image`."""
+    with _opened(source) as picture:
+        return max(picture.size)
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
@@ -48,7 +62,7 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise DataError(f"{name} claims {width} x {height} pixels: at most {MAX_PIXELS:,} are read.")
-                return picture_pixels(picture)
+                yield picture
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(FORMATS)}.") from error
     except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked

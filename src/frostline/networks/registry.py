@@ -99,6 +99,20 @@ def load_backbone(
     return channels_last(backbone)
 
 
+def rebuild(name: str, last: str, state: dict[str, torch.Tensor], origin: WeightsOrigin | None) -> Backbone:
+    """Return a network's stages up to ``last`` with tensors that its own ``state_dict`` once gave.
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        When there is no such network, or the tensors are not its own.
+    """
+    backbone = BUILDERS[name].build(last)
+    backbone.load_state_dict(state, assign=True)
+    backbone.origin = origin
+    return channels_last(backbone)
+
+
 def check_digest(origin: WeightsOrigin, expected: str | None) -> None:
     """Refuse weights other than the ones a run was begun with.
 

@@ -17,10 +17,10 @@ from frostline import __version__
 from frostline.errors import RunError, first_line
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
-from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
+from frostline.networks.backbone import Backbone, WeightsOrigin
 from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import BUILDERS
+from frostline.networks.registry import rebuild
 from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 1
@@ -97,9 +97,9 @@ def load_bundle(folder: Path) -> Model:
         tensors = load_file(folder / TENSORS)
         taps = tuple(about["boundary"].pop("taps"))
         boundary = Boundary(**about["boundary"], taps=taps)
-        backbone = BUILDERS[about["network"]].build(boundary.end)
-        backbone.load_state_dict({k: v for k, v in tensors.items() if k.startswith("stages.")}, assign=True)
-        backbone.origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
+        origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
+        stages = {k: v for k, v in tensors.items() if k.startswith("stages.")}
+        backbone = rebuild(about["network"], boundary.end, stages, origin)
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
         preprocess = Preprocess.from_dict(about["preprocess"])
@@ -118,4 +118,4 @@ def load_bundle(folder: Path) -> Model:
         safetensors.SafetensorError,
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
-    return Model(channels_last(backbone), boundary, preprocess, head.eval(), class_names)
+    return Model(backbone, boundary, preprocess, head.eval(), class_names)

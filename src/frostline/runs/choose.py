@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,9 +109,20 @@ def split(splits: Splits, config: TrainConfig) -> Parts:
 
 
 def prepare(
-    config: TrainConfig, images: ImageDataset, cache: Path, progress: Progress | None
+    config: TrainConfig,
+    images: ImageDataset,
+    cache: Path,
+    progress: Progress | None,
+    load: Callable[..., Backbone] = load_backbone,
 ) -> tuple[TrainConfig, Backbone, Boundary, Preprocess]:
     """Choose by the data what was left open, and load the network as deep as it is needed.
+
+    Parameters
+    ----------
+    images : ImageDataset
+        What is trained on.
+    load : callable
+        In place of `load_backbone`, for one who loads often.
 
     Returns
     -------
@@ -126,7 +138,7 @@ def prepare(
     boundary = make_boundary(shape, config.freeze, taps)
     size = _image_size(config, images)
     check_image_size(shape, size)
-    backbone = load_backbone(
+    backbone = load(
         config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
     )
     origin = backbone.origin

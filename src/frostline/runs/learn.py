@@ -73,14 +73,21 @@ class Learned:
     test: Examples | None
 
 
-def learn(run: Run, steps: Sequence[Step], material: Material) -> Learned:
-    """Go through the phases of a run, or through those that are left of it, and calibrate what comes out."""
-    begin = saved_phase(run.checkpoint)
+def learn(run: Run | None, steps: Sequence[Step], material: Material) -> Learned:
+    """Go through the phases of a run, or through those that are left of it, and calibrate what comes out.
+
+    Parameters
+    ----------
+    run : Run or None
+        Keeps the history and a checkpoint; ``None`` writes neither.
+    """
+    begin = saved_phase(run.checkpoint) if run else 0
     learned: Learned | None = None
     for number, step in enumerate(steps[begin:], begin):
         learned = _phase(run, number, step, len(steps), material, learned)
     if learned is None:
-        raise RunError(f"the checkpoint of run '{run.name}' belongs to another --schedule: --overwrite the run.")
+        name = run.name if run else ""
+        raise RunError(f"the checkpoint of run '{name}' belongs to another --schedule: --overwrite the run.")
     if material.config.head == "ridge":
         return learned
     temperature = calibrate(learned.module, learned.head, learned.val)
@@ -146,7 +153,9 @@ def make_trunk(
     return trunk
 
 
-def _phase(run: Run, number: int, step: Step, phases: int, material: Material, earlier: Learned | None) -> Learned:
+def _phase(
+    run: Run | None, number: int, step: Step, phases: int, material: Material, earlier: Learned | None
+) -> Learned:
     config, last = material.config, number == phases - 1
     if phases > 1:
         log.info("phase %d of %d: %s", number + 1, phases, _what(step, material.backbone))
@@ -162,8 +171,8 @@ def _phase(run: Run, number: int, step: Step, phases: int, material: Material, e
             step.recipe,
             groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
             phase=Phase(number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0)),
-            checkpoint=run.checkpoint,
-            on_epoch=run.write_history,
+            checkpoint=run.checkpoint if run else None,
+            on_epoch=run.write_history if run else None,
             progress=material.progress,
         )
         fold(ready.trunk)
@@ -211,13 +220,16 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
     return head
 
 
-def _solved(run: Run, config: TrainConfig, ready: Ready, progress: Progress | None) -> tuple[Trained, dict[str, Any]]:
+def _solved(
+    run: Run | None, config: TrainConfig, ready: Ready, progress: Progress | None
+) -> tuple[Trained, dict[str, Any]]:
     solved = solve(ready.head, ready.train, ready.val, progress)
     line = Epoch(
         1, config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
         solved.seconds,
     )  # fmt: skip
-    run.write_history([line])
+    if run is not None:
+        run.write_history([line])
     return Trained([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
 
 

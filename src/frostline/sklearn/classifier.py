@@ -1,0 +1,221 @@
+"""A head on frozen stages, with thawed ones if asked for, as a scikit-learn classifier."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from frostline.config import TrainConfig
+from frostline.device import pick_device
+from frostline.errors import InputError
+from frostline.images.dataset import ImageDataset
+from frostline.images.splits import by_group
+from frostline.progress import log
+from frostline.runs.bundle import Model
+from frostline.runs.choose import Parts, check_network, prepare
+from frostline.runs.learn import Learned, Material, learn
+from frostline.runs.phases import plan
+from frostline.sklearn.loading import load_again
+from frostline.sklearn.network import Network
+from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
+from frostline.sklearn.settings import config_of
+from frostline.storage import cache_dir as cache_folder
+from frostline.training.examples import Examples
+from frostline.training.loop import predict_logits
+
+
+class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
+    """Train a head on what the frozen stages of a pre-trained network make of pictures.
+
+    The parameters are those of ``frostline train`` (`frostline.TrainConfig`), and so are their defaults: what is left
+    open is chosen by the data. Activations are kept in Frostline's cache by picture, so a search, a cross-validation or
+    a permutation test runs the frozen stages once for each picture, however many fits it makes.
+
+    Parameters
+    ----------
+    model : str
+        Pre-trained network, a name from ``frostline models list``.
+    weights : str
+        ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
+    freeze : str
+        The last frozen stage; stages above it are trained too. ``none``: every stage is, and nothing is kept.
+    taps : "auto", "none" or tuple of str
+        Stages the head reads, averaged to a small grid.
+    image_size : int, optional
+        Side in pixels that pictures are resized to; when left out 128 if those of `fit` have no side above 64, else
+        224.
+    head : str
+        ``linear``, ``mlp`` or ``ridge``.
+    epochs, batch_size, lr, weight_decay
+        Of the descent.
+    views : int, optional
+        Versions of each picture that are trained on.
+    val_fraction : float
+        Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one picture
+        at least; copies of a picture stay on one side. A class of one picture is trained on alone. Where no class can
+        spare a picture, those that are trained on choose.
+    random_state : int, RandomState or None
+        Draws that part, the order of the pictures, their views and ``random`` weights.
+    device : str
+        ``cpu``, ``cuda`` or ``mps``.
+    cache_dir : path, optional
+        Where activations are kept; Frostline's usual cache when left out.
+    keep : bool
+        Keep the activations of pictures that are predicted, too, as a search needs it. ``False`` computes them anew and
+        writes nothing: for a model in use. What `fit` is given is always kept.
+    settings : dict, optional
+        Further settings by their names in `frostline.TrainConfig`, such as ``{"optimizer": "sgd", "dropout": 0.3}``.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The labels, sorted.
+    n_features_in_ : int
+        Values of a picture; not there when fitted on paths.
+    config_ : TrainConfig
+        The settings with everything that was chosen.
+    history_ : list of Epoch
+    best_epoch_ : int
+        The epoch that was kept.
+    frozen_pass_ : FrozenPass
+        How many pictures' activations `fit` asked for, and how many were kept from before.
+    network_ : Network
+        A pickled classifier carries every weight: it needs no weight file and no cache where it is loaded.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> search = GridSearchCV(TransferClassifier(), {"lr": [1e-4, 6e-4], "head": ["linear", "ridge"]}, n_jobs=2)
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "alexnet",
+        weights: str = "auto",
+        freeze: str = "conv5",
+        taps: str | tuple[str, ...] = "auto",
+        image_size: int | None = None,
+        head: str = "linear",
+        epochs: int | None = None,
+        batch_size: int = 256,
+        lr: float | None = None,
+        weight_decay: float = 0.05,
+        views: int | None = None,
+        val_fraction: float = 0.1,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str = "cpu",
+        cache_dir: Path | str | None = None,
+        keep: bool = True,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.weights = weights
+        self.freeze = freeze
+        self.taps = taps
+        self.image_size = image_size
+        self.head = head
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.views = views
+        self.val_fraction = val_fraction
+        self.random_state = random_state
+        self.device = device
+        self.cache_dir = cache_dir
+        self.keep = keep
+        self.settings = settings
+
+    def fit(self, X: Any, y: Any) -> "TransferClassifier":
+        """Train on pictures.
+
+        Parameters
+        ----------
+        X : array-like
+            uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N paths.
+        y : array-like of shape (N,)
+            Labels of any kind.
+
+        Raises
+        ------
+        InputError, ConfigError, DataError, WeightsError, DownloadError, StorageError
+        """
+        images = self._taken(X, reset=True)
+        if y is None:
+            raise InputError(
+                "TransferClassifier requires y to be passed, but the target y is None: label each picture."
+            )
+        y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+        check_classification_targets(y)
+        check_consistent_length(images, y)
+        config = config_of(self.get_params())
+        check_network(config)
+        self.classes_, numbers = np.unique(y, return_inverse=True)
+        side = longest_side(images) if config.image_size is None else None
+        dataset = ImageDataset(images, numbers, self._class_names, longest_side=side)
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            learned = self._learn(dataset, config)
+        self.history_, self.best_epoch_ = learned.trained.history, learned.trained.best_epoch
+        self.frozen_pass_ = learned.frozen_pass
+        return self
+
+    def _learn(self, dataset: ImageDataset, config: TrainConfig) -> Learned:
+        parts = divided(dataset, config)
+        cache = cache_folder(self.cache_dir)
+        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load_again)
+        material = Material(self.config_, parts, backbone, preprocess, pick_device(config.device), cache, None)
+        learned = learn(None, plan(self.config_, backbone, boundary), material)
+        self.network_ = Network(self.config_, backbone, boundary, preprocess, learned.head)
+        return learned
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return class probabilities (N, classes), in the order of ``classes_``; X as in `fit`.
+
+        Raises
+        ------
+        InputError, DataError, StorageError
+        """
+        check_is_fitted(self)
+        images = unlabelled(self._taken(X, reset=False))
+        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
+        probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
+        return probabilities
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each picture; X as in `fit`."""
+        chosen = self.predict_proba(X).argmax(1)
+        labels: NDArray[Any] = self.classes_[chosen]
+        return labels
+
+    @property
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(map(str, self.classes_))
+
+    @property
+    def model_(self) -> Model:
+        """Frostline's own model: for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
+        check_is_fitted(self)
+        network, names = self.network_, self._class_names
+        return Model(network.backbone, network.boundary, network.preprocess, network.head, names)  # type: ignore[arg-type]
+
+
+def divided(dataset: ImageDataset, config: TrainConfig) -> Parts:
+    """Divide X into pictures that are trained on and those that choose; the test part is empty: it is the caller's.
+
+    Which pictures choose depends on them and the seed, not on their order.
+    """
+    copies = np.unique(dataset.row_ids, return_inverse=True)[1]  # equal pictures have one number
+    val, train = by_group(dataset.labels, copies, config.val_fraction, config.seed)
+    if not len(val):
+        log.warning("no class can spare a picture to choose the epoch: those that are trained on choose it")
+        val = train
+    return Parts(dataset.subset(train), dataset.subset(val), dataset.subset(np.arange(0)))

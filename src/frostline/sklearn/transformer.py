@@ -1,0 +1,148 @@
+"""Pictures to the activations of frozen stages: the first step of a scikit-learn pipeline."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from frostline.errors import ConfigError
+from frostline.networks.backbone import Backbone
+from frostline.networks.boundary import NONE, Frozen
+from frostline.networks.registry import outline
+from frostline.runs.choose import prepare
+from frostline.sklearn.loading import load_again
+from frostline.sklearn.network import Network
+from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
+from frostline.sklearn.settings import config_of
+from frostline.storage import cache_dir as cache_folder
+
+
+class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TakesPictures):  # type: ignore[misc]
+    """Turn pictures into what the frozen stages of a pre-trained network make of them.
+
+    Rows are kept in Frostline's cache by picture, so a search or a cross-validation over a pipeline runs the network
+    once for each picture. Nothing is learned from X but the image size, where it is left open.
+
+    Parameters
+    ----------
+    model : str
+        Pre-trained network, a name from ``frostline models list``.
+    weights : str
+        ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
+    freeze : str
+        The last stage that runs.
+    taps : "auto", "none" or tuple of str
+        Stages whose outputs make a row, averaged to a small grid, that of ``freeze`` whole. ``none``: that of
+        ``freeze`` alone. ``auto``: every convolution stage up to ``freeze``, or a fully connected ``freeze`` alone.
+    image_size : int, optional
+        Side in pixels that pictures are resized to; when left out 128 if those of `fit` have no side above 64, else
+        224.
+    random_state : int, RandomState or None
+        Draws ``random`` weights.
+    device : str
+        ``cpu``, ``cuda`` or ``mps``.
+    workers : int, optional
+        Threads that decode picture files; all cores when left out.
+    cache_dtype : str
+        ``float16`` or ``float32``: precision of kept rows.
+    cache_dir : path, optional
+        Where rows are kept; Frostline's usual cache when left out.
+    keep : bool
+        Keep the rows. ``False`` computes them anew at every call and writes nothing.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Values of a picture; not there when fitted on paths.
+    image_size_ : int
+    network_ : Network
+        A pickled transformer carries the weights: it needs no weight file where it is loaded.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> model = make_pipeline(ActivationTransformer(taps="none"), LogisticRegression(max_iter=1000))
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "alexnet",
+        weights: str = "auto",
+        freeze: str = "conv5",
+        taps: str | tuple[str, ...] = "auto",
+        image_size: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str = "cpu",
+        workers: int | None = None,
+        cache_dtype: str = "float16",
+        cache_dir: Path | str | None = None,
+        keep: bool = True,
+    ) -> None:
+        self.model = model
+        self.weights = weights
+        self.freeze = freeze
+        self.taps = taps
+        self.image_size = image_size
+        self.random_state = random_state
+        self.device = device
+        self.workers = workers
+        self.cache_dtype = cache_dtype
+        self.cache_dir = cache_dir
+        self.keep = keep
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # bytes in, real numbers out
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> "ActivationTransformer":
+        """Load the network and choose the image size; no picture runs through it yet.
+
+        Raises
+        ------
+        InputError, ConfigError, WeightsError, DownloadError
+        """
+        images = self._taken(X, reset=True)
+        config = config_of(self.get_params())
+        shape = outline(config.model)
+        config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
+        side = longest_side(images) if config.image_size is None else None
+        cache = cache_folder(self.cache_dir)
+        self.network_ = Network(*prepare(config, unlabelled(images, side), cache, None, load_again))
+        self.image_size_ = self.network_.preprocess.image_size
+        pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
+        self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return one row (N, F) for each picture.
+
+        Raises
+        ------
+        InputError, DataError, StorageError
+        """
+        check_is_fitted(self)
+        images = unlabelled(self._taken(X, reset=False))
+        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
+        return taken
+
+
+def _frozen_taps(shape: Backbone, freeze: str, taps: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Return which outputs make a row when nothing above ``freeze`` runs; none: that of ``freeze`` as it is."""
+    if freeze == NONE:
+        raise ConfigError("freeze = 'none': the rows are activations of frozen stages; name the last one, like conv5.")
+    depth, usual = shape.position(freeze), shape.position(shape.feature_stage)
+    if taps == "auto":
+        taps = tuple(tap for tap in shape.usual_taps if shape.position(tap) <= depth) if depth <= usual else ()
+    above = [tap for tap in taps if shape.position(tap) > depth]
+    if above:
+        raise ConfigError(f"taps: {', '.join(above)} lies above {freeze}, where the network is cut: leave it out.")
+    return tuple(taps) or ((freeze,) if depth < usual else ())

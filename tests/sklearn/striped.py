@@ -1,0 +1,63 @@
+"""Stand-ins through which scikit-learn's checks reach our estimators: the checks know tables alone, no pictures.
+
+Each row of numbers becomes a picture of vertical stripes, one stripe for each number, and the estimator gets the
+picture. All else that a check may hand in (texts, NaN, complex numbers, one dimension, …) reaches the estimator as it
+is. Nothing else differs from the real classes.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Tags
+
+from frostline.sklearn import ActivationTransformer, TransferClassifier
+
+NUMBERS = "biuf"
+
+
+class _Tables:
+    """Takes tables; ``square`` pictures show every number, lines of pixels have as many values as the row."""
+
+    square = True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.one_d_array, tags.input_tags.two_d_array = False, True  # else no check gets a table
+        return tags
+
+    def striped(self, X: Any) -> Any:
+        """Return a table of finite numbers as grey pictures (N, F, F) or (N, 1, F); anything else as it is."""
+        try:
+            table = np.asarray(X)
+        except (ValueError, TypeError):
+            return X
+        if table.ndim != 2 or table.dtype.kind not in NUMBERS or not table.size or not np.isfinite(table).all():
+            return X
+        pixels = np.clip(128 + 40 * table.astype(float), 0, 255).astype(np.uint8)
+        return np.repeat(pixels[:, None, :], table.shape[1] if self.square else 1, axis=1)
+
+
+class StripedClassifier(_Tables, TransferClassifier):
+    def fit(self, X: Any, y: Any) -> "StripedClassifier":
+        super().fit(self.striped(X), y)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return super().predict_proba(self.striped(X))
+
+
+class StripedTransformer(_Tables, ActivationTransformer):
+    def fit(self, X: Any, y: Any = None) -> "StripedTransformer":
+        super().fit(self.striped(X), y)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        return super().transform(self.striped(X))
+
+
+class LineClassifier(StripedClassifier):
+    square = False
+
+
+class LineTransformer(StripedTransformer):
+    square = False

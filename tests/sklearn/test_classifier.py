@@ -1,0 +1,159 @@
+"""TransferClassifier on real pictures: labels, odd data, and what its parameters mean."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from frostline import Classifier, TrainConfig
+from frostline.errors import ConfigError, InputError, UnknownNameError
+from frostline.images.dataset import ImageDataset
+from frostline.runs.bundle import load_bundle, save_bundle
+from frostline.sklearn import TransferClassifier
+from frostline.sklearn.classifier import divided
+from frostline.sklearn.settings import config_of
+from tests.class_folders import write_classes
+from tests.sklearn.conftest import Labelled
+
+FAST = {"weights": "bundled", "image_size": 64, "taps": "none", "epochs": 10}
+
+
+def classifier(**changes: Any) -> TransferClassifier:
+    return TransferClassifier(**{**FAST, **changes})
+
+
+def test_learns_names_and_gives_them_back(labelled: Labelled, unseen: Labelled) -> None:
+    model = classifier().fit(*labelled)
+    assert model.classes_.tolist() == ["bag", "boot", "trouser"]
+    assert model.n_features_in_ == 28 * 28
+    assert model.score(*unseen) >= 0.9
+    probabilities = model.predict_proba(unseen[0])
+    assert probabilities.shape == (30, 3)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (model.predict(unseen[0]) == model.classes_[probabilities.argmax(1)]).all()
+
+
+def test_labels_may_be_any_numbers(labelled: Labelled, unseen: Labelled) -> None:
+    y = np.array([-7, 40, 3])[np.unique(labelled[1], return_inverse=True)[1]]
+    model = classifier().fit(labelled[0], y)
+    assert model.classes_.tolist() == [-7, 3, 40]
+    assert set(model.predict(unseen[0])) == {-7, 3, 40}
+
+
+def test_paths_are_as_good_as_arrays(small_fashion: Path, fashion: Any, tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "photos", fashion.train, per_class=16)
+    paths = sorted(root.rglob("*.*"))
+    y = [path.parent.name for path in paths]
+    model = classifier(image_size=None).fit(paths, y)
+    assert model.config_.image_size == 128  # the files are small
+    assert not hasattr(model, "n_features_in_")
+    assert model.score(np.array([str(path) for path in paths]), y) >= 0.9
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "ridge"])
+def test_one_picture_of_each_class_is_enough(head: str, labelled: Labelled) -> None:
+    X, y = labelled[0][::20], labelled[1][::20]
+    model = classifier(head=head).fit(X, y)
+    assert model.score(X, y) == 1
+
+
+def test_class_of_one_picture_is_trained_on(labelled: Labelled) -> None:
+    X, y = labelled[0][:41], labelled[1][:41]
+    model = classifier().fit(X, y)
+    assert model.classes_.tolist() == ["bag", "boot", "trouser"]
+    assert model.predict(X[-1:]).tolist() == ["trouser"]
+
+
+def test_copies_stay_on_one_side_and_order_does_not_matter(labelled: Labelled) -> None:
+    X = np.concatenate([labelled[0], labelled[0][:30]])
+    labels = np.concatenate([np.repeat([0, 1, 2], 20), np.repeat([0, 1], [20, 10])])
+    config = config_of(classifier(val_fraction=0.3).get_params())
+    dataset = ImageDataset(X, labels, ("a", "b", "c"))
+    parts = divided(dataset, config)
+    shuffled = divided(dataset.subset(np.random.default_rng(1).permutation(90)), config)
+    assert not set(parts.train.row_ids) & set(parts.val.row_ids)
+    assert set(parts.val.row_ids) == set(shuffled.val.row_ids)
+    assert 20 <= len(parts.val) <= 30
+
+
+def test_thawed_stages_are_trained_and_kept(labelled: Labelled, unseen: Labelled) -> None:
+    frozen = classifier().fit(*labelled)
+    thawed = classifier(freeze="conv4", epochs=1, settings={"head_epochs": 1}).fit(*labelled)
+    before, after = (model.network_.backbone.state_dict() for model in (frozen, thawed))
+    assert torch.equal(before["stages.conv4.0.weight"], after["stages.conv4.0.weight"])
+    assert thawed.predict(unseen[0]).shape == (30,)
+    assert [epoch.freeze for epoch in thawed.history_] == ["conv5", "conv4"]
+
+
+def test_same_seed_gives_the_same_model(labelled: Labelled, unseen: Labelled) -> None:
+    numbers = torch.random.get_rng_state()
+    one, other, third = (classifier(head="mlp", random_state=seed).fit(*labelled) for seed in (5, 5, 6))
+    assert torch.equal(numbers, torch.random.get_rng_state())
+    assert (one.predict_proba(unseen[0]) == other.predict_proba(unseen[0])).all()
+    assert (one.predict_proba(unseen[0]) != third.predict_proba(unseen[0])).any()
+
+
+def test_generator_draws_the_seed() -> None:
+    seeds = [config_of(classifier(random_state=np.random.RandomState(3)).get_params()).seed for _ in range(2)]
+    assert seeds[0] == seeds[1] != 3
+
+
+def test_nothing_is_kept_of_predictions_when_asked_not_to(labelled: Labelled, unseen: Labelled, cache: Path) -> None:
+    model = classifier().fit(*labelled)
+    before = sorted(path for path in cache.rglob("*.safetensors"))
+    alone = model.set_params(keep=False).predict_proba(unseen[0])
+    assert sorted(path for path in cache.rglob("*.safetensors")) == before
+    kept = model.set_params(keep=True).predict_proba(unseen[0])
+    assert len(list(cache.rglob("*.safetensors"))) == len(before) + 1
+    np.testing.assert_allclose(alone, kept, atol=2e-3)  # kept rows are float16
+
+
+def test_model_is_one_of_frostline(labelled: Labelled, unseen: Labelled, tmp_path: Path) -> None:
+    model = classifier(keep=False).fit(*labelled)
+    save_bundle(model.model_, tmp_path / "model")
+    again = Classifier(load_bundle(tmp_path / "model"))
+    np.testing.assert_allclose(again.predict_proba(unseen[0]), model.predict_proba(unseen[0]), atol=1e-5)
+
+
+def test_defaults_are_those_of_a_run() -> None:
+    defaults = config_of(TransferClassifier().get_params())
+    assert defaults == TrainConfig(data="pictures")
+
+
+def test_settings_reach_the_run(labelled: Labelled) -> None:
+    model = classifier(settings={"optimizer": "sgd", "patience": 2}).fit(*labelled)
+    assert (model.config_.optimizer, model.config_.patience) == ("sgd", 2)
+    assert clone(model).settings == {"optimizer": "sgd", "patience": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"settings": {"optimiser": "sgd"}}, UnknownNameError, "unknown setting 'optimiser'.*mean 'optimizer'"),
+        ({"settings": {"lr": 1.0}}, ConfigError, "settings: 'lr' is a parameter of the estimator"),
+        ({"settings": {"limit": 9}}, UnknownNameError, "unknown setting 'limit'"),
+        ({"head": "tree"}, ConfigError, "--head: expected 'linear', 'mlp' or 'ridge', got 'tree'"),
+        ({"freeze": "conv9"}, UnknownNameError, "unknown stage of alexnet 'conv9'"),
+    ],
+)
+def test_impossible_parameters_are_refused_by_fit(
+    changes: dict[str, Any], error: type[Exception], words: str, labelled: Labelled
+) -> None:
+    with pytest.raises(error, match=words):
+        classifier(**changes).fit(*labelled)
+
+
+def test_pictures_of_another_size_are_refused(labelled: Labelled) -> None:
+    model = classifier().fit(*labelled)
+    with pytest.raises(ValueError, match="X has 729 features, but TransferClassifier is expecting 784"):
+        model.predict(labelled[0][:, 1:, 1:])
+
+
+def test_labels_and_pictures_must_be_as_many(labelled: Labelled) -> None:
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        classifier().fit(labelled[0], labelled[1][1:])
+    with pytest.raises(InputError, match="requires y to be passed"):
+        classifier().fit(labelled[0], None)

@@ -1,0 +1,46 @@
+"""scikit-learn's own estimator checks. Those that cannot apply to pictures are listed, each with the reason."""
+
+from typing import Any
+
+import pytest
+from sklearn.utils.estimator_checks import (
+    check_n_features_in,
+    check_n_features_in_after_fitting,
+    estimator_checks_generator,
+    parametrize_with_checks,
+)
+
+from tests.sklearn.striped import LineClassifier, LineTransformer, StripedClassifier, StripedTransformer
+
+FAST = {"weights": "bundled", "image_size": 63, "freeze": "conv2", "taps": ("conv1", "conv2")}
+ESTIMATORS = [StripedClassifier(**FAST, epochs=20), StripedTransformer(**FAST)]
+LINES = [LineClassifier(**FAST, epochs=1), LineTransformer(**FAST)]
+
+# A listed check that passes after all is a failure (xfail_strict), and so is one that scikit-learn no longer has.
+CANNOT_APPLY = {
+    "check_estimators_nan_inf": "a picture is bytes, and no byte is NaN or infinite: X of real numbers is refused",
+    "check_complex_data": "X of complex numbers is refused like all that are no bytes, not in the words looked for",
+    "check_dtype_object": "it wants numbers in an array of objects: to us such an array is paths, or an error",
+    "check_n_features_in": "F numbers stand for F stripes, a picture of F x F values; run on lines of F values below",
+    "check_n_features_in_after_fitting": "the same",
+}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda _: CANNOT_APPLY, xfail_strict=True)
+def test_convention(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", LINES, ids=lambda estimator: type(estimator).__name__)
+@pytest.mark.parametrize("check", [check_n_features_in, check_n_features_in_after_fitting])
+def test_convention_on_the_number_of_features(estimator: Any, check: Any) -> None:
+    check(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_every_listed_check_is_one_of_scikit_learn(estimator: Any) -> None:
+    names = {
+        check.func.__name__ for _, check in estimator_checks_generator(estimator) if hasattr(check.func, "__name__")
+    }
+    assert set(CANNOT_APPLY) <= names
+    assert len(names) > 40
