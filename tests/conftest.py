@@ -14,6 +14,7 @@ import pytest
 
 from frostline.images import fashion_mnist
 from frostline.images.dataset import Splits
+from tests.commands import run_forked
 
 COMMAND = Path(sys.executable).with_name("frostline")
 Frostline = Callable[..., subprocess.CompletedProcess[str]]
@@ -66,6 +67,18 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def frostline(tmp_path: Path) -> Frostline:
+    """Run a command in ``tmp_path`` and return what came back."""
+
+    def run(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout)
+
+    return run
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Frostline:
     """Run the installed console script in ``tmp_path`` and return what came back."""
 
     def run(

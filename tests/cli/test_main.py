@@ -71,8 +71,8 @@ def test_without_a_command_the_help_is_shown(frostline, arguments):
     assert frostline(*arguments, "--help").stdout.strip() == done.stderr.strip()
 
 
-def test_help_names_every_command(frostline):
-    done = frostline("--help")
+def test_help_names_every_command(installed):
+    done = installed("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for command in ("train", "evaluate", "predict", "runs", "find-lr", "data", "models", "cache"):
         assert f"\n  {command} " in done.stdout
@@ -86,16 +86,16 @@ def test_help_of_train_names_every_setting(frostline):
         assert name in ("data", "weights_sha256") or f"--{name.replace('_', '-')} " in text
 
 
-def test_the_version_is_told(frostline):
+def test_the_version_is_told(installed):
     from frostline import __version__
 
-    done = frostline("--version")
+    done = installed("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"frostline {__version__}\n", "")
 
 
-def test_a_setting_that_does_not_exist_is_named(frostline, tmp_path):
+def test_a_setting_that_does_not_exist_is_named(installed, tmp_path):
     (tmp_path / "my.toml").write_text('data = "fashion-mnist"\nepoch = 3\n')
-    done = frostline("train", "--config", "my.toml")
+    done = installed("train", "--config", "my.toml")
     assert done.returncode == 2
     assert done.stderr == "frostline: unknown setting 'epoch'. Did you mean 'epochs'?\n"
 
