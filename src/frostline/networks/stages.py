@@ -91,6 +91,8 @@ class _Recording:
         last = len(self.nodes)
         self._last_use = {node: max((order.get(user, last) for user in node.users), default=-1) for node in graph.nodes}
         self._weights = {node: _weights(network, node) for node in self.nodes}
+        if not self.parts:
+            raise ConfigError("no part of it has weights")
 
     @property
     def parts(self) -> list[fx.Node]:
@@ -194,9 +196,10 @@ def _classifier(network: nn.Module) -> str | None:
 
 
 def _below_head(recording: _Recording, classifier: str | None) -> list[fx.Node]:
-    parts = recording.parts
-    targets = [str(part.target) for part in parts]
-    return parts[: targets.index(classifier)] if classifier in targets else parts[:-1]
+    """Return the parts below the classifier; the last part is it when none is known."""
+    steps = [str(node.target) for node in recording.nodes]
+    end = steps.index(classifier) if classifier in steps else recording.nodes.index(recording.parts[-1])
+    return [part for part in recording.parts if recording.nodes.index(part) < end]
 
 
 def _named(recording: _Recording, name: str, ends: Sequence[str]) -> list[fx.Node]:
