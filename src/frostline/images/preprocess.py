@@ -17,8 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """Resize the shorter side, crop the centre, scale to 0..1, repeat grey three times, subtract mean, divide by std.
 
-    The resize is bilinear or bicubic on real numbers, antialiased when it shrinks (as ``torch.nn.functional.interpolate`` defines
-    it); nothing is rounded back to bytes.
+    The resize is bilinear or bicubic on real numbers, antialiased when it shrinks (as
+    ``torch.nn.functional.interpolate`` defines it); nothing is rounded back to bytes.
 
     Parameters
     ----------

@@ -63,7 +63,8 @@ def cut(network: nn.Module, name: str, ends: Sequence[str] | None = None) -> Cut
         parts = _named(recording, name, ends)
     places = [recording.begin_after(part) for part in parts]
     names = _short([str(part.target) for part in parts])
-    stages, begin, value = [], 0, recording.entry
+    stages: list[tuple[str, nn.Module]] = []
+    begin, value = 0, recording.entry
     for stage_name, place in zip(names, places, strict=True):
         crossing = recording.crossing(place)
         if crossing is None:

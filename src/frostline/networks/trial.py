@@ -1,6 +1,7 @@
-"""Trying a network's stages: do they give what the network gives, and which sizes of pictures do they take?"""
+"""A network's stages on trial: whether they give what the network gives, and which sizes of pictures they take."""
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,16 +41,21 @@ def agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
         raise ConfigError(f"{name} gives other numbers than its stages do: it cannot be cut.")
 
 
-@torch.no_grad()
 def takes(stages: Sequence[nn.Module], image_size: int) -> bool:
     """Whether stages on torch's meta device can take pictures of a size; nothing is computed."""
-    x = torch.empty(1, 3, image_size, image_size, device="meta")
     try:
-        for stage in stages:
-            x = stage(x)
-    except Exception:  # noqa: BLE001  (a network's own code refuses a size in its own way)
+        return math.prod(output_shape(stages, image_size)) > 0
+    except Exception:  # a network's own code refuses a size in its own way
         return False
-    return x.numel() > 0
+
+
+@torch.no_grad()
+def output_shape(stages: Sequence[nn.Module], image_size: int) -> tuple[int, ...]:
+    """Return the shape that stages on torch's meta device give for one picture: (C, H, W), (N, C) or (F,)."""
+    x = torch.empty(1, 3, image_size, image_size, device="meta")
+    for stage in stages:
+        x = stage(x)
+    return tuple(x.shape[1:])
 
 
 def sizes(stages: Sequence[nn.Module], own: int) -> tuple[int, bool]:
