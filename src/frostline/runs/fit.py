@@ -17,7 +17,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
-from frostline.networks.backbone import Backbone
+from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
@@ -78,6 +78,8 @@ def fit(
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     if splits is None:
         check_data(config.data)
+    if backbone is not None:
+        config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check_network(config, backbone)
     folder = Path(output_dir)
     name = name or choose_name(data_name(config.data), folder, resume=resume)
