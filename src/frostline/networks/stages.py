@@ -92,8 +92,6 @@ class _Recording:
         last = len(self.nodes)
         self._last_use = {node: max((order.get(user, last) for user in node.users), default=-1) for node in graph.nodes}
         self._weights = {node: _weights(network, node) for node in self.nodes}
-        if not self.parts:
-            raise ConfigError("no part of it has weights")
 
     @property
     def parts(self) -> list[fx.Node]:
@@ -164,7 +162,10 @@ def _record(network: nn.Module, name: str, opened: Iterable[str]) -> _Recording:
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr"):
             node.target = node.target.removeprefix("network.")
-    return _Recording(graph, network)
+    recording = _Recording(graph, network)
+    if not recording.parts:
+        raise ConfigError(f"{name} cannot be cut into stages: none of its modules has weights.")
+    return recording
 
 
 def _opened(network: nn.Module, name: str) -> tuple[_Recording, list[fx.Node]]:
