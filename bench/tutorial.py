@@ -2,9 +2,9 @@
 
     python bench/tutorial.py [--images 1500] [--epochs 10]
 
-The tutorial's way, in bare PyTorch: AlexNet's frozen convolutions run again for every picture of every epoch, NCHW,
-DataLoader with 2 workers and PIL transforms (to RGB, resize to 224 px, to tensor, normalise), a training and a
-validation phase each epoch. Frostline's way: the frozen pass once, then the head on the kept activations; once from an
+The tutorial's way, in PyTorch and torchvision: the frozen convolutions of torchvision's AlexNet run again for every
+picture of every epoch, NCHW, DataLoader with 2 workers and torchvision's transforms (to three channels, resize to
+224 px, to tensor, normalise), a training and a validation phase each epoch. Frostline's way: the frozen pass once, then the head on the kept activations; once from an
 empty cache and several times from a warm one. 80 % of the images are trained on, 20 % validate. Both get the same
 network weights, the same head with the same fixed standardisation, the same optimiser, learning rates and orders.
 The accuracies must agree within one point before a ratio is printed.
@@ -13,6 +13,7 @@ The accuracies must agree within one point before a ratio is printed.
 import argparse
 import math
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,12 +32,18 @@ from frostline.images.dataset import ImageDataset
 from frostline.images.fashion_mnist import load
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, train_val
+from frostline.networks.alexnet import published_key
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.loop import Recipe, moments, train
 from frostline.training.optimisers import learning_rate
+
+sys.path.append(str(Path(__file__).parents[1]))
+import torchvision
+from tests.torchvision_operators import sitecustomize  # noqa: F401  (torchvision beside torch's CPU build)
+from torchvision import transforms
 
 SIZE, BATCH, LR, DECAY, SEED = 224, 64, 4e-4, 0.05, 0
 
@@ -46,34 +53,29 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, data: ImageDataset, order: np.ndarray) -> None:
         self.data, self.order = data, order
-        self.mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-        self.std = torch.tensor(IMAGENET_STD)[:, None, None]
+        self.transform = transforms.Compose(
+            [
+                transforms.Grayscale(3),
+                transforms.Resize(SIZE),
+                transforms.ToTensor(),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
         index = int(self.order[position])
-        picture = Image.fromarray(np.asarray(self.data.images)[index]).convert("RGB")
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-        return (tensor - self.mean) / self.std, int(self.data.labels[index])
+        picture = Image.fromarray(np.asarray(self.data.images)[index])
+        return self.transform(picture), int(self.data.labels[index])
 
 
 def plain_features() -> nn.Sequential:
-    """AlexNet's convolutions as torchvision lays them out, NCHW, with the same random weights as Frostline's."""
-    features = nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-    )  # fmt: skip
-    ours = [layer for layer in load_backbone(weights="random", seed=SEED).modules() if isinstance(layer, nn.Conv2d)]
-    theirs = [layer for layer in features if isinstance(layer, nn.Conv2d)]
-    for mine, yours in zip(theirs, ours, strict=True):
-        mine.weight.data = yours.weight.detach().contiguous().clone()
-        mine.bias.data = yours.bias.detach().clone()
+    """The convolutions of torchvision's AlexNet, NCHW, with the same random weights as Frostline's."""
+    features = torchvision.models.alexnet().features
+    ours = load_backbone(weights="random", seed=SEED).state_dict()
+    features.load_state_dict({published_key(key).removeprefix("features."): value for key, value in ours.items()})
     return features.requires_grad_(False).eval()
 
 
