@@ -4,16 +4,15 @@
 
 The tutorial's way, in PyTorch and torchvision: the frozen convolutions of torchvision's AlexNet run again for every
 picture of every epoch, NCHW, DataLoader with 2 workers and torchvision's transforms (to three channels, resize to
-224 px, to tensor, normalise), a training and a validation phase each epoch. Frostline's way: the frozen pass once, then the head on the kept activations; once from an
-empty cache and several times from a warm one. 80 % of the images are trained on, 20 % validate. Both get the same
-network weights, the same head with the same fixed standardisation, the same optimiser, learning rates and orders.
-The accuracies must agree within one point before a ratio is printed.
+224 px, to tensor, normalise), a training and a validation phase each epoch. Frostline's way: the frozen pass once, then
+the head on the kept activations; once from an empty cache and several times from a warm one. 80 % of the images are
+trained on, 20 % validate. Both get the same network weights, the same head with the same fixed standardisation, the
+same optimiser, learning rates and orders. The accuracies must agree within one point before a ratio is printed.
 """
 
 import argparse
 import math
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from common import machine
+from common import machine, name_operators_of_torchvision
 from frostline.activations.fill import fill
 from frostline.activations.forward import FastForward
 from frostline.activations.spec import spec_of
@@ -40,11 +39,6 @@ from frostline.training.examples import Examples, epoch_order
 from frostline.training.loop import Recipe, moments, train
 from frostline.training.optimisers import learning_rate
 
-sys.path.append(str(Path(__file__).parents[1]))
-import torchvision
-from tests.torchvision_operators import sitecustomize  # noqa: F401  (torchvision beside torch's CPU build)
-from torchvision import transforms
-
 SIZE, BATCH, LR, DECAY, SEED = 224, 64, 4e-4, 0.05, 0
 
 
@@ -52,6 +46,8 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """Fashion-MNIST as a tutorial reads it: one PIL image at a time."""
 
     def __init__(self, data: ImageDataset, order: np.ndarray) -> None:
+        from torchvision import transforms
+
         self.data, self.order = data, order
         self.transform = transforms.Compose(
             [
@@ -73,7 +69,9 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 def plain_features() -> nn.Sequential:
     """The convolutions of torchvision's AlexNet, NCHW, with the same random weights as Frostline's."""
-    features = torchvision.models.alexnet().features
+    from torchvision.models import alexnet
+
+    features = alexnet().features
     ours = load_backbone(weights="random", seed=SEED).state_dict()
     features.load_state_dict({published_key(key).removeprefix("features."): value for key, value in ours.items()})
     return features.requires_grad_(False).eval()
@@ -147,6 +145,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
+    name_operators_of_torchvision()
     data = load().train
     data = data.subset(limited(data.labels, options.images, SEED))
     chosen, held_out = train_val(data.labels, 0.2, SEED)
