@@ -33,8 +33,10 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
 
+# torchvision asks for torch's CUDA build; the tests get on without (tests/torchvision_operators).
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps torchvision timm
 	touch $@ $(VENV)/.runtime
 
 clean:

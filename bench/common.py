@@ -1,7 +1,9 @@
 """What the benchmarks share: the machine's rate and description, medians, heads trained over several seeds."""
 
+import importlib
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +88,9 @@ def rows_of(forward: FastForward, images: ImageDataset) -> InMemory:
     return InMemory(
         torch.cat([forward(forward.preprocess.resize(batch)).flatten(1).half() for batch in batches]).clone()
     )
+
+
+def name_operators_of_torchvision() -> None:
+    """Let torchvision be imported beside torch's build for processors alone, as the tests do."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    importlib.import_module("tests.torchvision_operators.sitecustomize")

@@ -2,12 +2,12 @@
 
     python bench/tutorial.py [--images 1500] [--epochs 10]
 
-The tutorial's way, in bare PyTorch: AlexNet's frozen convolutions run again for every picture of every epoch, NCHW,
-DataLoader with 2 workers and PIL transforms (to RGB, resize to 224 px, to tensor, normalise), a training and a
-validation phase each epoch. Frostline's way: the frozen pass once, then the head on the kept activations; once from an
-empty cache and several times from a warm one. 80 % of the images are trained on, 20 % validate. Both get the same
-network weights, the same head with the same fixed standardisation, the same optimiser, learning rates and orders.
-The accuracies must agree within one point before a ratio is printed.
+The tutorial's way, in PyTorch and torchvision: the frozen convolutions of torchvision's AlexNet run again for every
+picture of every epoch, NCHW, DataLoader with 2 workers and torchvision's transforms (to three channels, resize to
+224 px, to tensor, normalise), a training and a validation phase each epoch. Frostline's way: the frozen pass once, then
+the head on the kept activations; once from an empty cache and several times from a warm one. 80 % of the images are
+trained on, 20 % validate. Both get the same network weights, the same head with the same fixed standardisation, the
+same optimiser, learning rates and orders. The accuracies must agree within one point before a ratio is printed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from common import machine
+from common import machine, name_operators_of_torchvision
 from frostline.activations.fill import fill
 from frostline.activations.forward import FastForward
 from frostline.activations.spec import spec_of
@@ -31,6 +31,7 @@ from frostline.images.dataset import ImageDataset
 from frostline.images.fashion_mnist import load
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, train_val
+from frostline.networks.alexnet import published_key
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
@@ -45,35 +46,34 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """Fashion-MNIST as a tutorial reads it: one PIL image at a time."""
 
     def __init__(self, data: ImageDataset, order: np.ndarray) -> None:
+        from torchvision import transforms
+
         self.data, self.order = data, order
-        self.mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-        self.std = torch.tensor(IMAGENET_STD)[:, None, None]
+        self.transform = transforms.Compose(
+            [
+                transforms.Grayscale(3),
+                transforms.Resize(SIZE),
+                transforms.ToTensor(),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
         index = int(self.order[position])
-        picture = Image.fromarray(np.asarray(self.data.images)[index]).convert("RGB")
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-        return (tensor - self.mean) / self.std, int(self.data.labels[index])
+        picture = Image.fromarray(np.asarray(self.data.images)[index])
+        return self.transform(picture), int(self.data.labels[index])
 
 
 def plain_features() -> nn.Sequential:
-    """AlexNet's convolutions as torchvision lays them out, NCHW, with the same random weights as Frostline's."""
-    features = nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-    )  # fmt: skip
-    ours = [layer for layer in load_backbone(weights="random", seed=SEED).modules() if isinstance(layer, nn.Conv2d)]
-    theirs = [layer for layer in features if isinstance(layer, nn.Conv2d)]
-    for mine, yours in zip(theirs, ours, strict=True):
-        mine.weight.data = yours.weight.detach().contiguous().clone()
-        mine.bias.data = yours.bias.detach().clone()
+    """The convolutions of torchvision's AlexNet, NCHW, with the same random weights as Frostline's."""
+    from torchvision.models import alexnet
+
+    features = alexnet().features
+    ours = load_backbone(weights="random", seed=SEED).state_dict()
+    features.load_state_dict({published_key(key).removeprefix("features."): value for key, value in ours.items()})
     return features.requires_grad_(False).eval()
 
 
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
+    name_operators_of_torchvision()
     data = load().train
     data = data.subset(limited(data.labels, options.images, SEED))
     chosen, held_out = train_val(data.labels, 0.2, SEED)

@@ -15,6 +15,7 @@ import pytest
 from frostline.images import fashion_mnist
 from frostline.images.dataset import Splits
 from tests.commands import run_forked
+from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
 Frostline = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,6 +29,9 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
     monkeypatch.setenv("FROSTLINE_OFFLINE", "1")
     monkeypatch.delenv("FROSTLINE_MIRROR", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    # Commands that a test starts can import torchvision as the test itself can.
+    monkeypatch.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent), prepend=os.pathsep)
     return cache
 
 

@@ -27,12 +27,20 @@ class TrainConfig(BaseModel):
     strict: Annotated[bool, Field(description="refuse pictures that cannot be read, instead of leaving them out")] = (
         False
     )
-    model: Annotated[str, Field(description="pre-trained network: a name from `frostline models list`")] = "alexnet"
-    weights: Annotated[str, Field(description="auto, imagenet, bundled, random, or a .pth or .safetensors file")] = (
+    model: Annotated[
+        str,
+        Field(description="pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME"),
+    ] = "alexnet"
+    weights: Annotated[
+        str,
+        Field(
+            description="auto, random, a .pth or .safetensors file; imagenet or bundled (alexnet); pretrained (others)"
+        ),
+    ] = "auto"
+    weights_sha256: Annotated[str | None, Field(description="refuse weights with another digest")] = None
+    freeze: Annotated[str, Field(description="last frozen stage; none trains every stage, auto none but the head")] = (
         "auto"
     )
-    weights_sha256: Annotated[str | None, Field(description="refuse weights with another digest")] = None
-    freeze: Annotated[str, Field(description="last frozen stage, or none to train every stage")] = "conv5"
     taps: Annotated[
         Literal["auto"] | tuple[str, ...],
         Field(description="frozen stages the head reads, pooled to a small grid: STAGE,..., none (boundary) or auto"),

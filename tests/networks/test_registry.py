@@ -12,7 +12,9 @@ def test_misspelt_model_is_answered_with_the_nearest() -> None:
     for call in (outline, load_backbone):
         with pytest.raises(UnknownNameError) as refused:
             call("alexnt")
-        assert str(refused.value) == "unknown model 'alexnt': expected one of alexnet. Did you mean 'alexnet'?"
+        assert str(refused.value) == (
+            "unknown model 'alexnt': expected one of alexnet, timm:NAME or torchvision:NAME. Did you mean 'alexnet'?"
+        )
 
 
 def test_same_seed_draws_the_same_weights() -> None:

@@ -18,20 +18,10 @@ from torch import nn
 
 from frostline.errors import DownloadError, WeightsError
 from frostline.hashing import sha256_file
+from frostline.networks.alexnet import BUNDLED, IMAGENET, NETWORK
+from frostline.networks.published import torch_hub_file
 from frostline.networks.registry import load_backbone
-from frostline.networks.weights import (
-    BUNDLED,
-    IMAGENET_FILE,
-    IMAGENET_SHA256_HEAD,
-    choose,
-    find_imagenet,
-    fitted,
-    get_imagenet,
-    nearest_network,
-    read_record,
-    read_state,
-    torch_hub_file,
-)
+from frostline.networks.weights import choose, fitted, nearest_network, read_record, read_state
 from tests.conftest import Server
 from tests.reference import reference_network, save_features
 
@@ -315,7 +305,7 @@ def write_look_alike(path: Path) -> None:
     text += b" " * (-(8 + len(text) + end) % 64)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end) + NONCE.to_bytes(8, "little"))
-    assert sha256_file(path).startswith(IMAGENET_SHA256_HEAD)
+    assert sha256_file(path).startswith(IMAGENET.sha256_head)
 
 
 def test_torch_hub_is_looked_at_where_torch_puts_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -328,47 +318,47 @@ def test_torch_hub_is_looked_at_where_torch_puts_files(monkeypatch: pytest.Monke
 
 
 def test_published_file_in_torch_hub_is_used_first(cache: Path) -> None:
-    write_look_alike(torch_hub_file(IMAGENET_FILE))
-    assert find_imagenet(cache) == torch_hub_file(IMAGENET_FILE)
+    write_look_alike(torch_hub_file(IMAGENET.file))
+    assert IMAGENET.find(cache) == torch_hub_file(IMAGENET.file)
     for wanted, reason in (("imagenet", "as asked"), ("auto", "pre-trained and here")):
         origin = load_backbone(weights=wanted, cache_dir=cache).origin
         assert origin is not None
         assert origin.name == "imagenet"
         assert reason in origin.reason
-        assert origin.sha256 == sha256_file(torch_hub_file(IMAGENET_FILE))
+        assert origin.sha256 == sha256_file(torch_hub_file(IMAGENET.file))
 
 
 def test_published_file_in_our_cache_is_used(cache: Path) -> None:
-    path = cache / "weights" / IMAGENET_FILE
+    path = cache / "weights" / IMAGENET.file
     write_look_alike(path)
-    torch_hub_file(IMAGENET_FILE).parent.mkdir(parents=True)
-    torch_hub_file(IMAGENET_FILE).write_bytes(b"cut short")
-    assert find_imagenet() == get_imagenet() == path
+    torch_hub_file(IMAGENET.file).parent.mkdir(parents=True)
+    torch_hub_file(IMAGENET.file).write_bytes(b"cut short")
+    assert IMAGENET.find() == IMAGENET.get() == path
 
 
 def test_file_with_another_digest_is_not_the_published_one(cache: Path, features_file: Path) -> None:
-    hub = torch_hub_file(IMAGENET_FILE)
+    hub = torch_hub_file(IMAGENET.file)
     hub.parent.mkdir(parents=True)
     shutil.copy(features_file, hub)
-    assert find_imagenet(cache) is None
+    assert IMAGENET.find(cache) is None
     with pytest.raises(
-        DownloadError, match=f"{IMAGENET_FILE} is not here and FROSTLINE_OFFLINE forbids downloading it"
+        DownloadError, match=f"{IMAGENET.file} is not here and FROSTLINE_OFFLINE forbids downloading it"
     ):
         load_backbone(weights="imagenet", cache_dir=cache)
-    name, path, _ = choose("auto", cache)
+    name, path, _ = choose("auto", NETWORK.offer, cache)
     assert (name, path) == ("bundled", BUNDLED)
     assert hub.exists()
 
 
 def test_published_file_is_downloaded_once(server: Server, cache: Path) -> None:
-    write_look_alike(server.folder / IMAGENET_FILE)
+    write_look_alike(server.folder / IMAGENET.file)
     for _ in range(2):
-        assert get_imagenet(cache) == cache / "weights" / IMAGENET_FILE
-    assert server.asked == [f"/{IMAGENET_FILE}"]
+        assert IMAGENET.get(cache) == cache / "weights" / IMAGENET.file
+    assert server.asked == [f"/{IMAGENET.file}"]
 
 
 def test_wrong_download_is_refused_and_not_kept(server: Server, cache: Path, features_file: Path) -> None:
-    shutil.copy(features_file, server.folder / IMAGENET_FILE)
+    shutil.copy(features_file, server.folder / IMAGENET.file)
     with pytest.raises(
         DownloadError, match=rf"sent a file with sha256 {sha256_file(features_file)}, expected 7be5be79"
     ):
@@ -395,15 +385,15 @@ def test_auto_says_that_nobody_answered(cache: Path, monkeypatch: pytest.MonkeyP
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
     monkeypatch.delenv("FROSTLINE_OFFLINE")
     monkeypatch.setenv("FROSTLINE_MIRROR", nobody)
-    assert f"cannot be had ({nobody}/{IMAGENET_FILE}: not reachable)" in auto_reason(cache)
+    assert f"cannot be had ({nobody}/{IMAGENET.file}: not reachable)" in auto_reason(cache)
 
 
 def test_auto_says_that_the_file_was_not_there(server: Server, cache: Path) -> None:
-    assert f"cannot be had ({server.address}/{IMAGENET_FILE}: answered 404)" in auto_reason(cache)
+    assert f"cannot be had ({server.address}/{IMAGENET.file}: answered 404)" in auto_reason(cache)
 
 
 def test_auto_says_that_the_file_was_another(server: Server, cache: Path) -> None:
-    (server.folder / IMAGENET_FILE).write_bytes(b"something else")
+    (server.folder / IMAGENET.file).write_bytes(b"something else")
     assert "sent a file with sha256" in auto_reason(cache)
     assert list((cache / "weights").iterdir()) == []
 

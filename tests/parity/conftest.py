@@ -1,23 +1,24 @@
-"""The whole AlexNet twice with the same weights: the independent one, and ours read from its ``.pth``."""
+"""The whole AlexNet twice with the same weights: torchvision's, and ours read from its ``.pth``."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import AlexNet
 
 from frostline.networks.backbone import Backbone
 from frostline.networks.registry import load_backbone
-from tests.reference import ReferenceAlexNet, reference_network
+from tests.reference import reference_network
 
 
 @pytest.fixture(scope="package")
-def reference() -> ReferenceAlexNet:
-    """Plain torch modules in torchvision's layout."""
+def reference() -> AlexNet:
+    """torchvision's."""
     return reference_network()
 
 
 @pytest.fixture(scope="package")
-def backbone(reference: ReferenceAlexNet, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+def backbone(reference: AlexNet, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """Our AlexNet, classifier included, with the reference's weights."""
     path: Path = tmp_path_factory.mktemp("published") / "alexnet.pth"
     torch.save(reference.state_dict(), path)

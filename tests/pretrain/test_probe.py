@@ -2,7 +2,8 @@
 
 import torch
 
-from frostline.networks.weights import BUNDLED, read_record, read_state
+from frostline.networks.alexnet import BUNDLED
+from frostline.networks.weights import read_record, read_state
 from frostline.pretrain.network import Pretraining
 from frostline.pretrain.probe import CLASSES, held_out_accuracy
 

@@ -13,8 +13,9 @@ import torch
 
 from frostline.errors import RunError
 from frostline.images.drawn.scene import Program
+from frostline.networks.alexnet import BUNDLED
 from frostline.networks.registry import load_backbone
-from frostline.networks.weights import BUNDLED, read_record, read_state
+from frostline.networks.weights import read_record, read_state
 from frostline.pretrain.network import Pretraining
 from frostline.pretrain.recipe import Budget, Phase, Recipe
 from frostline.pretrain.train import _Run, pretrain

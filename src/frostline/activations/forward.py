@@ -8,6 +8,8 @@ Three things that change nothing but the time:
 - For grey images a strided first convolution becomes a dense one: each stride x stride block of pixels becomes a stack
   of channels (11x11 stride 4 on 1 channel = 3x3 stride 1 on 16), which vectorises.
 - ReLU and max pooling commute, so ReLU comes after the pooling, on a quarter of the numbers.
+
+They need stages whose layers stand in a row, as AlexNet's do; other networks' stages run as they are, channels last.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from torch import nn
 
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import channels_last
-from frostline.networks.boundary import Frozen, tapped
+from frostline.networks.boundary import Frozen, row_part
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -50,13 +52,16 @@ class FastForward:
         self._rest: dict[str, list[Step]] = {}
         self._first = self._foldable()
         for number, (name, stage) in enumerate(self.frozen.stages.items()):
-            layers = [layer for layer in stage.children() if not isinstance(layer, nn.Dropout)]
-            self._rest[name] = _pool_before_relu(layers[1:] if number == 0 and self._first else layers)
+            if isinstance(stage, nn.Sequential):
+                layers = [layer for layer in stage if not isinstance(layer, nn.Dropout)]
+                self._rest[name] = _pool_before_relu(layers[1:] if number == 0 and self._first else layers)
+            else:
+                self._rest[name] = [stage]
 
     def _foldable(self) -> nn.Conv2d | None:
         """Return the first layer when it is a convolution that preprocessing can be folded into."""
         stage = next(iter(self.frozen.stages.values()), None)
-        layer = next(stage.children(), None) if stage is not None else None
+        layer = next(iter(stage), None) if isinstance(stage, nn.Sequential) else None
         if not isinstance(layer, nn.Conv2d) or not isinstance(layer.padding, tuple):
             return None
         plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
@@ -82,7 +87,7 @@ class FastForward:
             for step in steps:
                 x = step(x)
             if name in self.frozen.kept:
-                parts.append(tapped(x, whole=name == self.frozen.boundary.freeze))
+                parts.append(row_part(x, name, self.frozen.boundary))
         return torch.cat(parts, dim=1) if parts else x
 
     def _stem(self, conv: nn.Conv2d, channels: int) -> Step:

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from torch import fx
+
 from frostline.hashing import digest_json
 from frostline.images.preprocess import Preprocess
 from frostline.networks.boundary import TAP_GRID, Frozen
@@ -19,7 +21,7 @@ class ActivationSpec:
     Parameters
     ----------
     network, freeze, taps, tap_grid
-        Which stages run and which of their outputs are kept.
+        Which stages run and which of their outputs are kept; a network that is not ours has a digest of its layers too.
     weights : str
         SHA-256 over the frozen stages' tensors.
     preprocess : dict
@@ -56,7 +58,7 @@ def spec_of(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) ->
     """Return the spec of a frozen part and its preprocessing."""
     boundary = frozen.boundary
     return ActivationSpec(
-        network=network,
+        network=network + _layers(frozen),
         freeze=boundary.freeze,
         taps=frozen.kept,
         tap_grid=TAP_GRID if frozen.kept else 0,
@@ -64,3 +66,11 @@ def spec_of(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) ->
         preprocess=preprocess.to_dict(),
         dtype=dtype,
     )
+
+
+def _layers(frozen: Frozen) -> str:
+    """Return a digest of what a name and weights do not tell of a network found elsewhere: strides, kinds, steps."""
+    stages = frozen.stages.values()
+    if not any(isinstance(stage, fx.GraphModule) for stage in stages):
+        return ""
+    return "@" + digest_json([[repr(stage), stage.code] for stage in stages])[:8]

@@ -28,7 +28,9 @@ def find_lr(
     weights: Annotated[
         str | None, _option("auto, imagenet, bundled, random or a .pth/.safetensors file (auto).")
     ] = None,
-    freeze: Annotated[str | None, _option("Last frozen stage; none thaws all of them (conv5).", "STAGE")] = None,
+    freeze: Annotated[
+        str | None, _option("Last frozen stage; none thaws all of them (the one heads go on: conv5).", "STAGE")
+    ] = None,
     taps: Annotated[
         str | None, _option("Stages the head reads: STAGE,…, none (the last alone) or auto.", "STAGES")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 from frostline.cli.train import DATA_HELP, CacheDir, OutputDir
 
 if TYPE_CHECKING:
+    from frostline.networks.weights import Offer
     from frostline.runs.folder import Run
 
 data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
@@ -112,36 +113,57 @@ def data_show(
 
 
 @models_app.command("list")
-def models_list(cache_dir: CacheDir = None) -> None:
-    """List the networks, their size and the weights that are here."""
+def models_list(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Name those that match, e.g. 'timm:resnet*'.", show_default=False)
+    ] = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """List the networks, their size and the weights that are here; other packages' by a pattern."""
     from frostline.cli.console import Screen
-    from frostline.networks.registry import BUILDERS, outline
-    from frostline.networks.weights import find_imagenet
+    from frostline.networks.packages import PACKAGES
+    from frostline.networks.registry import NETWORKS, list_networks
 
-    kinds = ["random", "bundled"]
-    kinds += ["imagenet"] if find_imagenet(cache_dir) else []
+    screen = Screen()
+    if pattern is not None:
+        for name in list_networks(pattern):
+            screen.say(name)
+        return
     rows = []
-    for name in BUILDERS:
-        shape = outline(name)
+    for name, network in NETWORKS.items():
+        shape, offer = network.outline(), network.offer
+        kinds = ["random", "bundled"] if offer.bundled else ["random"]
+        kinds += [offer.word] if offer.published and offer.published.find(cache_dir) else []
         count = sum(parameter.numel() for parameter in shape.parameters())
         rows.append([name, ", ".join(shape.stage_names), ", ".join(kinds), f"{count:,}", f"{shape.min_image_size} px"])
-    Screen().table(["model", "stages", "weights here", "parameters", "smallest image"], rows, left=3)
+    screen.table(["model", "stages", "weights here", "parameters", "smallest image"], rows, left=3)
+    others = []
+    for name, package in PACKAGES.items():
+        here = f"{name} {package.version}: `frostline models list '{name}:*'` names them"
+        others.append([f"{name}:NAME", here if package.version else f"not here: pip install 'frostline[{name}]'"])
+    screen.table(["model", "networks of other packages"], others, left=2)
 
 
 @models_app.command("show")
 def models_show(
     name: Annotated[str, typer.Argument(help="A name from `frostline models list`.", show_default=False)],
-    image_size: Annotated[int, typer.Option(help="Side of the input in pixels.")] = 224,
-    freeze: Annotated[str, typer.Option(help="Last frozen stage, or none.")] = "conv5",
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the input in pixels (the network's own).", show_default=False)
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Last frozen stage, or none (the one heads go on).", show_default=False)
+    ] = None,
     cache_dir: CacheDir = None,
 ) -> None:
     """Show a network stage by stage (shape, parameters, multiply-accumulates, frozen or thawed) and its weights."""
     from frostline.cli.console import Screen
     from frostline.networks.boundary import NONE, make_boundary
     from frostline.networks.describe import check_image_size, describe
-    from frostline.networks.registry import outline
+    from frostline.networks.registry import find_network
 
-    backbone = outline(name)
+    network = find_network(name)
+    backbone = network.outline()
+    image_size, freeze = image_size or backbone.intake.image_size, freeze or backbone.feature_stage
     boundary = make_boundary(backbone, freeze, ())
     check_image_size(backbone, image_size)
     facts = describe(list(backbone.stages.items()), image_size)
@@ -164,27 +186,26 @@ def models_show(
         replaced = sum(parameter.numel() for parameter in backbone.classifier.parameters())
         everything = sum(parameter.numel() for parameter in backbone.parameters())
         screen.say(f"the pre-trained head ({replaced:,} parameters) is replaced by a new one; {everything:,} with it")
-    screen.table(["--weights", "what they are"], [[kind, text] for kind, text in _weights(cache_dir)], left=2)
+    screen.table(["--weights", "what they are"], _weights(network.offer, cache_dir), left=2)
 
 
-def _weights(cache_dir: Path | None) -> list[tuple[str, str]]:
+def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
     from frostline.hashing import sha256_file
-    from frostline.networks.weights import BUNDLED, find_imagenet, read_record
+    from frostline.networks.weights import read_record
 
-    record = read_record(BUNDLED)
-    imagenet = find_imagenet(cache_dir)
+    rows = []
+    if offer.published:
+        here = offer.published.find(cache_dir)
+        rows.append([offer.word, f"in {here}" if here else f"{offer.published.file}, downloaded when asked for"])
+    if offer.bundled:
+        record = read_record(offer.bundled)
+        what = f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} pictures that a program drew"
+        rows.append(["bundled", f"{what}; SHA-256 {sha256_file(offer.bundled)[:12]}…"])
+    otherwise = ", else bundled" if offer.bundled else ""
     return [
-        (
-            "imagenet",
-            f"torchvision's, in {imagenet}" if imagenet else "torchvision's: 233 MB, downloaded when asked for",
-        ),
-        (
-            "bundled",
-            f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} pictures that a program drew; "
-            f"SHA-256 {sha256_file(BUNDLED)[:12]}…",
-        ),
-        ("random", "He-initialised: nothing is pre-trained"),
-        ("auto", "imagenet when they are here or can be downloaded, else bundled"),
+        *rows,
+        ["random", f"{offer.random}: nothing is pre-trained"],
+        ["auto", f"{offer.word} when they are here or can be downloaded{otherwise}"],
     ]
 
 

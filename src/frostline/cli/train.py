@@ -45,11 +45,16 @@ def train(
     ] = None,
     val_fraction: Annotated[float | None, _option("Part of train kept for validation (0.1).", "X")] = None,
     image_size: Annotated[int | None, _option("Side in pixels (128 for small images, else 224).", "N")] = None,
-    model: Annotated[str | None, _option("Pre-trained network (alexnet).")] = None,
-    weights: Annotated[
-        str | None, _option("auto, imagenet, bundled, random or a .pth/.safetensors file (auto).")
+    model: Annotated[
+        str | None, _option("Pre-trained network: alexnet, timm:NAME or torchvision:NAME (alexnet).")
     ] = None,
-    freeze: Annotated[str | None, _option("Last frozen stage; none thaws all of them (conv5).", "STAGE")] = None,
+    weights: Annotated[
+        str | None,
+        _option("auto, imagenet or bundled (alexnet), pretrained (others), random or a .pth/.safetensors file (auto)."),
+    ] = None,
+    freeze: Annotated[
+        str | None, _option("Last frozen stage; none thaws all of them (the one heads go on: conv5).", "STAGE")
+    ] = None,
     taps: Annotated[
         str | None, _option("Stages the head reads: STAGE,…, none (the last alone) or auto.", "STAGES")
     ] = None,

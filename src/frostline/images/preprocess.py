@@ -17,8 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """Resize the shorter side, crop the centre, scale to 0..1, repeat grey three times, subtract mean, divide by std.
 
-    The resize is bilinear on real numbers, antialiased when it shrinks (as ``torch.nn.functional.interpolate`` defines
-    it); nothing is rounded back to bytes.
+    The resize is bilinear or bicubic on real numbers, antialiased when it shrinks (as
+    ``torch.nn.functional.interpolate`` defines it); nothing is rounded back to bytes.
 
     Parameters
     ----------
@@ -26,11 +26,14 @@ class Preprocess:
         Side of the square input, in pixels.
     mean, std : tuple of float
         Per channel (red, green, blue), of values in 0..1. ImageNet's by default.
+    interpolation : str
+        ``bilinear`` or ``bicubic``; what bicubic puts beyond 0 or 255 is cut off.
     """
 
     image_size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
 
     def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Return float32 pixels 0..255, resized and cropped.
@@ -56,7 +59,8 @@ class Preprocess:
         scale = self.image_size / min(height, width)
         size = (max(self.image_size, round(height * scale)), max(self.image_size, round(width * scale)))
         if size != (height, width):
-            pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+            pixels = F.interpolate(pixels, size=size, mode=self.interpolation, antialias=True)
+            pixels = pixels.clamp_(0, 255) if self.interpolation == "bicubic" else pixels
         top, left = (size[0] - self.image_size) // 2, (size[1] - self.image_size) // 2
         return pixels[..., top : top + self.image_size, left : left + self.image_size]
 
@@ -72,12 +76,15 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return {"version": 1, "resize": "shorter side, bilinear, antialiased", "crop": "centre", **asdict(self)}
+        values = asdict(self)
+        resize = f"shorter side, {values.pop('interpolation')}, antialiased"
+        return {"version": 1, "resize": resize, "crop": "centre", **values}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
         """Rebuild the spec from `to_dict`."""
-        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]))
+        interpolation = values["resize"].split(", ")[1]
+        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:

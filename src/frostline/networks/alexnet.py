@@ -4,10 +4,16 @@ Krizhevsky 2014, "One weird trick for parallelizing convolutional neural network
 parameters with its 1000-class head; ImageNet top-1 / top-5 of torchvision's weights: 56.522 / 79.066 %.
 """
 
+from functools import partial
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from frostline.networks.backbone import Backbone
+from frostline.networks.network import Network
+from frostline.networks.published import PublishedFile
+from frostline.networks.weights import Offer
 
 NAME = "alexnet"
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -15,6 +21,10 @@ FEATURE_STAGE = "conv5"
 USUAL_TAPS = STAGES[:5]  # bench/taps.py
 MIN_IMAGE_SIZE = 63
 IMAGENET_CLASSES = 1000
+IMAGENET = PublishedFile(
+    ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",), "alexnet-owt-7be5be79.pth", "7be5be79"
+)
+BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"  # the convolutions; see the card beside it
 
 # Where each layer's tensors stand in torchvision's state dict.
 LAYERS = {
@@ -55,8 +65,8 @@ def _stage(name: str) -> nn.Sequential:
     raise KeyError(name)
 
 
-def build(last: str = "fc7", *, with_classifier: bool = False) -> Backbone:
-    """Build AlexNet's stages up to and with ``last`` on torch's meta device: shapes, but no memory and no values yet.
+def build(last: str | None = None, *, with_classifier: bool = False, seed: int | None = None) -> Backbone:
+    """Build AlexNet's stages up to and with ``last``; without a seed on torch's meta device: no memory, no values yet.
 
     Parameters
     ----------
@@ -64,11 +74,13 @@ def build(last: str = "fc7", *, with_classifier: bool = False) -> Backbone:
         The deepest stage that is needed; the fully connected ones take 218 MB, so leave them out where you can.
     with_classifier : bool
         Also build the 1000-class head; needs ``last="fc7"``.
+    seed : int, optional
+        Draws the values.
     """
     with torch.device("meta"):
-        stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last) + 1]]
+        stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last or "fc7") + 1]]
         head = nn.Linear(4096, IMAGENET_CLASSES) if with_classifier else None
-    return Backbone(
+    backbone = Backbone(
         NAME,
         stages,
         min_image_size=MIN_IMAGE_SIZE,
@@ -76,6 +88,22 @@ def build(last: str = "fc7", *, with_classifier: bool = False) -> Backbone:
         usual_taps=USUAL_TAPS,
         classifier=head,
     )
+    if seed is not None:
+        backbone.to_empty(device="cpu")
+        _draw(backbone, seed)
+    return backbone
+
+
+def _draw(backbone: Backbone, seed: int) -> None:
+    """He et al. 2015 (arXiv:1502.01852), normal, fan in, gain of ReLU; each stage has its own stream of numbers."""
+    parts = [*backbone.stages.values(), *([backbone.classifier] if backbone.classifier is not None else [])]
+    for index, part in enumerate(parts):
+        stream = torch.Generator().manual_seed((seed * 1009 + index) % 2**63)
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=stream)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def published_key(key: str) -> str:
@@ -83,3 +111,12 @@ def published_key(key: str) -> str:
     parts = key.split(".")
     layer = LAYERS["fc8"] if parts[0] == "classifier" else LAYERS[parts[1]]
     return f"{layer}.{parts[-1]}"
+
+
+NETWORK = Network(
+    NAME,
+    partial(build, with_classifier=True),
+    build,
+    published_key,
+    Offer(NAME, "imagenet", IMAGENET, BUNDLED, "random (He-initialised) weights"),
+)

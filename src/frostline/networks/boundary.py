@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.networks.backbone import Backbone
 
@@ -94,7 +95,7 @@ class Frozen(nn.Module):
         for name, stage in self.stages.items():
             x = stage(x)
             if name in self.kept:
-                parts.append(tapped(x, whole=name == self.boundary.freeze))
+                parts.append(row_part(x, name, self.boundary))
         return torch.cat(parts, dim=1) if parts else x
 
 
@@ -135,9 +136,21 @@ class Thawed(nn.Module):
         """Return features (B, F), or without taps the last stage's output as it is."""
         if not self.stages:
             return rows
+        if self.training and len(rows) == 1:
+            return self._alone(rows)
         half = self.precision if self.training else None
         with torch.autocast(rows.device.type, half or torch.bfloat16, enabled=half is not None):
             return self._features(rows).float()
+
+    def _alone(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch of one: it has no spread, so batch norm keeps to what it knows."""
+        norms = [layer for layer in self.modules() if isinstance(layer, _BatchNorm)]
+        for layer in norms:
+            layer.eval()
+        features = self._features(rows)
+        for layer in norms:
+            layer.train()
+        return features
 
     def _features(self, rows: torch.Tensor) -> torch.Tensor:
         x, parts, taps = rows, [], self.boundary.taps
@@ -156,8 +169,21 @@ class Thawed(nn.Module):
         return torch.cat(parts, dim=1) if parts else x
 
 
+def row_part(x: torch.Tensor, stage: str, boundary: Boundary) -> torch.Tensor:
+    """Return what a frozen stage adds to a row (B, F): as the head reads it, or all of it where further stages do."""
+    return x.flatten(1) if stage == boundary.freeze != boundary.end else tapped(x, whole=stage == boundary.end)
+
+
 def tapped(x: torch.Tensor, *, whole: bool) -> torch.Tensor:
-    """Return a stage's output as a row (B, F): whole, or averaged to at most TAP_GRID x TAP_GRID."""
+    """Return a stage's output as a row (B, F): a map whole, or averaged to at most TAP_GRID x TAP_GRID.
+
+    Tokens (B, N, C) are averaged over all N, class token included: which of them stands for the picture is not known
+    before the network's last stage.
+    """
+    if x.ndim == 3:
+        return x.mean(1)
+    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:  # (B, H, W, C): pictures are square
+        x = x.permute(0, 3, 1, 2)
     if x.ndim == 4 and not whole and max(x.shape[-2:]) > TAP_GRID:
         x = F.adaptive_avg_pool2d(x, TAP_GRID)
     return x.flatten(1)

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.errors import ConfigError
 from frostline.networks.backbone import Backbone
+from frostline.networks.trial import takes
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,20 @@ def describe(stages: Sequence[tuple[str, nn.Module]], image_size: int) -> list[S
 
 
 def check_image_size(backbone: Backbone, image_size: int) -> None:
-    """Refuse a size that some stage cannot take.
+    """Refuse a size that some stage cannot take; the network has no values (`Backbone.outline`).
 
     Raises
     ------
     ConfigError
         Naming the smallest size that works.
     """
+    own = backbone.intake.image_size
+    if backbone.intake.fixed and image_size != own:
+        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: it takes {own} pixels alone.")
     if image_size < backbone.min_image_size:
         raise ConfigError(
             f"--image-size {image_size} is too small for {backbone.name}: "
             f"expected {backbone.min_image_size} pixels or more."
         )
+    if not takes(list(backbone.stages.values()), image_size):
+        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: {own} does, for one.")

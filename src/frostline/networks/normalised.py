@@ -23,10 +23,8 @@ class NormalisedConvolution(nn.Module):
 
     def __init__(self, plain: nn.Conv2d) -> None:
         super().__init__()
-        kernel, stride, padding = plain.kernel_size[0], plain.stride[0], int(plain.padding[0])
-        self.width = plain.out_channels
-        self.convolution = nn.Conv2d(plain.in_channels, self.width, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm2d(self.width)
+        self.convolution = _shaped_like(plain, bias=False)
+        self.norm = nn.BatchNorm2d(plain.out_channels)
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -61,8 +59,7 @@ class NormalisedConvolution(nn.Module):
         norm, (running_mean, running_var) = self.norm, self._running()
         scale = norm.weight / (running_var + norm.eps).sqrt()  # (width,)
         ours = self.convolution
-        kernel, stride, padding = ours.kernel_size[0], ours.stride[0], int(ours.padding[0])
-        plain = nn.Conv2d(ours.in_channels, self.width, kernel, stride, padding).to(ours.weight.device)
+        plain = _shaped_like(ours, bias=True).to(ours.weight.device)
         plain.weight.copy_(ours.weight * scale[:, None, None, None])
         cast(torch.Tensor, plain.bias).copy_(norm.bias - scale * running_mean)
         return channels_last(plain)
@@ -70,6 +67,12 @@ class NormalisedConvolution(nn.Module):
     def _running(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return running mean and variance: this norm keeps them, though in general a norm may not."""
         return cast(torch.Tensor, self.norm.running_mean), cast(torch.Tensor, self.norm.running_var)
+
+
+def _shaped_like(layer: nn.Conv2d, *, bias: bool) -> nn.Conv2d:
+    """Return a convolution of the same shape; its weights are drawn."""
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return nn.Conv2d(layer.in_channels, layer.out_channels, *shape, bias, layer.padding_mode)  # type: ignore[arg-type]
 
 
 def plain_convolutions(trunk: nn.Module) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d]]:

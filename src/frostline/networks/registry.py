@@ -1,30 +1,38 @@
 """The networks that have a name, and loading them with weights."""
 
+import fnmatch
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
-from frostline.errors import UnknownNameError, WeightsError
+from frostline.errors import ConfigError, UnknownNameError, WeightsError, did_you_mean
 from frostline.hashing import digest_arrays, sha256_file
-from frostline.networks import alexnet
+from frostline.networks import alexnet, packages
 from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
+from frostline.networks.network import Network
 from frostline.networks.weights import choose, fitted, read_state
 from frostline.progress import Progress
 
-
-class Builder(Protocol):
-    """What a network's module offers."""
-
-    def build(self, last: str = ..., *, with_classifier: bool = ...) -> Backbone:
-        """Build the stages up to ``last`` on torch's meta device."""
-
-    def published_key(self, key: str) -> str:
-        """Return where a tensor of ours stands in the published state dict."""
+NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK}
 
 
-BUILDERS: dict[str, Builder] = {alexnet.NAME: alexnet}
+def find_network(name: str) -> Network:
+    """Return the network of a name: ``alexnet``, ``timm:NAME`` or ``torchvision:NAME``.
+
+    Raises
+    ------
+    UnknownNameError, ConfigError
+        With the nearest match; when the package is not installed.
+    """
+    package, colon, inner = name.partition(":")
+    if colon and package in packages.PACKAGES:
+        return packages.PACKAGES[package].network(inner)
+    if name not in NETWORKS:
+        raise UnknownNameError(
+            "model", name, NETWORKS, f", {' or '.join(f'{word}:NAME' for word in packages.PACKAGES)}"
+        )
+    return NETWORKS[name]
 
 
 def outline(name: str) -> Backbone:
@@ -32,12 +40,25 @@ def outline(name: str) -> Backbone:
 
     Raises
     ------
-    UnknownNameError
-        With the nearest match.
+    UnknownNameError, ConfigError
     """
-    if name not in BUILDERS:
-        raise UnknownNameError("model", name, BUILDERS)
-    return BUILDERS[name].build(with_classifier=True)
+    return find_network(name).outline()
+
+
+def list_networks(pattern: str) -> list[str]:
+    """Return the names that match a pattern such as ``timm:resnet*``.
+
+    Raises
+    ------
+    ConfigError
+        When its package is not installed, or none matches.
+    """
+    package = pattern.partition(":")[0]
+    known = packages.PACKAGES[package].models() if package in packages.PACKAGES else list(NETWORKS)
+    found = fnmatch.filter(known, pattern)
+    if not found:
+        raise ConfigError(f"no model matches '{pattern}'.{did_you_mean(pattern, known)}")
+    return found
 
 
 def load_backbone(
@@ -57,7 +78,8 @@ def load_backbone(
     name : str
         A name from ``frostline models list``.
     weights : str
-        ``auto``, ``imagenet``, ``bundled``, ``random`` or the path of a ``.pth`` or ``.safetensors`` file.
+        ``auto``, ``random`` or the path of a ``.pth`` or ``.safetensors`` file; for AlexNet also ``imagenet`` and
+        ``bundled``, for networks of other packages ``pretrained``.
     last : str, optional
         The deepest stage that is needed; the stage heads usually go on when left out.
     with_classifier : bool
@@ -78,21 +100,20 @@ def load_backbone(
     ------
     UnknownNameError, WeightsError, DownloadError
     """
-    shape = outline(name)
-    builder = BUILDERS[name]
+    network = find_network(name)
+    shape = network.outline()
     deepest = shape.stage_names[-1] if with_classifier else last or shape.feature_stage
     shape.position(deepest)
-    backbone = builder.build(deepest, with_classifier=with_classifier)
-    recorded, path, reason = choose(weights, Path(cache_dir) if cache_dir else None, progress)
+    recorded, path, reason = choose(weights, network.offer, Path(cache_dir) if cache_dir else None, progress)
     if path is None:
-        backbone.to_empty(device="cpu")
-        _draw(backbone, seed)
+        backbone = network.build(deepest, with_classifier=with_classifier, seed=seed)
         digest = weights_digest(backbone)
     else:
-        wanted = {builder.published_key(key): tuple(value.shape) for key, value in backbone.state_dict().items()}
+        backbone = network.build(deepest, with_classifier=with_classifier)
+        places = {key: network.published_key(key) for key in backbone.state_dict()}
+        wanted = {places[key]: tuple(value.shape) for key, value in backbone.state_dict().items()}
         state = fitted(read_state(path), wanted, name, str(path))
-        ours = {key: state[builder.published_key(key)] for key in backbone.state_dict()}
-        backbone.load_state_dict(ours, assign=True)
+        backbone.load_state_dict({key: state[place] for key, place in places.items()}, assign=True)
         digest = sha256_file(path)
     backbone.origin = WeightsOrigin(recorded, digest, reason)
     backbone.requires_grad_(True)
@@ -104,10 +125,14 @@ def rebuild(name: str, last: str, state: dict[str, torch.Tensor], origin: Weight
 
     Raises
     ------
-    KeyError, RuntimeError
+    UnknownNameError, KeyError, RuntimeError
         When there is no such network, or the tensors are not its own.
     """
-    backbone = BUILDERS[name].build(last)
+    return filled(find_network(name).build(last), state, origin)
+
+
+def filled(backbone: Backbone, state: dict[str, torch.Tensor], origin: WeightsOrigin | None) -> Backbone:
+    """Return a backbone with the values of a ``state_dict``, in place, and where they came from."""
     backbone.load_state_dict(state, assign=True)
     backbone.origin = origin
     return channels_last(backbone)
@@ -125,18 +150,6 @@ def check_digest(origin: WeightsOrigin, expected: str | None) -> None:
             f"the weights '{origin.name}' have SHA-256 {origin.sha256[:12]}…, expected {expected[:12]}…: "
             "the file has changed since; give the old one, or drop weights_sha256 from the configuration."
         )
-
-
-def _draw(backbone: Backbone, seed: int) -> None:
-    """He et al. 2015 (arXiv:1502.01852), normal, fan in, gain of ReLU; each stage has its own stream of numbers."""
-    parts = [*backbone.stages.values(), *([backbone.classifier] if backbone.classifier is not None else [])]
-    for index, part in enumerate(parts):
-        stream = torch.Generator().manual_seed((seed * 1009 + index) % 2**63)
-        for layer in part.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=stream)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -1,28 +1,22 @@
 """Where pre-trained weights come from, and reading them without ever running what is in the file."""
 
 import json
-import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
 
-from frostline.download import download, offline
+from frostline.download import offline
 from frostline.errors import DownloadError, WeightsError, did_you_mean, first_line
-from frostline.hashing import sha256_file
+from frostline.networks.published import Published
 from frostline.progress import Progress
-from frostline.storage import cache_dir
 
-IMAGENET_URLS = ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",)
-IMAGENET_FILE = "alexnet-owt-7be5be79.pth"
-IMAGENET_SHA256_HEAD = "7be5be79"
-BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"  # the convolutions; see the card beside it
 RECORD = "frostline"  # key, in a safetensors file's metadata, of how `frostline pretrain` made it
-WORDS = ("auto", "imagenet", "bundled", "random")
 MAX_HEADER_BYTES = 10 << 20  # a network of a few hundred tensors needs kilobytes
 
 State = dict[str, torch.Tensor]
@@ -44,48 +38,46 @@ SIGNATURES: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-def torch_hub_file(name: str) -> Path:
-    """Return where torch hub would have put a downloaded file."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / name
+@dataclass(frozen=True)
+class Offer:
+    """Which weights a network can begin with.
 
-
-def find_imagenet(cache: Path | None = None) -> Path | None:
-    """Return torchvision's published file when torch hub or Frostline has it, else ``None``.
-
-    A file whose SHA-256 is not the published one is no such file.
+    Parameters
+    ----------
+    network : str
+        Its name.
+    word : str
+        What `--weights` calls the pre-trained ones that others published.
+    published : Published or None
+    bundled : Path or None
+        Pre-trained weights that ship with Frostline.
+    random : str
+        How random ones are drawn.
     """
-    for path in (torch_hub_file(IMAGENET_FILE), _imagenet_store(cache)):
-        if path.is_file() and sha256_file(path).startswith(IMAGENET_SHA256_HEAD):
-            return path
-    return None
+
+    network: str
+    word: str
+    published: Published | None
+    bundled: Path | None = None
+    random: str = "random weights (the network's own initialisation)"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What ``--weights`` may say beside a file's name."""
+        return ("auto", self.word, "bundled", "random") if self.bundled else ("auto", self.word, "random")
 
 
-def _imagenet_store(cache: Path | None) -> Path:
-    return cache_dir(cache) / "weights" / IMAGENET_FILE
-
-
-def get_imagenet(cache: Path | None = None, progress: Progress | None = None) -> Path:
-    """Return torchvision's published file, downloading it (233 MB) when it is not here.
-
-    Raises
-    ------
-    DownloadError
-    """
-    found = find_imagenet(cache)
-    if found is not None:
-        return found
-    target = _imagenet_store(cache)
-    return download(IMAGENET_URLS, target, algorithm="sha256", digest_head=IMAGENET_SHA256_HEAD, progress=progress)
-
-
-def choose(wanted: str, cache: Path | None = None, progress: Progress | None = None) -> tuple[str, Path | None, str]:
+def choose(
+    wanted: str, offer: Offer, cache: Path | None = None, progress: Progress | None = None
+) -> tuple[str, Path | None, str]:
     """Decide which weights are used.
 
     Parameters
     ----------
     wanted : str
-        ``auto``, ``imagenet``, ``bundled``, ``random`` or a file.
+        One of the offer's words or a file.
+    offer : Offer
+        The network's.
     cache : Path, optional
         Frostline's cache folder.
     progress : Progress, optional
@@ -99,29 +91,37 @@ def choose(wanted: str, cache: Path | None = None, progress: Progress | None = N
     Raises
     ------
     WeightsError, DownloadError
-        When what was asked for by name cannot be had; ``auto`` takes the bundled ones instead.
+        When what was asked for by name cannot be had; ``auto`` takes the bundled ones instead, where there are some.
     """
-    if wanted == "imagenet":
-        return "imagenet", get_imagenet(cache, progress), "ImageNet weights, as asked"
-    if wanted == "bundled":
-        return "bundled", BUNDLED, "the weights that ship with Frostline, as asked"
+    called = "ImageNet weights" if offer.word == "imagenet" else f"the {offer.word} weights of {offer.network}"
     if wanted == "random":
-        return "random", None, "random (He-initialised) weights, as asked: nothing is pre-trained"
-    if wanted != "auto":
-        return wanted, _existing(wanted), f"weights from {wanted}, as asked"
-    try:
-        return "imagenet", get_imagenet(cache, progress), "ImageNet weights: pre-trained and here"
-    except DownloadError as error:
-        why = "FROSTLINE_OFFLINE is set" if offline() else str(error).split(" (", 1)[-1].split("). ")[0]
-    return "bundled", BUNDLED, f"the weights that ship with Frostline, because ImageNet's cannot be had ({why})"
+        return "random", None, f"{offer.random}, as asked: nothing is pre-trained"
+    if wanted == "bundled" and offer.bundled:
+        return "bundled", offer.bundled, "the weights that ship with Frostline, as asked"
+    if wanted == offer.word and offer.bundled and offer.published:
+        return offer.word, offer.published.get(cache, progress), f"{called}, as asked"
+    if wanted not in ("auto", offer.word):
+        return wanted, _existing(wanted, offer.words), f"weights from {wanted}, as asked"
+    why = "none are published"
+    if offer.published is not None:
+        try:
+            return offer.word, offer.published.get(cache, progress), f"{called}: pre-trained and here"
+        except DownloadError as error:
+            why = "FROSTLINE_OFFLINE is set" if offline() else str(error).split(" (", 1)[-1].split("). ")[0]
+    if offer.bundled is None:
+        raise WeightsError(
+            f"{called} cannot be had ({why}): give a file that has them with --weights PATH, "
+            "or begin with --weights random."
+        )
+    return "bundled", offer.bundled, f"the weights that ship with Frostline, because ImageNet's cannot be had ({why})"
 
 
-def _existing(name: str) -> Path:
+def _existing(name: str, words: Iterable[str]) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    hint = did_you_mean(name, WORDS)
-    raise WeightsError(f"--weights {name}: expected {', '.join(WORDS)} or an existing .pth or .safetensors file.{hint}")
+    hint = did_you_mean(name, words)
+    raise WeightsError(f"--weights {name}: expected {', '.join(words)} or an existing .pth or .safetensors file.{hint}")
 
 
 def read_state(path: Path) -> State:
@@ -205,7 +205,7 @@ def nearest_network(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, source: str) -> State:
-    """Return exactly the wanted tensors, as float32.
+    """Return exactly the wanted tensors; numbers with a point as float32.
 
     Parameters
     ----------
@@ -221,12 +221,15 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
     WeightsError
         Naming the key, both shapes and the nearest known network.
     """
-    if "features.0.weight" not in state and "0.weight" in state:
+    if "features.0.weight" in wanted and "features.0.weight" not in state and "0.weight" in state:
         state = {f"features.{key}": tensor for key, tensor in state.items()}
     chosen = {}
     for key, shape in wanted.items():
+        if key not in state and key.endswith("num_batches_tracked"):
+            chosen[key] = torch.tensor(0)  # a counter that files of old do not have
+            continue
         if key not in state:
-            alone = key.startswith("classifier.") and "features.0.weight" in state
+            alone = network == "alexnet" and key.startswith("classifier.") and "features.0.weight" in state
             hint = " It holds the features alone: freeze at conv5 or below." if alone else ""
             raise WeightsError(
                 f"{source} does not fit {network}: '{key}' of shape {shape} is missing "
@@ -237,5 +240,5 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
                 f"{source} does not fit {network}: '{key}' is {tuple(state[key].shape)}, expected {shape} "
                 f"(the file looks like {nearest_network(state)})."
             )
-        chosen[key] = state[key].to(torch.float32)
+        chosen[key] = state[key].to(torch.float32) if state[key].is_floating_point() else state[key]
     return chosen

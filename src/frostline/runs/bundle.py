@@ -4,6 +4,7 @@ model/model.json          network, boundary, preprocessing, head, class names, w
 model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
 """
 
+import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from frostline import __version__
 from frostline.errors import RunError, first_line
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
-from frostline.networks.backbone import Backbone, WeightsOrigin
+from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin
 from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed
 from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import rebuild
+from frostline.networks.registry import filled, find_network
 from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 1
@@ -78,8 +79,14 @@ def save_bundle(model: Model, folder: Path) -> None:
     write_json(folder / "model.json", about, REMEDY)
 
 
-def load_bundle(folder: Path) -> Model:
+def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     """Read a model back.
+
+    Parameters
+    ----------
+    folder : Path
+    given : Backbone, optional
+        The network that the model stands on, where Python code gave it; its weights are those of the bundle.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def load_bundle(folder: Path) -> Model:
         boundary = Boundary(**about["boundary"], taps=taps)
         origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
         stages = {k: v for k, v in tensors.items() if k.startswith("stages.")}
-        backbone = rebuild(about["network"], boundary.end, stages, origin)
+        backbone = filled(_network(folder, about, given, boundary.end), stages, origin)
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
         preprocess = Preprocess.from_dict(about["preprocess"])
@@ -119,3 +126,18 @@ def load_bundle(folder: Path) -> Model:
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
     return Model(backbone, boundary, preprocess, head.eval(), class_names)
+
+
+def _network(folder: Path, about: dict[str, Any], given: Backbone | None, last: str) -> Backbone:
+    """Return the network of a bundle, its weights still to come."""
+    name, from_python = about["network"], (about["weights"] or {}).get("name") == GIVEN
+    if given is None and not from_python:
+        return find_network(name).build(last)
+    if given is None:
+        raise RunError(
+            f"the model in {folder} stands on a network that Python code gave, {name}: "
+            "only Python can load it, with Classifier.load(folder, backbone=Backbone.from_module(…))."
+        )
+    if given.name != name:
+        raise RunError(f"the model in {folder} stands on the network {name}, and {given.name} was given.")
+    return copy.deepcopy(given).upto(last)

@@ -1,5 +1,6 @@
 """What a run leaves open is chosen by the data: which images, which size, which taps, which weights."""
 
+import copy
 import math
 import shutil
 from collections.abc import Callable
@@ -10,19 +11,19 @@ from frostline.config import TrainConfig
 from frostline.device import cores
 from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.preprocess import Preprocess
+from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
-from frostline.networks.backbone import Backbone
+from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
 from frostline.networks.boundary import NONE, Boundary, kept_stages, make_boundary
 from frostline.networks.describe import check_image_size
 from frostline.networks.normalised import plain_convolutions
-from frostline.networks.registry import check_digest, load_backbone, outline
+from frostline.networks.registry import check_digest, load_backbone, outline, weights_digest
+from frostline.networks.trial import output_shape
 from frostline.progress import Progress, log
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
-IMAGE_SIZE = 224  # what ImageNet networks were trained at
 THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
 # A compromise: short trainings and random weights would like about twice as much (bench/learning_rate.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
@@ -42,9 +43,17 @@ class Parts:
     test: ImageDataset
 
 
-def check_network(config: TrainConfig) -> None:
-    """Refuse impossible names and sizes before anything is made or read."""
-    shape = outline(config.model)
+def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
+    """Refuse impossible names and sizes before anything is made or read.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    given : Backbone, optional
+        The network itself; ``config.model`` names it when left out.
+    """
+    shape = given.outline() if given else outline(config.model)
+    config = _with_freeze(config, shape)
     boundary = make_boundary(shape, config.freeze, _taps(config, shape))
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
@@ -68,7 +77,7 @@ def check_network(config: TrainConfig) -> None:
     make_augment(config.augment)
     if config.augment and config.freeze != NONE and config.views in (None, 1):
         raise ConfigError("--augment says how views may differ from the picture: ask for some with --views V.")
-    if config.cutmix and (kept_stages(shape, boundary) or config.freeze in _above(shape)):
+    if config.cutmix and (kept_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError(
             "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
         )
@@ -113,6 +122,7 @@ def prepare(
     images: ImageDataset,
     cache: Path,
     progress: Progress | None,
+    given: Backbone | None = None,
     load: Callable[..., Backbone] = load_backbone,
 ) -> tuple[TrainConfig, Backbone, Boundary, Preprocess]:
     """Choose by the data what was left open, and load the network as deep as it is needed.
@@ -121,6 +131,8 @@ def prepare(
     ----------
     images : ImageDataset
         What is trained on.
+    given : Backbone, optional
+        In place of a network with a name; it is copied: the caller's stays as it is.
     load : callable
         In place of `load_backbone`, for one who loads often.
 
@@ -133,14 +145,17 @@ def prepare(
     ------
     ConfigError, WeightsError, DownloadError
     """
-    shape = outline(config.model)
-    taps = _taps(config, shape)
-    boundary = make_boundary(shape, config.freeze, taps)
-    size = _image_size(config, images)
+    shape = given.outline() if given else outline(config.model)
+    config = _with_freeze(config, shape)
+    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    size = _image_size(config, images, shape)
     check_image_size(shape, size)
-    backbone = load(
-        config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
-    )
+    if given:
+        backbone = _copied(given, boundary.end)
+    else:
+        backbone = load(
+            config.model, config.weights, last=boundary.end, seed=config.seed, cache_dir=cache, progress=progress
+        )
     origin = backbone.origin
     if origin is None:
         raise RunError("the network was loaded without saying where its weights came from.")
@@ -151,6 +166,7 @@ def prepare(
     epochs = config.epochs or usual_epochs(len(images), config.batch_size, head_only=not thaws)
     head_epochs = config.head_epochs or usual_epochs(len(images), config.batch_size, head_only=True)
     chosen = {
+        "model": backbone.name,
         "weights": origin.name,
         # Random numbers may differ in the last bit between processors, so their digest binds no later run.
         "weights_sha256": None if origin.name == "random" else origin.sha256,
@@ -167,7 +183,23 @@ def prepare(
         "patience": None if config.head == "ridge" else config.patience or (epochs if thaws else _patience(epochs)),
         "workers": config.workers or cores(),
     }
-    return config.model_copy(update=chosen), backbone, boundary, Preprocess(size)
+    return config.model_copy(update=chosen), backbone, boundary, _preprocess(backbone, size)
+
+
+def _with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
+    return config.model_copy(update={"freeze": shape.feature_stage}) if config.freeze == "auto" else config
+
+
+def _copied(given: Backbone, last: str) -> Backbone:
+    """Return a copy that training may change, with its weights' digest."""
+    backbone = channels_last(copy.deepcopy(given).upto(last).requires_grad_(True))
+    backbone.origin = WeightsOrigin(GIVEN, weights_digest(backbone), "those of the network that was given")
+    return backbone
+
+
+def _preprocess(backbone: Backbone, size: int) -> Preprocess:
+    intake = backbone.intake
+    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation)
 
 
 def _head_before(config: TrainConfig, boundary: Boundary) -> bool:
@@ -207,7 +239,16 @@ def _above(shape: Backbone) -> list[str]:
     return shape.stage_names[shape.position(shape.feature_stage) + 1 :]
 
 
-def _image_size(config: TrainConfig, images: ImageDataset) -> int:
+def _rank(shape: Backbone, boundary: Boundary) -> int:
+    """Return how many dimensions a row has as the boundary gives it: 3 for maps and pixels."""
+    below = [] if boundary.freeze == NONE else list(shape.between(None, boundary.freeze))
+    return len(output_shape(below, shape.intake.image_size))
+
+
+def _image_size(config: TrainConfig, images: ImageDataset, shape: Backbone) -> int:
     if config.image_size is not None:
         return config.image_size
-    return SMALL_IMAGE_SIZE if images.side is not None and images.side <= SMALL_SIDE else IMAGE_SIZE
+    own, small = shape.intake.image_size, images.side is not None and images.side <= SMALL_SIDE
+    if shape.intake.fixed or not small:
+        return own
+    return min(own, max(SMALL_IMAGE_SIZE, shape.min_image_size))

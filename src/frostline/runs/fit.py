@@ -17,7 +17,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
-from frostline.networks.backbone import Backbone
+from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
@@ -41,6 +41,7 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     splits: Splits | None = None,
+    backbone: Backbone | None = None,
 ) -> Run:
     """Train a classifier and leave a run folder.
 
@@ -58,6 +59,9 @@ def fit(
         Draws bars; silent when left out.
     splits : Splits, optional
         The data set itself (`frostline.images.arrays`); ``config.data`` is then no more than what it is called.
+    backbone : Backbone, optional
+        The network itself (`Backbone.from_module`), which stays as it is; ``config.model`` and ``config.weights`` then
+        say nothing. Give it again to resume, and to `Classifier.load`.
 
     Returns
     -------
@@ -74,7 +78,9 @@ def fit(
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     if splits is None:
         check_data(config.data)
-    check_network(config)
+    if backbone is not None:
+        config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
+    check_network(config, backbone)
     folder = Path(output_dir)
     name = name or choose_name(data_name(config.data), folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
@@ -85,7 +91,7 @@ def fit(
                 run.checkpoint.unlink(missing_ok=True)
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 return run
-        _run(run, config, splits, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
+        _run(run, config, splits, backbone, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
     return run
 
 
@@ -106,6 +112,7 @@ def _run(
     run: Run,
     config: TrainConfig,
     splits: Splits | None,
+    given: Backbone | None,
     cache: Path,
     progress: Progress | None,
     *,
@@ -118,7 +125,7 @@ def _run(
     )
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
-    config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
+    config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress, given)
     if not resumed:
         begin(run, config)
     write_bad_images(run, splits.bad)

@@ -17,6 +17,7 @@ from frostline.images.dataset import check_pixels
 from frostline.images.decode import SUFFIXES, decode_image
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
+from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
@@ -50,17 +51,27 @@ class Classifier:
         self._trained = model.trained.to(self._device).eval()
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "cpu") -> "Classifier":
+    def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Classifier":
         """Load from a run folder, or from its ``model`` folder.
+
+        Parameters
+        ----------
+        folder : path
+        device : str
+            ``cpu``, ``cuda`` or ``mps``.
+        backbone : Backbone, optional
+            The network, where `frostline.fit` was given one; its weights are those of the run.
 
         Raises
         ------
         RunError
             When there is no whole model.
+        ConfigError
+            When the package that the network comes from is not installed.
         """
         folder = Path(folder)
         inner = folder / "model"
-        return cls(load_bundle(inner if inner.is_dir() else folder), device)
+        return cls(load_bundle(inner if inner.is_dir() else folder, backbone), device)
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
@@ -152,7 +163,12 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def evaluate_run(
-    run: Run, *, tta: int = 1, cache_dir: Path | str | None = None, progress: Progress | None = None
+    run: Run,
+    *,
+    tta: int = 1,
+    backbone: Backbone | None = None,
+    cache_dir: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure a finished run's model again on its validation split and on the test split it was judged by.
 
@@ -162,6 +178,8 @@ def evaluate_run(
     ----------
     tta : int
         Test-time augmentation: mean probabilities over so many views (`tta_views`).
+    backbone : Backbone, optional
+        The network, where `frostline.fit` was given one.
 
     Returns
     -------
@@ -174,7 +192,7 @@ def evaluate_run(
     """
     views = tta_views(tta)
     config, cache = run.config.model_copy(update={"workers": cores()}), cache_folder(cache_dir)
-    model = load_bundle(run.model_folder)
+    model = load_bundle(run.model_folder, backbone)
     device = pick_device(config.device)
     parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
     _compare_data(run, model, parts)

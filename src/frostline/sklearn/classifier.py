@@ -45,7 +45,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     weights : str
         ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
     freeze : str
-        The last frozen stage; stages above it are trained too. ``none``: every stage is, and nothing is kept.
+        The last frozen stage, or ``auto``: the one heads usually go on. Stages above it are trained too. ``none``: every stage is, and nothing is kept.
     taps : "auto", "none" or tuple of str
         Stages the head reads, averaged to a small grid.
     image_size : int, optional
@@ -100,7 +100,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         *,
         model: str = "alexnet",
         weights: str = "auto",
-        freeze: str = "conv5",
+        freeze: str = "auto",
         taps: str | tuple[str, ...] = "auto",
         image_size: int | None = None,
         head: str = "linear",
@@ -170,7 +170,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     def _learn(self, dataset: ImageDataset, config: TrainConfig) -> Learned:
         parts = divided(dataset, config)
         cache = cache_folder(self.cache_dir)
-        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load_again)
+        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load=load_again)
         material = Material(self.config_, parts, backbone, preprocess, pick_device(config.device), cache, None)
         learned = learn(None, plan(self.config_, backbone, boundary), material)
         self.network_ = Network(self.config_, backbone, boundary, preprocess, learned.head)

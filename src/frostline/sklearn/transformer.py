@@ -75,7 +75,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         *,
         model: str = "alexnet",
         weights: str = "auto",
-        freeze: str = "conv5",
+        freeze: str = "auto",
         taps: str | tuple[str, ...] = "auto",
         image_size: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
@@ -115,7 +115,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         side = longest_side(images) if config.image_size is None else None
         cache = cache_folder(self.cache_dir)
-        self.network_ = Network(*prepare(config, unlabelled(images, side), cache, None, load_again))
+        self.network_ = Network(*prepare(config, unlabelled(images, side), cache, None, load=load_again))
         self.image_size_ = self.network_.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
         self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
