@@ -53,7 +53,7 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
         The network itself; ``config.model`` names it when left out.
     """
     shape = given.outline() if given else outline(config.model)
-    config = _with_freeze(config, shape)
+    config = with_freeze(config, shape)
     boundary = make_boundary(shape, config.freeze, _taps(config, shape))
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
@@ -146,7 +146,7 @@ def prepare(
     ConfigError, WeightsError, DownloadError
     """
     shape = given.outline() if given else outline(config.model)
-    config = _with_freeze(config, shape)
+    config = with_freeze(config, shape)
     boundary = make_boundary(shape, config.freeze, _taps(config, shape))
     size = _image_size(config, images, shape)
     check_image_size(shape, size)
@@ -186,7 +186,8 @@ def prepare(
     return config.model_copy(update=chosen), backbone, boundary, _preprocess(backbone, size)
 
 
-def _with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
+def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
+    """Return settings that name the last frozen stage: the one heads usually go on where it was left open."""
     return config.model_copy(update={"freeze": shape.feature_stage}) if config.freeze == "auto" else config
 
 

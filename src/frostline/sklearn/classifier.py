@@ -45,7 +45,8 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     weights : str
         ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
     freeze : str
-        The last frozen stage, or ``auto``: the one heads usually go on. Stages above it are trained too. ``none``: every stage is, and nothing is kept.
+        The last frozen stage, or ``auto``: the one heads usually go on. Stages above it are trained too. ``none``:
+        every stage is, and nothing is kept.
     taps : "auto", "none" or tuple of str
         Stages the head reads, averaged to a small grid.
     image_size : int, optional

@@ -14,7 +14,7 @@ from frostline.errors import ConfigError
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Frozen
 from frostline.networks.registry import outline
-from frostline.runs.choose import prepare
+from frostline.runs.choose import prepare, with_freeze
 from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import Network
 from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
@@ -112,6 +112,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         images = self._taken(X, reset=True)
         config = config_of(self.get_params())
         shape = outline(config.model)
+        config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         side = longest_side(images) if config.image_size is None else None
         cache = cache_folder(self.cache_dir)
