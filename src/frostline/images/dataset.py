@@ -159,8 +159,8 @@ class BadImage:
 
     @property
     def shown_path(self) -> str:
-        """The path as text that can be printed: a file's name may be no UTF-8."""
-        return str(self.path).encode(errors="backslashreplace").decode()
+        """The path as one line that can be printed: a file's name may be no UTF-8, or hold a line break."""
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(self.path))
 
 
 @dataclass(frozen=True, eq=False)
