@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
     val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1
     seed: Annotated[int, Field(ge=0, lt=2**63, description="one seed for every source of randomness")] = 0
     device: Annotated[Literal["cpu", "cuda", "mps"], Field(description="where to compute")] = "cpu"
-    workers: Annotated[int | None, Field(ge=1, le=256, description="threads that decode picture files")] = None
+    workers: Annotated[int | None, Field(ge=1, le=256, description="processes that decode picture files")] = None
     cache_dtype: Annotated[Literal["float16", "float32"], Field(description="precision of kept activations")] = (
         "float16"
     )

@@ -1,6 +1,5 @@
 """A data set holds pixels or files, and refuses what does not fit together."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 from frostline.errors import DataError
 from frostline.hashing import row_id_of_bytes
 from frostline.images.dataset import ImageDataset
+from frostline.images.workers import Workers
 
 NAMES = ("a", "b")
 
@@ -65,9 +65,16 @@ def test_what_does_not_fit_is_refused(images: np.ndarray, given: list[object], m
 def test_files_are_decoded_when_asked_for(files: tuple[Path, ...]) -> None:
     dataset = ImageDataset(files, labels(), NAMES)
     assert dataset.side is None
-    with ThreadPoolExecutor(2) as pool:
-        for decoded in (dataset.pixels(np.array([5, 0])), dataset.pixels(np.array([5, 0]), pool)):
+    chosen = np.array([5, 0])
+    with Workers(2, len(files)) as workers:
+        for decoded in (dataset.pixels(chosen), dataset.decoding(chosen, None, workers)()):
             np.testing.assert_array_equal(decoded, grey()[[5, 0]])
+
+
+def test_files_give_no_more_than_a_network_needs(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.jpg")
+    dataset = ImageDataset((tmp_path / "a.jpg",), np.array([0]), NAMES)
+    assert dataset.pixels(np.array([0]), 64)[0].shape == (100, 100, 3)
 
 
 def test_damaged_file_is_no_trouble_until_it_is_read(files: tuple[Path, ...]) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, VERSION, Preprocess
 
 RNG = np.random.default_rng(11)
 
@@ -17,18 +17,26 @@ def picture(*shape: int) -> np.ndarray:
     return RNG.integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("side", "size"), [(100, 64), (65, 64), (300, 63), (28, 64), (28, 128), (64, 64)])
+@pytest.mark.parametrize(("side", "size"), [(100, 64), (65, 64), (126, 64), (28, 64), (28, 128), (64, 64)])
 def test_resize_equals_torch_with_antialiasing(side: int, size: int) -> None:
     images = picture(3, side, side)
     expected = interpolate(torch.from_numpy(images).float()[:, None], (size, size), mode="bilinear", antialias=True)
     torch.testing.assert_close(Preprocess(size).resize(images), expected)
 
 
-@pytest.mark.parametrize(("side", "size"), [(200, 64), (90, 70), (28, 64)])
+@pytest.mark.parametrize(("side", "size"), [(120, 64), (90, 70), (28, 64)])
 def test_resize_equals_pillow_on_real_numbers(side: int, size: int) -> None:
     image = picture(side, side)
     theirs = Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(Preprocess(size).resize(image[None])[0, 0].numpy(), np.asarray(theirs), atol=0.01)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(128, 2), (252, 2), (300, 4), (1104, 16)])
+def test_large_images_are_halved_first(side: int, factor: int) -> None:
+    image = picture(side, side)
+    blocks = image.reshape(side // factor, factor, side // factor, factor).mean((1, 3))
+    theirs = Image.fromarray(blocks.astype(np.float32)).resize((64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(Preprocess(64).resize(image[None])[0, 0].numpy(), np.asarray(theirs), atol=0.6)
 
 
 @pytest.mark.parametrize("size", [29, 64, 128])
@@ -56,7 +64,7 @@ def test_longer_side_is_cropped_at_the_centre(height: int, width: int) -> None:
     np.testing.assert_array_equal(resized[0, 0].numpy(), image[top : top + 70, left : left + 70])
 
 
-@pytest.mark.parametrize("shape", [(33, 517), (517, 33), (101, 102), (1, 40), (64, 65, 3), (2, 2, 3)])
+@pytest.mark.parametrize("shape", [(33, 517), (517, 33), (101, 102), (1, 40), (64, 65, 3), (2, 2, 3), (1, 90_000)])
 def test_any_shape_gives_a_square(shape: tuple[int, ...]) -> None:
     channels = 3 if len(shape) == 3 else 1
     assert Preprocess(64).resize(picture(*shape)[None]).shape == (1, channels, 64, 64)
@@ -107,3 +115,8 @@ def test_spec_survives_json() -> None:
     spec = Preprocess(96, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     assert Preprocess.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert spec.to_dict()["image_size"] == 96
+
+
+def test_spec_of_another_version_is_refused() -> None:
+    with pytest.raises(ValueError, match=f"^preprocessing of version 1, this Frostline has {VERSION}$"):
+        Preprocess.from_dict({**Preprocess(96).to_dict(), "version": 1})

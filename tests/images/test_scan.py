@@ -12,7 +12,8 @@ from frostline.errors import StorageError
 from frostline.hashing import row_id_of_bytes
 from frostline.images.dataset import Splits
 from frostline.images.look import Look
-from frostline.images.scan import FEW, scan
+from frostline.images.scan import scan
+from frostline.images.workers import FEW
 from frostline.progress import Silent
 from tests.class_folders import garments, write_classes, write_hostile
 

@@ -36,6 +36,7 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
     assert files == {
         "config.toml",
+        "data.json",
         "history.csv",
         "metrics.json",
         "curves.png",

@@ -64,7 +64,7 @@ def test_overwriting_removes_what_the_old_run_left(tmp_path):
     run.model_folder.mkdir()
     (run.model_folder / "model.json").write_text("{}")
     with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
-        begin_run(again, make_config(data="fashion-mnist", seed=7))
+        begin_run(again, make_config(data="fashion-mnist", seed=7), {})
     assert again.config.seed == 7
     assert not again.finished
     assert not again.model_folder.exists()
@@ -88,7 +88,7 @@ def test_overwriting_leaves_what_is_not_ours(tmp_path):
     run = begin(tmp_path, "mine")
     (run.folder / "notes.txt").write_text("keep me")
     with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
-        begin_run(again, make_config(data="fashion-mnist"))
+        begin_run(again, make_config(data="fashion-mnist"), {})
     assert (run.folder / "notes.txt").read_text() == "keep me"
 
 

@@ -1,7 +1,8 @@
 """Compute the rows that a store lacks, keep them, and survive being stopped at any moment."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from frostline.activations.store import Store, row_key
 from frostline.errors import DataError, StorageError
 from frostline.images.dataset import ImageDataset, Pixels
 from frostline.images.views import THE_PICTURE, View
+from frostline.images.workers import Workers
 from frostline.progress import Progress, Silent, log
 
 SHARD_BYTES = 64 << 20  # about a second of the pass on two cores: what a killed run loses at most
 SHARD_ROWS = 4096
+AHEAD = 2  # batches whose files are decoded before they are needed
 FLOAT16_MAX = 65504.0
 
 
@@ -74,7 +77,7 @@ def fill(
     progress : Progress, optional
         Draws the bar.
     workers : int
-        Threads that decode picture files.
+        Processes that decode picture files; a few hundred are decoded in threads of this one.
 
     Raises
     ------
@@ -136,13 +139,14 @@ def _compute(
     workers: int,
 ) -> None:
     """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
+    files = sum(len(part.rows) for part in missing if not isinstance(part.dataset.images, np.ndarray))
     with (
         progress.bar("frozen pass", count, "images") as bar,
-        ThreadPoolExecutor(workers) as decoders,
+        Workers(workers, files) as decoders,
         ThreadPoolExecutor(1) as writer,
         _Shards(store, writer) as shards,
     ):
-        for dataset, numbers, pixels in _batches(missing, forward.batch_size, decoders):
+        for dataset, numbers, pixels in _batches(missing, forward, decoders):
             resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
             if isinstance(pixels, list):  # grey files go the way of coloured ones: no row depends on its neighbours
                 resized = resized.expand(-1, 3, -1, -1)
@@ -158,20 +162,18 @@ def _padded(batch: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _batches(
-    missing: Sequence[_Missing], size: int, decoders: ThreadPoolExecutor
+    missing: Sequence[_Missing], forward: FastForward, workers: Workers
 ) -> Iterator[tuple[ImageDataset, list[int], Pixels | list[Pixels]]]:
-    """Yield batches; files of the next batch are decoded while this one is computed."""
+    """Yield batches; the files of the next ones are decoded while one is computed."""
+    size, side = forward.batch_size, forward.preprocess.image_size
     plan = [
         (part.dataset, part.rows[start : start + size]) for part in missing for start in range(0, len(part.rows), size)
     ]
-    with ThreadPoolExecutor(1) as ahead:
-        following: Future[Pixels | list[Pixels]] | None = None
-        for number, (dataset, rows) in enumerate(plan):
-            current = following or ahead.submit(dataset.pixels, np.array(rows), decoders)
-            if number + 1 < len(plan):
-                later, later_rows = plan[number + 1]
-                following = ahead.submit(later.pixels, np.array(later_rows), decoders)
-            yield dataset, rows, current.result()
+    begun: deque[Callable[[], Pixels | list[Pixels]]] = deque()
+    for number, (dataset, rows) in enumerate(plan):
+        for ahead, ahead_rows in plan[number + len(begun) : number + 1 + AHEAD]:
+            begun.append(ahead.decoding(np.array(ahead_rows), side, workers))
+        yield dataset, rows, begun.popleft()()
 
 
 class _Shards:

@@ -102,7 +102,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, _option("One seed for everything (0).", "N")] = None,
     device: Annotated[str | None, _option("cpu, cuda or mps (cpu).")] = None,
-    workers: Annotated[int | None, _option("Threads that decode picture files.", "N")] = None,
+    workers: Annotated[int | None, _option("Processes that decode picture files (all cores).", "N")] = None,
     cache_dtype: Annotated[str | None, _option("float16 or float32: precision of kept activations (float16).")] = None,
 ) -> None:
     """Run the frozen stages once over DATA, train what lies above them, and test it."""

@@ -91,7 +91,9 @@ def pixels(setting: Setting) -> Way:
 
     def numbers(images: ImageDataset) -> NDArray[np.float32]:
         parts = np.array_split(np.arange(len(images)), -(-len(images) // PIXELS_AT_ONCE))
-        return np.concatenate([preprocess.resize(images.pixels(part)).flatten(1).numpy() / 255 for part in parts])
+        return np.concatenate(
+            [preprocess.resize(images.pixels(part, preprocess.image_size)).flatten(1).numpy() / 255 for part in parts]
+        )
 
     def way(labelled: Labelled, repeat: int) -> Outcome:
         from sklearn.linear_model import LogisticRegression

@@ -134,7 +134,7 @@ def from_hugging_face(dataset: Any, name: str = "hugging-face") -> Splits:
 def _pair(part: Any, where: str) -> Pair:
     pictures = part[_column(part, ("image", "img"), where)]
     labels = list(part[_column(part, ("label", "labels"), where)])
-    arrays = [picture_pixels(item) if hasattr(item, "convert") else np.asarray(item) for item in pictures]
+    arrays = [picture_pixels(item.copy()) if hasattr(item, "convert") else np.asarray(item) for item in pictures]
     if any(array.ndim == 3 for array in arrays):  # one picture in colour: all of them
         arrays = [np.repeat(array[..., None], 3, -1) if array.ndim == 2 else array for array in arrays]
     sizes = sorted({array.shape for array in arrays})

@@ -1,9 +1,8 @@
 """A labelled set of images: pixels in memory, or files that are decoded when they are needed."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from frostline.errors import DataError
 from frostline.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
 from frostline.images.decode import decode_image
+from frostline.images.workers import Workers
 
 Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
 RowIds = Callable[[Sequence[Path]], list[bytes]]
@@ -120,26 +120,34 @@ class ImageDataset:
             part.__dict__["row_ids"] = [self.row_ids[i] for i in indices]
         return part
 
-    def pixels(self, indices: NDArray[np.integer], pool: ThreadPoolExecutor | None = None) -> Pixels | list[Pixels]:
-        """Return the pixels at ``indices``: one array when the images share a size, else a list of arrays.
+    def pixels(self, indices: NDArray[np.integer], side: int | None = None) -> Pixels | list[Pixels]:
+        """Return the pixels at ``indices``: one array when they are in memory, else one for each file.
 
         Parameters
         ----------
         indices : ndarray of int, shape (B,)
             Which images.
-        pool : ThreadPoolExecutor, optional
-            Decodes several files at once.
+        side : int, optional
+            Of the network's input: files give no more than it needs (`decode_image`).
 
         Raises
         ------
         DataError
             When a file is no readable picture.
         """
+        return self.decoding(indices, side)()
+
+    def decoding(
+        self, indices: NDArray[np.integer], side: int | None, workers: Workers | None = None
+    ) -> Callable[[], Pixels | list[Pixels]]:
+        """Begin with what `pixels` returns, and return what waits for it."""
         if isinstance(self.images, np.ndarray):
-            stacked: Pixels = self.images[indices]
-            return stacked
+            images = self.images
+            return lambda: images[indices]
         paths = [self.images[i] for i in indices]
-        return list(pool.map(decode_image, paths)) if pool else [decode_image(path) for path in paths]
+        decode = partial(decode_image, side=side)
+        decoded = workers.map(decode, paths) if workers else map(decode, paths)
+        return lambda: list(decoded)
 
 
 def _row_id(path: Path) -> bytes:
@@ -158,8 +166,8 @@ class BadImage:
 
     @property
     def shown_path(self) -> str:
-        """The path as text that can be printed: a file's name may be no UTF-8."""
-        return str(self.path).encode(errors="backslashreplace").decode()
+        """The path as one line that can be printed: a file's name may be no UTF-8, or hold a line break."""
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(self.path))
 
 
 @dataclass(frozen=True, eq=False)

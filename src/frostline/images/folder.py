@@ -64,6 +64,9 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files below a folder in an order that no file system changes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """Return the files below a folder in an order that no file system changes.
+
+    Pipes, broken links and folders are among them when they are named like pictures: a look at each says what is wrong.
+    """
+    files = (path for path in folder.rglob("*") if path.is_file() or path.suffix.lower() in SUFFIXES)
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))

@@ -6,7 +6,7 @@ from pathlib import Path
 from frostline.errors import DataError
 from frostline.hashing import row_id_of_bytes
 from frostline.images.alike import difference_hash
-from frostline.images.decode import decode_image
+from frostline.images.decode import decode_image, read_file
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Look:
 def look_at(path: Path) -> Look:
     """Read and decode one file."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         return Look(b"", b"", 0, f"cannot be opened: {error.strerror}")
     row_id = row_id_of_bytes(data)

@@ -9,16 +9,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name all of torch's users know)
 from numpy.typing import NDArray
 
+from frostline.images.square import centre_squares
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+VERSION = 2  # of how pictures are shrunk, cropped and resized
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize the shorter side, crop the centre, scale to 0..1, repeat grey three times, subtract mean, divide by std.
+    """Crop the centre square, resize it, scale to 0..1, repeat grey three times, subtract mean, divide by std.
 
-    The resize is bilinear or bicubic on real numbers, antialiased when it shrinks (as
-    ``torch.nn.functional.interpolate`` defines it); nothing is rounded back to bytes.
+    A picture is first halved, in bytes, as often as its sides stay at least the image size (`frostline.images.square`);
+    a JPEG file as it is decoded: hand the image size to `frostline.images.decode.decode_image`. The resize that
+    follows is bilinear or bicubic on real numbers, antialiased when it shrinks (as
+    ``torch.nn.functional.interpolate`` defines it), and nothing is rounded back to bytes.
 
     Parameters
     ----------
@@ -49,20 +54,18 @@ class Preprocess:
             (B, 1, S, S) when every image is grey, else (B, 3, S, S), with S the image size.
         """
         if isinstance(images, np.ndarray):
-            return self._resize(_channels_first(images))
-        parts = [self._resize(_channels_first(image[None])) for image in images]
+            return self._resize(images)
+        parts = [self._resize(image[None]) for image in images]
         channels = max((part.shape[1] for part in parts), default=1)
         return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
 
-    def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
-        height, width = pixels.shape[-2:]
-        scale = self.image_size / min(height, width)
-        size = (max(self.image_size, round(height * scale)), max(self.image_size, round(width * scale)))
-        if size != (height, width):
-            pixels = F.interpolate(pixels, size=size, mode=self.interpolation, antialias=True)
-            pixels = pixels.clamp_(0, 255) if self.interpolation == "bicubic" else pixels
-        top, left = (size[0] - self.image_size) // 2, (size[1] - self.image_size) // 2
-        return pixels[..., top : top + self.image_size, left : left + self.image_size]
+    def _resize(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        pixels = _channels_first(centre_squares(images, self.image_size))  # (B, C, s, s)
+        size = (self.image_size, self.image_size)
+        if pixels.shape[-2:] == size:
+            return pixels
+        pixels = F.interpolate(pixels, size=size, mode=self.interpolation, antialias=True)
+        return pixels.clamp_(0, 255) if self.interpolation == "bicubic" else pixels
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels 0..255, (B, 1, S, S) or (B, 3, S, S), into the network's input (B, 3, S, S)."""
@@ -77,13 +80,26 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         values = asdict(self)
-        resize = f"shorter side, {values.pop('interpolation')}, antialiased"
-        return {"version": 1, "resize": resize, "crop": "centre", **values}
+        return {
+            "version": VERSION,
+            "shrink": "halved while at least image_size; JPEG files as they are decoded",
+            "crop": "centre square",
+            "resize": f"{values.pop('interpolation')}, antialiased",
+            **values,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """Rebuild the spec from `to_dict`."""
-        interpolation = values["resize"].split(", ")[1]
+        """Rebuild the spec from `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            When it is of another version: the same picture would give other pixels.
+        """
+        if values["version"] != VERSION:
+            raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")
+        interpolation = values["resize"].split(", ")[0]
         return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation)
 
 

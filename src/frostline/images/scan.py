@@ -6,30 +6,22 @@ What was seen is remembered by path, size and time of change in CACHE/scans/, on
 """
 
 import json
-import multiprocessing
 import os
-import signal
-import sys
-import types
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import PIL
 
 from frostline.device import cores
-from frostline.errors import DataError
 from frostline.hashing import digest_bytes, digest_json
 from frostline.images.look import Look, look_at
-from frostline.progress import Bar, Progress, Silent
+from frostline.images.workers import Workers
+from frostline.progress import Progress, Silent
 from frostline.storage import write_json
 
 MADE = f"version 2, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 CHUNK = 32  # pictures that a process is handed at once
-FEW = 512  # fewer pictures are seen before another process has started
 
 
 def scan(
@@ -50,7 +42,7 @@ def scan(
         Frostline's cache.
     progress : Progress, optional
     workers : int, optional
-        Processes; all cores when left out. A few hundred pictures are looked at in this one.
+        Processes; all cores when left out. A few hundred pictures are looked at in threads of this one.
 
     Raises
     ------
@@ -68,55 +60,20 @@ def scan(
     looks = [_from_entry(seen[key]) if key in seen else None for key in keys]
     unseen = [i for i, look in enumerate(looks) if look is None]
     try:
-        with (progress or Silent()).bar("looking at the pictures", len(unseen), "images") as bar:
-            for i, look in zip(unseen, _look_at_all([paths[i] for i in unseen], workers or cores(), bar), strict=True):
+        with (
+            (progress or Silent()).bar("looking at the pictures", len(unseen), "images") as bar,
+            Workers(workers or cores(), len(unseen)) as pool,
+        ):
+            for i, look in zip(unseen, pool.map(look_at, [paths[i] for i in unseen], CHUNK), strict=True):
                 looks[i] = look
                 stamp = stamps[i]
                 if look.row_id and stamp is not None:
                     seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.side, look.reason]
+                bar.advance(1)
     finally:  # what was seen before a Ctrl-C is kept too
         if seen != known:
             write_json(memo, {"made": MADE, "checksum": digest_json(seen), "files": seen}, "--cache-dir")
     return [look for look in looks if look is not None]
-
-
-def _look_at_all(paths: Sequence[Path], workers: int, bar: Bar) -> Iterator[Look]:
-    if len(paths) <= FEW or workers == 1:
-        for path in paths:
-            yield look_at(path)
-            bar.advance(1)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        with _starting_processes():
-            looks = pool.map(look_at, paths, chunksize=CHUNK)
-        for look in looks:
-            yield look
-            bar.advance(1)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that looked at pictures was killed (out of memory?): use fewer with --workers."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _starting_processes() -> Iterator[None]:
-    """Keep two things from new processes: the user's script, and Ctrl-C, which this process answers.
-
-    A process would run the script again unless it has an ``if __name__ == "__main__"``.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    masks = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _key(path: Path) -> str:

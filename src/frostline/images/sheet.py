@@ -48,8 +48,10 @@ def draw_views(
     for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
         chosen = _members(dataset, label, seed)[:1]
         row_ids = dataset.subset(chosen).row_ids
-        resized = preprocess.resize(dataset.pixels(chosen)) if len(chosen) else None  # (1, C, S, S)
-        images = [] if resized is None else [view(resized, row_ids)[0] for view in views]
+        images = []
+        if len(chosen):
+            resized = preprocess.resize(dataset.pixels(chosen, preprocess.image_size))  # (1, C, S, S)
+            images = [view(resized, row_ids)[0] for view in views]
         rows.append((name, [np.moveaxis(image.numpy().round().astype(np.uint8), 0, -1) for image in images]))
     _draw(rows, len(views), title, path)
 

@@ -22,6 +22,7 @@ from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
 from frostline.runs.choose import check_network, prepare, split
+from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
 from frostline.runs.learn import Material, learn, probabilities
 from frostline.runs.phases import plan
@@ -125,9 +126,11 @@ def _run(
     )
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
+    if resumed:
+        check_same_data(run, parts)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress, given)
     if not resumed:
-        begin(run, config)
+        begin(run, config, data_facts(parts))
     write_bad_images(run, splits.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, boundary))

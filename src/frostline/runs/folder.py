@@ -1,7 +1,8 @@
 """The run folder: what a run leaves behind, and who may write there.
 
 runs/NAME/
-  config.toml    re-runs the same run       history.csv    one line per epoch
+  config.toml    re-runs the same run       data.json      which pictures it was begun with
+  history.csv    one line per epoch
   metrics.json   the results; written last  curves.png, confusion.png
   model/         the deployable bundle      log.txt        what was said, with times
   bad_images.csv                            which pictures could not be read, and why; only when there are any
@@ -26,12 +27,22 @@ from frostline.config import TrainConfig, make_config, read_config, write_config
 from frostline.errors import RunError, did_you_mean, storage_error
 from frostline.images.dataset import BadImage
 from frostline.progress import log
-from frostline.storage import clear_parts, write_bytes
+from frostline.storage import clear_parts, write_bytes, write_json
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
-    {"config.toml", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt", "lock"}
+    {
+        "config.toml",
+        "data.json",
+        "history.csv",
+        "metrics.json",
+        "curves.png",
+        "confusion.png",
+        "model",
+        "log.txt",
+        "lock",
+    }
     | {"bad_images.csv", "checkpoint.safetensors"}
 )
 
@@ -223,14 +234,15 @@ def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
         )
 
 
-def begin(run: Run, config: TrainConfig) -> None:
-    """Write the settings into an open run folder; results of a run that is overwritten go only now.
+def begin(run: Run, config: TrainConfig, data: dict[str, Any]) -> None:
+    """Write the settings and the data's digests into an open run folder; what is overwritten goes only now.
 
     Raises
     ------
     StorageError
     """
     _remove_own(run, OWN_FILES - {"lock", "log.txt"})
+    write_json(run.folder / "data.json", data, REMEDY)
     write_config(config, run.folder / "config.toml")
 
 

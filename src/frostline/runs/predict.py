@@ -95,7 +95,8 @@ class Classifier:
         """
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
-            batch = _pixels(images[start : start + self._forward.batch_size])
+            some = images[start : start + self._forward.batch_size]
+            batch = _pixels(some, self.model.preprocess.image_size)
             resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
@@ -132,11 +133,11 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     return [row_ids_of_pixels(image[None])[0] for image in batch]
 
 
-def _pixels(images: Images) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+def _pixels(images: Images, side: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
     if isinstance(images, np.ndarray):
         return check_pixels(images)
     return [
-        decode_image(Path(image)) if isinstance(image, str | Path) else check_pixels(np.asarray(image)[None])[0]
+        decode_image(Path(image), side) if isinstance(image, str | Path) else check_pixels(np.asarray(image)[None])[0]
         for image in images
     ]
 
