@@ -163,6 +163,7 @@ def draw(findings: Findings, title: str, path: Path) -> None:
     bars.grid(alpha=0.25, axis="x")
     for axes, name in zip(panels, names[:PANELS], strict=False):
         _values(axes, findings, name)
+    panels[0].legend(frameon=False, fontsize=8)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     buffer = io.BytesIO()
@@ -179,7 +180,7 @@ def _values(axes: Any, findings: Findings, name: str) -> None:
         options = list(place.options)
         spread = np.random.default_rng(0).uniform(-0.15, 0.15, len(fair))
         x = np.array([options.index(str(value)) for value in x]) + spread
-        axes.set_xticks(range(len(options)), [shown(option) for option in options])
+        axes.set_xticks(range(len(options)), [shown(option).replace("…", "…\n") for option in options])
         axes.set_xlim(-0.5, len(options) - 0.5)
     elif place.log:
         axes.set_xscale("log")
@@ -193,4 +194,3 @@ def _values(axes: Any, findings: Findings, name: str) -> None:
     )
     axes.set(xlabel=SEARCHED[name][1], ylabel=f"validation accuracy after {pictures:,} pictures")
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
