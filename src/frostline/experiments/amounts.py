@@ -1,6 +1,6 @@
 """Successive halving over training pictures: every trial begins with few, and the better ones get more.
 
-Asynchronous, after Li et al. 2020, arXiv:1810.05934: nobody waits for others. A trial that is among the best third of
+Asynchronous, after Li et al. 2020, arXiv:1810.05934: nobody waits for others. A trial that is among the best quarter of
 all that were measured on as many pictures goes on to the next amount. The resource is pictures, not epochs: each amount
 is a whole training with its own course of the learning rate, so what is compared is what a training of that size comes
 to.
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from frostline.images.splits import limited
 
-SHARE = 3  # each amount is three times the one before, and the best third gets there
-MOST_AMOUNTS = 4  # 1/27, 1/9, 1/3 and all
+SHARE = 4  # each amount is four times the one before, and the best quarter gets there
+MOST_AMOUNTS = 4  # 1/64, 1/16, 1/4 and all
 FEWEST_PICTURES = 500  # fewer say little about a training on many
 FEWEST_PER_CLASS = 20
 
@@ -38,6 +38,6 @@ def nested(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> dict[
 
 
 def goes_on(accuracy: float, others: Sequence[float]) -> bool:
-    """Whether an accuracy is among the best third of itself and others on as many pictures; the best always is."""
+    """Whether an accuracy is among the best quarter of itself and others on as many pictures; the best always is."""
     best = sorted([accuracy, *others], reverse=True)
     return accuracy >= best[max(1, len(best) // SHARE) - 1]

@@ -192,7 +192,7 @@ def _set_up(
             trials.config(settings(space, start | {name: option}), trials.amounts[-1])
     log.info("searched: %s", ", ".join(SEARCHED[name][1] for name in space))
     log.info(
-        "trials are trained on %s pictures, the best third of them on the next number; %s validation pictures judge",
+        "trials are trained on %s pictures, the best quarter of them on the next number; %s validation pictures judge",
         ", ".join(f"{number:,}" for number in trials.amounts), f"{len(parts.val):,}",
     )  # fmt: skip
     return trials, space, start, len(parts.val)
