@@ -9,6 +9,7 @@ from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
+from frostline.cli.new import new
 from frostline.cli.pretrain import pretrain
 from frostline.cli.train import train
 from frostline.cli.tune import tune
@@ -29,6 +30,7 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
 app.command("curve")(curve)
+app.command("new")(new)
 app.command("find-lr")(find_lr)
 app.command("tune")(tune)
 app.command("pretrain")(pretrain)
