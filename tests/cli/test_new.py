@@ -23,7 +23,7 @@ def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
     assert done.stdout.splitlines()[-1] == "wrote config.toml    try: frostline train --config config.toml"
     flat = " ".join(line.removeprefix("# ") for line in text.splitlines())
     assert "3 classes: bag 18, boot 17, trouser 17." in flat
-    assert "4 files cannot be read" in flat and "1 pictures look like another of their class" in flat
+    assert "Files that cannot be read: 4." in flat and "look like another of their class: 1." in flat
     values = tomllib.loads(text)
     assert (values["data"], values["image_size"], values["epochs"], values["views"]) == ("photos", 128, 100, 1)
     assert "more than the usual 12, for 46 pictures are few" in flat

@@ -12,7 +12,6 @@ from frostline.config import TrainConfig
 from frostline.images.dataset import Splits
 from frostline.images.splits import train_val
 from frostline.images.survey import Survey, survey
-from frostline.networks.boundary import NONE
 from frostline.networks.registry import outline
 from frostline.runs.choose import (
     EPOCHS,
@@ -31,8 +30,8 @@ UNEVEN = 3.0  # times as many pictures in the largest class as in the smallest: 
 FEW_JUDGES = 200  # a validation split that small has a standard error of two points and more
 
 REST = (
-    "Left out: labels_per_class and limit (every label is used), and what `frostline train --help` names besides; a run "
-    "writes all of it into its own config.toml."
+    "Left out: labels_per_class and limit (every label is used), and what `frostline train --help` names besides; a "
+    "run writes all of it into its own config.toml."
 )
 
 
@@ -78,15 +77,15 @@ def _seen(seen: Survey) -> Iterator[str]:
     (rare, few), (common, many) = seen.smallest, seen.largest
     if many >= UNEVEN * max(few, 1):
         yield (
-            f"The classes are uneven: {common} has {many / max(few, 1):.1f} times as many pictures as {rare}. Look at the "
-            "results of each class, not at the accuracy alone."
+            f"The classes are uneven: {common} has {many / max(few, 1):.1f} times as many pictures as {rare}. Look at "
+            "the results of each class, not at the accuracy alone."
         )
     colours = "all grey" if seen.grey == 1 else "all coloured" if seen.grey == 0 else f"{seen.grey:.0%} of them grey"
     yield f"The median picture is {seen.width} x {seen.height} pixels (of {seen.sampled:,} looked at), {colours}."
     if seen.bad:
-        yield f"{seen.bad:,} files cannot be read: a run leaves them out and names them in bad_images.csv."
+        yield f"Files that cannot be read: {seen.bad:,}. A run leaves them out and names them in bad_images.csv."
     if seen.alike:
-        yield f"{seen.alike:,} pictures look like another of their class: a split that is drawn keeps such together."
+        yield f"Pictures that look like another of their class: {seen.alike:,}. A split that is drawn keeps such together."
 
 
 def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
@@ -94,7 +93,7 @@ def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
     small = seen.longest_side is not None and seen.longest_side <= SMALL_SIDE
     yield Choice("model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`")
     yield Choice("weights", config.weights, "ImageNet's when they are here or reachable, else those that ship")
-    yield Choice("freeze", config.freeze, f"every stage up to it runs once, and a head alone is trained; conv3, or {NONE}, "
+    yield Choice("freeze", config.freeze, "every stage up to it runs once, and a head alone is trained; conv3, or none, "
                  "trains more of the network and takes far longer")  # fmt: skip
     yield Choice("taps", list(shape.usual_taps), "the stages that the head reads: fewer are quicker and say less")
     yield (
@@ -108,10 +107,10 @@ def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
         "head", config.head, "the quickest to train; mlp adds a layer of hidden units, ridge is solved in closed form"
     )
     yield _epochs(train, config)
-    yield Choice("batch_size", config.batch_size, f"{math.ceil(train / config.batch_size):,} gradient steps an epoch")
+    yield Choice("batch_size", config.batch_size, f"gradient steps an epoch: {math.ceil(train / config.batch_size):,}")
     yield Choice("lr", PEAK_LR[config.optimizer, config.head], f"suits {config.optimizer} and a {config.head} head; "
-                 "`frostline find-lr` or `frostline tune` look for a better one")  # fmt: skip
-    yield Choice("weight_decay", config.weight_decay, "the usual one; `frostline tune` looks for a better one")
+                 "`frostline find-lr` suggests one, `frostline tune` searches where it is left out")  # fmt: skip
+    yield Choice("weight_decay", config.weight_decay, "the usual one; `frostline tune` searches where it is left out")
     yield Choice(
         "label_smoothing",
         config.label_smoothing,
@@ -132,15 +131,21 @@ def _epochs(train: int, config: TrainConfig) -> Choice:
     epochs = usual_epochs(train, config.batch_size, head_only=True)
     if epochs == EPOCHS:
         return Choice("epochs", epochs, f"enough for a head on {train:,} pictures; validation chooses the best of them")
-    return Choice("epochs", epochs, f"more than the usual {EPOCHS}, for {train:,} pictures are few: a head needs some "
-                  f"{FEWEST_STEPS} gradient steps; it stops after {max(PATIENCE, epochs // 4)} without a better one")  # fmt: skip
+    why = (
+        f"more than the usual {EPOCHS}, for {train:,} pictures are few: a head needs some {FEWEST_STEPS} gradient "
+        f"steps; it stops after {max(PATIENCE, epochs // 4)} without a better one"
+    )
+    return Choice("epochs", epochs, why)
 
 
 def _views(seen: Survey) -> Choice:
     each = seen.train / len(seen.counts)
     if each < FEW_PER_CLASS:
-        return Choice("views", 1, f"each picture as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a "
-                      f"try; they cost {VIEWS} frozen passes, and in a short trial of a frozen network did not help")  # fmt: skip
+        why = (
+            f"each picture as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a try; they cost "
+            f"{VIEWS} frozen passes, and in a short trial of a frozen network did not help"
+        )
+        return Choice("views", 1, why)
     return Choice("views", 1, f"each picture as it is: with {each:,.0f} a class, more versions cost much for little")
 
 
