@@ -42,10 +42,10 @@ def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
 
 
 def test_large_uneven_coloured_pictures_are_seen(frostline, tmp_path):
-    for name, count in (("cat", 40), ("dog", 6)):
+    for name, count, turned in (("cat", 40, 0), ("dog", 6, 3)):
         (tmp_path / "large" / name).mkdir(parents=True)
         for i in range(count):
-            picture = Image.linear_gradient("L").rotate(7 * i).resize((320, 240)).convert("RGB")
+            picture = Image.linear_gradient("L").rotate(7 * i + turned).resize((320, 240)).convert("RGB")
             picture.save(tmp_path / "large" / name / f"{i}.jpg")
     assert frostline("new", "large", "--output", "new/mine.toml").returncode == 0
     text = (tmp_path / "new" / "mine.toml").read_text()

@@ -41,10 +41,13 @@ def tune(
         from frostline.experiments.tune import Wish
         from frostline.experiments.tune import tune as find
         from frostline.images.registry import check_data, data_name
+        from frostline.runs.folder import check_name
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
         wish = Wish(trials, seconds, names)
         check_data(checked.data)
+        if name is not None:
+            check_name(name)
         folder = output_dir / (data_name(checked.data) if name is None else name)
         findings = find(
             checked, wish, folder, cache_dir=cache_dir, overwrite=overwrite, resume=resume, progress=screen.progress

@@ -12,7 +12,7 @@ OUTPUT/
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +145,13 @@ def _open_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Non
                 (folder / name).unlink(missing_ok=True)
         with log_file(folder / "log.txt"):
             yield
+    except BaseException:
+        if not (folder / "study.db").is_file():  # a start that failed leaves no folder behind
+            for name in OWN_FILES:
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     finally:
         lock.release()
 

@@ -93,8 +93,8 @@ def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
     small = seen.longest_side is not None and seen.longest_side <= SMALL_SIDE
     yield Choice("model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`")
     yield Choice("weights", config.weights, "ImageNet's when they are here or reachable, else those that ship")
-    yield Choice("freeze", config.freeze, "every stage up to it runs once, and a head alone is trained; conv3, or none, "
-                 "trains more of the network and takes far longer")  # fmt: skip
+    yield Choice("freeze", config.freeze, "every stage up to it runs once, and a head alone is trained; conv3, or "
+                 "none, trains more of the network and takes far longer")  # fmt: skip
     yield Choice("taps", list(shape.usual_taps), "the stages that the head reads: fewer are quicker and say less")
     yield (
         Choice("image_size", SMALL_IMAGE_SIZE, f"no picture is larger than {SMALL_SIDE} px: enlarging them that far "
