@@ -85,7 +85,7 @@ def _seen(seen: Survey) -> Iterator[str]:
     if seen.bad:
         yield f"Files that cannot be read: {seen.bad:,}. A run leaves them out and names them in bad_images.csv."
     if seen.alike:
-        yield f"Pictures that look like another of their class: {seen.alike:,}. A split that is drawn keeps such together."
+        yield f"Pictures that look like another of their class: {seen.alike:,}. A drawn split keeps such together."
 
 
 def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
