@@ -159,7 +159,7 @@ def draw(findings: Findings, title: str, path: Path) -> None:
     bars.set_yticks(range(len(names)), [SEARCHED[name][1] for name in names])
     bars.invert_yaxis()
     bars.set_xlim(0, max(1e-9, 1.05 * float((means + np.nan_to_num(spreads)).max())))
-    bars.set(xlabel="share of the variance of accuracy", title=title)
+    bars.set(xlabel="share of the variance of accuracy ± standard deviation", title=title)
     bars.grid(alpha=0.25, axis="x")
     for axes, name in zip(panels, names[:PANELS], strict=False):
         _values(axes, findings, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from frostline.activations.forward import FastForward
 from frostline.config import TrainConfig, make_config
-from frostline.device import seed_everything
+from frostline.device import describe_device, seed_everything
 from frostline.experiments.amounts import amounts, nested
 from frostline.experiments.shelf import Shelf
 from frostline.experiments.space import Choice, Space
@@ -44,6 +44,8 @@ class Trials:
     ----------
     amounts : tuple of int
         Numbers of training pictures, ascending; the last is all.
+    device : str
+        Where they run, in words.
     """
 
     def __init__(self, open_config: TrainConfig, material: Material, space: Space) -> None:
@@ -58,6 +60,7 @@ class Trials:
         forward = FastForward(widest, material.preprocess, material.device)
         self._shelf((parts.train, parts.val), forward, material.config, material.cache, material.progress)
         self._material = replace(material, source=self._shelf, progress=None)
+        self.device = describe_device(material.device)
 
     def _widest(self, space: Space, material: Material) -> Boundary:
         """Return the boundary with the most taps that a trial may read, every stage frozen."""

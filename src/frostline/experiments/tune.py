@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from frostline.config import TrainConfig, make_config, write_config
-from frostline.device import describe_device, pick_device
+from frostline.device import pick_device
 from frostline.errors import ConfigError, RunError, first_line, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
@@ -222,8 +222,7 @@ def _search(study: Study, trials: Trials, space: Space, start: Values, wish: Wis
             bar.advance(1)
             best = best_of(tried)
             bar.note(f"best {max(best.accuracies.values()):.4f}" if best else "")
-    seconds = time.perf_counter() - begun
-    log.info("%d trials in %.1f s on %s", len(tried) - done, seconds, describe_device(pick_device("cpu")))
+    log.info("%d trials in %.1f s on %s", len(tried) - done, time.perf_counter() - begun, trials.device)
 
 
 def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space) -> None:
