@@ -24,18 +24,34 @@ class KeptActivations:
         One identity per position.
     view : int
         Which view of each picture.
+    columns : slice, optional
+        Numbers of a flat row that are given, e.g. those of some taps; all of them when left out.
     """
 
-    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0) -> None:
+    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: slice | None = None) -> None:
         places = [store.index[row_key(row_id, view)] for row_id in row_ids]
+        self._store, self._view, self._columns = store, view, columns
         self._shards = store.shards
         self._shard_of = np.array([place.shard for place in places], np.int64)
         self._row_of = np.array([place.row for place in places], np.int64)
-        self.shape: tuple[int, ...] = tuple(store.shards[0].shape[1:]) if store.shards else ()
+        self._row_shape: tuple[int, ...] = tuple(store.shards[0].shape[1:]) if store.shards else ()
         self.dtype = np.dtype(store.spec.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self._row_shape if self._columns is None else (len(range(*self._columns.indices(self._row_shape[0]))),)
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    def lacks(self, row_ids: Sequence[bytes]) -> bool:
+        """Whether the store has no row of some picture."""
+        return any(row_key(row_id, self._view) not in self._store.index for row_id in row_ids)
+
+    def of(self, row_ids: Sequence[bytes], columns: slice | None = None) -> "KeptActivations":
+        """Return other rows of the same store and view, which is not read and verified again."""
+        return KeptActivations(self._store, row_ids, self._view, columns)
 
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
         """Return float32 rows (B, ...) at ``indices``."""
@@ -45,8 +61,12 @@ class KeptActivations:
         start = 0
         for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
             end = start + count
-            # mode="clip" lets numpy write into place; with "raise" it would copy through a buffer.
-            np.take(self._shards[shard], rows[order[start:end]], axis=0, out=out[start:end], mode="clip")
+            wanted = rows[order[start:end]]
+            if self._columns is None:
+                # mode="clip" lets numpy write into place; with "raise" it would copy through a buffer.
+                np.take(self._shards[shard], wanted, axis=0, out=out[start:end], mode="clip")
+            else:
+                out[start:end] = self._shards[shard][wanted, self._columns]
             start = end
         taken = torch.from_numpy(out)
         if (np.diff(order) < 0).any():  # shards interleave: put the rows back in the order asked for

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.train import DATA_HELP, CacheDir, Quiet
+from frostline.cli.settings import DATA_HELP, CacheDir, Quiet
 
 Data = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.train import CacheDir, OutputDir, Quiet
+from frostline.cli.settings import CacheDir, OutputDir, Quiet
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 Tta = Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli.train import DATA_HELP, CacheDir, OutputDir
+from frostline.cli.settings import DATA_HELP, CacheDir, OutputDir
 
 if TYPE_CHECKING:
     from frostline.networks.weights import Offer

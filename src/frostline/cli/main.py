@@ -9,8 +9,10 @@ from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
+from frostline.cli.new import new
 from frostline.cli.pretrain import pretrain
 from frostline.cli.train import train
+from frostline.cli.tune import tune
 from frostline.errors import FrostlineError, is_disk_error, storage_error
 
 DONE, DEFECT, USER_CAN_MEND, INTERRUPTED = 0, 1, 2, 130
@@ -28,7 +30,9 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
 app.command("curve")(curve)
+app.command("new")(new)
 app.command("find-lr")(find_lr)
+app.command("tune")(tune)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.train import Quiet
+from frostline.cli.settings import Quiet
 
 Minutes = Annotated[float | None, typer.Option(help="Stop after so many minutes of work.", show_default=False)]
 Images = Annotated[int | None, typer.Option(help="Stop after so many pictures.", metavar="N", show_default=False)]

@@ -98,6 +98,16 @@ class Frozen(nn.Module):
                 parts.append(row_part(x, name, self.boundary))
         return torch.cat(parts, dim=1) if parts else x
 
+    @torch.inference_mode()
+    def widths(self, image_size: int) -> dict[str, int]:
+        """Return how many numbers of a row each kept stage gives, in their order; none where the row is a map."""
+        x, widths = torch.zeros(1, 3, image_size, image_size), dict[str, int]()
+        for name, stage in self.stages.items():
+            x = stage(x.to(next(self.parameters()).device))
+            if name in self.kept:
+                widths[name] = tapped(x, whole=name == self.boundary.freeze).shape[1]
+        return widths
+
 
 class Thawed(nn.Module):
     """The stages above the boundary: from rows, as `Frozen` gives them, to what the head reads.

@@ -161,10 +161,6 @@ def prepare(
         raise RunError("the network was loaded without saying where its weights came from.")
     log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
     check_digest(origin, config.weights_sha256)
-    thaws = boundary.end != boundary.freeze
-    first = _head_before(config, boundary)
-    epochs = config.epochs or usual_epochs(len(images), config.batch_size, head_only=not thaws)
-    head_epochs = config.head_epochs or usual_epochs(len(images), config.batch_size, head_only=True)
     chosen = {
         "model": backbone.name,
         "weights": origin.name,
@@ -172,6 +168,23 @@ def prepare(
         "weights_sha256": None if origin.name == "random" else origin.sha256,
         "taps": boundary.taps,
         "image_size": size,
+        "workers": config.workers or cores(),
+    }
+    return (
+        settle(config.model_copy(update=chosen), boundary, len(images)),
+        backbone,
+        boundary,
+        _preprocess(backbone, size),
+    )
+
+
+def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
+    """Choose how to descend where that was left open: by the boundary, the head and the number of training images."""
+    thaws = boundary.end != boundary.freeze
+    first = _head_before(config, boundary)
+    epochs = config.epochs or usual_epochs(images, config.batch_size, head_only=not thaws)
+    head_epochs = config.head_epochs or usual_epochs(images, config.batch_size, head_only=True)
+    chosen = {
         "lr": None if config.head == "ridge" else peak_lr(config, thaws=thaws),
         "head_epochs": head_epochs if first else None,
         "head_lr": config.head_lr or PEAK_LR[config.optimizer, config.head] if first else None,
@@ -181,9 +194,8 @@ def prepare(
         "epochs": None if config.head == "ridge" else epochs,
         # Thawed stages get worse before they get better, and only the end of the schedule shows what they came to.
         "patience": None if config.head == "ridge" else config.patience or (epochs if thaws else _patience(epochs)),
-        "workers": config.workers or cores(),
     }
-    return config.model_copy(update=chosen), backbone, boundary, _preprocess(backbone, size)
+    return config.model_copy(update=chosen)
 
 
 def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:

@@ -209,7 +209,7 @@ def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> I
         _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun while we looked
         clear_parts(run.folder)
         clear_parts(run.model_folder)
-        with _log_file(run.folder / "log.txt"):
+        with log_file(run.folder / "log.txt"):
             yield run
     except BaseException:
         if not run.begun:  # a start that failed leaves no folder behind
@@ -272,7 +272,8 @@ def _remove_own(run: Run, names: frozenset[str]) -> None:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
+    """Write the library's log lines, with times, to a file as well."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,44 @@ from frostline.training.ridge import solve
 NORMALISE_ROWS = 512
 
 
+class Source(Protocol):
+    """Where rows come from: see `activations`."""
+
+    def __call__(
+        self,
+        datasets: Sequence[ImageDataset],
+        forward: FastForward,
+        config: TrainConfig,
+        cache: Path,
+        progress: Progress | None,
+        view: View = THE_PICTURE,
+    ) -> tuple[list[Rows], FrozenPass]:
+        """Return each data set's rows, and what it took."""
+
+
+def activations(
+    datasets: Sequence[ImageDataset],
+    forward: FastForward,
+    config: TrainConfig,
+    cache: Path,
+    progress: Progress | None,
+    view: View = THE_PICTURE,
+) -> tuple[list[Rows], FrozenPass]:
+    """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
+    if forward.frozen.boundary.freeze == NONE:
+        if view.number == 0:
+            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
+        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+    if view.number:
+        log.info("view %d of %d", view.number + 1, config.views)
+    workers = config.workers or cores()
+    kept, done = fill(datasets, forward, spec, cache, view=view, progress=progress, workers=workers)
+    if done.images_per_second:
+        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
+    return list(kept), done
+
+
 @dataclass(frozen=True)
 class Material:
     """What every phase of a run works with; ``config`` has nothing left open."""
@@ -48,6 +86,7 @@ class Material:
     device: torch.device
     cache: Path
     progress: Progress | None
+    source: Source = activations
 
 
 @dataclass(frozen=True)
@@ -126,10 +165,10 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
     trunk = make_trunk(config, material.backbone, step.boundary, material.preprocess.image_size, device)
     datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
-    rows, frozen_pass = activations(datasets, forward, config, cache, progress)
+    rows, frozen_pass = material.source(datasets, forward, config, cache, progress)
     views = []
     for view in step.views:
-        (row,), done = activations((parts.train,), forward, config, cache, progress, view)
+        (row,), done = material.source((parts.train,), forward, config, cache, progress, view)
         views.append(row)
         frozen_pass += done
     train_part = Examples(rows[0], parts.train.labels, tuple(views))
@@ -186,29 +225,6 @@ def _what(step: Step, backbone: Backbone) -> str:
         return "the head, on kept activations"
     first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze) + 1
     return f"{', '.join(backbone.stage_names[first : backbone.position(boundary.end) + 1])} thawed"
-
-
-def activations(
-    datasets: Sequence[ImageDataset],
-    forward: FastForward,
-    config: TrainConfig,
-    cache: Path,
-    progress: Progress | None,
-    view: View = THE_PICTURE,
-) -> tuple[list[Rows], FrozenPass]:
-    """Return each data set's rows: kept ones below a boundary, live pixels when nothing is frozen."""
-    if forward.frozen.boundary.freeze == NONE:
-        if view.number == 0:
-            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
-        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
-    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
-    if view.number:
-        log.info("view %d of %d", view.number + 1, config.views)
-    workers = config.workers or cores()
-    kept, done = fill(datasets, forward, spec, cache, view=view, progress=progress, workers=workers)
-    if done.images_per_second:
-        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
-    return list(kept), done
 
 
 def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes: int) -> Head:

@@ -113,7 +113,7 @@ def train(
     progress : Progress, optional
         Draws the bar.
     quiet : bool
-        Do not log the epochs.
+        Log nothing.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def train(
             if checkpoint is not None:
                 save_state(state, checkpoint, phase.number)
             _report(state, on_epoch)
-    if state.epochs_done < recipe.epochs:
+    if state.epochs_done < recipe.epochs and not quiet:
         log.info("stopped early: no better validation for %d epochs", recipe.patience)
     module.load_state_dict(state.best)
     return Trained(state.history, state.best_epoch)

@@ -1,0 +1,61 @@
+"""`frostline new`."""
+
+import tomllib
+
+import pytest
+from PIL import Image
+
+from tests.class_folders import write_classes, write_hostile
+
+
+@pytest.fixture
+def photos(tmp_path, fashion):
+    folder = write_classes(tmp_path / "photos", fashion.train)
+    (folder / "bag" / "copy.png").write_bytes((folder / "bag" / "00.png").read_bytes())
+    write_hostile(folder / "boot", fashion.train)
+    return folder
+
+
+def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
+    done = frostline("new", "photos")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / "config.toml").read_text()
+    assert done.stdout.splitlines()[-1] == "wrote config.toml    try: frostline train --config config.toml"
+    flat = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    assert "3 classes: bag 18, boot 17, trouser 17." in flat
+    assert "Files that cannot be read: 4." in flat and "look like another of their class: 1." in flat
+    values = tomllib.loads(text)
+    assert (values["data"], values["image_size"], values["epochs"], values["views"]) == ("photos", 128, 100, 1)
+    assert "more than the usual 12, for 46 pictures are few" in flat
+    done = frostline("train", "--config", "config.toml", "--epochs", 2, "--weights", "random", "--image-size", 64)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
+    (tmp_path / "config.toml").write_text("mine")
+    done = frostline("new", "photos")
+    assert done.returncode == 2
+    assert done.stderr == "frostline: config.toml exists: --overwrite replaces it, --output chooses another name.\n"
+    assert (tmp_path / "config.toml").read_text() == "mine"
+    assert frostline("new", "photos", "--overwrite", "--quiet").stdout == ""
+    assert (tmp_path / "config.toml").read_text() != "mine"
+
+
+def test_large_uneven_coloured_pictures_are_seen(frostline, tmp_path):
+    for name, count, turned in (("cat", 40, 0), ("dog", 6, 3)):
+        (tmp_path / "large" / name).mkdir(parents=True)
+        for i in range(count):
+            picture = Image.linear_gradient("L").rotate(7 * i + turned).resize((320, 240)).convert("RGB")
+            picture.save(tmp_path / "large" / name / f"{i}.jpg")
+    assert frostline("new", "large", "--output", "new/mine.toml").returncode == 0
+    text = (tmp_path / "new" / "mine.toml").read_text()
+    values = tomllib.loads(text)
+    flat = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    assert values["image_size"] == 224 and "the median picture is 320 x 240" in flat
+    assert "times as many pictures as dog" in flat and "all coloured" in flat
+
+
+def test_what_is_no_data_set_gets_one_line(frostline, tmp_path):
+    done = frostline("new", "nothing")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

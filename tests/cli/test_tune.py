@@ -1,0 +1,54 @@
+"""`frostline tune`."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.small_run import OPTIONS
+
+SMALL = ["--limit", 240, *OPTIONS[:6], "--epochs", 2]
+
+
+def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashion, tmp_path):
+    done = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, "--trials", 8)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "searched: learning rate, weight decay, head, label smoothing, batch size" in done.stdout
+    assert "and it is optimistic" in done.stdout
+    assert done.stdout.splitlines()[-1] == "try: frostline train --config tunes/fashion-mnist/config.toml"
+    with Image.open(tmp_path / "tunes" / "fashion-mnist" / "importance.png") as picture:
+        assert (picture.format, picture.width > 1000) == ("PNG", True)
+    again = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, "--resume", "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--search", "lrr"], "Did you mean 'lr'?"),
+        (["--trials", 0], "--trials 0: expected 1 or more"),
+        (["--head", "ridge"], "--head ridge chooses its one strength by itself"),
+        (["--resume", "--overwrite"], "--overwrite begins anew and --resume goes on"),
+        (["--resume"], "there is no search in tunes/fashion-mnist to resume"),
+        (["--name", "../x"], "--name"),
+        (["--freeze", "none", "--search", "freeze"], "--search freeze begins at the boundary asked for"),
+    ],
+)
+def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, options, fault):
+    done = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, *options)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert fault in line
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_without_optuna_one_line_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['optuna'] = None\n"
+        "from frostline.cli.main import run; sys.exit(run(['tune', 'drawn-objects', '--quiet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "frostline: tune needs Optuna, which is not installed: pip install 'frostline[tune]'.\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,54 @@
+"""What is searched, and where it begins."""
+
+import pytest
+
+from frostline.config import make_config
+from frostline.errors import ConfigError, UnknownNameError
+from frostline.experiments.space import USUAL, Choice, Range, make_space, searched_names, settings
+from frostline.networks.registry import outline
+
+TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def settled(**changes):
+    return make_config(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, **changes})
+
+
+def test_what_is_given_is_not_searched_unless_it_is_named():
+    assert searched_names(make_config(data="x"), None) == USUAL
+    config = make_config(data="x", lr=0.01, head="mlp")
+    assert searched_names(config, None) == ("weight_decay", "taps", "label_smoothing", "batch_size")
+    assert searched_names(config, ("head", "lr")) == ("lr", "head")
+
+
+def test_impossible_searches_are_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'freeze'"):
+        searched_names(make_config(data="x"), ("freez",))
+    with pytest.raises(ConfigError, match="--head ridge chooses its one strength by itself"):
+        searched_names(make_config(data="x", head="ridge"), None)
+    with pytest.raises(ConfigError, match="nothing is left to search"):
+        searched_names(make_config(data="x"), ())
+
+
+def test_the_search_begins_with_the_settings_themselves():
+    config = settled(lr=0.5, head="mlp", hidden_width=32, batch_size=100, weight_decay=0.0, freeze="conv4", views=2)
+    names = ("lr", "weight_decay", "head", "taps", "batch_size", "freeze", "augment")
+    space, start = make_space(names, config, outline("alexnet"))
+    assert settings(space, start) == {
+        "lr": 0.5, "weight_decay": 1e-3, "head": "mlp", "hidden_width": 32, "taps": TAPS, "batch_size": 100,
+        "freeze": "conv4", "views": 2,
+    }  # fmt: skip
+    rate = space["lr"]
+    assert isinstance(rate, Range) and rate.high == 0.5 and rate.low < 1e-4
+    assert list(space["freeze"].options) == ["conv4", "conv3", "conv2"]
+
+
+def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
+    space, start = make_space(("taps",), settled(), outline("alexnet"))
+    assert [option["taps"] for option in space["taps"].options.values()] == [TAPS[first:] for first in range(5)]
+    assert start == {"taps": ",".join(TAPS)}
+
+
+def test_what_has_one_option_is_left_out():
+    space, _ = make_space(("taps", "head"), settled(taps=("conv3",)), outline("alexnet"))
+    assert list(space) == ["head"] and isinstance(space["head"], Choice)

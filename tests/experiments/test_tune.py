@@ -1,0 +1,158 @@
+"""A search on 1,200 real pictures."""
+
+import csv
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from frostline.activations.inventory import list_stores
+from frostline.config import make_config, read_config
+from frostline.errors import ConfigError, RunError
+from frostline.experiments.mattered import final, told
+from frostline.experiments.study import FEWER
+from frostline.experiments.tune import Wish, tune
+from frostline.progress import Silent
+from frostline.runs.fit import fit
+from tests.conftest import COMMAND
+
+QUICK = {"weights": "bundled", "image_size": 64, "taps": "none", "epochs": 4}
+OPTIONS = ["--weights", "bundled", "--image-size", 64, "--taps", "none", "--epochs", 4]
+
+
+@pytest.fixture
+def config(small_fashion):
+    return make_config(data="fashion-mnist", data_dir=small_fashion, **QUICK)
+
+
+@pytest.fixture
+def large(tmp_path, fashion):
+    """2,700 + 50 pictures: enough for two amounts; the test pictures may be chosen."""
+
+    def write(name, test_from):
+        part = np.asarray(fashion.train.images[:2700]), fashion.train.labels[:2700]
+        test = slice(test_from, test_from + 50)
+        np.savez(
+            tmp_path / name, x_train=part[0], y_train=part[1],
+            x_test=np.asarray(fashion.test.images[test]), y_test=fashion.test.labels[test],
+        )  # fmt: skip
+        return make_config(data=str(tmp_path / name), **QUICK)
+
+    return write
+
+
+def values(findings):
+    return [(one.values, dict(one.accuracies), one.ended) for one in findings.tried]
+
+
+def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache):
+    findings = tune(config, Wish(trials=9), tmp_path / "found")
+    best = findings.best
+    assert final(best) == max(final(one) for one in findings.tried) > 0.6
+    left = {path.name for path in (tmp_path / "found").iterdir()}
+    assert left == {
+        "settings.json", "study.db", "config.toml", "trials.csv", "importance.png", "summary.txt", "log.txt", "lock",
+    }  # fmt: skip
+    again = make_config(**read_config(tmp_path / "found" / "config.toml"))
+    run = fit(again, name="best", output_dir=tmp_path / "runs")
+    assert run.metrics["val"]["accuracy"] == pytest.approx(final(best), abs=1e-6)
+    with (tmp_path / "found" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9 and rows[0]["head"] == "linear" and float(rows[0]["weight_decay"]) == 0.05
+    text = "\n".join(told(findings))
+    assert "it is optimistic: as the best of 9 it was chosen by the same pictures" in text
+    assert "What mattered, as shares of the variance" in text
+
+
+def test_better_trials_get_more_pictures_and_the_test_split_plays_no_part(large, tmp_path, cache):
+    one = tune(large("one.npz", 0), Wish(trials=6), tmp_path / "one")
+    other = tune(large("other.npz", 500), Wish(trials=6), tmp_path / "other")
+    assert values(one) == values(other)
+    assert one.amounts == (607, 2430)
+    stopped = [trial for trial in one.tried if trial.ended == FEWER]
+    assert stopped and all(set(trial.accuracies) == {607} for trial in stopped)
+    assert set(one.tried[0].accuracies) == {607, 2430}
+    (store,) = list_stores(cache)
+    assert store.rows == 2700  # no test picture went through the frozen stages
+
+
+class Interrupt(Silent):
+    """A progress display that presses Ctrl-C in the middle of the third trial."""
+
+    def bar(self, label, total, unit):
+        return _Third() if label == "trials" else super().bar(label, total, unit)
+
+
+class _Third:
+    count = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def advance(self, amount):
+        self.count += 1
+        if self.count == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def note(self, text):
+        pass
+
+
+def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
+    whole = tune(config, Wish(trials=5), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, Wish(trials=5), tmp_path / "part", progress=Interrupt())
+    assert (tmp_path / "part" / "config.toml").is_file() and (tmp_path / "part" / "trials.csv").is_file()
+    with pytest.raises(RunError, match="search 'part' exists: choose another --name, --resume"):
+        tune(config, Wish(trials=5), tmp_path / "part")
+    again = tune(config, Wish(trials=5), tmp_path / "part", resume=True)
+    assert values(again) == values(whole)
+    with pytest.raises(RunError, match="was begun with epochs = 4, now 3 is asked for"):
+        tune(config.model_copy(update={"epochs": 3}), Wish(trials=5), tmp_path / "part", resume=True)
+
+
+def test_a_killed_search_counts_its_open_trial_again(small_fashion, tmp_path, config):
+    command = [COMMAND, "tune", "fashion-mnist", "--data-dir", small_fashion, *OPTIONS, "--output-dir", tmp_path]
+    with subprocess.Popen(
+        [*map(str, command), "--name", "killed"], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("trial 2/"):
+                break
+        time.sleep(0.05)
+        process.kill()
+    resumed = tune(config, Wish(trials=4), tmp_path / "killed", resume=True)
+    assert values(resumed) == values(tune(config, Wish(trials=4), tmp_path / "whole"))
+
+
+def test_thawed_stages_and_views_can_be_searched(config, tmp_path):
+    small = config.model_copy(update={"limit": 200, "epochs": 1, "head_epochs": None})
+    findings = tune(small, Wish(trials=4, search=("freeze", "augment")), tmp_path / "found")
+    assert len(findings.tried) == 4
+    assert {one.values["freeze"] for one in findings.tried} <= {"conv5", "conv4", "conv3"}
+
+
+def test_no_trial_begins_when_the_time_is_over(config, tmp_path):
+    findings = tune(config, Wish(trials=50, seconds=0.01), tmp_path / "found")
+    assert len(findings.tried) == 1
+    assert any(line.startswith("Too few trials") for line in told(findings))
+
+
+def test_impossible_wishes_are_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match="--trials 0: expected 1 or more"):
+        Wish(trials=0)
+    with pytest.raises(ConfigError, match="--seconds 0: expected more than 0"):
+        Wish(seconds=0)
+    with pytest.raises(RunError, match="there is no search in"):
+        tune(config, Wish(), tmp_path / "none", resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="exists and is no search"):
+        tune(config, Wish(), tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").is_file()
