@@ -13,7 +13,7 @@ from PIL import Image
 
 from frostline.images.dataset import Splits
 from tests.class_folders import write_classes
-from tests.conftest import COMMAND
+from tests.conftest import Frostline
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,12 +43,12 @@ def place(tmp_path: Path, fashion: Splits) -> Path:
     return tmp_path
 
 
-def test_commands_and_snippets_run(place: Path, cache: Path) -> None:
+def test_commands_and_snippets_run(place: Path, frostline: Frostline) -> None:
     ran = commands("frostline")
     assert len(ran) >= 10
     for words in ran:
         extra = QUICKER.get(words[1], []) if "--limit" not in words else []
-        done = subprocess.run([COMMAND, *words[1:], *extra], cwd=place, capture_output=True, text=True, check=False)
+        done = frostline(*words[1:], *extra)
         assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
     for snippet in blocks("python"):
         done = subprocess.run([sys.executable, "-c", snippet], cwd=place, capture_output=True, text=True, check=False)

@@ -40,15 +40,15 @@ def test_pretrained_weights_that_cannot_be_had_are_one_clear_line(frostline, sma
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])
-def test_a_package_that_is_not_installed_is_one_clear_line(frostline, tmp_path, package):
+def test_a_package_that_is_not_installed_is_one_clear_line(installed, tmp_path, package):
     # What hides the package from a process that has it: a finder that knows of none, before all others.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util, sys\n"
         f"hidden, known = '{package}', importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, package=None: None if name == hidden else known(name, package)\n"
     )
-    done = frostline("train", "fashion-mnist", "--model", f"{package}:resnet18", env={"PYTHONPATH": str(tmp_path)})
+    done = installed("train", "fashion-mnist", "--model", f"{package}:resnet18", env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"{package} is not installed: `pip install 'frostline[{package}]'`" in line
-    assert package in frostline("models", "list", env={"PYTHONPATH": str(tmp_path)}).stdout
+    assert package in installed("models", "list", env={"PYTHONPATH": str(tmp_path)}).stdout

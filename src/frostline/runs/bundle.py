@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from frostline import __version__
-from frostline.errors import RunError, first_line
+from frostline.errors import RunError, UnknownNameError, first_line
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin
@@ -122,6 +122,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         TypeError,
         AttributeError,
         RuntimeError,
+        UnknownNameError,
         safetensors.SafetensorError,
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
