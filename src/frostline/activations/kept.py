@@ -31,7 +31,7 @@ class KeptActivations:
     def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: slice | None = None) -> None:
         places = [store.index[row_key(row_id, view)] for row_id in row_ids]
         self._store, self._view, self._columns = store, view, columns
-        self._shards = store.shards
+        self._shards = [np.asarray(shard) for shard in store.shards]  # numpy.memmap's own indexing is slow
         self._shard_of = np.array([place.shard for place in places], np.int64)
         self._row_of = np.array([place.row for place in places], np.int64)
         self._row_shape: tuple[int, ...] = tuple(store.shards[0].shape[1:]) if store.shards else ()

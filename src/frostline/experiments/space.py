@@ -24,7 +24,7 @@ SEARCHED: dict[str, tuple[str, str]] = {
 }
 USUAL = ("lr", "weight_decay", "head", "taps", "label_smoothing", "batch_size")  # a head alone, on kept rows
 HIDDEN_WIDTHS = (64,)  # of the mlp head: train's 512 units would take ten times as long
-BATCH_SIZES = (64, 128, 256)  # larger ones need more passes over few pictures, and so more time
+BATCH_SIZES = (128, 256)  # fewer: more steps; more: more passes over few pictures; both take longer
 VIEWS = 4
 FURTHER_STAGES = 2  # that a search of the boundary thaws at most, beginning with the boundary asked for
 LR_FACTOR = 10.0  # the learning rate is searched from a tenth of the usual one to ten times as much
