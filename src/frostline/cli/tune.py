@@ -56,5 +56,6 @@ def tune(
     for line in told(findings):
         screen.say(line)
     if findings.best is not None:
-        screen.say(f"\nwrote {folder}: config.toml, trials.csv, importance.png, summary.txt and study.db")
+        picture = "importance.png, " if findings.shares else ""
+        screen.say(f"\nwrote {folder}: config.toml, trials.csv, {picture}summary.txt and study.db")
         screen.say(f"try: frostline train --config {folder / 'config.toml'}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from frostline.evaluation.metrics import wilson_interval
 from frostline.experiments.space import SEARCHED, Choice, Space
 from frostline.experiments.study import ALL, DIVERGED, Tried, importances
 from frostline.storage import write_bytes
@@ -83,7 +84,7 @@ def told(findings: Findings) -> list[str]:
     if best is None:
         return [*lines, f"No trial has got to all {findings.amounts[-1]:,} training pictures yet: --resume goes on."]
     accuracy = final(best)
-    error = math.sqrt(accuracy * (1 - accuracy) / findings.judges)
+    low, high = wilson_interval(round(accuracy * findings.judges), findings.judges)
     rivals = sum(one.ended == ALL for one in findings.tried)
     values = ", ".join(f"{SEARCHED[name][1]} {shown(value)}" for name, value in best.values.items())
     lines.append(f"Best: trial {best.number} with validation accuracy {accuracy:.4f}: {values}.")
@@ -91,12 +92,13 @@ def told(findings: Findings) -> list[str]:
         f"as the best of {rivals} it was chosen by the same pictures" if rivals > 1 else "its epoch was chosen by it"
     )
     lines.append(
-        f"The standard error of that is {error:.4f} ({findings.judges:,} validation pictures), and it is optimistic: "
-        f"{chosen}. What it is worth only the test split can say, which was not read."
+        f"Its 95 % interval is {low:.4f} to {high:.4f} ({findings.judges:,} validation pictures), and it is "
+        f"optimistic: {chosen}. What it is worth only the test split can say, which was not read."
     )
     if first is not best and first.ended == ALL:
-        gain = accuracy - final(first)
-        verdict = "more than chance makes" if gain > 2 * math.sqrt(2) * error else "chance alone may make as much"
+        gain, mean = accuracy - final(first), (accuracy + final(first)) / 2
+        error = math.sqrt(2 * mean * (1 - mean) / findings.judges)  # of a difference, as if of different pictures
+        verdict = "more than chance makes" if gain > 2 * error else "chance alone may make as much"
         lines.append(
             f"The settings that the search began with, trial {first.number}, came to {final(first):.4f}: "
             f"{gain:.4f} less, {gain / error:.1f} standard errors; {verdict}."

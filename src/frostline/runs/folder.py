@@ -32,18 +32,8 @@ from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
-    {
-        "config.toml",
-        "data.json",
-        "history.csv",
-        "metrics.json",
-        "curves.png",
-        "confusion.png",
-        "model",
-        "log.txt",
-        "lock",
-    }
-    | {"bad_images.csv", "checkpoint.safetensors"}
+    {"config.toml", "data.json", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt"}
+    | {"lock", "bad_images.csv", "checkpoint.safetensors"}
 )
 
 

@@ -174,7 +174,7 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     train_part = Examples(rows[0], parts.train.labels, tuple(views))
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
     val_part = Examples(rows[1], parts.val.labels)
-    if config.batch_norm:
+    if config.batch_norm and trunk.stages:
         normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
     return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
 
