@@ -23,7 +23,9 @@ from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.data import check_same_data, data_facts
+from frostline.runs.evidence import Predicted, write_evidence
 from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
+from frostline.runs.index import write_index
 from frostline.runs.learn import Material, learn, probabilities
 from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
@@ -145,11 +147,15 @@ def _run(
     model = Model(backbone, boundary, preprocess, learned.head, parts.train.class_names)
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
-    results = {
-        name: evaluate(probabilities(learned.module, part), part.labels, model.class_names)
-        for name, part in (("val", learned.val), ("test", learned.test))
-        if part is not None
+    predicted = {
+        name: Predicted(probabilities(learned.module, part), part.labels)
+        for name, part in (("val", learned.ready.val), ("test", learned.test))
     }
+    results = {name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in predicted.items()}
+    write_evidence(run, predicted, parts.test)
+    write_index(
+        run.index, learned.ready.trunk, learned.head, learned.ready.train, learned.test, parts.train, config.seed
+    )
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     title = f"{splits.name}: test accuracy {results['test']['accuracy']:.4f}"
     draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")

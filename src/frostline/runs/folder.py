@@ -5,6 +5,8 @@ runs/NAME/
   history.csv    one line per epoch
   metrics.json   the results; written last  curves.png, confusion.png
   model/         the deployable bundle      log.txt        what was said, with times
+  evidence.safetensors                      predictions, and pictures that are worth a look (`evidence.py`)
+  index.safetensors                         reduced activations, to find pictures that look alike (`index.py`)
   bad_images.csv                            which pictures could not be read, and why; only when there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
@@ -33,7 +35,7 @@ from frostline.training.checkpoint import Epoch
 REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
     {"config.toml", "data.json", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt"}
-    | {"lock", "bad_images.csv", "checkpoint.safetensors"}
+    | {"lock", "bad_images.csv", "checkpoint.safetensors", "evidence.safetensors", "index.safetensors"}
 )
 
 
@@ -76,6 +78,16 @@ class Run:
     def checkpoint(self) -> Path:
         """Where the state of training lies while the run is unfinished."""
         return self.folder / "checkpoint.safetensors"
+
+    @property
+    def evidence(self) -> Path:
+        """Where the predictions lie; see `frostline.runs.evidence`."""
+        return self.folder / "evidence.safetensors"
+
+    @property
+    def index(self) -> Path:
+        """Where the reduced activations lie; see `frostline.runs.index`."""
+        return self.folder / "index.safetensors"
 
     @property
     def config(self) -> TrainConfig:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -90,26 +90,58 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A phase before its first step: what is trained, and on what.
+
+    No label of the test split is looked at before the end; it has rows in the last phase alone.
+    """
+
+    trunk: Thawed
+    head: Head
+    train: Examples
+    val: Examples
+    test: Examples | None
+    frozen_pass: FrozenPass
+
+    @property
+    def module(self) -> nn.Sequential:
+        """Thawed stages and head: rows to logits."""
+        return nn.Sequential(self.trunk, self.head)
+
+
+@dataclass(frozen=True)
 class Learned:
     """What a phase leaves.
 
     Attributes
     ----------
-    module : nn.Module
-        Thawed stages, if any, and the head: rows to logits.
+    ready : Ready
+        What was trained, on what.
     facts : dict
         For ``metrics.json``: what was chosen on validation.
-    val, test : Examples
-        What the module reads. The test split has rows in the last phase alone, and no label of it is looked at here.
+    frozen_pass : FrozenPass
+        Of this phase and those before.
     """
 
-    module: nn.Module
-    head: Head
+    ready: Ready
     trained: Trained
     facts: dict[str, Any]
     frozen_pass: FrozenPass
-    val: Examples
-    test: Examples | None
+
+    @property
+    def module(self) -> nn.Sequential:
+        """Thawed stages, if any, and the head: rows to logits."""
+        return self.ready.module
+
+    @property
+    def head(self) -> Head:
+        """The trained head."""
+        return self.ready.head
+
+    @property
+    def test(self) -> Examples:
+        """The test split; only the last phase, which `learn` returns, has rows of it."""
+        return cast(Examples, self.ready.test)
 
 
 def learn(run: Run | None, steps: Sequence[Step], material: Material) -> Learned:
@@ -129,25 +161,8 @@ def learn(run: Run | None, steps: Sequence[Step], material: Material) -> Learned
         raise RunError(f"the checkpoint of run '{name}' belongs to another --schedule: --overwrite the run.")
     if material.config.head == "ridge":
         return learned
-    temperature = calibrate(learned.module, learned.head, learned.val)
+    temperature = calibrate(learned.module, learned.head, learned.ready.val)
     return replace(learned, facts={"temperature": temperature})
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A phase before its first step: what is trained, and on what."""
-
-    trunk: Thawed
-    head: Head
-    train: Examples
-    val: Examples
-    test: Examples | None
-    frozen_pass: FrozenPass
-
-    @property
-    def module(self) -> nn.Sequential:
-        """Thawed stages and head: rows to logits."""
-        return nn.Sequential(self.trunk, self.head)
 
 
 def make_ready(step: Step, material: Material, head: Head | None = None, *, last: bool = True) -> Ready:
@@ -216,7 +231,7 @@ def _phase(
         )
         fold(ready.trunk)
     frozen_pass = ready.frozen_pass + earlier.frozen_pass if earlier else ready.frozen_pass
-    return Learned(module, ready.head, trained, facts, frozen_pass, ready.val, ready.test)
+    return Learned(ready, trained, facts, frozen_pass)
 
 
 def _what(step: Step, backbone: Backbone) -> str:
