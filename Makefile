@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime data
 
 # Two workers with one thread each: most tests start processes of their own, and threads that share a core spin.
 test: $(VENV)/.dev data lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=frostline --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov=frostline --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -34,7 +34,9 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 # torchvision asks for torch's CUDA build; the tests get on without (tests/torchvision_operators).
+# The tests open pages in Debian's chromium.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@command -v chromium >/dev/null || scripts/apt-install chromium
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps torchvision timm
 	touch $@ $(VENV)/.runtime

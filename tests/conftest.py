@@ -18,7 +18,13 @@ from tests.commands import run_forked
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
+LONGEST = ("test_readme.py", "test_kill.py", "test_lesson.py")
 Frostline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that no worker ends with one while the other waits."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
