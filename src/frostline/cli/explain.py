@@ -20,6 +20,7 @@ def explain(
     run: RunName,
     paths: Annotated[list[Path], typer.Argument(help="Picture files or folders of them.", show_default=False)],
     stage: Annotated[str | None, option("Where to look (the last that has a map).", "STAGE")] = None,
+    method: Annotated[str, typer.Option(help="gradcam, or hirescam: each place by its own gradient.")] = "gradcam",
     top: Annotated[int, typer.Option(help="For how many classes, the most probable first.", min=1)] = 3,
     neighbours: Annotated[int, typer.Option(help="How many training pictures to show.", min=1)] = 5,
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
@@ -58,12 +59,14 @@ def explain(
             folder,
             title=f"Why run '{found.name}' answers so",
             stage=place,
+            method=method,
             top=top,
             neighbours=neighbours,
             progress=screen.progress,
         )
     if output_format == "json":
-        about = {"run": str(found.folder), "stage": place, "grid": explainer.grids[place], "sheet": str(sheet)}
+        about = {"run": str(found.folder), "stage": place, "grid": explainer.grids[place], "method": method,
+                 "sheet": str(sheet)}  # fmt: skip
         listed = about | {"pictures": [_as_json(one) for one in explained]}
         sys.stdout.write(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
     else:
@@ -76,10 +79,14 @@ def _as_json(one: "Explained") -> dict[str, Any]:
          "blank": c.blank}
         for c in one.classes
     ]  # fmt: skip
-    neighbours = one.neighbours and [
-        {"class": near.class_name, "similarity": near.similarity, "thumbnail": str(path), "file": near.file or None}
-        for near, path in one.neighbours
-    ]
+    neighbours = (
+        None
+        if one.neighbours is None
+        else [
+            {"class": near.class_name, "similarity": near.similarity, "thumbnail": str(path), "file": near.file or None}
+            for near, path in one.neighbours
+        ]
+    )
     return {"file": str(one.file), "picture": str(one.picture), "classes": classes, "neighbours": neighbours}
 
 

@@ -17,7 +17,7 @@ MOST_ROWS = 24
 DPI = 120
 SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: pictures, training pictures, between them
 LABEL = 0.42  # above a picture
-MARGIN, HEADER, ROW_GAP, GROUP_GAP = 0.45, 1.2, 0.2, 0.5
+MARGIN, HEADER, ROW_GAP, GROUP_GAP = 0.45, 1.38, 0.2, 0.5
 INK, FAINT, RULE, PAPER = "#1f2328", "#6b7280", "#e3e5e8", "#ffffff"
 LONGEST = 20  # letters of a name above a picture
 
@@ -83,8 +83,8 @@ class _Sheet:
         self.figure, self.width, self.height = figure, width, height
 
     def text(self, left: float, top: float, words: str, *, size: float, colour: str = INK, **more: Any) -> None:
-        more = {"va": "baseline", "ha": "left", "parse_math": False} | more
-        self.figure.text(left / self.width, 1 - top / self.height, words, fontsize=size, color=colour, **more)
+        look: dict[str, Any] = {"va": "baseline", "ha": "left", "parse_math": False, "color": colour, **more}
+        self.figure.text(left / self.width, 1 - top / self.height, words, fontsize=size, **look)
 
     def rule(self, top: float) -> None:
         axes = self._axes(MARGIN, top, self.width - 2 * MARGIN, 0.008)
@@ -93,11 +93,13 @@ class _Sheet:
     def header(self, title: str, method: str) -> None:
         """Write what the sheet shows, and its colours."""
         self.text(MARGIN, 0.55, title, size=14, weight="bold")
-        note = f"{method}. Shown is what speaks for the class, not what speaks against it."
+        note = f"{method}: what speaks for the class named above; what speaks against it is not shown."
         self.text(MARGIN, 0.82, note, size=8.5, colour=FAINT)
-        bar = self._axes(MARGIN, 0.94, 1.6, 0.11)
+        note = "Pictures are the centre square that the network sees."
+        self.text(MARGIN, 0.99, note, size=8.5, colour=FAINT)
+        bar = self._axes(MARGIN, 1.12, 1.6, 0.11)
         bar.imshow(np.linspace(0, 1, 256)[None], cmap=COLOURS, aspect="auto")
-        self.text(MARGIN + 1.7, 1.035, "nothing (0) to the strongest place of each map (1)", size=8.5, colour=FAINT)
+        self.text(MARGIN + 1.7, 1.215, "nothing (0) to the strongest place of each map (1)", size=8.5, colour=FAINT)
 
     def panel(self, panel: Panel, left: float, top: float, side: float) -> None:
         self.text(left, top + 0.16, _short(panel.name, side), size=8.5)
@@ -105,8 +107,9 @@ class _Sheet:
         axes = self._axes(left, top + LABEL, side, side)
         axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
         if panel.remark:
-            place = {"ha": "center", "va": "center", "transform": axes.transAxes}
-            axes.text(0.5, 0.07, panel.remark, fontsize=7, color="white", **place)
+            box = {"facecolor": INK, "edgecolor": "none", "alpha": 0.8, "boxstyle": "round,pad=0.35"}
+            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
+            axes.text(0.5, 0.09, panel.remark, transform=axes.transAxes, bbox=box, **look)
 
     def png(self) -> bytes:
         buffer = io.BytesIO()

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from frostline.images.decode import decode_image
 from frostline.progress import Progress, Silent, log
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
-from frostline.report.explain import BATCH, Explainer, Neighbour, enlarge, scale
+from frostline.report.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
 from frostline.report.overlay import colour, overlay, png, square
+from frostline.runs.predict import read_pixels
 from frostline.storage import write_bytes
 
 SIDE = 320  # pixels of the pictures that are written
@@ -28,7 +29,7 @@ REMEDY = "--output chooses another place"
 
 @dataclass(frozen=True)
 class Spoken:
-    """What was written of one class of one picture; ``blank`` when no place speaks for it."""
+    """What was written of one class of one picture; ``blank`` when the map has nothing that speaks for it."""
 
     class_name: str
     probability: float
@@ -54,6 +55,7 @@ def write_explanations(
     *,
     title: str,
     stage: str | None = None,
+    method: str = "gradcam",
     top: int = 3,
     neighbours: int = 5,
     progress: Progress | None = None,
@@ -70,6 +72,8 @@ def write_explanations(
         Of the sheet.
     stage : str, optional
         Where to look; the last that has a map when left out.
+    method : str
+        ``gradcam`` or ``hirescam``.
     top : int
         For how many classes, the most probable first.
     neighbours : int
@@ -92,7 +96,7 @@ def write_explanations(
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
             places = [folder / name for name in names[start : start + BATCH]]
-            for done, row in _batch(explainer, some, places, stage, top, neighbours):
+            for done, row in _batch(explainer, some, places, (stage, method), top, neighbours):
                 explained.append(done)
                 rows += [row] if len(rows) < MOST_ROWS else []
             bar.advance(len(some))
@@ -100,17 +104,18 @@ def write_explanations(
         log.info("the sheet shows the first %d of %d pictures", MOST_ROWS, len(files))
     sheet = folder / "sheet.png"
     side = explainer.grids[stage]
-    write_bytes(sheet, draw_sheet(rows, title, f"Grad-CAM at {stage}, {side} × {side} places"), REMEDY)
+    write_bytes(sheet, draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} places"), REMEDY)
     return explained, sheet
 
 
 def _batch(
-    explainer: Explainer, files: Sequence[Path], places: Sequence[Path], stage: str, top: int, neighbours: int
+    explainer: Explainer, files: Sequence[Path], places: Sequence[Path], how: tuple[str, str], top: int, neighbours: int
 ) -> Iterator[tuple[Explained, Row]]:
-    probabilities = explainer.predict_proba(files)  # (B, classes)
+    seen = read_pixels(files, explainer.model.preprocess.image_size)
+    probabilities = explainer.predict_proba(seen)  # (B, classes)
     order = probabilities.argsort(axis=1)[:, ::-1][:, :top]  # (B, K)
-    maps = [scale(explainer.signed_maps(files, column.tolist(), stage)) for column in order.T]
-    near = explainer.neighbours(files, neighbours) if explainer.knows_neighbours else None
+    maps = [scale(explainer.signed_maps(seen, column.tolist(), *how)) for column in order.T]
+    near = explainer.neighbours(seen, neighbours) if explainer.knows_neighbours else None
     for i, (file, place) in enumerate(zip(files, places, strict=True)):
         pixels = square(decode_image(file, SIDE), SIDE)
         picture = _write(place / "picture.png", pixels)
@@ -123,7 +128,7 @@ def _batch(
             map_file = _write(stem.with_name(f"{stem.name}-map.png"), colour(grown))
             over_file = _write(stem.with_name(f"{stem.name}-overlay.png"), over)
             spoken.append(Spoken(name, probability, map_file, over_file, blank))
-            panels.append(Panel(over, name, f"{probability:.3f}", "no place speaks for it" if blank else ""))
+            panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[how[1]]} finds no place" if blank else ""))
         alike = None if near is None else near[i]
         kept = None if alike is None else [(one, _write_thumbnail(place, n, one)) for n, one in enumerate(alike, 1)]
         like = [

@@ -48,7 +48,7 @@ def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """Return pixels (H, W) or (H, W, 3) as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -56,7 +56,8 @@ def _fitted(heat: NDArray[np.float32], width: int, height: int) -> NDArray[np.fl
     if heat.shape == (height, width):
         return np.clip(heat, 0, 1)
     grown = Image.fromarray(np.asarray(heat, np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(grown), 0, 1)
+    fitted: NDArray[np.float32] = np.clip(np.asarray(grown), 0, 1)
+    return fitted
 
 
 @lru_cache
