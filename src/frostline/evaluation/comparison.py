@@ -144,7 +144,7 @@ def class_changes(
         np.bincount(labels[mask], minlength=len(names))
         for mask in (np.ones(len(labels), bool), second & ~first, first & ~second)
     )
-    present = np.flatnonzero(sizes)
+    present: list[int] = np.flatnonzero(sizes).tolist()
     adjusted = holm([mcnemar(int(lost[i]), int(gained[i])) for i in present])
     changes = [
         ClassChange(names[i], int(sizes[i]), int(gained[i]), int(lost[i]), p)
