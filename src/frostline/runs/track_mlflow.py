@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from frostline.config import TrainConfig
 from frostline.images.registry import data_name
 from frostline.runs.folder import Run
-from frostline.runs.tracking import EPOCH_METRICS
-from frostline.training.checkpoint import Epoch
+from frostline.training.checkpoint import EPOCH_METRICS, Epoch
 
 
 class MlflowTracker:

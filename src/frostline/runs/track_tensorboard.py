@@ -7,8 +7,7 @@ from pathlib import Path
 import tomli_w
 
 from frostline.config import TrainConfig
-from frostline.runs.tracking import EPOCH_METRICS
-from frostline.training.checkpoint import Epoch
+from frostline.training.checkpoint import EPOCH_METRICS, Epoch
 
 HEADER, FOOTER = 12, 4  # bytes around an event: its length (8) and checksum, the event's checksum
 

@@ -20,7 +20,6 @@ from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
-EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 TOO_MANY = frozenset({"per_class", "confusion", "seed", "schema"})
 
 
