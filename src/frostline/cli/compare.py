@@ -55,13 +55,13 @@ def _show(screen: "Screen", comparison: "Comparison") -> None:
     ]
     screen.table(["images right in", "only the first", "only the second", "McNemar p", "corrected"], pairs)
     for first, second, changes in comparison.classes:
-        rows = [
+        changed = [
             [change.name, f"{change.images:,}", f"{change.gained:,}", f"{change.lost:,}", f"{change.net:+,}",
              f"{change.p_adjusted:.3g}"]
             for change in changes
         ]  # fmt: skip
         screen.say("")
-        screen.table([f"class, {first} to {second}", "images", "gained", "lost", "net", "corrected p"], rows)
+        screen.table([f"class, {first} to {second}", "images", "gained", "lost", "net", "corrected p"], changed)
     screen.say("")
     for pair in comparison.pairs:
         screen.say(pair.verdict)

@@ -129,8 +129,9 @@ def _open(name: str, run: Run, config: TrainConfig) -> Tracker:
         if name == "mlflow":
             from frostline.runs.track_mlflow import MlflowTracker
 
-            tracker: Tracker = MlflowTracker(run, config, noted.get(name))
-            note = tracker.run_id
+            mlflow = MlflowTracker(run, config, noted.get(name))
+            tracker: Tracker = mlflow
+            note = mlflow.run_id
         else:
             from frostline.runs.track_tensorboard import EventFiles
 
