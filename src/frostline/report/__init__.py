@@ -1,1 +1,1 @@
-"""What a person looks at: reports of runs, and why a model answers as it does."""
+"""What people look at: pages that need no network and no other file."""

@@ -19,6 +19,7 @@ SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: pictures, training pictures, betwe
 LABEL = 0.42  # above a picture
 MARGIN, HEADER, ROW_GAP, GROUP_GAP = 0.45, 1.38, 0.2, 0.5
 INK, FAINT, RULE, PAPER = "#1f2328", "#6b7280", "#e3e5e8", "#ffffff"
+NEAR, NEAR_WIDTH = "NEAREST TRAINING PICTURES · SIMILARITY", 2.7
 LONGEST = 20  # letters of a name above a picture
 
 
@@ -57,12 +58,13 @@ def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
     begin_overlays = MARGIN + SIDE + GROUP_GAP
     end_overlays = begin_overlays + columns * (SIDE + GAP) - GAP
     begin_near = end_overlays + GROUP_GAP
-    width = max(begin_near + near * (SMALL + GAP) - GAP if near else end_overlays, MARGIN + 6.2) + MARGIN
+    end = begin_near + max(near * (SMALL + GAP) - GAP, NEAR_WIDTH) if near else end_overlays
+    width = max(end, MARGIN + 6.2) + MARGIN
     step = LABEL + SIDE + ROW_GAP
     height = HEADER + 0.42 + len(rows) * step + MARGIN - ROW_GAP
     sheet = _Sheet(Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER), width, height)
     sheet.header(title, method)
-    headings = [(MARGIN, "PICTURE"), (begin_overlays, "SPEAKS FOR"), (begin_near, "NEAREST TRAINING PICTURES")]
+    headings = [(MARGIN, "PICTURE"), (begin_overlays, "SPEAKS FOR · PROBABILITY"), (begin_near, NEAR)]
     for left, heading in headings[: 3 if near else 2]:
         sheet.text(left, HEADER + 0.16, heading, size=7.5, colour=FAINT, weight="bold")
     for number, row in enumerate(rows):

@@ -289,7 +289,7 @@ def scale(signed: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what is positive of maps (N, h, h), each divided by its own largest."""
     positive = np.maximum(signed, 0)
     top = positive.max(axis=(1, 2), keepdims=True, initial=0)
-    scaled: NDArray[np.float32] = positive / np.where(top > 0, top, np.float32(1))
+    scaled: NDArray[np.float32] = (positive / np.where(top > 0, top, 1)).astype(np.float32)
     return scaled
 
 
