@@ -30,7 +30,13 @@ def mapped(backbone: Backbone, size: int, taps: tuple[str, ...] = (), last: str 
         ("alexnet", 128, "conv5", ("conv2", "conv5"), {"conv1": 31, "conv2": 15, "conv3": 7, "conv4": 7, "conv5": 7}),
         ("alexnet", 64, "fc6", ("conv1", "fc6"), {"conv1": 15, "conv2": 7, "conv3": 3, "conv4": 3, "conv5": 3}),
         ("timm:resnet18", 64, None, (), {"conv1": 32, "layer1": 16, "layer2": 8, "layer3": 4, "layer4": 2}),
-        ("timm:swin_tiny_patch4_window7_224", 224, "layers_1", (), {"patch_embed": 56, "layers_0": 56, "layers_1": 28}),
+        (
+            "timm:swin_tiny_patch4_window7_224",
+            224,
+            "layers_1",
+            ("layers_1",),
+            {"patch_embed": 56, "layers_0": 56, "layers_1": 28},
+        ),
     ],
 )
 def test_answers_stay_and_every_map_has_its_stages_places(name, size, last, taps, sides) -> None:

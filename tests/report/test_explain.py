@@ -105,7 +105,7 @@ def test_another_class_and_another_head_have_other_maps(explainer: Explainer, ga
     other = explainer.signed_maps(garments, ((best + 1) % 10).tolist())
     model = copy.deepcopy(explainer.model)
     torch.manual_seed(0)
-    nn.init.normal_(model.head.first.weight, std=float(model.head.first.weight.std()))
+    nn.init.normal_(model.head.first.weight, std=float(model.head.first.weight.detach().std()))
     drawn = Explainer(model).signed_maps(garments, best.tolist())
     for changed in (other, drawn):
         pairs = zip(maps.reshape(40, -1), changed.reshape(40, -1), strict=True)
@@ -173,9 +173,9 @@ def test_no_pictures_are_no_explanations(explainer: Explainer) -> None:
 
 
 def test_what_cannot_be_explained_is_said(explainer: Explainer, garments: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="unknown stage of alexnet .* 'convv4'.*Did you mean 'conv4'"):
+    with pytest.raises(UnknownNameError, match=r"unknown stage of alexnet .* 'convv4'.*Did you mean 'conv4'"):
         explainer.explain(garments, stage="convv4")
-    with pytest.raises(UnknownNameError, match="unknown method 'gradcamm'.*Did you mean 'gradcam'"):
+    with pytest.raises(UnknownNameError, match=r"unknown method 'gradcamm'.*Did you mean 'gradcam'"):
         explainer.explain(garments, method="gradcamm")
     with pytest.raises(ConfigError, match="expected one number for each of 40 pictures, got 1"):
         explainer.explain(garments, [0])
@@ -193,7 +193,9 @@ def test_a_stage_without_places_is_refused_with_those_that_have_some() -> None:
     head = Head(HeadSpec("linear", 4096, 4))
     nn.init.normal_(head.first.weight)
     whole = Explainer(Model(backbone, make_boundary(backbone, "fc6", ()), Preprocess(64), head, ("a", "b", "c", "d")))
-    with pytest.raises(ConfigError, match=r"stage 'fc6' of alexnet cannot be explained: .* These can: conv1, .*conv5\."):
+    with pytest.raises(
+        ConfigError, match=r"stage 'fc6' of alexnet cannot be explained: .* These can: conv1, .*conv5\."
+    ):
         whole.stage("fc6")
     assert whole.stage() == "conv5"
 

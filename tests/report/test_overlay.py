@@ -17,8 +17,8 @@ def test_an_overlay_has_the_pictures_size_and_glows_where_the_map_does(shape: tu
     shown = overlay(np.full(shape, 100, np.uint8), heat)
     assert (shown.shape, shown.dtype) == ((40, 60, 3), np.uint8)
     assert shown[:10].min(axis=(0, 1)).tolist() > shown[-10:].max(axis=(0, 1)).tolist()
-    assert len(set(shown[-1, -1])) == 1  # nothing there: the picture in greys
-    assert len(set(shown[0, 0])) == 3
+    assert np.ptp(shown[-1, -1].astype(int)) <= 1  # nothing there: the picture in greys
+    assert np.ptp(shown[0, 0].astype(int)) > 50
 
 
 def test_equal_steps_grow_equally_light() -> None:
