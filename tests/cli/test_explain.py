@@ -17,7 +17,7 @@ def pictures(fashion, tmp_path):
     """Three pictures: two of one stem, one of colours that is no square."""
     folder = tmp_path / "my pictures"
     folder.mkdir()
-    for number, (mode, name) in enumerate((("L", "a.png"), ("RGB", "a.jpg"), ("RGB", "b $1 <i>.png"))):
+    for number, (mode, name) in enumerate((("L", "a.png"), ("RGB", "a.jpg"), ("RGB", "b $1 <i> 靴.png"))):
         picture = Image.fromarray(np.asarray(fashion.test.images[number]))
         picture.resize((28 + 40 * number, 30)).convert(mode).save(folder / name)
     return folder
@@ -53,7 +53,7 @@ def test_json_names_the_files_and_agrees_with_predict(explain, pictures, finishe
         written |= {one["picture"], *(near["thumbnail"] for near in one["neighbours"])}
     output = tmp_path / "explained" / "first"
     assert written == {str(path.relative_to(tmp_path)) for path in output.rglob("*") if path.is_file()}
-    assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i", "sheet.png"]
+    assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i-靴", "sheet.png"]
 
 
 def test_a_table_for_people_and_a_sheet(explain, pictures, tmp_path):

@@ -1,6 +1,7 @@
 """The contact sheet of explanations: each picture, where it speaks for its likeliest classes, and what it is like."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,9 @@ class _Sheet:
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", facecolor=PAPER, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
+            self.figure.savefig(buffer, format="png", facecolor=PAPER, metadata={"Software": None})
         return buffer.getvalue()
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Any:
