@@ -87,8 +87,8 @@ def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
             contrary = sorted(set(chosen) - {"data_dir", "device", "workers"})
             if contrary:
                 raise ConfigError(
-                    f"--{contrary[0].replace('_', '-')} is a setting of run '{subject}' already: leave it out, or audit "
-                    "the data set by its own name."
+                    f"--{contrary[0].replace('_', '-')} is a setting of run '{subject}' already: leave it out, or "
+                    "audit the data set by its own name."
                 )
             run = Run(folder)
             settings = run.config.model_dump() | chosen

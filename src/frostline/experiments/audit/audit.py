@@ -78,9 +78,9 @@ def audit(
 ) -> Audit:
     """Look for what is wrong with a data set, and write it down.
 
-    The head of a run has learned the labels that are in question, so new heads are trained on the network's activations,
-    each without a fifth of the pictures. Labels of the test split are neither read nor questioned unless that is asked
-    for, and no head learns from them; its pictures are compared with the others.
+    The head of a run has learned the labels that are in question, so new heads are trained on the network's
+    activations, each without a fifth of the pictures. Labels of the test split are neither read nor questioned unless
+    that is asked for, and no head learns from them; its pictures are compared with the others.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from frostline.experiments.audit.pool import Pool
-from frostline.images.alike import difference_hash
 
-NEAR = 0.35  # of the usual distance to the nearest picture
-BITS = 6  # of 64 in the difference hash: what resizing and compressing change
+NEAR = 0.5  # of the usual distance to the nearest picture
+SIDE = 16  # pixels of the thumbnails that are compared
+ALIKE = 0.985  # correlation of thumbnails: re-encoding and resizing keep more, garments of one kind mostly less
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,8 @@ def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.fl
     near = np.stack([ones, members[ones, ranks]], 1)
     pairs, first = np.unique(np.sort(near, 1), axis=0, return_index=True)
     closeness = 1 - distances[ones, ranks][first] / usual
-    looks = {int(i): _look(pool, int(i)) for i in np.unique(pairs)}
-    alike = np.array([_bits(looks[one] ^ looks[other]) <= BITS for one, other in pairs.tolist()], bool)
+    looks = {i: _look(pool, i) for i in np.unique(pairs).tolist()}
+    alike = np.array([looks[one] @ looks[other] >= ALIKE for one, other in pairs.tolist()], bool)
     same = _same_content(pool.row_ids)
     pairs = np.concatenate([same, pairs[alike]])
     closeness = np.concatenate([np.ones(len(same)), closeness[alike]])
@@ -76,12 +77,12 @@ def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.fl
     return Copies(pairs, closeness[first], _linked(pairs, len(pool)))
 
 
-def _look(pool: Pool, picture: int) -> int:
-    return int.from_bytes(difference_hash(pool.pixels(picture, 64)), "little")
-
-
-def _bits(number: int) -> int:
-    return number.bit_count()
+def _look(pool: Pool, picture: int) -> NDArray[np.float32]:
+    """Return a grey thumbnail as a vector of length 1, without its mean: brightness and contrast do not matter."""
+    grey = Image.fromarray(pool.pixels(picture, 4 * SIDE)).convert("L")
+    look = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel()
+    look -= look.mean()
+    return look / max(float(np.linalg.norm(look)), 1e-6)
 
 
 def _same_content(row_ids: list[bytes]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from frostline.storage import write_bytes
 SHOWN = {"label": 120, "duplicate": 48, "outlier": 48, "ambiguous": 48}
 SIDE = 96  # pixels of a picture's longer side
 ABOUT = {
-    "label": "Heads that never saw the label hold another class for far more probable. The least probable label is first.",
+    "label": "Heads that never saw the label hold it for improbable. The least probable is first.",
     "duplicate": "Pictures that show the same. Copies in two splits make a test too easy; copies with two labels "
     "contradict each other. Mirrored and cropped copies are not looked for.",
     "outlier": "Far from everything else in the data set: perhaps not of any class, or damaged, or merely rare.",
