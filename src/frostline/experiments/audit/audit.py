@@ -43,6 +43,7 @@ from frostline.training.folds import NEVER, draw_folds, out_of_fold
 from frostline.training.loop import Recipe
 
 FOLDS = 5
+BATCH_SIZE = 512
 OWN_FILES = ("audit.csv", "audit.html", "audit.json")
 
 
@@ -160,8 +161,8 @@ def _judge(
     audited = _questionable(pool, folds) & (known | include_test)
     recipe = Recipe(
         # Half of what a head is usually trained for: it remembers fewer wrong labels (bench/audit.py).
-        epochs=-(-usual_epochs(int(known.sum()), config.batch_size, head_only=True) // 2),
-        batch_size=config.batch_size,
+        epochs=-(-usual_epochs(int(known.sum()), BATCH_SIZE, head_only=True) // 2),
+        batch_size=BATCH_SIZE,
         lr=PEAK_LR["adamw", "linear"],
         seed=config.seed,
         patience=1,

@@ -9,9 +9,9 @@ from PIL import Image
 
 from frostline.experiments.audit.pool import Pool
 
-NEAR = 0.5  # of the usual distance to the nearest picture
+NEAR = 0.35  # of the usual distance to the nearest picture
 SIDE = 16  # pixels of the thumbnails that are compared
-ALIKE = 0.985  # correlation of thumbnails: re-encoding and resizing keep more, garments of one kind mostly less
+ALIKE = 0.98  # correlation of thumbnails: re-encoding and resizing keep more, garments of one kind mostly less
 
 
 @dataclass(frozen=True, eq=False)

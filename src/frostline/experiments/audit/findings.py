@@ -17,7 +17,7 @@ KINDS = {
     "ambiguous": "ambiguous pictures",
 }
 CLOSE_CALL = 0.1  # the two best classes' probabilities are nearer than this
-FAR_OUT = 3.0  # interquartile ranges above the upper quartile: Tukey's outer fence (Exploratory Data Analysis, 1977)
+FAR_OUT = 1.5  # interquartile ranges above the upper quartile (Tukey, Exploratory Data Analysis, 1977)
 
 
 @dataclass(frozen=True)
