@@ -98,11 +98,11 @@ def _descend(
             labels = torch.from_numpy(examples.labels[batch]).to(device)[:, None].expand(-1, count)  # (B, folds)
             losses = F.cross_entropy(
                 logits.flatten(0, 1), labels.flatten(), label_smoothing=recipe.label_smoothing, reduction="none"
-            ).unflatten(0, (-1, count))
+            ).reshape(-1, count)
             others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
             loss = ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             bar.advance(1)
 

@@ -67,7 +67,7 @@ def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.fl
     ones, ranks = np.nonzero(distances < NEAR * usual)
     near = np.stack([ones, members[ones, ranks]], 1)
     pairs, first = np.unique(np.sort(near, 1), axis=0, return_index=True)
-    closeness = 1 - distances[ones, ranks][first] / usual
+    closeness = 1 - distances[ones, ranks][first].astype(np.float64) / usual
     looks = {i: _look(pool, i) for i in np.unique(pairs).tolist()}
     alike = np.array([looks[one] @ looks[other] >= ALIKE for one, other in pairs.tolist()], bool)
     same = _same_content(pool.row_ids)

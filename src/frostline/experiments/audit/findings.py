@@ -93,7 +93,8 @@ def judge(pool: Pool, probabilities: NDArray[np.float64], audited: NDArray[np.bo
     quality, suspected = np.ones(len(pool)), np.zeros(len(pool), bool)
     # The plain probability of the label found more flipped labels than its other scores (bench/audit.py).
     quality[audited] = get_label_quality_scores(labels, p, method="self_confidence")
-    suspected[audited] = find_label_issues(labels, p, filter_by="low_self_confidence", n_jobs=1)
+    unlikely = find_label_issues(labels, p, filter_by="low_self_confidence", n_jobs=1)
+    suspected[audited] = unlikely & (p.argmax(1) != labels)
     return Judged(probabilities, audited, quality, suspected)
 
 

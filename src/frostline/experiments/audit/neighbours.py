@@ -66,7 +66,7 @@ def nearest(points: torch.Tensor, progress: Progress | None = None) -> tuple[NDA
             # (B, N + padding): squared distances, less the square of the row itself
             gaps = torch.addmm(squares, some, columns, alpha=-2, out=room[: len(some)])
             gaps[torch.arange(len(some)), torch.arange(start, start + len(some))] = FAR  # not itself
-            blocks = gaps.unflatten(1, (-1, BLOCK))  # (B, blocks, 64)
+            blocks = gaps.view(len(some), -1, BLOCK)  # (B, blocks, 64)
             best = blocks.amin(2).topk(min(take, blocks.shape[1]), largest=False).indices  # (B, M)
             looked = blocks.gather(1, best[:, :, None].expand(-1, -1, BLOCK)).flatten(1)  # (B, M * 64)
             values, places = looked.topk(take, largest=False)

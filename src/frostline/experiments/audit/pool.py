@@ -64,7 +64,7 @@ class Pool:
 
     def split(self, picture: int) -> str:
         """Return the name of a picture's split."""
-        return self.names[self.split_of[picture]]
+        return self.names[int(self.split_of[picture])]
 
     def path(self, picture: int) -> str:
         """Return the file of a picture; an empty string when it is in an array."""
