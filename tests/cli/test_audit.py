@@ -61,5 +61,5 @@ def test_without_cleanlab_one_line_says_what_to_install(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "frostline: frostline audit needs cleanlab: pip install 'frostline[audit]'.\n"
+    assert done.stderr == "frostline: audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.\n"
     assert list(tmp_path.iterdir()) == []

@@ -102,7 +102,7 @@ def _descend(
             others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
             loss = ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum()
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             bar.advance(1)
 

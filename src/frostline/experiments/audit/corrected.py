@@ -147,4 +147,4 @@ def _write_arrays(parts: Parts, path: Path) -> None:
     for name, part in parts.items():
         arrays |= {f"x_{name}": np.asarray(part.images), f"y_{name}": part.labels}
     with replacing(path, REMEDY) as beside, beside.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs take names for options

@@ -81,7 +81,7 @@ def check_cleanlab() -> None:
     try:
         import cleanlab.filter  # noqa: F401
     except ImportError as error:
-        raise ConfigError("frostline audit needs cleanlab: pip install 'frostline[audit]'.") from error
+        raise ConfigError("audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.") from error
 
 
 def judge(pool: Pool, probabilities: NDArray[np.float64], audited: NDArray[np.bool_]) -> Judged:

@@ -62,8 +62,8 @@ def write_page(findings: Sequence[Finding], pool: Pool, judged: Judged, facts: d
         cards = tuple(_card(finding, pool, judged) for finding in mine[: SHOWN[kind]])
         sections.append(Section(kind, title, ABOUT[kind], len(mine), cards))
     environment = Environment(
-        loader=PackageLoader("frostline"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("frostline.experiments.audit"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("audit.html").render(sections=sections, facts=facts, table="audit.csv")
     write_bytes(path, page.encode(errors="replace"), REMEDY)
