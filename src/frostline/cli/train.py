@@ -41,7 +41,7 @@ def train(
             progress=screen.progress,
         )
     screen.say("")
-    show_results(screen, run.metrics["test"], "test split")
+    show_results(screen, run.metrics, "test split")
     screen.say(f"\nrun folder: {run.folder}    try: frostline predict {run.name} PICTURE…")
     if not run.finished:
         raise RunError(f"run '{run.name}' did not finish.")
