@@ -1,5 +1,6 @@
 """What a run's folder has for its report, and one line for each thing that it has not."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Material:
     index : Index or None
     filters : Tensor (N, 3, H, W) or None
         Of the network's first convolution over colours.
+    images : dict
+        How many images each split has, from ``data.json``.
     bad_images : int
         How many pictures could not be read.
     missing : list of str
@@ -48,6 +51,7 @@ class Material:
     evidence: Evidence | None = None
     index: Index | None = None
     filters: torch.Tensor | None = None
+    images: dict[str, int] = field(default_factory=dict)
     bad_images: int = 0
     missing: list[str] = field(default_factory=list)
 
@@ -69,6 +73,7 @@ def gather(run: Run) -> Material:
     )
     found.index = _try(found, "map", "index.safetensors", lambda: read_index(run.index))
     found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
+    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run.folder / "data.json")) or {}
     bad = run.folder / "bad_images.csv"
     if bad.is_file():
         found.bad_images = max(0, len(bad.read_bytes().splitlines()) - 1)
@@ -93,6 +98,10 @@ def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | No
     if line not in found.missing:
         found.missing.append(line)
     return None
+
+
+def _images(path: Path) -> dict[str, int]:
+    return {name: int(part["images"]) for name, part in json.loads(_text(path)).items()}
 
 
 def _text(path: Path) -> str:
