@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from frostline.evaluation.calibration import reliability, uncalibrated
+from frostline.progress import log
 from frostline.report.charts import curves, diagram
 from frostline.report.figures import figure, write
 from frostline.report.material import Material, gather
@@ -35,6 +36,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     StorageError
     """
     path = path or run.folder / FILE
+    log.info("report: %s", path)
     write_bytes(path, page(gather(run)).encode(errors="replace"), "--output chooses another place")
     return path
 

@@ -32,8 +32,8 @@ def what_was_trained(found: Material) -> Iterator[Markup]:
         data += Markup(" ({:,} images to train on, {:,} to validate, {:,} to test)").format(
             images["train"], images["val"], images["test"]
         )
-    yield Markup("{} of <strong>{}</strong> was trained on {}, in {} classes, with images of {} px.").format(
-        HEADS.get(model["head"], model["head"]).capitalize(), model["name"], data, len(found.class_names),
+    yield Markup("<strong>{}</strong> with {} learned to tell the {} classes of {} from images of {} px.").format(
+        model["name"], HEADS.get(model["head"], model["head"]), len(found.class_names), data,
         figure(metrics, "model", "image_size", form="d"),
     )  # fmt: skip
     yield _boundary(metrics, model)
