@@ -34,7 +34,7 @@ def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
         figure = Figure(figsize=(5.2, 3.5), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(epochs, train, val, color=SECOND, alpha=0.1, linewidth=0)
-        look = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
+        look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
         axes.plot(epochs, train, "o-", color=FIRST, **look)
         axes.plot(epochs, val, "o-", color=SECOND, **look)
         for before, line in pairwise(history):
@@ -54,7 +54,14 @@ def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
 def _thawing(axes: Any, place: float, freeze: str) -> None:
     axes.axvline(place, color=SOFT, linewidth=1)
     text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
-    look = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 9, "color": SOFT, "parse_math": False}
+    look: dict[str, Any] = {
+        "rotation": 90,
+        "ha": "right",
+        "va": "center",
+        "fontsize": 9,
+        "color": SOFT,
+        "parse_math": False,
+    }
     axes.annotate(
         text, (place, 0.5), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points", **look
     )

@@ -16,7 +16,7 @@ VARIABLES = {
     SECOND: "var(--accent)",
     MARK: "var(--warm)",
 }
-STYLE = {
+STYLE: Any = {  # of matplotlib
     "svg.fonttype": "none",
     "svg.hashsalt": "frostline",
     "font.size": 11,

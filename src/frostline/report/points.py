@@ -12,6 +12,7 @@ SIDE = 1000.0
 MARGIN = 20.0
 FEWEST = 10  # below, there is nothing to arrange
 PERPLEXITY = 30.0
+ROUNDS = 600  # of gradient descent: little moves after them
 HUES = 20  # more classes share colours
 
 
@@ -67,7 +68,11 @@ def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
     with threadpool_limits(1):
         perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
         start = "pca" if min(points.shape) >= 2 else "random"
-        found = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(scaled).astype(np.float64)
+        found = (
+            TSNE(perplexity=perplexity, init=start, max_iter=ROUNDS, random_state=0)
+            .fit_transform(scaled)
+            .astype(np.float64)
+        )
     low, high = found.min(0), found.max(0)
     reach = max(float((high - low).max()), 1e-12)
     places: NDArray[np.float64] = SIDE / 2 + (found - (low + high) / 2) / reach * (SIDE - 2 * MARGIN)
