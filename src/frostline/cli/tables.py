@@ -20,7 +20,7 @@ def show_results(screen: Screen, results: dict[str, Any], title: str) -> None:
         ["images", f"{test['images']:,}"],
     ]
     if calibration:
-        overall.insert(-1, ["  before calibration", f"{calibration['test']['ece']['before']:.4f}"])
+        overall.insert(-1, ["  uncalibrated", f"{calibration['test']['ece']['before']:.4f}"])
     screen.table([title, ""], overall)
     screen.say("")
     rows = [
