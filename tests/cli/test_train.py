@@ -43,7 +43,7 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
         "top-5 accuracy",
         "macro F1",
         "ECE",
-        "before calibration",
+        "uncalibrated",
         "Ankle boot",
         "most confused",
     ):
