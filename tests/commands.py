@@ -16,7 +16,8 @@ import coverage
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["frostline.cli.main", "frostline.runs.fit", "frostline.runs.predict", "frostline.experiments.curve",
-     "frostline.pretrain.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg"]
+     "frostline.pretrain.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
+     "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold"]
 )  # fmt: skip
 KILLED = -9
 

@@ -12,6 +12,8 @@ def test_the_recorded_result_is_measured_again(frostline, finished):
     assert "first: test split" in done.stdout
     assert ["loss", f"{test['loss']:.4f}"] in [line.split() for line in done.stdout.splitlines()]
     accuracy = f"{test['accuracy']:.4f}"
+    before = finished.metrics["calibration"]["test"]["ece"]["before"]
+    assert ["uncalibrated", f"{before:.4f}"] in [line.split() for line in done.stdout.splitlines()]
     assert f"\nrecorded when the run finished: {accuracy}; now: {accuracy}\n" in done.stdout
     assert done.stdout.endswith(f"validation accuracy: {finished.metrics['val']['accuracy']:.4f}\n")
 

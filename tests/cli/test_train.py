@@ -37,7 +37,16 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
     run = find_run("mine", tmp_path / "runs")
     test = run.metrics["test"]
     assert f"accuracy                  {test['accuracy']:.4f}" in done.stdout
-    for word in ("95 % interval", "loss", "top-5 accuracy", "macro F1", "ECE", "Ankle boot", "most confused"):
+    for word in (
+        "95 % interval",
+        "loss",
+        "top-5 accuracy",
+        "macro F1",
+        "ECE",
+        "uncalibrated",
+        "Ankle boot",
+        "most confused",
+    ):
         assert word in done.stdout
     assert "frozen pass: 280 of 280 images to compute through conv5" in lines
     assert lines[-1].startswith("run folder: runs/mine")

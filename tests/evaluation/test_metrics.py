@@ -6,7 +6,6 @@ from sklearn import metrics as sk
 
 from frostline.evaluation.metrics import (
     evaluate,
-    expected_calibration_error,
     most_confused,
     top_k_accuracy,
     wilson_interval,
@@ -91,26 +90,6 @@ def test_top_k_counts_the_k_most_probable():
     probabilities = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
     labels = np.array([1, 2])
     assert [top_k_accuracy(probabilities, labels, k) for k in (1, 2, 3)] == [0.0, 0.5, 1.0]
-
-
-def test_calibration_error_of_a_constructed_case():
-    # Four answers at 0.9 of which half are right, six at 0.6 of which all are: (4 * 0.4 + 6 * 0.4) / 10.
-    confidence = np.array([0.9] * 4 + [0.6] * 6)
-    probabilities = np.stack([confidence, 1 - confidence], 1)
-    labels = np.array([0, 0, 1, 1] + [0] * 6)
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.4)
-
-
-def test_calibration_error_is_weighted_by_the_images_of_a_bin():
-    # One answer at certainty, wrong; three at 0.75 of which two are right: 1/4 * 1 + 3/4 * (0.75 - 2/3).
-    probabilities = np.array([[1.0, 0.0], [0.75, 0.25], [0.75, 0.25], [0.75, 0.25]])
-    labels = np.array([1, 0, 0, 1])
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.25 + 0.75 * (0.75 - 2 / 3))
-
-
-def test_honest_confidence_has_no_calibration_error():
-    probabilities = np.tile([0.8, 0.2], (10, 1))
-    assert expected_calibration_error(probabilities, np.array([0] * 8 + [1] * 2)) == pytest.approx(0, abs=1e-12)
 
 
 def test_a_class_without_images_counts_nowhere(predictions):

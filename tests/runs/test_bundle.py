@@ -29,6 +29,7 @@ def test_a_round_trip_gives_the_same_bits(finished, fashion, tmp_path):
         model.boundary,
     )
     assert again.backbone.origin == model.backbone.origin
+    assert again.temperature == model.temperature == finished.metrics["calibration"]["temperature"]
 
 
 def test_a_bundle_works_alone(folder, finished, fashion):

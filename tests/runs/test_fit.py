@@ -41,12 +41,12 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "metrics.json",
         "curves.png",
         "confusion.png",
+        "evidence.safetensors",
+        "index.safetensors",
         "log.txt",
         "lock",
         "model/model.json",
         "model/model.safetensors",
-        "evidence.safetensors",
-        "index.safetensors",
     }
 
 
@@ -68,6 +68,10 @@ def test_metrics_hold_the_whole_contract(finished):
         assert [sum(row) for row in part["confusion"]] == [line["support"] for line in part["per_class"].values()]
         right = sum(part["confusion"][i][i] for i in range(10))
         assert part["accuracy"] == pytest.approx(right / images)
+        after = {quantity: metrics["calibration"][name][quantity]["after"] for quantity in ("ece", "loss")}
+        assert after == {"ece": part["ece"], "loss": part["loss"]}
+    assert metrics["calibration"]["temperature"] == metrics["training"]["temperature"]
+    assert metrics["calibration"]["val"]["loss"]["before"] > metrics["val"]["loss"]
     frozen_pass = metrics["frozen_pass"]
     assert (frozen_pass["images"], frozen_pass["from_cache"]) == (280, 0)
     assert frozen_pass["images_per_second"] == pytest.approx(280 / frozen_pass["seconds"])

@@ -49,7 +49,8 @@ def test_the_bundle_gives_what_was_evaluated(finished, classifier, test_part):
 
 
 def test_measuring_again_gives_what_was_recorded(finished, run_cache):
-    assert evaluate_run(finished, cache_dir=run_cache) == {part: finished.metrics[part] for part in ("val", "test")}
+    recorded = {part: finished.metrics[part] for part in ("val", "test", "calibration")}
+    assert evaluate_run(finished, cache_dir=run_cache) == recorded
 
 
 def test_measuring_again_works_from_an_empty_cache(finished, cache):

@@ -93,6 +93,6 @@ def evaluate(
         results = evaluate_run(found, tta=tta, cache_dir=cache_dir, progress=screen.progress)
     test, averaged = results["test"], f", averaged over {tta} views" if tta > 1 else ""
     screen.say("")
-    show_results(screen, test, f"{found.name}: test split{averaged}")
+    show_results(screen, results, f"{found.name}: test split{averaged}")
     screen.say(f"\nrecorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {test['accuracy']:.4f}")
     screen.say(f"validation accuracy{averaged}: {results['val']['accuracy']:.4f}")

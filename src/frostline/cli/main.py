@@ -14,6 +14,7 @@ from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
 from frostline.cli.pretrain import pretrain
+from frostline.cli.report import report
 from frostline.cli.train import train
 from frostline.cli.tune import tune
 from frostline.errors import FrostlineError, is_disk_error, storage_error
@@ -33,6 +34,7 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("explain")(explain)
 app.command("runs")(runs)
+app.command("report")(report)
 app.command("compare")(compare)
 app.command("curve")(curve)
 app.command("new")(new)

@@ -6,8 +6,9 @@ from frostline.cli.console import Screen
 from frostline.evaluation.metrics import most_confused
 
 
-def show_results(screen: Screen, test: dict[str, Any], title: str) -> None:
-    """Print overall numbers, one line per class, and the most confused pairs."""
+def show_results(screen: Screen, results: dict[str, Any], title: str) -> None:
+    """Print overall numbers of the test split, one line per class, and the most confused pairs."""
+    test, calibration = results["test"], results.get("calibration")
     low, high = test["accuracy_ci95"]
     overall = [
         ["accuracy", f"{test['accuracy']:.4f}"],
@@ -18,6 +19,8 @@ def show_results(screen: Screen, test: dict[str, Any], title: str) -> None:
         ["ECE", f"{test['ece']:.4f}"],
         ["images", f"{test['images']:,}"],
     ]
+    if calibration:
+        overall.insert(-1, ["  uncalibrated", f"{calibration['test']['ece']['before']:.4f}"])
     screen.table([title, ""], overall)
     screen.say("")
     rows = [

@@ -16,6 +16,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     track: Annotated[list[str] | None, option("Tell mlflow or tensorboard too (the extra track).", "NAME,…")] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
@@ -42,8 +43,12 @@ def train(
             progress=screen.progress,
             track=track or (),
         )
+        if report and run.finished:
+            from frostline.report.page import write_report
+
+            write_report(run)
     screen.say("")
-    show_results(screen, run.metrics["test"], "test split")
+    show_results(screen, run.metrics, "test split")
     screen.say(f"\nrun folder: {run.folder}    try: frostline predict {run.name} PICTURE…")
     if not run.finished:
         raise RunError(f"run '{run.name}' did not finish.")

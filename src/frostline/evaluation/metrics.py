@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ECE_BINS = 15
+from frostline.evaluation.calibration import mean_loss, reliability
 
 
 def evaluate(
@@ -36,15 +36,14 @@ def evaluate(
     classes = np.arange(len(class_names))
     right = predicted == labels
     precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    likelihood = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-12, 1)
     return {
         "images": len(labels),
         "accuracy": float(right.mean()),
         "accuracy_ci95": wilson_interval(int(right.sum()), len(labels)),
-        "loss": float(-np.log(likelihood).mean()),
+        "loss": mean_loss(probabilities, labels),
         "top5_accuracy": top_k_accuracy(probabilities, labels, 5),
         "f1_macro": float(f1[support > 0].mean()),
-        "ece": expected_calibration_error(probabilities, labels),
+        "ece": reliability(probabilities, labels).ece,
         "per_class": {
             name: {
                 "precision": float(precision[i]),
@@ -72,15 +71,6 @@ def top_k_accuracy(probabilities: NDArray[np.floating], labels: NDArray[np.int64
         return 1.0
     best = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]  # (N, k)
     return float((best == labels[:, None]).any(1).mean())
-
-
-def expected_calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Return the mean gap between confidence and accuracy over 15 bins, weighted by their images."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = [abs(right[bins == b].sum() - confidence[bins == b].sum()) for b in range(ECE_BINS)]
-    return float(sum(gaps) / len(labels))
 
 
 def most_confused(

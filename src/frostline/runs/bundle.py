@@ -34,6 +34,7 @@ class Model:
     """Everything that turns pixels into class probabilities.
 
     ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
+    ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
     """
 
     backbone: Backbone
@@ -41,6 +42,7 @@ class Model:
     preprocess: Preprocess
     head: Head
     class_names: tuple[str, ...]
+    temperature: float | None = None
 
     @property
     def frozen(self) -> Frozen:
@@ -73,6 +75,7 @@ def save_bundle(model: Model, folder: Path) -> None:
         "preprocess": model.preprocess.to_dict(),
         "head": model.head.spec.to_dict(),
         "class_names": list(model.class_names),
+        "temperature": model.temperature,  # in the head already
         "weights": asdict(origin) if origin else None,
         "blake2b": digest_file(folder / TENSORS),  # safetensors has no checksum of its own
     }
@@ -110,7 +113,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
         preprocess = Preprocess.from_dict(about["preprocess"])
-        class_names = tuple(about["class_names"])
+        class_names, temperature = tuple(about["class_names"]), about.get("temperature")
         if len(class_names) != head.spec.classes:
             raise ValueError(f"{len(class_names)} class_names for {head.spec.classes} classes")
     except FileNotFoundError as error:
@@ -126,7 +129,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         safetensors.SafetensorError,
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
-    return Model(backbone, boundary, preprocess, head.eval(), class_names)
+    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature)
 
 
 def _network(folder: Path, about: dict[str, Any], given: Backbone | None, last: str) -> Backbone:

@@ -32,6 +32,11 @@ class Predicted:
     probabilities: NDArray[np.float32]
     labels: NDArray[np.int64]
 
+    @property
+    def pair(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Both."""
+        return self.probabilities, self.labels
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:

@@ -15,6 +15,7 @@ from frostline import __version__
 from frostline.config import TrainConfig
 from frostline.device import describe_device, peak_memory_bytes, pick_device, seed_everything
 from frostline.errors import ConfigError, RunError
+from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
@@ -164,7 +165,7 @@ def _leave(
     config, parts, backbone = material.config, material.parts, material.backbone
     trained = learned.trained
 
-    model = Model(backbone, boundary, material.preprocess, learned.head, parts.train.class_names)
+    model = Model(backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature)
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     predicted = {
@@ -182,6 +183,7 @@ def _leave(
     metrics = {
         "schema": 1,
         **results,
+        "calibration": before_and_after(learned.temperature, {name: p.pair for name, p in predicted.items()}),
         "frozen_pass": asdict(learned.frozen_pass),
         "training": _training_facts(trained) | learned.facts,
         "weights": _weights_facts(backbone),

@@ -8,6 +8,7 @@ runs/NAME/
   evidence.safetensors                      predictions, and pictures that are worth a look (`evidence.py`)
   index.safetensors                         reduced activations, to find pictures that look alike (`index.py`)
   tracking.json, tensorboard/               where it is tracked; only with --track (`tracking.py`)
+  report.html                               what it learned, to look at (`frostline report`)
   bad_images.csv                            which pictures could not be read, and why; only when there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
@@ -36,7 +37,7 @@ from frostline.training.checkpoint import Epoch
 REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
     {"config.toml", "data.json", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt"}
-    | {"lock", "bad_images.csv", "checkpoint.safetensors", "evidence.safetensors", "index.safetensors"}
+    | {"lock", "bad_images.csv", "checkpoint.safetensors", "evidence.safetensors", "index.safetensors", "report.html"}
     | {"tracking.json", "tensorboard"}
 )
 

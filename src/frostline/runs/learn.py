@@ -135,6 +135,11 @@ class Learned:
         return self.ready.module
 
     @property
+    def temperature(self) -> float:
+        """What the head's logits were divided by to suit validation; only what `learn` returns is calibrated."""
+        return float(self.facts["temperature"])
+
+    @property
     def head(self) -> Head:
         """The trained head."""
         return self.ready.head

@@ -1,6 +1,7 @@
 """The two pictures of a run: its learning curves and its confusion matrix."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from frostline.storage import write_bytes
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
+LONGEST_NAME = 30
 MOST_CLASSES = 40  # the confusion matrix of more classes grows no further: its names and squares get smaller
 
 
@@ -53,13 +55,14 @@ def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     classes = len(class_names)
+    names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in class_names]
     shown = min(classes, MOST_CLASSES)
     figure = Figure(figsize=(max(5.0, 0.62 * shown + 2.4), max(4.4, 0.55 * shown + 1.8)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = min(10.0, 10.0 * MOST_CLASSES / classes)
-    axes.set_xticks(range(classes), class_names, rotation=45, ha="right", fontsize=size, parse_math=False)
-    axes.set_yticks(range(classes), class_names, fontsize=size, parse_math=False)
+    axes.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=size, parse_math=False)
+    axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
     axes.set(xlabel="predicted", ylabel="truth")
     axes.set_title(title, parse_math=False)
     if classes <= 30:  # more would not be legible
@@ -73,5 +76,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str
 
 def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it draws a box: the names stand elsewhere too
+        figure.savefig(buffer, format="png", dpi=130)
     write_bytes(path, buffer.getvalue(), REMEDY)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
 from frostline.errors import ConfigError, DataError, RunError
+from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.dataset import check_pixels
@@ -192,7 +193,7 @@ def evaluate_run(
     Returns
     -------
     dict
-        ``val`` and ``test``, as in ``metrics.json``.
+        ``val`` and ``test``, as in ``metrics.json``; without further views ``calibration`` too.
 
     Raises
     ------
@@ -212,10 +213,11 @@ def evaluate_run(
         rows, _ = activations(list(datasets.values()), forward, config, cache, progress, view)
         for (name, dataset), part in zip(datasets.items(), rows, strict=True):
             seen[name].append(probabilities(trained, Examples(part, dataset.labels)))
-    return {
-        name: evaluate(np.mean(seen[name], axis=0), dataset.labels, model.class_names)
-        for name, dataset in datasets.items()
-    }
+    predicted = {name: (np.mean(seen[name], axis=0), dataset.labels) for name, dataset in datasets.items()}
+    results = {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
+    if tta == 1 and model.temperature is not None:
+        results["calibration"] = before_and_after(model.temperature, predicted)
+    return results
 
 
 def _compare_data(run: Run, model: Model, parts: Parts) -> None:

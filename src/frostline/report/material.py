@@ -1,0 +1,119 @@
+"""What a run's folder has for its report, and one line for each thing that it has not."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+
+from frostline.errors import FrostlineError, first_line
+from frostline.runs.evidence import Evidence, read_evidence
+from frostline.runs.folder import Run
+from frostline.runs.index import Index, read_index
+from frostline.training.checkpoint import Epoch
+
+T = TypeVar("T")
+
+
+@dataclass
+class Material:
+    """Everything that a report is made from; ``None`` or empty where the run has no such file.
+
+    Attributes
+    ----------
+    name : str
+        The run's.
+    metrics, settings : dict
+        ``metrics.json``, and what ``config.toml`` says.
+    toml : str
+        ``config.toml`` as it is.
+    history : list of Epoch
+    evidence : Evidence or None
+    index : Index or None
+    filters : Tensor (N, 3, H, W) or None
+        Of the network's first convolution over colours.
+    images : dict
+        How many images each split has, from ``data.json``.
+    bad_images : int
+        How many pictures could not be read.
+    missing : list of str
+        What is not there, or cannot be read, and why that matters.
+    """
+
+    name: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    toml: str = ""
+    history: list[Epoch] = field(default_factory=list)
+    evidence: Evidence | None = None
+    index: Index | None = None
+    filters: torch.Tensor | None = None
+    images: dict[str, int] = field(default_factory=dict)
+    bad_images: int = 0
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels."""
+        return list(self.metrics["test"]["per_class"])
+
+
+def gather(run: Run) -> Material:
+    """Read what there is of a run; nothing that is missing or damaged stops it."""
+    found = Material(run.name)
+    found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
+    found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
+    found.toml = _try(found, "settings", "config.toml", lambda: _text(run.folder / "config.toml")) or ""
+    found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
+    found.evidence = _try(
+        found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
+    )
+    found.index = _try(found, "map", "index.safetensors", lambda: read_index(run.index))
+    found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
+    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run.folder / "data.json")) or {}
+    bad = run.folder / "bad_images.csv"
+    if bad.is_file():
+        found.bad_images = max(0, len(bad.read_bytes().splitlines()) - 1)
+    classes = len(found.metrics["test"]["per_class"]) if "test" in found.metrics else None
+    if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
+        found.evidence = None
+        if classes is not None:
+            found.missing.append("galleries and reliability diagram: evidence.safetensors is of another run")
+    return found
+
+
+def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except FileNotFoundError:
+        reason = f"{file} is not there"
+    except FrostlineError as error:
+        reason = f"{file} is not there" if isinstance(error.__cause__, FileNotFoundError) else f"{file} is damaged"
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        reason = f"{file} is damaged ({first_line(error)})"
+    line = f"{what}: {reason}"
+    if line not in found.missing:
+        found.missing.append(line)
+    return None
+
+
+def _images(path: Path) -> dict[str, int]:
+    return {name: int(part["images"]) for name, part in json.loads(_text(path)).items()}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def first_filters(folder: Path) -> torch.Tensor | None:
+    """Return the first convolution over three colours (N, 3, H, W) of a bundle, or ``None`` if it has none."""
+    with safetensors.safe_open(folder / "model.safetensors", framework="pt") as file:
+        for key in sorted(file.keys()):
+            shape = file.get_slice(key).get_shape()
+            if key.startswith("stages.") and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= 3:
+                tensor: torch.Tensor = file.get_tensor(key).float()
+                return tensor
+    return None

@@ -1,0 +1,85 @@
+"""What a run was, in plain sentences."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup
+
+from frostline.networks.backbone import GIVEN
+from frostline.networks.boundary import NONE
+from frostline.report.figures import figure
+from frostline.report.material import Material
+
+ORIGINS = {
+    "bundled": "the weights that ship with Frostline, pre-trained on pictures that a program draws",
+    "imagenet": "weights pre-trained on ImageNet",
+    "pretrained": "the pre-trained weights that the network’s package publishes",
+    "random": "random weights: nothing was pre-trained",
+    GIVEN: "the weights that came with the network, which Python code gave",
+}
+HEADS = {
+    "linear": "a linear head",
+    "mlp": "a head with a hidden layer",
+    "ridge": "a linear head, solved in closed form",
+}
+
+
+def what_was_trained(found: Material) -> Iterator[Markup]:
+    """Say what was trained on what, where its weights came from, what was frozen, and what it cost."""
+    metrics, model, images = found.metrics, found.metrics["model"], found.images
+    data = Markup("<strong>{}</strong>").format(metrics["data"]["name"])
+    if images:
+        data += Markup(" ({:,} images to train on, {:,} to validate, {:,} to test)").format(
+            images["train"], images["val"], images["test"]
+        )
+    yield Markup("<strong>{}</strong> with {} learned to tell the {} classes of {} from images of {} px.").format(
+        model["name"], HEADS.get(model["head"], model["head"]), len(found.class_names), data,
+        figure(metrics, "model", "image_size", form="d"),
+    )  # fmt: skip
+    yield _boundary(metrics, model)
+    origin = metrics["weights"]
+    if origin:
+        text = ORIGINS.get(origin["name"]) or f"weights from {origin['name']}"
+        yield Markup('The network began with {} (SHA-256 <span title="{}">{}…</span>).').format(
+            text, origin["sha256"], origin["sha256"][:12]
+        )
+    if found.bad_images:
+        yield Markup("Pictures that could not be read and were left out: {:,} (<code>bad_images.csv</code>).").format(
+            found.bad_images
+        )
+
+
+def _boundary(metrics: dict[str, Any], model: dict[str, Any]) -> Markup:
+    trained = figure(metrics, "model", "trainable_parameters", form=",")
+    every = figure(metrics, "model", "parameters", form=",")
+    reads = f", and the head reads {', '.join(model['taps'])}" if model["taps"] else ""
+    if model["freeze"] == NONE:
+        return Markup("No stage was frozen{}: {} of {} parameters were trained.").format(reads, trained, every)
+    return Markup("Everything up to <strong>{}</strong> was frozen{}: {} of {} parameters were trained.").format(
+        model["freeze"], reads, trained, every
+    )
+
+
+def gap(found: Material) -> str:
+    """Name the distance between training and validation at the kept epoch, and what it means."""
+    kept = found.metrics["training"]["best_epoch"]
+    if not 1 <= kept <= len(found.history):
+        return ""
+    line = found.history[kept - 1]
+    points = 100 * (line.train_accuracy - line.val_accuracy)
+    if points >= 0:
+        text = (
+            f"Epoch {kept} is kept. There the network is right on {points:.1f} points more of the training images than "
+            "of the validation images, which it has not learned from: this gap is what it knows by heart."
+        )
+    else:
+        text = (
+            f"Epoch {kept} is kept. There it is right on {-points:.1f} points more of the validation images than of "
+            "the training images: these are counted while it learns, and as they are augmented."
+        )
+    if found.settings.get("label_smoothing"):
+        text += (
+            f" The loss in training includes label smoothing ({found.settings['label_smoothing']:g}), in validation "
+            "not: the losses are on different scales."
+        )
+    return text

@@ -1,0 +1,46 @@
+"""The report in a real browser: no error, no request, nothing wider than the window."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from frostline.report.page import page, write_report
+from frostline.runs.folder import Run
+from tests.report.test_page import many_classes
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def pages(odd: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    many = folder / "many.html"
+    many.write_text(page(many_classes()), encoding="utf-8")
+    return [write_report(odd, folder / "odd.html"), many]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_quiet_and_fits(browser: Browser, pages: list[Path], width: int, scheme: str) -> None:
+    for path in pages:
+        said: list[str] = []
+        asked: list[str] = []
+        window = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+        window.on("console", lambda message, said=said: said.append(message.text))
+        window.on("pageerror", lambda error, said=said: said.append(str(error)))
+        window.on("request", lambda request, asked=asked: asked.append(request.url))
+        window.goto(path.as_uri())
+        assert window.evaluate("document.documentElement.scrollWidth") <= width
+        assert said == []
+        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+        assert window.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        window.close()
