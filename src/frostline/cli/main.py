@@ -7,6 +7,7 @@ import typer
 
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
+from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("runs")(runs)
 app.command("curve")(curve)
 app.command("new")(new)
