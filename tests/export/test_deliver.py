@@ -59,7 +59,7 @@ def test_the_program_gives_what_predict_gives(program, finished, classifier, par
         return probabilities, probabilities.argmax(1)
 
     parity = measure(expected, loaded.answers, real_pictures(parts, 96), 64, None)
-    assert (parity.images, parity.varied) == (96, 6)
+    assert (parity.images, parity.varied) == (96, 7)
     demand(parity, "first.pt2")
 
 

@@ -1,4 +1,4 @@
-"""The ``.onnx`` file by itself, in real onnxruntime: real pictures of several sizes, grey and coloured, in any number."""
+"""The ``.onnx`` file by itself, in real onnxruntime: real pictures of several sizes, grey and coloured."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_inputs_and_outputs_are_what_they_are_called(content):
 
 def test_pictures_with_transparency_are_refused_not_misread(content):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    with pytest.raises(Exception, match="out of data bounds|out of bounds"):
+    with pytest.raises(Exception, match=r"out of data bounds|out of bounds"):
         session.run(None, {"images": np.zeros((1, 40, 40, 4), np.uint8)})
 
 
