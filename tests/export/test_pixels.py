@@ -36,12 +36,7 @@ def test_it_does_what_preprocessing_does(shape: tuple[int, int], interpolation: 
         assert (found - expected).abs().max() < 2e-3 * GREY_LEVEL
 
 
-def test_a_network_of_one_pixel_gets_one() -> None:
-    image = np.array([[[10, 20], [30, 41]]], np.uint8)
-    assert torch.allclose(Pixels(Preprocess(1))(torch.from_numpy(image[..., None])), Preprocess(1)(image), atol=1e-6)
-
-
 @pytest.mark.parametrize("channels", [2, 4])
 def test_other_channels_than_grey_and_rgb_are_refused(channels: int) -> None:
-    with pytest.raises(IndexError):
+    with pytest.raises((IndexError, RuntimeError), match="(?i)out of .*bounds|out of range"):
         Pixels(Preprocess(SIDE))(torch.zeros(1, 40, 40, channels, dtype=torch.uint8))

@@ -34,7 +34,7 @@ class Pixels(nn.Module):
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
         self.side, self.interpolation = preprocess.image_size, preprocess.interpolation
-        self.window = max(2 * self.side - 2, self.side)
+        self.window = 2 * self.side - 2
         self.register_buffer("powers", 2 ** torch.arange(MOST_HALVINGS))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None])  # (3, 1, 1)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None])  # (3, 1, 1)
