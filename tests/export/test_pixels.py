@@ -38,5 +38,5 @@ def test_it_does_what_preprocessing_does(shape: tuple[int, int], interpolation: 
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_other_channels_than_grey_and_rgb_are_refused(channels: int) -> None:
-    with pytest.raises((IndexError, RuntimeError), match="(?i)out of .*bounds|out of range"):
+    with pytest.raises((IndexError, RuntimeError), match=r"(?i)out of .*bounds|out of range"):
         Pixels(Preprocess(SIDE))(torch.zeros(1, 40, 40, channels, dtype=torch.uint8))

@@ -64,7 +64,10 @@ def test_every_figure_is_one_of_the_metrics(card, finished):
     low, high = metrics["test"]["accuracy_ci95"]
     assert f"| {metrics['test']['accuracy']:.4f} ({low:.4f} to {high:.4f}) |" in card.text
     for name, about in metrics["test"]["per_class"].items():
-        assert f"| {name} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} | 4 |" in card.text
+        assert (
+            f"| {name} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} | {about['support']:,} |"
+            in card.text
+        )
     assert f"{metrics['data']['images']['train']:,} pictures to learn from" in card.text
     assert metrics["weights"]["sha256"] in card.text
 
