@@ -3,7 +3,6 @@
 import copy
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,7 @@ from frostline.export.deliver import Wish, delivered, export_run
 from frostline.export.origin import origin
 from frostline.export.parity import demand, measure, real_pictures
 from frostline.export.program import ProgramClassifier, to_pt2
-from frostline.export.quantise import accuracy, demand_accuracy, to_int8
+from frostline.export.quantise import demand_accuracy
 from frostline.runs.exported import OnnxClassifier
 
 
@@ -61,21 +60,6 @@ def test_the_program_gives_what_predict_gives(program, finished, classifier, par
     parity = measure(expected, loaded.answers, real_pictures(parts, 96), 64, None)
     assert (parity.images, parity.varied) == (96, 7)
     demand(parity, "first.pt2")
-
-
-def test_eight_bits_are_smaller_and_right_as_often(content, finished, parts, classifier):
-    small = to_int8(content, origin(finished), parts.val, None)
-    assert len(small) < 0.3 * len(content)
-    quantised = OnnxClassifier(small, threads=1)
-    assert quantised.about["quantised"] == "int8"
-    before, after = (
-        accuracy(OnnxClassifier(file, threads=1).answers, parts.test, "accuracy", None) for file in (content, small)
-    )
-    assert before == finished.metrics["test"]["accuracy"]
-    assert abs(after - before) <= 2 / len(parts.test)
-    images = parts.test.images[:20]
-    gap = np.abs(quantised.predict_proba(images) - classifier.predict_proba(images)).max()
-    assert 1e-4 < gap < 0.3
 
 
 def test_what_eight_bits_may_cost():

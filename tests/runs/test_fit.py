@@ -46,6 +46,8 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "model/MODEL_CARD.md",
         "model/model.json",
         "model/model.safetensors",
+        "evidence.safetensors",
+        "index.safetensors",
     }
 
 

@@ -12,7 +12,7 @@ from frostline.images.decode import decode_image
 Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | Path | str]
 
 
-def given_pixels(images: Images, side: int | None) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+def read_pixels(images: Images, side: int | None) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
     """Return checked pixels: one array, or one for each picture.
 
     Parameters

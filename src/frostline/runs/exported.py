@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, RunError, first_line
-from frostline.images.given import Images, batches, given_pixels
+from frostline.images.given import Images, batches, read_pixels
 
 RECORD = "frostline"  # key of the metadata
 BATCH = 32
@@ -57,7 +57,7 @@ class OnnxClassifier:
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)
         for start in range(0, len(images), BATCH):
-            pixels = given_pixels(images[start : start + BATCH], self.image_size)
+            pixels = read_pixels(images[start : start + BATCH], self.image_size)
             for numbers, batch in batches(pixels, BATCH):
                 found = self._session.run(["probabilities", "class_ids"], {"images": batch})
                 probabilities[start + numbers], ids[start + numbers] = found

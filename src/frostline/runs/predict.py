@@ -14,7 +14,7 @@ from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.decode import SUFFIXES
-from frostline.images.given import Images, given_pixels
+from frostline.images.given import Images, read_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
@@ -94,7 +94,7 @@ class Classifier:
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             some = images[start : start + self._forward.batch_size]
-            batch = given_pixels(some, self.model.preprocess.image_size)
+            batch = read_pixels(some, self.model.preprocess.image_size)
             resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
