@@ -10,6 +10,7 @@ from frostline.cli.compare import compare
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.explain import explain
+from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("explain")(explain)
 app.command("runs")(runs)
 app.command("report")(report)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from frostline.device import pick_device
 from frostline.errors import ConfigError, RunError, UnknownNameError
+from frostline.images.given import Images, read_pixels
 from frostline.networks.backbone import Backbone
 from frostline.networks.maps import MappedNetwork
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
 from frostline.runs.index import Index, read_index
-from frostline.runs.predict import Images, read_pixels
 
 BATCH = 32
 METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}

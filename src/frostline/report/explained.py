@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.images.decode import decode_image
+from frostline.images.given import read_pixels
 from frostline.progress import Progress, Silent, log
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
 from frostline.report.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
 from frostline.report.overlay import colour, overlay, png, square
-from frostline.runs.predict import read_pixels
 from frostline.storage import write_bytes
 
 SIDE = 320  # pixels of the pictures that are written

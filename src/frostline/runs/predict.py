@@ -14,8 +14,8 @@ from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.dataset import check_pixels
-from frostline.images.decode import SUFFIXES, decode_image
+from frostline.images.decode import SUFFIXES
+from frostline.images.given import Images, read_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
@@ -29,8 +29,6 @@ from frostline.training.examples import Examples
 
 STEADY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
 STILL = STEADY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
-
-Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | Path | str]
 
 
 class Classifier:
@@ -132,22 +130,6 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     if isinstance(batch, np.ndarray):
         return row_ids_of_pixels(batch)
     return [row_ids_of_pixels(image[None])[0] for image in batch]
-
-
-def read_pixels(images: Images, side: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    """Return the pixels of pictures, files no larger than inputs of some side need.
-
-    Raises
-    ------
-    DataError
-        When a file is no readable picture, or pixels are of another type or shape.
-    """
-    if isinstance(images, np.ndarray):
-        return check_pixels(images)
-    return [
-        decode_image(Path(image), side) if isinstance(image, str | Path) else check_pixels(np.asarray(image)[None])[0]
-        for image in images
-    ]
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
