@@ -11,6 +11,7 @@ from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
 from frostline.cli.pretrain import pretrain
+from frostline.cli.serve import serve
 from frostline.cli.train import train
 from frostline.cli.tune import tune
 from frostline.errors import FrostlineError, is_disk_error, storage_error
@@ -33,6 +34,7 @@ app.command("curve")(curve)
 app.command("new")(new)
 app.command("find-lr")(find_lr)
 app.command("tune")(tune)
+app.command("serve")(serve)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
