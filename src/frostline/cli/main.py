@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.compare import compare
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
 from frostline.cli.find_lr import find_lr
@@ -30,6 +31,7 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("runs")(runs)
+app.command("compare")(compare)
 app.command("curve")(curve)
 app.command("new")(new)
 app.command("find-lr")(find_lr)

@@ -15,6 +15,7 @@ def train(
     name: Annotated[str | None, option("Name of the run (default DATA-1, DATA-2, …).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    track: Annotated[list[str] | None, option("Tell mlflow or tensorboard too (the extra track).", "NAME,…")] = None,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
@@ -39,6 +40,7 @@ def train(
             overwrite=overwrite,
             resume=resume,
             progress=screen.progress,
+            track=track or (),
         )
     screen.say("")
     show_results(screen, run.metrics["test"], "test split")

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.evidence import Predicted, write_evidence
 from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
 from frostline.runs.index import write_index
-from frostline.runs.learn import Material, learn, probabilities
+from frostline.runs.learn import Learned, Material, learn, probabilities
 from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
+from frostline.runs.tracking import choose_trackers, tracked
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
 from frostline.training.loop import Trained
@@ -45,6 +47,7 @@ def fit(
     progress: Progress | None = None,
     splits: Splits | None = None,
     backbone: Backbone | None = None,
+    track: Sequence[str] = (),
 ) -> Run:
     """Train a classifier and leave a run folder.
 
@@ -65,6 +68,9 @@ def fit(
     backbone : Backbone, optional
         The network itself (`Backbone.from_module`), which stays as it is; ``config.model`` and ``config.weights`` then
         say nothing. Give it again to resume, and to `Classifier.load`.
+    track : sequence of str
+        ``mlflow``, ``tensorboard``: who is told the history and the results as well. A resumed run goes on where it
+        was tracked before.
 
     Returns
     -------
@@ -88,13 +94,17 @@ def fit(
     name = name or choose_name(data_name(config.data), folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
         resumed = run.begun and resume
+        trackers = choose_trackers(track, run, resumed=resumed)
         if resumed:
             config = _as_begun(config, run)
             if run.finished:
                 run.checkpoint.unlink(missing_ok=True)
                 log.info("run '%s' is finished already; nothing to resume", run.name)
+                with tracked(trackers, run, config) as tracking:  # it may have been stopped before all was told
+                    tracking.epochs(run.history)
+                    tracking.results(run.metrics)
                 return run
-        _run(run, config, splits, backbone, cache_folder(cache_dir), progress, begun=begun, resumed=resumed)
+        _run(run, config, splits, backbone, cache_folder(cache_dir), progress, trackers, begun=begun, resumed=resumed)
     return run
 
 
@@ -118,6 +128,7 @@ def _run(
     given: Backbone | None,
     cache: Path,
     progress: Progress | None,
+    trackers: Sequence[str],
     *,
     begun: float,
     resumed: bool,
@@ -140,11 +151,20 @@ def _run(
         "images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
     )
 
-    steps = plan(config, backbone, boundary)
-    learned = learn(run, steps, Material(config, parts, backbone, preprocess, device, cache, progress))
+    with tracked(trackers, run, config) as tracking:
+        material = Material(config, parts, backbone, preprocess, device, cache, progress, watch=tracking.epochs)
+        learned = learn(run, plan(config, backbone, boundary), material)
+        tracking.results(_leave(run, splits, material, boundary, learned, begun))
+
+
+def _leave(
+    run: Run, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
+) -> dict[str, Any]:
+    """Evaluate once, and leave the model and everything that is known of it; the results last."""
+    config, parts, backbone = material.config, material.parts, material.backbone
     trained = learned.trained
 
-    model = Model(backbone, boundary, preprocess, learned.head, parts.train.class_names)
+    model = Model(backbone, boundary, material.preprocess, learned.head, parts.train.class_names)
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     predicted = {
@@ -169,14 +189,15 @@ def _run(
         "data": {"name": splits.name, "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()}},
         "seed": config.seed,
         "versions": _versions(),
-        "device": describe_device(device),
-        "bit_reproducible": device.type == "cpu",
+        "device": describe_device(material.device),
+        "bit_reproducible": material.device.type == "cpu",
         "peak_memory_bytes": peak_memory_bytes(),
         "total_seconds": time.perf_counter() - begun,
     }
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
     run.checkpoint.unlink(missing_ok=True)
     log.info(_result_line(results["test"], time.perf_counter() - begun))
+    return metrics
 
 
 def _training_facts(trained: Trained) -> dict[str, Any]:

@@ -7,6 +7,7 @@ runs/NAME/
   model/         the deployable bundle      log.txt        what was said, with times
   evidence.safetensors                      predictions, and pictures that are worth a look (`evidence.py`)
   index.safetensors                         reduced activations, to find pictures that look alike (`index.py`)
+  tracking.json, tensorboard/               where it is tracked; only with --track (`tracking.py`)
   bad_images.csv                            which pictures could not be read, and why; only when there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
@@ -36,6 +37,7 @@ REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset(
     {"config.toml", "data.json", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt"}
     | {"lock", "bad_images.csv", "checkpoint.safetensors", "evidence.safetensors", "index.safetensors"}
+    | {"tracking.json", "tensorboard"}
 )
 
 

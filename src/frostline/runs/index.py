@@ -194,4 +194,5 @@ def _principal_axes(
     values, vectors = torch.linalg.eigh((x @ x.T).double())  # ascending
     count = max(1, min(AXES, len(some) - 1, AXES_BYTES // (2 * len(mean))))
     values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
-    return x.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()  # (F, K), unit columns
+    axes: torch.Tensor = x.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()  # (F, K), unit columns
+    return axes

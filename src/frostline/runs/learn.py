@@ -1,6 +1,6 @@
 """A run's phases: for each the frozen pass, then training on its rows, beginning with what the phase before left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -77,7 +77,7 @@ def activations(
 
 @dataclass(frozen=True)
 class Material:
-    """What every phase of a run works with; ``config`` has nothing left open."""
+    """What every phase of a run works with; ``config`` has nothing left open, ``watch`` is told the history."""
 
     config: TrainConfig
     parts: Parts
@@ -87,6 +87,7 @@ class Material:
     cache: Path
     progress: Progress | None
     source: Source = activations
+    watch: Callable[[Sequence[Epoch]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def _phase(
     ready = make_ready(step, material, earlier.head if earlier else None, last=last)
     module, facts = ready.module, dict[str, Any]()
     if config.head == "ridge":
-        trained, facts = _solved(run, config, ready, material.progress)
+        trained, facts = _solved(run, material, ready)
     else:
         trained = train(
             module,
@@ -226,12 +227,24 @@ def _phase(
             groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
             phase=Phase(number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0)),
             checkpoint=run.checkpoint if run else None,
-            on_epoch=run.write_history if run else None,
+            on_epoch=_keeper(run, material),
             progress=material.progress,
         )
         fold(ready.trunk)
     frozen_pass = ready.frozen_pass + earlier.frozen_pass if earlier else ready.frozen_pass
     return Learned(ready, trained, facts, frozen_pass)
+
+
+def _keeper(run: Run | None, material: Material) -> Callable[[list[Epoch]], None] | None:
+    if run is None:
+        return None
+
+    def keep(history: list[Epoch]) -> None:
+        run.write_history(history)
+        if material.watch is not None:
+            material.watch(history)
+
+    return keep
 
 
 def _what(step: Step, backbone: Backbone) -> str:
@@ -251,16 +264,15 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
     return head
 
 
-def _solved(
-    run: Run | None, config: TrainConfig, ready: Ready, progress: Progress | None
-) -> tuple[Trained, dict[str, Any]]:
-    solved = solve(ready.head, ready.train, ready.val, progress)
+def _solved(run: Run | None, material: Material, ready: Ready) -> tuple[Trained, dict[str, Any]]:
+    solved = solve(ready.head, ready.train, ready.val, material.progress)
     line = Epoch(
-        1, config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
+        1, material.config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
         solved.seconds,
     )  # fmt: skip
-    if run is not None:
-        run.write_history([line])
+    keep = _keeper(run, material)
+    if keep is not None:
+        keep([line])
     return Trained([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
 
 

@@ -31,6 +31,9 @@ class Epoch:
     seconds: float
 
 
+EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+
+
 @dataclass
 class TrainingState:
     """Everything that the next epoch depends on.

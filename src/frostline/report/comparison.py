@@ -1,0 +1,207 @@
+"""Runs side by side: what was set differently, what came out, and whether the difference is more than chance."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from frostline.errors import RunError
+from frostline.evaluation.comparison import ClassChange, Paired, class_changes, compare_pairs
+from frostline.runs.evidence import Evidence, read_evidence
+from frostline.runs.folder import Run
+
+LIKE_NAME = 3  # class names that a message lists
+Row = tuple[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs by name, and the test between them."""
+
+    first: str
+    second: str
+    paired: Paired
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers mean, and no more."""
+        paired = self.paired
+        interval = f"95 % interval {100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
+        if paired.only_first == paired.only_second == 0:
+            return f"'{self.first}' and '{self.second}' are right on the same images of all {paired.images:,}."
+        if not paired.beyond_chance:
+            return (
+                f"'{self.second}' against '{self.first}': {100 * paired.difference:+.2f} points, {interval}: "
+                f"no difference that {paired.images:,} images can show."
+            )
+        better, worse = (self.second, self.first) if paired.difference > 0 else (self.first, self.second)
+        low, high = sorted((abs(paired.low), abs(paired.high)))
+        return (
+            f"'{better}' is better than '{worse}' by {100 * abs(paired.difference):.2f} points, "
+            f"95 % interval {100 * low:.2f} to {100 * high:.2f}: more than chance on {paired.images:,} images."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is shown; each row has one text per run.
+
+    Attributes
+    ----------
+    settings, results, costs : list of (name, texts)
+        ``settings`` are those that differ.
+    pairs : list of Pair
+        Every two runs, in the order they were named.
+    classes : list of (first, second, changes)
+        The first run against each of the others.
+    """
+
+    names: list[str]
+    images: int
+    settings: list[Row]
+    results: list[Row]
+    costs: list[Row]
+    pairs: list[Pair]
+    classes: list[tuple[str, str, list[ClassChange]]]
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the tests do not say."""
+        lines = [
+            "The tests speak of these trained models on images like those of the test split, not of their settings: "
+            "the same settings with another seed train another model."
+        ]
+        if len(self.pairs) > 1:
+            lines.append(
+                f"p-values are corrected for {len(self.pairs)} comparisons (Holm); each interval is of its pair alone."
+            )
+        return lines
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Compare finished runs that were tested on the same images.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Two or more.
+
+    Raises
+    ------
+    RunError
+        When there is one only or one twice, when one has no results or no evidence, or when test splits differ.
+    """
+    _check_runs(runs)
+    metrics = [run.metrics for run in runs]
+    evidence = [read_evidence(run) for run in runs]
+    for run, one, kept in zip(runs[1:], metrics[1:], evidence[1:], strict=True):
+        _check_same_test((runs[0], metrics[0], evidence[0]), (run, one, kept))
+    names, labels = _names(runs), evidence[0].test.labels
+    right = [kept.test.probabilities.argmax(1) == labels for kept in evidence]
+    couples = list(combinations(range(len(runs)), 2))
+    paired = compare_pairs([(right[a], right[b]) for a, b in couples])
+    class_names = list(metrics[0]["test"]["per_class"])
+    return Comparison(
+        names,
+        len(labels),
+        _settings(runs, metrics),
+        [(title, [text(one) for one in metrics]) for title, text in RESULTS.items()],
+        [(title, [text(one) for one in metrics]) for title, text in COSTS.items()],
+        [Pair(names[a], names[b], one) for (a, b), one in zip(couples, paired, strict=True)],
+        [
+            (names[0], name, class_changes(right[0], other, labels, class_names))
+            for name, other in zip(names[1:], right[1:], strict=True)
+        ],
+    )
+
+
+def _check_runs(runs: Sequence[Run]) -> None:
+    if len(runs) < 2:
+        raise RunError("compare needs two runs or more: name another one; `frostline runs` lists them.")
+    seen = set()
+    for run in runs:
+        if run.folder.resolve() in seen:
+            raise RunError(f"run '{run.name}' was named twice: it cannot differ from itself; name another one.")
+        seen.add(run.folder.resolve())
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Return what runs are called: their folders' paths where names alone would not tell them apart."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
+
+
+def _check_same_test(one: tuple[Run, dict[str, Any], Evidence], other: tuple[Run, dict[str, Any], Evidence]) -> None:
+    difference = _difference(one[1], one[2], other[1], other[2])
+    if difference:
+        raise RunError(
+            f"runs '{one[0].name}' and '{other[0].name}' were not tested on the same images: {difference}. "
+            "Compare runs of one data set with one test split (--limit and --data-dir decide about it)."
+        )
+
+
+def _difference(one: dict[str, Any], kept: Evidence, other: dict[str, Any], kept_other: Evidence) -> str:
+    """Say how two test splits differ; nothing when they do not."""
+    classes, others = list(one["test"]["per_class"]), list(other["test"]["per_class"])
+    if classes != others:
+        only = [[name for name in a if name not in b] for a, b in ((classes, others), (others, classes))]
+        parts = [
+            f"{which} alone has {', '.join(map(repr, names[:LIKE_NAME]))}{' and more' * (len(names) > LIKE_NAME)}"
+            for which, names in zip(("the first", "the second"), only, strict=True)
+            if names
+        ]
+        return f"their classes differ ({'; '.join(parts) or 'the same ones in another order'})"
+    labels, labels_other = kept.test.labels, kept_other.test.labels
+    if len(labels) != len(labels_other):
+        return f"{len(labels):,} images against {len(labels_other):,}"
+    prints = [metrics.get("data", {}).get("fingerprint", {}).get("test") for metrics in (one, other)]
+    if None in prints:
+        return "one does not say which images these were (no data.fingerprint in metrics.json; run it again)"
+    if prints[0] == prints[1]:
+        return ""
+    if (labels == labels_other).all():
+        return f"{len(labels):,} images each, with the same labels, but the images or their order differ"
+    return f"{len(labels):,} images each, but {int((labels != labels_other).sum()):,} places have another label"
+
+
+def _settings(runs: Sequence[Run], metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return the settings that differ, and the weights where they do."""
+    dumped = [run.config.model_dump(mode="json") for run in runs]
+    rows = [(name, [_text(one[name]) for one in dumped]) for name in dumped[0]]
+    rows.append(("weights found", [str(one["weights"].get("name", "given")) for one in metrics]))
+    return [row for row in rows if len(set(row[1])) > 1]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={number:g}" for name, number in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _score(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda metrics: f"{metrics['test'][name]:.4f}"
+
+
+RESULTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "test accuracy": _score("accuracy"),
+    "95 % interval": lambda metrics: "{:.4f} - {:.4f}".format(*metrics["test"]["accuracy_ci95"]),
+    "test loss": _score("loss"),
+    "top-5 accuracy": _score("top5_accuracy"),
+    "macro F1": _score("f1_macro"),
+    "ECE": _score("ece"),
+    "validation accuracy": lambda metrics: f"{metrics['val']['accuracy']:.4f}",
+}
+COSTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "seconds in all": lambda metrics: f"{metrics['total_seconds']:.1f}",
+    "  frozen pass": lambda metrics: f"{metrics['frozen_pass']['seconds']:.1f}",
+    "  rows from the cache": lambda metrics: f"{metrics['frozen_pass']['from_cache']:,}",
+    "  training": lambda metrics: f"{metrics['training']['seconds']:.1f}",
+    "epochs (kept)": lambda metrics: f"{metrics['training']['epochs']} ({metrics['training']['best_epoch']})",
+    "peak memory, MiB": lambda metrics: f"{metrics['peak_memory_bytes'] / 2**20:,.0f}",
+    "trained parameters": lambda metrics: f"{metrics['model']['trainable_parameters']:,}",
+    "device": lambda metrics: str(metrics["device"]),
+}

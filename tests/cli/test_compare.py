@@ -1,0 +1,77 @@
+"""`frostline compare`."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture
+def copies(finished, tmp_path):
+    """``first``, and ``second`` with another rate and the last 20 test images answered at random."""
+    first, second = (shutil.copytree(finished.folder, tmp_path / "runs" / name) for name in ("first", "second"))
+    config = (second / "config.toml").read_text()
+    (second / "config.toml").write_text(re.sub(r"^lr = .*$", "lr = 0.01", config, flags=re.MULTILINE))
+    tensors = load_file(second / "evidence.safetensors")
+    answers = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32))
+    tensors["test.probabilities"][-20:] = answers
+    save_file(tensors, second / "evidence.safetensors")
+    return first, second
+
+
+def edit(folder, change):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    change(metrics)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, finished, tmp_path):
+    done = frostline("compare", "first", "second", "--html", "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^lr +0\.003 +0\.01$", done.stdout, re.MULTILINE)
+    assert f"{finished.metrics['test']['accuracy']:.4f}" in done.stdout
+    assert re.search(r"'first' is better than 'second' by [\d.]+ points, 95 % interval .*more than chance", done.stdout)
+    assert "another seed" in done.stdout
+    page = (tmp_path / "page.html").read_text()
+    assert "more than chance on 40 images" in page
+    assert not re.search(r"(src|href)=.?(http|//)|url\(", page)
+
+
+def test_names_are_shown_as_text(frostline, copies, tmp_path):
+    for folder in copies:
+        edit(folder, lambda m: m["test"].update(per_class={f"<b>{n}": v for n, v in m["test"]["per_class"].items()}))
+    assert frostline("compare", "first", "second", "--output", "page.html").returncode == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;Coat" in page
+    assert "<b>" not in page
+
+
+def test_equal_answers_are_called_so(frostline, finished, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(finished.folder, tmp_path / "runs" / name)
+    assert "'one' and 'two' are right on the same images of all 40." in frostline("compare", "one", "two").stdout
+
+
+def test_what_cannot_be_compared_is_one_clear_line(frostline, copies):
+    def refused(*names):
+        done = frostline("compare", *names)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        return done.stderr
+
+    assert "needs two runs or more" in refused("first")
+    assert "was named twice" in refused("first", "runs/first")
+    second = copies[1]
+    edit(second, lambda m: m["data"]["fingerprint"].update(test="0"))
+    assert "40 images each, with the same labels, but the images or their order differ" in refused("first", "second")
+    edit(second, lambda m: m["data"].pop("fingerprint"))
+    assert "does not say which images" in refused("first", "second")
+    edit(second, lambda m: m["test"]["per_class"].update(hat=m["test"]["per_class"].pop("Bag")))
+    assert "their classes differ (the first alone has 'Bag'; the second alone has 'hat')" in refused("first", "second")
+    (second / "evidence.safetensors").unlink()
+    assert "has no evidence.safetensors" in refused("first", "second")
+    (second / "metrics.json").unlink()
+    assert "has no results yet" in refused("first", "second")
