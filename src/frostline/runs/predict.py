@@ -96,7 +96,7 @@ class Classifier:
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             some = images[start : start + self._forward.batch_size]
-            batch = _pixels(some, self.model.preprocess.image_size)
+            batch = read_pixels(some, self.model.preprocess.image_size)
             resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
@@ -133,7 +133,14 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     return [row_ids_of_pixels(image[None])[0] for image in batch]
 
 
-def _pixels(images: Images, side: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+def read_pixels(images: Images, side: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    """Return the pixels of pictures, files no larger than inputs of some side need.
+
+    Raises
+    ------
+    DataError
+        When a file is no readable picture, or pixels are of another type or shape.
+    """
     if isinstance(images, np.ndarray):
         return check_pixels(images)
     return [
