@@ -8,7 +8,8 @@ FrostlineError
 ├── DownloadError          a file that no address delivered whole
 ├── WeightsError           a weight file that does not fit the network
 ├── StorageError           a disk that is full, read-only or out of reach
-└── RunError               a run folder that is missing, taken, unfinished or does not match
+├── RunError               a run folder that is missing, taken, unfinished or does not match
+└── ExportError            a model that cannot be exported, or whose exported file gives something else
 
 A message says what was expected, what came and what to do, on one line. The command line prints it
 without a traceback and exits with 2.
@@ -72,6 +73,10 @@ class StorageError(FrostlineError):
 
 class RunError(FrostlineError):
     """A run folder is missing, taken, unfinished or does not match what was asked."""
+
+
+class ExportError(FrostlineError):
+    """A model cannot be exported, or its exported file does not give what the model gives."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

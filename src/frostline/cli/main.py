@@ -8,6 +8,7 @@ import typer
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
+from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("runs")(runs)
 app.command("compare")(compare)
 app.command("curve")(curve)

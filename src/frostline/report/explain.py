@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from frostline.device import pick_device
 from frostline.errors import ConfigError, RunError, UnknownNameError
+from frostline.images.given import Images, given_pixels
 from frostline.networks.backbone import Backbone
 from frostline.networks.maps import MappedNetwork
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
 from frostline.runs.index import Index, read_index
-from frostline.runs.predict import Images, read_pixels
 
 BATCH = 32
 
@@ -247,7 +247,7 @@ class Explainer:
         """Return what ``work`` makes of every batch of network inputs and the position of its first picture."""
         parts = [] if shape is None else [np.empty((0, *shape), np.float32)]
         for start in range(0, len(images), BATCH):
-            pixels = read_pixels(images[start : start + BATCH], self.model.preprocess.image_size)
+            pixels = given_pixels(images[start : start + BATCH], self.model.preprocess.image_size)
             x = self.model.preprocess(pixels).to(self._device)  # (B, 3, S, S)
             with self._lock:
                 parts.append(work(x, start).cpu().numpy())

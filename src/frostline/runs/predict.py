@@ -13,8 +13,8 @@ from frostline.device import cores, pick_device
 from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.dataset import check_pixels
-from frostline.images.decode import SUFFIXES, decode_image
+from frostline.images.decode import SUFFIXES
+from frostline.images.given import Images, given_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
@@ -28,8 +28,6 @@ from frostline.training.examples import Examples
 
 STEADY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
 STILL = STEADY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
-
-Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | Path | str]
 
 
 class Classifier:
@@ -96,7 +94,7 @@ class Classifier:
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             some = images[start : start + self._forward.batch_size]
-            batch = read_pixels(some, self.model.preprocess.image_size)
+            batch = given_pixels(some, self.model.preprocess.image_size)
             resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
@@ -131,22 +129,6 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     if isinstance(batch, np.ndarray):
         return row_ids_of_pixels(batch)
     return [row_ids_of_pixels(image[None])[0] for image in batch]
-
-
-def read_pixels(images: Images, side: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    """Return the pixels of pictures, files no larger than inputs of some side need.
-
-    Raises
-    ------
-    DataError
-        When a file is no readable picture, or pixels are of another type or shape.
-    """
-    if isinstance(images, np.ndarray):
-        return check_pixels(images)
-    return [
-        decode_image(Path(image), side) if isinstance(image, str | Path) else check_pixels(np.asarray(image)[None])[0]
-        for image in images
-    ]
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,47 @@
+"""`frostline export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frostline.cli.deploy import RunName
+from frostline.cli.settings import CacheDir, OutputDir, Quiet, option
+
+
+def export(
+    run: RunName,
+    kind: Annotated[str, typer.Option("--format", help="onnx, or torch: a program of torch.export.")] = "onnx",
+    output: Annotated[Path | None, option("The file to write (default RUN.onnx or RUN.pt2, here).", "FILE")] = None,
+    quantize: Annotated[str | None, option("int8: 8 bits in place of 32.", "int8")] = None,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Accept int8 that loses more than 0.5 points of accuracy.")
+    ] = False,
+    output_dir: OutputDir = Path("runs"),
+    cache_dir: CacheDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
+    from frostline.cli.console import Screen, size_text
+    from frostline.runs.folder import find_run
+
+    screen = Screen(quiet=quiet)
+    with screen.lines():
+        found = find_run(run, output_dir)
+        from frostline.export.deliver import Wish, export_run
+
+        wish = Wish(kind, quantize, allow_loss)
+        done = export_run(found, wish, output, cache_dir=cache_dir, progress=screen.progress)
+    parity = done.parity
+    screen.say(
+        f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "
+        f"and colours; largest difference of a probability {parity.largest_difference:.1e}"
+    )
+    if done.int8 is not None:
+        before, after = done.int8["accuracy_before"], done.int8["accuracy_after"]
+        screen.say(
+            f"int8: validation accuracy {after:.4f}, before {before:.4f} ({100 * (after - before):+.2f} points, "
+            f"{done.int8['images']:,} images); {size_text(done.int8['bytes_after'])}, before "
+            f"{size_text(done.int8['bytes_before'])}"
+        )
+    screen.say(f"wrote {done.path} ({size_text(done.path.stat().st_size)}) and {done.parity_path}")

@@ -1,0 +1,1 @@
+"""Out of the run folder: one file that does all that `predict` does."""

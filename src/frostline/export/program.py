@@ -1,0 +1,58 @@
+"""The model as a ``.pt2`` file: a program of `torch.export`, which torch runs without Frostline."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from frostline.export.parity import Answers, Picture
+from frostline.export.whole import quiet
+from frostline.images.given import batches
+
+RECORD = "frostline.json"  # name of the file inside the archive
+
+
+def to_pt2(program: ExportedProgram, about: dict[str, Any]) -> bytes:
+    """Return the content of a ``.pt2`` file; ``frostline.json`` in it says what it is."""
+    content = io.BytesIO()
+    with quiet():
+        torch.export.save(program, content, extra_files={RECORD: json.dumps(about, ensure_ascii=False)})
+    return content.getvalue()
+
+
+class ProgramClassifier:
+    """A ``.pt2`` file, ready to answer.
+
+    Parameters
+    ----------
+    source : path or bytes
+        A file that ``frostline export --format torch`` wrote, or its content.
+
+    Attributes
+    ----------
+    about : dict
+        What the file says of itself.
+    class_names : tuple of str
+    """
+
+    def __init__(self, source: Path | bytes) -> None:
+        files = {RECORD: ""}
+        with quiet():
+            content = io.BytesIO(source if isinstance(source, bytes) else source.read_bytes())
+            self._module = torch.export.load(content, extra_files=files).module()
+        self.about: dict[str, Any] = json.loads(files[RECORD])
+        self.class_names = tuple(self.about["class_names"])
+
+    @torch.inference_mode()
+    def answers(self, images: list[Picture]) -> Answers:
+        """Return probabilities (N, classes) and class ids (N,)."""
+        probabilities = np.empty((len(images), len(self.class_names)), np.float32)
+        ids = np.empty(len(images), np.int64)
+        for numbers, batch in batches(images, len(images)):
+            found = self._module(torch.from_numpy(batch))
+            probabilities[numbers], ids[numbers] = (part.numpy() for part in found)
+        return probabilities, ids
