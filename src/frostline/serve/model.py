@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.errors import ConfigError
-from frostline.runs.folder import find_run
+from frostline.report.explain import Explainer
+from frostline.runs.exported import OnnxClassifier
+from frostline.runs.folder import Run, find_run
+from frostline.runs.index import read_index
 from frostline.runs.predict import Classifier
 
 Pixels = NDArray[np.uint8]
@@ -84,13 +87,14 @@ def load_served(source: str, output_dir: Path) -> Served:
     Raises
     ------
     ConfigError
-        When it is an ``.onnx`` file that cannot be read.
+        When it is an ``.onnx`` file and onnxruntime is not installed.
     RunError
-        When there is no such run, or no whole model in it.
+        When there is no such run or file, or no whole model in it.
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
-        return _onnx(path)
+        exported = OnnxClassifier(path)
+        return Served(path.stem, "onnx", exported, exported.image_size)
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = find_run(source, output_dir)
@@ -99,8 +103,8 @@ def load_served(source: str, output_dir: Path) -> Served:
 
 def _from_folder(folder: Path, name: str, kind: str) -> Served:
     classifier = Classifier.load(folder)
-    return Served(name, kind, classifier, classifier.model.preprocess.image_size)
-
-
-def _onnx(path: Path) -> Served:
-    raise ConfigError(f"{path}: this version serves run folders and bundles; name the run that the file came from.")
+    index = Run(folder).index
+    why = Explainer(classifier.model, index=read_index(index) if index.is_file() else None)
+    explains = bool(why.stages) and find_spec("captum") is not None
+    side = classifier.model.preprocess.image_size
+    return Served(name, kind, classifier, side, why, explains, why.knows_neighbours)

@@ -42,7 +42,7 @@ async function ask(path, options = {}) {
       continue;
     }
     const problem = await response.json().catch(() => ({}));
-    throw new Trouble(problem.errors?.[0]?.detail ?? problem.detail ?? `the server answered ${response.status}.`);
+    throw new Trouble(problem.errors?.[0]?.detail ?? `The server says: ${problem.detail ?? response.status}`);
   }
 }
 
@@ -137,7 +137,7 @@ async function classify(item) {
       tell("The server does not answer. Is it still running? Your pictures are kept here.");
     } else {
       total -= 1;
-      tell(`${item.name}: ${error.message}`);
+      tell(error.message);
     }
     return;
   }
