@@ -26,6 +26,10 @@ DROP = """([name, text]) => {
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
 }"""
 
+REFUSE = """() => {
+    navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "NotAllowedError"); };
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -107,9 +111,7 @@ def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> 
     expect(page.locator("tbody tr").last).to_have_attribute("aria-current", "true")
 
 
-def test_wrong_and_too_large_files_are_named_and_the_others_go_on(
-    page: Page, garments: Files, tmp_path: Path
-) -> None:
+def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, garments: Files, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "boot.png").write_bytes(garments[0][1])
     with (tmp_path / "huge.png").open("wb") as file:
@@ -130,7 +132,7 @@ def test_camera_takes_a_picture(page: Page) -> None:
 
 
 def test_camera_that_is_refused_is_said(page: Page) -> None:
-    page.evaluate("navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }")
+    page.evaluate(REFUSE)
     page.get_by_role("button", name="Use the camera").click()
     expect(page.get_by_role("alert")).to_contain_text("The camera was refused.")
 

@@ -85,9 +85,7 @@ def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> N
     assert (refused.status, refused.json()["type"]) == (422, "urn:frostline:problem:no-neighbours")
 
 
-def test_exported_file_answers_as_the_run_does(
-    run: Run, garments: Files, expected: np.ndarray, tmp_path: Path
-) -> None:
+def test_exported_file_answers_as_the_run_does(run: Run, garments: Files, expected: np.ndarray, tmp_path: Path) -> None:
     exported = export_run(run, Wish(), tmp_path / "first.onnx").path
     running = Running(exported)
     try:

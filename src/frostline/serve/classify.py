@@ -95,7 +95,8 @@ class Classify:
         pictures, wrong = [], []
         for number, ((name, _), found) in enumerate(zip(files, done, strict=True)):
             if isinstance(found, DataError):
-                wrong.append({"image": number, "name": name, "detail": f"{name} {str(found).removeprefix('the picture ')}"})
+                detail = f"{name} {str(found).removeprefix('the picture ')}"
+                wrong.append({"image": number, "name": name, "detail": detail})
             elif isinstance(found, BaseException):
                 raise found
             else:
