@@ -266,7 +266,7 @@ async def storm(server: Server, files: Sequence[bytes], expected: np.ndarray, cl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--pictures", type=int, default=4_096, help="of each measurement of throughput")
+    parser.add_argument("--pictures", type=int, default=4_096, help="of each measurement of throughput; 0: none")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--limit", type=int, default=2_000)
     options = parser.parse_args()
@@ -287,7 +287,7 @@ def main() -> None:
         keys.write_text(KEY)
         server = Server(run.folder, keys)
         try:
-            for per_request in (8, 1):
+            for per_request in (8, 1) if options.pictures else ():
                 rows = []
                 for _ in range(3):
                     rate, batch = asyncio.run(served_rate(server.port, files, per_request, options.pictures))
