@@ -45,6 +45,8 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "lock",
         "model/model.json",
         "model/model.safetensors",
+        "evidence.safetensors",
+        "index.safetensors",
     }
 
 
