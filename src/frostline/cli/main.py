@@ -8,6 +8,7 @@ import typer
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
+from frostline.cli.explain import explain
 from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
@@ -32,13 +33,14 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("export")(export)
+app.command("explain")(explain)
+app.command("serve")(serve)
 app.command("runs")(runs)
 app.command("compare")(compare)
 app.command("curve")(curve)
 app.command("new")(new)
 app.command("find-lr")(find_lr)
 app.command("tune")(tune)
-app.command("serve")(serve)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

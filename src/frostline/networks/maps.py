@@ -35,8 +35,8 @@ class MappedNetwork(nn.Module):
     Attributes
     ----------
     maps : dict of str to nn.Module
-        By stage, in order: an identity that its map (B, C, h, w) passes through. Only maps that have more than one place
-        and that the logits depend on.
+        By stage, in order: an identity that its map (B, C, h, w) passes through. Only maps that have more than one
+        place and that the logits depend on.
     sides : dict of str to int
         How many places a side each of them has.
     """
@@ -75,7 +75,7 @@ class MappedNetwork(nn.Module):
 
     @torch.enable_grad()
     def _drop_unread(self, x: torch.Tensor) -> None:
-        """Forget maps that no logit depends on, such as a transformer's last one where the class token alone is read."""
+        """Forget maps that no logit depends on: a transformer's last one, where the class token alone is read."""
         passed: dict[str, torch.Tensor] = {}
 
         def keep(stage: str) -> Any:
@@ -112,7 +112,7 @@ class Shown(nn.Module):
             return self.map(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
         side = math.isqrt(x.shape[1])
         extra, places = x[:, : -side * side], x[:, -side * side :]  # (B, E, C), (B, h*h, C)
-        grid = self.map(places.transpose(1, 2).unflatten(2, (side, side)))  # (B, C, h, h)
+        grid = self.map(places.transpose(1, 2).reshape(len(x), -1, side, side))  # (B, C, h, h)
         return torch.cat([extra, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
@@ -188,7 +188,7 @@ class _Notes(fx.Interpreter):
 def _inserted(stage: fx.GraphModule, after: fx.Node, shown: Shown) -> fx.GraphModule:
     """Return a copy of a recorded stage, its weights shared, that shows what comes out of one of its steps."""
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    graph.output(graph.graph_copy(stage.graph, copies))  # type: ignore[arg-type]
+    graph.output(graph.graph_copy(stage.graph, copies))
     copy = fx.GraphModule(stage, graph)
     copy.add_submodule(SHOWN, shown)
     # GraphModule copies the graph once more, node by node

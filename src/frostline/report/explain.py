@@ -1,8 +1,10 @@
 """Why a model answers as it does: where in a picture it looks (Grad-CAM), and which training pictures are most alike.
 
-Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391. The mean gradient of a class's logit with respect to each channel of a
-map weighs that channel; the weighted sum is a map with a sign. What is positive speaks for the class. A Frostline head
-reads pooled taps of several stages besides the last map: the gradient goes all these ways at once.
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the mean gradient of a class's logit with respect to each channel of
+a map weighs that channel; the weighted sum is a map with a sign. What is positive speaks for the class. HiResCAM
+(Draelos and Carin 2020, arXiv:2011.08891) weighs each place by its own gradient instead: a head that knows places
+apart, as ours do, is followed more closely. A Frostline head reads pooled taps of several stages besides the last map;
+the gradient goes all these ways at once.
 """
 
 import threading
@@ -25,6 +27,7 @@ from frostline.runs.folder import Run
 from frostline.runs.index import Index, read_index
 
 BATCH = 32
+METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,9 @@ class Explainer:
         return self._batches(images, (len(self.class_names),), lambda x, _: self._infer(x)[0])
 
     def signed_maps(
-        self, images: Images, classes: Sequence[int] | None = None, stage: str | None = None
+        self, images: Images, classes: Sequence[int] | None = None, stage: str | None = None, method: str = "gradcam"
     ) -> NDArray[np.float32]:
-        """Return Grad-CAM as it is computed: with its sign, at the stage's own resolution, in units of the logit.
+        """Return maps as they are computed: with their sign, at the stage's own resolution.
 
         Parameters
         ----------
@@ -152,6 +155,8 @@ class Explainer:
             A class number for each picture; the most probable when left out.
         stage : str, optional
             Where to look; the last that has a map when left out.
+        method : str
+            ``gradcam`` or ``hirescam``.
 
         Returns
         -------
@@ -161,50 +166,51 @@ class Explainer:
         Raises
         ------
         ConfigError
-            When captum is not installed, the stage cannot be explained, or there is no such class.
+            When captum is not installed, the stage cannot be explained, or there is no such class or method.
         DataError
             When a file is no readable picture, or pixels are of another type or shape.
         """
         check_captum()
-        from captum.attr import LayerGradCam
+        from captum.attr import LayerGradCam, LayerGradientXActivation
 
+        if method not in METHODS:
+            raise UnknownNameError("method", method, METHODS)
         stage = self.stage(stage)
         wanted = self._wanted(images, classes)
-        cam = LayerGradCam(self._network, self._network.maps[stage])
+        ask = LayerGradCam if method == "gradcam" else LayerGradientXActivation
+        cam = ask(self._network, self._network.maps[stage])
 
         def look(x: torch.Tensor, start: int) -> torch.Tensor:
-            if wanted is None:
-                targets = self._infer(x)[0].argmax(1)
-            else:
-                targets = wanted[start : start + len(x)].to(self._device)
+            targets = self._infer(x)[0].argmax(1) if wanted is None else wanted[start : start + len(x)].to(x.device)
             with torch.enable_grad():
-                attributed: torch.Tensor = cam.attribute(x, target=targets)  # (B, 1, h, h)
-            return attributed.detach()[:, 0]
+                attributed: torch.Tensor = cam.attribute(x, target=targets)  # (B, 1, h, h) or (B, C, h, h)
+            return attributed.detach().sum(1)
 
         return self._batches(images, (self.grids[stage],) * 2, look)
 
     def explain(
-        self, images: Images, classes: Sequence[int] | None = None, stage: str | None = None
+        self, images: Images, classes: Sequence[int] | None = None, stage: str | None = None, method: str = "gradcam"
     ) -> NDArray[np.float32]:
         """Return where each picture speaks for a class, 0 to 1, enlarged to the network's input.
 
         Parameters
         ----------
-        images, classes, stage
+        images, classes, stage, method
             As in `signed_maps`.
 
         Returns
         -------
         ndarray of float32, shape (N, S, S)
             S is the side of the network's input: the centre square of a picture. What speaks against the class is 0;
-            each map is scaled so that its own strongest place (before it is enlarged) is 1. All 0: nothing speaks for it.
+            each map is scaled so that its own strongest place (before it is enlarged) is 1. All 0: nothing was found
+            that speaks for it.
 
         Raises
         ------
         ConfigError, DataError
             As `signed_maps`.
         """
-        return enlarge(scale(self.signed_maps(images, classes, stage)), self.model.preprocess.image_size)
+        return enlarge(scale(self.signed_maps(images, classes, stage, method)), self.model.preprocess.image_size)
 
     def neighbours(self, images: Images, count: int = 5) -> list[list[Neighbour]]:
         """Return the training pictures most alike to each picture, nearest first, of a sample that the run kept.
@@ -283,7 +289,8 @@ def scale(signed: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what is positive of maps (N, h, h), each divided by its own largest."""
     positive = np.maximum(signed, 0)
     top = positive.max(axis=(1, 2), keepdims=True, initial=0)
-    return np.divide(positive, top, out=np.zeros_like(positive), where=top > 0)
+    scaled: NDArray[np.float32] = (positive / np.where(top > 0, top, 1)).astype(np.float32)
+    return scaled
 
 
 def enlarge(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -1,0 +1,104 @@
+"""`frostline explain`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frostline.cli.deploy import RunName
+from frostline.cli.settings import OutputDir, option
+
+if TYPE_CHECKING:
+    from frostline.report.explained import Explained
+
+FORMATS = ("table", "json")
+
+
+def explain(
+    run: RunName,
+    paths: Annotated[list[Path], typer.Argument(help="Picture files or folders of them.", show_default=False)],
+    stage: Annotated[str | None, option("Where to look (the last that has a map).", "STAGE")] = None,
+    method: Annotated[str, typer.Option(help="gradcam, or hirescam: each place by its own gradient.")] = "gradcam",
+    top: Annotated[int, typer.Option(help="For how many classes, the most probable first.", min=1)] = 3,
+    neighbours: Annotated[int, typer.Option(help="How many training pictures to show.", min=1)] = 5,
+    output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
+    output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    output_dir: OutputDir = Path("runs"),
+) -> None:
+    """Show where pictures speak for their likeliest classes (Grad-CAM), and the training pictures most like them."""
+    from frostline.cli.console import Screen
+    from frostline.config import choices
+    from frostline.errors import UnknownNameError
+    from frostline.runs.folder import find_run
+
+    if output_format not in FORMATS:
+        raise UnknownNameError("format", output_format, FORMATS)
+    if device not in choices("device"):
+        raise UnknownNameError("device", device, choices("device"))
+    found = find_run(run, output_dir)
+    folder = output or Path("explained") / found.name
+    screen = Screen(stderr=True)
+    with screen.lines():
+        from frostline.progress import log
+        from frostline.report.explain import Explainer, check_captum
+        from frostline.report.explained import write_explanations
+        from frostline.runs.predict import picture_files
+
+        check_captum()
+        files = picture_files(paths)
+        explainer = Explainer.load(found.folder, device)
+        place = explainer.stage(stage)
+        if not explainer.knows_neighbours:
+            log.warning("run '%s' has no %s: no training pictures are shown", found.name, found.index.name)
+        explained, sheet = write_explanations(
+            explainer,
+            files,
+            folder,
+            title=f"Why run '{found.name}' answers so",
+            stage=place,
+            method=method,
+            top=top,
+            neighbours=neighbours,
+            progress=screen.progress,
+        )
+    if output_format == "json":
+        about = {"run": str(found.folder), "stage": place, "grid": explainer.grids[place], "method": method,
+                 "sheet": str(sheet)}  # fmt: skip
+        listed = about | {"pictures": [_as_json(one) for one in explained]}
+        sys.stdout.write(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
+    else:
+        _show(explained, sheet)
+
+
+def _as_json(one: "Explained") -> dict[str, Any]:
+    classes = [
+        {"class": c.class_name, "probability": c.probability, "map": str(c.map), "overlay": str(c.overlay),
+         "blank": c.blank}
+        for c in one.classes
+    ]  # fmt: skip
+    neighbours = (
+        None
+        if one.neighbours is None
+        else [
+            {"class": near.class_name, "similarity": near.similarity, "thumbnail": str(path), "file": near.file or None}
+            for near, path in one.neighbours
+        ]
+    )
+    return {"file": str(one.file), "picture": str(one.picture), "classes": classes, "neighbours": neighbours}
+
+
+def _show(explained: list["Explained"], sheet: Path) -> None:
+    from frostline.cli.console import Screen
+
+    screen = Screen()
+    columns = ["file", "best", *map(str, range(2, len(explained[0].classes) + 1))]
+    rows = [[str(one.file), *(f"{c.class_name} {c.probability:.3f}" for c in one.classes)] for one in explained]
+    if any(one.neighbours for one in explained):
+        columns.append("nearest training pictures")
+        for row, one in zip(rows, explained, strict=True):
+            row.append(", ".join(f"{near.class_name} {near.similarity:.2f}" for near, _ in one.neighbours or []))
+    screen.table(columns, rows, left=len(columns))
+    screen.say(f"\nwrote {sheet}, and beside it a folder of pictures for each file")

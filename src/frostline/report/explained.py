@@ -1,0 +1,168 @@
+"""What `frostline explain` leaves: for each picture a folder of PNG files, and one contact sheet of them all.
+
+DIR/sheet.png                          the first pictures, side by side with what they are like
+DIR/PICTURE/picture.png                the square that the network sees
+DIR/PICTURE/1-CLASS-map.png            where it speaks for the most probable class, 2-… for the next
+DIR/PICTURE/1-CLASS-overlay.png        the same over the picture
+DIR/PICTURE/neighbour-1.png            the nearest training picture (.jpg when it has more than 32 pixels a side)
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.images.decode import decode_image
+from frostline.images.given import given_pixels
+from frostline.progress import Progress, Silent, log
+from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
+from frostline.report.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
+from frostline.report.overlay import colour, overlay, png, square
+from frostline.storage import write_bytes
+
+SIDE = 320  # pixels of the pictures that are written
+REMEDY = "--output chooses another place"
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was written of one class of one picture; ``blank`` when the map has nothing that speaks for it."""
+
+    class_name: str
+    probability: float
+    map: Path
+    overlay: Path
+    blank: bool
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was written of one picture; ``neighbours`` and where each one's picture lies, or none without an index."""
+
+    file: Path
+    picture: Path
+    classes: Sequence[Spoken]
+    neighbours: Sequence[tuple[Neighbour, Path]] | None
+
+
+def write_explanations(
+    explainer: Explainer,
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    title: str,
+    stage: str | None = None,
+    method: str = "gradcam",
+    top: int = 3,
+    neighbours: int = 5,
+    progress: Progress | None = None,
+) -> tuple[list[Explained], Path]:
+    """Explain picture files, and write what can be looked at.
+
+    Parameters
+    ----------
+    explainer : Explainer
+    files : sequence of Path
+    folder : Path
+        Files of earlier calls that have the same names are replaced.
+    title : str
+        Of the sheet.
+    stage : str, optional
+        Where to look; the last that has a map when left out.
+    method : str
+        ``gradcam`` or ``hirescam``.
+    top : int
+        For how many classes, the most probable first.
+    neighbours : int
+        How many training pictures to name.
+    progress : Progress, optional
+
+    Returns
+    -------
+    explained : list of Explained
+    sheet : Path
+
+    Raises
+    ------
+    ConfigError, DataError, StorageError
+    """
+    stage = explainer.stage(stage)
+    names = _folder_names(files)
+    explained, rows = list[Explained](), list[Row]()
+    with (progress or Silent()).bar("explaining", len(files), "pictures") as bar:
+        for start in range(0, len(files), BATCH):
+            some = files[start : start + BATCH]
+            places = [folder / name for name in names[start : start + BATCH]]
+            for done, row in _batch(explainer, some, places, (stage, method), top, neighbours):
+                explained.append(done)
+                rows += [row] if len(rows) < MOST_ROWS else []
+            bar.advance(len(some))
+    if len(files) > MOST_ROWS:
+        log.info("the sheet shows the first %d of %d pictures", MOST_ROWS, len(files))
+    sheet = folder / "sheet.png"
+    side = explainer.grids[stage]
+    write_bytes(sheet, draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} places"), REMEDY)
+    return explained, sheet
+
+
+def _batch(
+    explainer: Explainer, files: Sequence[Path], places: Sequence[Path], how: tuple[str, str], top: int, neighbours: int
+) -> Iterator[tuple[Explained, Row]]:
+    seen = given_pixels(files, explainer.model.preprocess.image_size)
+    probabilities = explainer.predict_proba(seen)  # (B, classes)
+    order = probabilities.argsort(axis=1)[:, ::-1][:, :top]  # (B, K)
+    maps = [scale(explainer.signed_maps(seen, column.tolist(), *how)) for column in order.T]
+    near = explainer.neighbours(seen, neighbours) if explainer.knows_neighbours else None
+    for i, (file, place) in enumerate(zip(files, places, strict=True)):
+        pixels = square(decode_image(file, SIDE), SIDE)
+        picture = _write(place / "picture.png", pixels)
+        spoken, panels = list[Spoken](), list[Panel]()
+        for rank, (label, heat) in enumerate(zip(order[i], maps, strict=True), 1):
+            name, probability = explainer.class_names[label], float(probabilities[i, label])
+            grown = enlarge(heat[i : i + 1], SIDE)[0]
+            over, blank = overlay(pixels, grown), not heat[i].any()
+            stem = place / f"{rank}-{_plain(name)}"
+            map_file = _write(stem.with_name(f"{stem.name}-map.png"), colour(grown))
+            over_file = _write(stem.with_name(f"{stem.name}-overlay.png"), over)
+            spoken.append(Spoken(name, probability, map_file, over_file, blank))
+            panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[how[1]]} finds no place" if blank else ""))
+        alike = None if near is None else near[i]
+        kept = None if alike is None else [(one, _write_thumbnail(place, n, one)) for n, one in enumerate(alike, 1)]
+        like = [
+            Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}")
+            for one in alike or []
+        ]
+        yield Explained(file, picture, spoken, kept), Row(Panel(pixels, file.name), panels, like)
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    write_bytes(path, png(pixels), REMEDY)
+    return path
+
+
+def _write_thumbnail(place: Path, number: int, neighbour: Neighbour) -> Path:
+    path = place / f"neighbour-{number}{neighbour.suffix}"
+    write_bytes(path, neighbour.thumbnail, REMEDY)
+    return path
+
+
+def _folder_names(files: Sequence[Path]) -> list[str]:
+    """Return a plain folder name for each file; names that come again are numbered."""
+    taken, names = set[str](), list[str]()
+    for file in files:
+        stem = name = _plain(file.stem)
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _plain(text: str) -> str:
+    """Return text as a part of a file's name: letters, digits, ``_`` and ``-``, at most 60."""
+    return re.sub(r"[^\w-]+", "-", text).strip("-")[:60] or "picture"

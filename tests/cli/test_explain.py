@@ -1,0 +1,108 @@
+"""`frostline explain`: pictures to look at, and JSON that names them."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.runs.predict import Classifier
+
+
+@pytest.fixture
+def pictures(fashion, tmp_path):
+    """Three pictures: two of one stem, one of colours that is no square."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for number, (mode, name) in enumerate((("L", "a.png"), ("RGB", "a.jpg"), ("RGB", "b $1 <i>.png"))):
+        picture = Image.fromarray(np.asarray(fashion.test.images[number]))
+        picture.resize((28 + 40 * number, 30)).convert(mode).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def explain(frostline, finished):
+    def run(*arguments, **kwargs):
+        return frostline("explain", "first", *arguments, "--output-dir", finished.folder.parent, **kwargs)
+
+    return run
+
+
+def test_json_names_the_files_and_agrees_with_predict(explain, pictures, finished, tmp_path):
+    done = explain(pictures, "--format", "json", "--stage", "conv2", "--top", 2, "--neighbours", 3)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["stage"], found["grid"], found["method"]) == ("conv2", 7, "gradcam")
+    paths = sorted(pictures.iterdir())
+    assert [one["file"] for one in found["pictures"]] == [str(path) for path in paths]
+    classifier = Classifier.load(finished.folder)
+    written = {found["sheet"]}
+    for one, row in zip(found["pictures"], classifier.predict_proba(paths), strict=True):
+        best = row.argsort()[::-1][:2]
+        assert [line["class"] for line in one["classes"]] == [classifier.class_names[i] for i in best]
+        assert [line["probability"] for line in one["classes"]] == pytest.approx(row[best].tolist(), abs=1e-4)
+        assert [sorted(near) for near in one["neighbours"]] == [["class", "file", "similarity", "thumbnail"]] * 3
+        for line in one["classes"]:
+            with Image.open(tmp_path / line["map"]) as heat, Image.open(tmp_path / line["overlay"]) as over:
+                assert (heat.format, heat.size, over.mode, over.size) == ("PNG", (320, 320), "RGB", (320, 320))
+                assert line["blank"] == (not np.asarray(heat).max(axis=(0, 1)).max() > 50)
+        written |= {line[kind] for line in one["classes"] for kind in ("map", "overlay")}
+        written |= {one["picture"], *(near["thumbnail"] for near in one["neighbours"])}
+    output = tmp_path / "explained" / "first"
+    assert written == {str(path.relative_to(tmp_path)) for path in output.rglob("*") if path.is_file()}
+    assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i", "sheet.png"]
+
+
+def test_a_table_for_people_and_a_sheet(explain, pictures, tmp_path):
+    done = explain(pictures / "a.png", "--output", "why", "--method", "hirescam")
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, line, _, last = done.stdout.splitlines()
+    assert heading.split() == ["file", "best", "2", "3", "nearest", "training", "pictures"]
+    assert "a.png" in line and line.count(", ") == 4
+    assert last == "wrote why/sheet.png, and beside it a folder of pictures for each file"
+    with Image.open(tmp_path / "why" / "sheet.png") as sheet:
+        assert sheet.format == "PNG" and sheet.width > 1000 and sheet.height < 600
+
+
+def test_a_run_without_an_index_says_so(frostline, finished, pictures, tmp_path):
+    old = tmp_path / "runs" / "old"
+    shutil.copytree(finished.folder, old)
+    (old / "index.safetensors").unlink()
+    done = frostline("explain", "old", pictures / "a.png", "--format", "json", "--top", 1)
+    assert done.returncode == 0
+    assert done.stderr == "warning: run 'old' has no index.safetensors: no training pictures are shown\n"
+    (one,) = json.loads(done.stdout)["pictures"]
+    assert one["neighbours"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--stage", "covn5"], "unknown stage of alexnet as this model runs it 'covn5'"),
+        (["--method", "grad-cam"], "unknown method 'grad-cam': expected one of gradcam, hirescam."),
+        (["--format", "csv"], "unknown format 'csv': expected one of table, json."),
+        (["notes.png"], "notes.png is no picture that can be read"),
+        (["nowhere.png"], "no file or folder nowhere.png"),
+    ],
+)
+def test_impossible_wishes_get_one_line_and_leave_nothing(explain, pictures, tmp_path, arguments, fault):
+    (tmp_path / "notes.png").write_text("no picture")
+    done = explain(pictures, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert fault in line
+    assert not (tmp_path / "explained").exists()
+
+
+def test_without_captum_one_line_says_what_to_install(finished, pictures, tmp_path):
+    code = (
+        "import sys; sys.modules['captum'] = None\n"
+        f"from frostline.cli.main import run; sys.exit(run(['explain', {str(finished.folder)!r}, 'my pictures']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "frostline: explain needs captum, which is not installed: pip install 'frostline[explain]'.\n"
+    assert not (tmp_path / "explained").exists()
