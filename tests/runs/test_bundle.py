@@ -49,7 +49,7 @@ def test_it_says_everything_that_prediction_needs(folder):
 
 def test_no_file_is_a_pickle(finished):
     files = [path for path in finished.folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".toml", ".csv", ".json", ".png", ".txt", ".safetensors", ""}
+    assert {path.suffix for path in files} <= {".toml", ".csv", ".json", ".md", ".png", ".txt", ".safetensors", ""}
     for path in files:
         head = path.read_bytes()[:9]
         assert head[:2] != b"PK"  # torch.save writes a zip of pickles

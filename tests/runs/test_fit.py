@@ -43,6 +43,7 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "confusion.png",
         "log.txt",
         "lock",
+        "model/MODEL_CARD.md",
         "model/model.json",
         "model/model.safetensors",
         "evidence.safetensors",

@@ -134,24 +134,41 @@ def export_run(
     config = run.config
     data = load_dataset(config.data, config.data_dir, cache_dir=cache_folder(cache_dir), progress=progress)
     parts = split(data, config)
-    parity = checked(model, predict, parts, str(output), progress)
-    int8 = None
-    if wish.quantise:
-        content, int8 = _quantised(content, about, parts, wish, progress)
-    return _written(output, content, parity, int8)
+    return delivered(content, about, predict, model, parts, wish, output, progress)
 
 
-def checked(model: Model, found: Predictor, parts: Parts, what: str, progress: Progress | None = None) -> Parity:
-    """Compare a predictor with a run's own model on real pictures.
+def delivered(
+    content: bytes,
+    about: dict[str, Any],
+    predict: Predictor,
+    model: Model,
+    parts: Parts,
+    wish: Wish,
+    output: Path,
+    progress: Progress | None = None,
+) -> Exported:
+    """Compare what was exported with a run's own model on real pictures, and write it if it gives the same.
+
+    Parameters
+    ----------
+    content, about : bytes, dict
+        Of the file, and what it says of itself.
+    predict : Predictor
+        What the file does.
+    model, parts : Model, Parts
+        The run's.
 
     Raises
     ------
     ExportError
-        When it gives anything else.
+        When it gives anything else; nothing is written then.
     """
-    parity = measure(_answers(model), found, real_pictures(parts), model.preprocess.image_size, progress)
-    demand(parity, what)
-    return parity
+    parity = measure(_answers(model), predict, real_pictures(parts), model.preprocess.image_size, progress)
+    demand(parity, str(output))
+    int8 = None
+    if wish.quantise:
+        content, int8 = _quantised(content, about, parts, wish, progress)
+    return _written(output, content, parity, int8)
 
 
 def _answers(model: Model) -> Callable[[list[Picture]], Answers]:

@@ -67,7 +67,8 @@ def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes
     content = described(model, about)
     if len(content) > MOST_BYTES:
         raise ExportError(
-            f"{name} would be a file of {len(content):,} bytes, and ONNX files end at 2 GiB: --format torch has no limit."
+            f"{name} would be a file of {len(content):,} bytes, and ONNX files end at 2 GiB: "
+            "--format torch has no limit."
         )
     return content
 

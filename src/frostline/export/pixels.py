@@ -1,4 +1,4 @@
-"""From raw bytes to a network's input with tensors alone: what `frostline.images.preprocess` does, as a graph can say it.
+"""From raw bytes to a network's input with tensors alone: `frostline.images.preprocess` as a graph can say it.
 
 A graph has no loops and no shapes that depend on numbers, but the pictures' height, width and channels stay open. It
 works all the same, because a picture that was halved as often as it may be has at most 2 S - 2 pixels a side: both the
@@ -27,10 +27,14 @@ class Pixels(nn.Module):
         What is to be done; the results agree within 1e-3 of a grey level.
     """
 
+    powers: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
         self.side, self.interpolation = preprocess.image_size, preprocess.interpolation
-        self.window = max(2 * self.side - 2, self.side)
+        self.window = 2 * self.side - 2
         self.register_buffer("powers", 2 ** torch.arange(MOST_HALVINGS))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None])  # (3, 1, 1)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None])  # (3, 1, 1)
@@ -80,7 +84,7 @@ def _means(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> t
     sums = _between(_between(images.int(), 1, rows), 2, columns)  # (N, window, window, C)
     counts = (rows.diff()[:, None] * columns.diff()).clamp(min=1)[..., None]  # (window, window, 1)
     share = torch.floor(PRECISION / counts.double()) / PRECISION
-    return torch.floor(sums.double() * share + (counts // 2) * share).float()  # exact: below 2 ** 32 / 2 ** 24
+    return torch.floor(sums.double() * share + (counts // 2) * share).float()  # exact: 32 bits of 53
 
 
 def _between(numbers: torch.Tensor, axis: int, edges: torch.Tensor) -> torch.Tensor:

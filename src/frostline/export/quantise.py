@@ -101,7 +101,7 @@ def demand_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
 
 @contextmanager
 def _root_quiet() -> Iterator[None]:
-    """onnxruntime's quantiser speaks through the root logger, of steps that were left out on purpose."""
+    """Silence the root logger: the quantiser speaks there, of steps that were left out on purpose."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The whole way from raw pictures to probabilities as one module, and as the program that `torch.export` makes of it."""
+"""The whole way from raw pictures to probabilities as one module, and as a program of `torch.export`."""
 
 import copy
 import logging
@@ -52,7 +52,7 @@ def exported(model: Model) -> ExportedProgram:
     ExportError
         When the network does something that a program cannot hold.
     """
-    open_shape = {number: Dim.DYNAMIC for number in range(len(EXAMPLE))}
+    open_shape = dict.fromkeys(range(len(EXAMPLE)), Dim.DYNAMIC)
     with quiet():
         try:
             return torch.export.export(

@@ -2,6 +2,7 @@
 
 model/model.json          network, boundary, preprocessing, head, class names, weights' origin
 model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
+model/MODEL_CARD.md       the same for people, with the results (`frostline.runs.card`)
 """
 
 import copy

@@ -22,6 +22,7 @@ from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle
+from frostline.runs.card import write_card
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.evidence import Predicted, write_evidence
@@ -186,7 +187,11 @@ def _leave(
         "training": _training_facts(trained) | learned.facts,
         "weights": _weights_facts(backbone),
         "model": _model_facts(config, model, learned.module),
-        "data": {"name": splits.name, "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()}},
+        "data": {
+            "name": splits.name,
+            "images": {part: len(d) for part, d in vars(parts).items()},
+            "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()},
+        },
         "seed": config.seed,
         "versions": _versions(),
         "device": describe_device(material.device),
@@ -194,6 +199,7 @@ def _leave(
         "peak_memory_bytes": peak_memory_bytes(),
         "total_seconds": time.perf_counter() - begun,
     }
+    write_card(model, metrics, run.model_folder)
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
     run.checkpoint.unlink(missing_ok=True)
     log.info(_result_line(results["test"], time.perf_counter() - begun))

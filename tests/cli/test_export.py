@@ -1,0 +1,72 @@
+"""`frostline export`."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from frostline.runs.exported import OnnxClassifier
+from frostline.runs.predict import Classifier
+
+
+def export(frostline, finished, *options):
+    return frostline(
+        "export", "first", "--output-dir", finished.folder.parent, "--cache-dir", finished.folder.parent, *options
+    )
+
+
+def test_a_file_in_eight_bits_is_written_with_what_it_cost(frostline, finished, tmp_path, fashion):
+    done = export(frostline, finished, "--quantize", "int8", "--allow-loss")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first-int8.onnx", "first-int8.onnx.parity.json"]
+    figures = json.loads((tmp_path / "first-int8.onnx.parity.json").read_text())
+    assert figures["images"] == 280
+    assert figures["largest_difference"] <= 1e-4
+    int8 = figures["int8"]
+    assert f"validation accuracy {int8['accuracy_after']:.4f}, before {int8['accuracy_before']:.4f}" in done.stdout
+    assert int8["accuracy_before"] == pytest.approx(finished.metrics["val"]["accuracy"], abs=0.03)
+    assert "the same class for all of 280 pictures" in done.stdout
+    images = np.asarray(fashion.test.images[:20])
+    found, expected = (
+        one.predict_proba(images)
+        for one in (OnnxClassifier(tmp_path / "first-int8.onnx"), Classifier.load(finished.folder))
+    )
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.8
+
+
+def test_a_program_of_torch_is_written_where_it_is_asked_for(frostline, finished, tmp_path):
+    done = export(frostline, finished, "--format", "torch", "--output", tmp_path / "out" / "a.pt2", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.pt2", "a.pt2.parity.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--format", "onx"], "Did you mean 'onnx'?"),
+        (["--format", "torch", "--quantize", "int8"], "--quantize int8 is for --format onnx"),
+        (["--output", "model.bin"], "--output model.bin: expected a name that ends in .onnx"),
+    ],
+)
+def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, options, fault):
+    done = export(frostline, finished, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert fault in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_without_the_extra_one_line_says_what_to_install(finished, tmp_path, package):
+    code = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        f"from frostline.cli.main import run; sys.exit(run(['export', {str(finished.folder)!r}, '--quiet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"frostline: export needs {package}, which is not installed: pip install 'frostline[export]'.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
