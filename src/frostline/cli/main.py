@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.audit import audit
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
 from frostline.cli.deploy import evaluate, predict
@@ -41,6 +42,7 @@ app.command("curve")(curve)
 app.command("new")(new)
 app.command("find-lr")(find_lr)
 app.command("tune")(tune)
+app.command("audit")(audit)
 app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

@@ -1,0 +1,116 @@
+"""`frostline audit`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frostline.cli.settings import CacheDir, Quiet, option, with_settings
+
+SETTINGS = (
+    "data_dir", "strict", "limit", "image_size", "model", "weights", "freeze", "taps", "seed", "device", "workers",
+    "cache_dtype",
+)  # fmt: skip
+
+
+@with_settings(SETTINGS)
+def audit(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|DATA",
+            help="A run's name or folder; or a name from `frostline data list`, a folder of class folders, or a .csv, "
+            ".parquet or .npz file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    include_test: Annotated[
+        bool, typer.Option("--include-test", help="Question the labels of the test split too.")
+    ] = False,
+    apply: Annotated[
+        Path | None, option("Write the data set as an audit.csv, edited or a part of it, corrects it.", "FILE")
+    ] = None,
+    output: Annotated[Path | None, option("The corrected file (beside FILE: corrected.csv or .npz).", "FILE")] = None,
+    name: Annotated[str | None, option("Name of the audit (that of the run or the data set).")] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder that holds the audits.")] = Path("audits"),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    cache_dir: CacheDir = None,
+    quiet: Quiet = False,
+    **given: Any,
+) -> None:
+    """Find suspected label errors, near-duplicates, outliers and ambiguous pictures."""
+    from frostline.cli.console import Screen
+    from frostline.errors import ConfigError
+    from frostline.runs.folder import check_name
+
+    if output is not None and apply is None:
+        raise ConfigError("--output is where --apply writes: --output-dir holds what an audit finds.")
+    if name is not None:
+        check_name(name)
+    config, own_name = _subject(subject, runs_dir, given)
+    screen = Screen(quiet=quiet)
+    if apply is not None:
+        _correct(screen, config, apply, output, overwrite=overwrite, cache_dir=cache_dir)
+        return
+    with screen.lines():
+        from frostline.experiments.audit.audit import audit as look
+        from frostline.experiments.audit.audit import top_lines
+        from frostline.experiments.audit.findings import KINDS
+
+        folder = output_dir / (name or own_name)
+        found = look(
+            config, folder, include_test=include_test, cache_dir=cache_dir, overwrite=overwrite,
+            progress=screen.progress,
+        )  # fmt: skip
+    screen.say("")
+    screen.table(["found", "number"], [[KINDS[kind], f"{n:,}"] for kind, n in found.facts["findings"].items()])
+    rows = top_lines(found)
+    if rows:
+        screen.say("")
+        screen.table(["most suspicious", "label", "suggested", "p(label)", "p(suggested)"], rows, left=3)
+    screen.say(f"\nwrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
+    screen.say(f"look, edit audit.csv, then: frostline audit {subject} --apply {folder / 'audit.csv'}")
+
+
+def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
+    """Return the settings of a run, or those that are given for a data set; and a name."""
+    from frostline.config import make_config
+    from frostline.errors import ConfigError, UnknownNameError
+    from frostline.images.registry import SOURCES, check_data, data_name
+    from frostline.runs.folder import Run, list_runs
+
+    chosen = {key: value for key, value in given.items() if value is not None}
+    for folder in (runs_dir / subject, Path(subject)):
+        if Run(folder).begun:
+            contrary = sorted(set(chosen) - {"data_dir", "device", "workers"})
+            if contrary:
+                raise ConfigError(
+                    f"--{contrary[0].replace('_', '-')} is a setting of run '{subject}' already: leave it out, or "
+                    "audit the data set by its own name."
+                )
+            run = Run(folder)
+            settings = run.config.model_dump() | chosen
+            return make_config(**settings), run.folder.absolute().name
+    if subject not in SOURCES and not Path(subject).exists():
+        known = [run.name for run in list_runs(runs_dir)]
+        own = ", or a folder or file (.csv, .parquet, .npz) of yours, and no such file or folder exists"
+        raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
+    check_data(subject)
+    return make_config(data=subject, **chosen), data_name(subject)
+
+
+def _correct(
+    screen: Any, config: Any, table: Path, output: Path | None, *, overwrite: bool, cache_dir: Path | None
+) -> None:
+    with screen.lines():
+        from frostline.experiments.audit.corrected import write_corrected
+        from frostline.images.registry import load_dataset
+
+        splits = load_dataset(
+            config.data, config.data_dir, cache_dir=cache_dir, progress=screen.progress, workers=config.workers,
+            strict=config.strict,
+        )  # fmt: skip
+        path = write_corrected(splits, table, output, overwrite=overwrite)
+    screen.say(f"try: frostline train {path}")

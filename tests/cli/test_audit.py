@@ -1,0 +1,65 @@
+"""`frostline audit`."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.small_run import OPTIONS
+
+SMALL = ["--limit", 240, *OPTIONS[:6]]
+
+
+def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_path):
+    place = finished.folder.parents[1]
+    audit = ["audit", "first", "--runs-dir", finished.folder.parent]
+    done = frostline(*audit, "--cache-dir", place / "cache", "--include-test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "240 train, 40 test; labels of the test split are questioned as asked" in done.stdout
+    assert "no frozen layer runs" in done.stdout
+    folder = tmp_path / "audits" / "first"
+    assert {path.name for path in folder.iterdir()} == {"audit.csv", "audit.html", "audit.json"}
+    with (folder / "audit.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    changed = {(line["split"], line["number"]) for line in lines if line["new_label"]}
+    again = frostline(*audit)
+    assert again.returncode == 2 and "holds an audit, perhaps an edited one" in again.stderr
+
+    done = frostline(*audit, "--apply", "audits/first/audit.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the test split is changed too" in done.stdout
+    assert f"{len(changed)} labels changed, 0 pictures left out" in done.stdout
+    assert done.stdout.splitlines()[-1] == "try: frostline train audits/first/corrected.npz"
+    done = frostline("train", "audits/first/corrected.npz", *SMALL, "--epochs", 1, "--cache-dir", place / "cache")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["fashion-mnis"], "unknown run or data set 'fashion-mnis': expected one of"),
+        (["first", "--limit", 5], "--limit is a setting of run 'first' already: leave it out"),
+        (["fashion-mnist", "--output", "x.csv"], "--output is where --apply writes"),
+        (["fashion-mnist", "--name", "../x"], "--name '../x'"),
+        (["fashion-mnist", "--apply", "gone.csv"], "gone.csv is no readable CSV file"),
+    ],
+)
+def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, arguments, fault):
+    done = frostline("audit", *arguments, "--runs-dir", finished.folder.parent)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert fault in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_cleanlab_one_line_says_what_to_install(tmp_path: Path):
+    code = (
+        "import sys; sys.modules['cleanlab'] = None\n"
+        "from frostline.cli.main import run; sys.exit(run(['audit', 'drawn-objects', '--quiet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "frostline: audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.\n"
+    assert list(tmp_path.iterdir()) == []
