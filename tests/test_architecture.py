@@ -17,7 +17,8 @@ FLOORS = [
     {"activations"},
     {"training"},
     {"runs", "pretrain"},
-    {"experiments", "report", "export", "serve", "sklearn"},
+    {"experiments", "report", "export", "sklearn"},
+    {"serve"},
     {"cli"},
 ]
 

@@ -16,6 +16,7 @@ from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
 from frostline.cli.pretrain import pretrain
 from frostline.cli.report import report
+from frostline.cli.serve import serve
 from frostline.cli.train import train
 from frostline.cli.tune import tune
 from frostline.errors import FrostlineError, is_disk_error, storage_error
@@ -35,6 +36,7 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("export")(export)
 app.command("explain")(explain)
+app.command("serve")(serve)
 app.command("runs")(runs)
 app.command("report")(report)
 app.command("compare")(compare)

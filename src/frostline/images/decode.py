@@ -21,7 +21,12 @@ MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # 300 MB decoded; larger claims are refused before decoding
 
 
-def decode_image(source: Path | bytes, side: int | None = None) -> NDArray[np.uint8]:
+def decode_image(
+    source: Path | bytes,
+    side: int | None = None,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> NDArray[np.uint8]:
     """Decode one picture.
 
     Transparency is laid on white, 16-bit greys and real numbers (0 to 1, 255 or 65,535) are scaled to 8 bits, an
@@ -35,6 +40,10 @@ def decode_image(source: Path | bytes, side: int | None = None) -> NDArray[np.ui
         Return no more than a network with inputs of this side needs: the square in the centre, halved while it stays
         that large (`frostline.images.square`). A JPEG is halved as it is decoded, by its cosine transform at 1/2, 1/4
         or 1/8: quicker, and not to the last bit what halving its pixels gives.
+    formats : tuple of str
+        Which decoders are tried, of those that Frostline knows.
+    max_pixels : int
+        What a picture may claim to have.
 
     Returns
     -------
@@ -44,9 +53,9 @@ def decode_image(source: Path | bytes, side: int | None = None) -> NDArray[np.ui
     Raises
     ------
     DataError
-        When it is no picture of a known format, is damaged, or claims more than 100 million pixels.
+        When it is no picture of these formats, is damaged, or claims more pixels (100 million unless said otherwise).
     """
-    with _opened(source) as picture:
+    with _opened(source, formats, max_pixels) as picture:
         return _decoded(picture, side)
 
 
@@ -57,7 +66,9 @@ def picture_side(source: Path | bytes) -> int:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+def _opened(
+    source: Path | bytes, formats: tuple[str, ...] = FORMATS, max_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else read_file(source)
@@ -66,15 +77,15 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and Pillow's own size warning: our limit decides
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            with Image.open(io.BytesIO(data), formats=formats) as picture:
                 width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(f"{name} claims {width} x {height} pixels: at most {MAX_PIXELS:,} are read.")
+                if width * height > max_pixels:
+                    raise DataError(f"{name} claims {width} x {height} pixels: at most {max_pixels:,} are read.")
                 yield picture
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(FORMATS)}.") from error
+        raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(formats)}.") from error
     except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked
-        raise DataError(f"{name} claims too many pixels: at most {MAX_PIXELS:,} are read.") from error
+        raise DataError(f"{name} claims too many pixels: at most {max_pixels:,} are read.") from error
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to

@@ -1,0 +1,308 @@
+"""What does the server add to the model, and what does it do when strangers come? One server, one model, this machine.
+
+    python bench/serve.py [--requests 10000] [--image-size 128] [--limit 2000]
+
+First the bare model (`Classifier.predict_proba` on decoded pictures, in a process of its own) and the server with 32
+concurrent clients take turns, three times, with batches of the same size; clients run on the same cores. Then so many
+requests of one picture come from 32 clients, 5 % of them hostile: cut and vast PNGs, other types, a body that claims
+1 GiB, chunks without end, headers that drip, path names, wrong keys. Asserts that nothing but the deliberate 503 is a
+5xx, that every good request gets the model's answer, and that memory stays flat.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+CLIENTS = 32
+KEY = "a-key-for-the-benchmark"
+HOSTILE_SHARE = 0.05
+MIB = 1 << 20
+Answer = tuple[int, bytes]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def vast_png() -> bytes:
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(1000))),
+        (b"IEND", b""),
+    ]  # fmt: skip
+    packed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def head(
+    length: str, key: str = KEY, kind: str = "multipart/form-data; boundary=edge", path: str = "/v1/predict"
+) -> bytes:
+    lines = [f"POST {path}?top=10 HTTP/1.1", "Host: bench", f"X-API-Key: {key}", f"Content-Type: {kind}", length]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def request(files: Sequence[tuple[str, bytes]], key: str = KEY) -> bytes:
+    parts = [
+        f'--edge\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n\r\n'.encode() + data + b"\r\n"
+        for name, data in files
+    ]
+    body = b"".join(parts) + b"--edge--\r\n"
+    return head(f"Content-Length: {len(body)}", key) + body
+
+
+class Client:
+    """One connection, opened again when the server closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, *parts: bytes, pause: float = 0.0) -> Answer:
+        """Send parts and return status and body; status 0: closed without a word."""
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            for part in parts:
+                self._writer.write(part)
+                await self._writer.drain()
+                if pause:
+                    await asyncio.sleep(pause)
+            return await self._read()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.close()
+            return 0, b""
+
+    async def _read(self) -> Answer:
+        header = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(header.split(b"content-length: ")[1].split(b"\r\n")[0])
+        body = await self._reader.readexactly(length)
+        if b"connection: close" in header:
+            self.close()
+        return int(header[9:12]), body
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class Server:
+    """`frostline serve` in a process of its own."""
+
+    def __init__(self, run: Path, keys: Path) -> None:
+        command = [sys.executable, "-c", "from frostline.cli.main import main; main()", "serve", str(run)]
+        self._process = subprocess.Popen(
+            [*command, "--port", "0", "--api-key-file", str(keys)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        self.port = int(line.strip().rstrip("/").rsplit(":", 1)[1])
+
+    def memory(self) -> float:
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+    def stop(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+
+def bare(run: Path, count: int, batch: int, queue: "multiprocessing.Queue[float]") -> None:
+    """Put the pictures per second of the model alone, decoded pictures at hand."""
+    from frostline import Classifier
+    from frostline.images.fashion_mnist import load
+
+    classifier = Classifier.load(run)
+    pictures = list(load().test.images[:batch])
+    classifier.predict_proba(pictures)
+    begun = time.perf_counter()
+    for _ in range(count // batch):
+        classifier.predict_proba(pictures)
+    queue.put(count // batch * batch / (time.perf_counter() - begun))
+
+
+def bare_rate(run: Path, count: int, batch: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[float] = context.Queue()
+    process = context.Process(target=bare, args=(run, count, batch, queue))
+    process.start()
+    rate = queue.get()
+    process.join()
+    return rate
+
+
+async def drive(port: int, jobs: Sequence[Callable[[Client], Awaitable[None]]]) -> float:
+    """Let 32 clients work through jobs and return the seconds it took."""
+    left = iter(jobs)
+
+    async def work() -> None:
+        client = Client(port)
+        for job in left:
+            await job(client)
+        client.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(CLIENTS)))
+    return time.perf_counter() - begun
+
+
+async def served_rate(port: int, files: Sequence[bytes], per_request: int, count: int) -> tuple[float, float]:
+    """Return pictures per second, and pictures per batch."""
+    asks = [request([("x.png", data) for data in files[i : i + per_request]]) for i in range(0, 256, per_request)]
+
+    async def job(client: Client, number: int) -> None:
+        status, _ = await client.send(asks[number % len(asks)])
+        assert status == 200, status
+
+    before = await batches(port)
+    jobs = [lambda client, n=n: job(client, n) for n in range(count // per_request)]
+    seconds = await drive(port, jobs)
+    after = await batches(port)
+    return len(jobs) * per_request / seconds, (after[0] - before[0]) / (after[1] - before[1])
+
+
+async def batches(port: int) -> tuple[float, float]:
+    client = Client(port)
+    status, body = await client.send(f"GET /metrics HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\n\r\n".encode())
+    client.close()
+    assert status == 200
+    found = [body.decode().split(f"frostline_batch_pictures_{what} ")[1].split()[0] for what in ("sum", "count")]
+    return float(found[0]), float(found[1])
+
+
+def hostile_kinds(good: bytes) -> dict[str, tuple[set[int], Callable[[Client], Awaitable[Answer]]]]:
+    """Return each kind of hostile request with the statuses that are right for it; 0: closed without a word."""
+    noise = png(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+    chunk = b"100000\r\n" + bytes(MIB) + b"\r\n"
+    path = f"GET /../../../../etc/passwd HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+    return {
+        "cut PNG": ({422}, lambda c: c.send(request([("cut.png", noise[:2000])]))),
+        "50,000 x 50,000 PNG": ({422}, lambda c: c.send(request([("vast.png", vast_png())]))),
+        "wrong type": ({415}, lambda c: c.send(head("Content-Length: 4", kind="text/plain") + b"abcd")),
+        "1 GiB that lies": ({413}, lambda c: c.send(head(f"Content-Length: {1 << 30}"), bytes(1000))),
+        "chunks without end": ({0, 413}, lambda c: c.send(head("Transfer-Encoding: chunked"), *[chunk] * 40)),
+        "slow loris": ({0, 408}, lambda c: c.send(b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 9, pause=1.0)),
+        "path in the address": ({404}, lambda c: c.send(path)),
+        "path as a name": ({200}, lambda c: c.send(request([("../../etc/passwd", good)]))),
+        "wrong key": ({401}, lambda c: c.send(request([("x.png", good)], KEY + "x"))),
+    }
+
+
+async def storm(server: Server, files: Sequence[bytes], expected: np.ndarray, classes: list[str], count: int) -> None:
+    asks = [request([("x.png", data)]) for data in files]
+    kinds = hostile_kinds(files[0])
+    times: list[float] = []
+    statuses: Counter[tuple[str, int]] = Counter()
+    memory: list[float] = []
+    slow: list[asyncio.Task[None]] = []
+
+    async def good(client: Client, number: int) -> None:
+        while True:
+            begun = time.perf_counter()
+            status, body = await client.send(asks[number % len(asks)])
+            statuses["good", status] += 1
+            if status != 503:
+                break
+            await asyncio.sleep(0.1)
+        times.append(time.perf_counter() - begun)
+        assert status == 200, body
+        named = {one["class"]: one["probability"] for one in json.loads(body)["results"][0]["predictions"]}
+        got = np.array([named[name] for name in classes])
+        np.testing.assert_allclose(got, expected[number % len(asks)], atol=1e-5)
+        if len(times) % max(1, count // 20) == 0:
+            memory.append(server.memory())
+
+    async def hostile(name: str) -> None:
+        right, send = kinds[name]
+        client = Client(server.port)
+        status, body = await send(client)
+        client.close()
+        statuses[name, status] += 1
+        assert status in right | {503}, (name, status, body[:200])
+
+    async def job(client: Client, number: int) -> None:
+        if number % round(1 / HOSTILE_SHARE):
+            await good(client, number)
+            return
+        name = list(kinds)[number // round(1 / HOSTILE_SHARE) % len(kinds)]
+        if name == "slow loris":
+            slow.append(asyncio.create_task(hostile(name)))  # it must not slow the benchmark, too
+        else:
+            await hostile(name)
+
+    seconds = await drive(server.port, [lambda client, n=n: job(client, n) for n in range(count)])
+    await asyncio.gather(*slow)
+    times.sort()
+    print(f"{count:,} requests of one picture in {seconds:.1f} s, {count / seconds:.0f}/s, 5 % of them hostile")
+    print(f"good ones: median {1e3 * times[len(times) // 2]:.0f} ms, p99 {1e3 * times[int(0.99 * len(times))]:.0f} ms")
+    for (name, status), times_seen in sorted(statuses.items()):
+        print(f"  {name}: {status or 'closed'} x {times_seen:,}")
+    early, late = statistics.median(memory[5:10]), statistics.median(memory[-5:])
+    print(f"memory: {early:.0f} MiB after a quarter to a half, {late:.0f} MiB at the end")
+    assert not any(status >= 500 and status != 503 for _, status in statuses), "a 5xx that was not meant"
+    assert late <= 1.1 * early, "memory grows"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--pictures", type=int, default=4_096, help="of each measurement of throughput; 0: none")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=2_000)
+    options = parser.parse_args()
+
+    from common import machine
+    from frostline import Classifier, TrainConfig, fit
+    from frostline.images.fashion_mnist import load
+
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(data="fashion-mnist", limit=options.limit, image_size=options.image_size)
+        run = fit(config, name="served", output_dir=Path(folder, "runs"), cache_dir=Path(folder, "cache"))
+        classifier = Classifier.load(run.folder)
+        pictures = list(load().test.images[:256])
+        expected = classifier.predict_proba(pictures)
+        files = [png(picture) for picture in pictures]
+        keys = Path(folder, "keys")
+        keys.write_text(KEY)
+        server = Server(run.folder, keys)
+        try:
+            for per_request in (8, 1) if options.pictures else ():
+                rows = []
+                for _ in range(3):
+                    rate, batch = asyncio.run(served_rate(server.port, files, per_request, options.pictures))
+                    rows.append((rate, batch, bare_rate(run.folder, options.pictures, max(1, round(batch)))))
+                rate, batch, alone = (statistics.median(column) for column in zip(*rows, strict=True))
+                print(
+                    f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of "
+                    f"{batch:.0f}; bare model {alone:.0f}: {rate / alone:.2f}",
+                    flush=True,
+                )
+            asyncio.run(storm(server, files, expected, list(classifier.class_names), options.requests))
+        finally:
+            code = server.stop()
+        assert code == 0, "the server did not end well"
+
+
+if __name__ == "__main__":
+    main()

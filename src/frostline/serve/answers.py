@@ -1,0 +1,78 @@
+"""What goes in and out, as the OpenAPI document describes it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Pictures(BaseModel):
+    """Pictures as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[str] = Field(description="Picture files (PNG, JPEG, WebP, GIF, BMP, TIFF), each as base64.")
+
+
+class Prediction(BaseModel):
+    """A class and how probable it is."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(alias="class")
+    probability: float = Field(ge=0, le=1)
+
+
+class Neighbour(BaseModel):
+    """A training picture that looks alike."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(alias="class", description="Its label.")
+    similarity: float = Field(description="1 is the same.")
+    picture: str = Field(description="A small picture, as a data address.")
+
+
+class Answer(BaseModel):
+    """What the model says of one picture."""
+
+    name: str = Field(description="The file's name as it came, without folders.")
+    predictions: list[Prediction] = Field(description="The most probable first.")
+    overlay: str | None = Field(
+        default=None, description="What the best class was seen by (Grad-CAM), a PNG as a data address."
+    )
+    neighbours: list[Neighbour] | None = Field(default=None, description="The nearest training pictures first.")
+
+
+class Answers(BaseModel):
+    """One answer for each picture, in their order."""
+
+    results: list[Answer]
+
+
+class About(BaseModel):
+    """The model and what the server takes."""
+
+    name: str
+    kind: str = Field(description="run, bundle or onnx.")
+    classes: list[str]
+    explains: bool = Field(description="Whether `explain=true` is answered.")
+    neighbours: bool = Field(description="Whether `neighbours=N` is answered.")
+    formats: list[str]
+    limits: dict[str, int | float]
+    version: str
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,233 @@
+"""The application: its paths, what they take and what they answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from frostline import __version__
+from frostline.serve.answers import About, Answers, Health, Pictures, Problem
+from frostline.serve.batcher import Batcher
+from frostline.serve.classify import Classify, Wish
+from frostline.serve.guard import Guard
+from frostline.serve.keys import Keys
+from frostline.serve.limits import FORMATS, Limits
+from frostline.serve.metrics import Metrics
+from frostline.serve.model import Served
+from frostline.serve.problems import (
+    MEDIA_TYPE,
+    ProblemError,
+    answer_defect,
+    answer_http,
+    answer_problem,
+    busy,
+    invalid,
+)
+from frostline.serve.upload import FIELD, Bodies, GoneError, pictures_of
+
+T = TypeVar("T")
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/show.js": ("show.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_host: bool = False) -> ASGIApp:
+    """Return the application that serves a model.
+
+    Parameters
+    ----------
+    served : Served
+    limits : Limits
+    keys : Keys, optional
+        Without them whoever reaches the server may use it.
+    any_host : bool
+        Whether a request may name another host than loopback's.
+    """
+    metrics = Metrics()
+    batcher = Batcher(served.predicts.predict_proba, limits, metrics)
+    classify = Classify(served, batcher, limits, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        side = served.side or 224
+        await batcher.alone(lambda: served.predicts.predict_proba([np.zeros((side, side, 3), np.uint8)]))  # warm up
+        working = asyncio.create_task(batcher.run())
+        yield
+        working.cancel()
+        classify.close()
+
+    app = FastAPI(
+        title="Frostline",
+        version=__version__,
+        description=f"Classifies pictures with the model '{served.name}'.",
+        docs_url=None,  # FastAPI's pages ask a CDN for their script
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=_problems(400, 401, 405, 421, 422) if keys else _problems(400, 405, 421, 422),
+    )
+    app.add_exception_handler(ProblemError, answer_problem)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, answer_defect)
+    _add_page(app)
+    _add_state(app, served, limits, metrics)
+    _add_predict(app, classify, limits, metrics)
+    if keys:
+        _describe_keys(app)
+    return Guard(app, keys, any_host, limits, metrics)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {status: {"model": Problem, "content": {MEDIA_TYPE: schema}} for status in statuses}
+
+
+async def _answer_invalid(_: Request, error: Exception) -> Response:
+    return invalid([dict(one) for one in error.errors()]).response()  # type: ignore[attr-defined]
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = files("frostline.serve") / "static"
+    for path, (name, media_type) in PAGE.items():
+        page = _static((folder / name).read_bytes(), media_type)
+        app.add_api_route(path, page, methods=["GET"], include_in_schema=False)
+
+
+def _static(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+    async def show() -> Response:
+        return Response(content, media_type=media_type)
+
+    return show
+
+
+def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics) -> None:
+    about = About(
+        name=served.name,
+        kind=served.kind,
+        classes=list(served.predicts.class_names),
+        explains=served.explains,
+        neighbours=served.knows_neighbours,
+        formats=list(FORMATS),
+        limits=limits.public(),
+        version=__version__,
+    )
+
+    @app.get("/v1/model")
+    async def model() -> About:
+        """Describe the model: its classes, what it can do, and what the server takes."""
+        return about
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        """Say that the server lives."""
+        return Health(status="ok")
+
+    @app.get("/readyz")
+    async def readyz() -> Health:
+        """Say that the model is loaded and warm: before that no connection is taken."""
+        return Health(status="ready")
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def show_metrics() -> Response:
+        """Show the server's counters, for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metrics) -> None:
+    bodies = Bodies(limits, metrics)
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _multipart_schema(limits.images)},
+            "application/json": {"schema": _json_schema(limits.images)},
+        },
+    }
+
+    @app.post(
+        "/v1/predict",
+        response_model=Answers,
+        response_model_exclude_none=True,
+        openapi_extra={"requestBody": body},
+        responses=_problems(408, 413, 415, 503),
+    )
+    async def predict(
+        request: Request,
+        top: Annotated[int, Query(ge=1, le=1000, description="How many classes to name.")] = 5,
+        explain: Annotated[bool, Query(description="Whether to add a Grad-CAM overlay.")] = False,
+        neighbours: Annotated[int, Query(ge=0, le=12, description="How many training pictures to add.")] = 0,
+    ) -> Response:
+        """Classify 1 to 32 pictures."""
+        wish = Wish(top, explain, neighbours)
+        classify.check(wish)
+        try:
+            with bodies.counting() as upload:
+                try:
+                    async with asyncio.timeout(limits.body_seconds):
+                        await bodies.read(request, upload)
+                except TimeoutError as error:
+                    raise ProblemError(
+                        408, "slow-body", f"the body did not come within {limits.body_seconds:g} s: send it again."
+                    ) from error
+                pictures = pictures_of(bytes(upload.data), request.headers.get("content-type", ""), limits)
+                answers = await _while_there(request, classify(pictures, wish), limits.answer_seconds)
+        except GoneError:
+            metrics.gone.inc()
+            return Response(status_code=499)
+        return Response(
+            Answers.model_construct(results=answers).model_dump_json(by_alias=True, exclude_none=True),
+            media_type="application/json",
+        )
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Return what some work gives, and end it when its client goes away or the time is up."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if leaving.done():
+            raise GoneError
+        raise busy(f"no answer within {seconds:g} s: try again in a moment.")
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _multipart_schema(most: int) -> dict[str, Any]:
+    one = {"type": "string", "format": "binary", "description": "A picture file."}
+    many = {"type": "array", "items": one, "minItems": 1, "maxItems": most}
+    return {"type": "object", "properties": {FIELD: many}, "required": [FIELD], "additionalProperties": False}
+
+
+def _json_schema(most: int) -> dict[str, Any]:
+    schema = Pictures.model_json_schema()
+    schema["properties"][FIELD] |= {"minItems": 1, "maxItems": most}
+    schema["properties"][FIELD]["items"] = {"type": "string", "format": "byte", "contentEncoding": "base64"}
+    return schema
+
+
+def _describe_keys(app: FastAPI) -> None:
+    document = app.openapi()
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path in ("/v1/predict", "/v1/model", "/metrics"):
+        for operation in document["paths"][path].values():
+            operation["security"] = [{"key": []}]

@@ -1,0 +1,30 @@
+"""What the server takes at most: of bytes, pictures, pixels, seconds, connections and waiting pictures."""
+
+from dataclasses import asdict, dataclass
+
+MIB = 1 << 20
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # every other decoder stays shut
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of one server; the page and programs read them from ``GET /v1/model``."""
+
+    images: int = 32  # in a request
+    body_bytes: int = 32 * MIB
+    held_bytes: int = 256 * MIB  # of all bodies that are being read or answered
+    pixels: int = 50_000_000  # of a picture, as it claims
+    header_seconds: float = 10.0  # from the connection, or the last answer, to a whole request header
+    body_seconds: float = 30.0  # from the header to the last byte of the body
+    answer_seconds: float = 30.0  # from there to the answer
+    linger_seconds: float = 2.0  # that a refused body is read on, so that its sender sees why
+    drain_seconds: float = 30.0  # from SIGTERM to the end
+    connections: int = 256
+    queue: int = 256  # pictures that were taken in and not yet answered
+    batch: int = 64  # pictures in a batch
+    wait_seconds: float = 0.005  # that a batch waits for pictures which are still being decoded
+
+    def public(self) -> dict[str, int | float]:
+        """Return what a client must keep to."""
+        names = ("images", "body_bytes", "pixels", "body_seconds", "answer_seconds")
+        return {name: asdict(self)[name] for name in names}

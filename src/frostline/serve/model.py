@@ -1,0 +1,110 @@
+"""What stands behind the server: a run, a bundle or an exported file, and what it can do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.report.explain import Explainer
+from frostline.runs.exported import OnnxClassifier
+from frostline.runs.folder import Run, find_run
+from frostline.runs.index import read_index
+from frostline.runs.predict import Classifier
+
+Pixels = NDArray[np.uint8]
+
+
+class Predicts(Protocol):
+    """Anything that classifies pictures."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes, in the order of the probabilities."""
+
+    def predict_proba(self, images: Sequence[Pixels], /) -> NDArray[np.float32]:
+        """Return probabilities (N, classes) of pictures (H, W) or (H, W, 3)."""
+
+
+class Neighbour(Protocol):
+    """A training picture that looks alike."""
+
+    @property
+    def class_name(self) -> str:
+        """Its label."""
+
+    @property
+    def similarity(self) -> float:
+        """1 is the same."""
+
+    @property
+    def thumbnail(self) -> bytes:
+        """A small PNG or JPEG."""
+
+
+class Explains(Protocol):
+    """Anything that says why."""
+
+    def explain(self, images: Sequence[Pixels], classes: Sequence[int], /) -> NDArray[np.float32]:
+        """Return where each picture speaks for a class: (N, S, S), 0 to 1, of the square in the centre."""
+
+    def neighbours(self, images: Sequence[Pixels], count: int, /) -> Sequence[Sequence[Neighbour]]:
+        """Return the nearest training pictures of each picture."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, ready to be served.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        ``run``, ``bundle`` or ``onnx``.
+    predicts : Predicts
+    side : int or None
+        To which pictures may be shrunk as they are decoded; see `frostline.images.decode.decode_image`.
+    why : Explains, optional
+    explains, knows_neighbours : bool
+        What of it can be asked for.
+    """
+
+    name: str
+    kind: str
+    predicts: Predicts
+    side: int | None
+    why: Explains | None = None
+    explains: bool = False
+    knows_neighbours: bool = False
+
+
+def load_served(source: str, output_dir: Path) -> Served:
+    """Load a run by name or folder, a bundle's folder or an ``.onnx`` file.
+
+    Raises
+    ------
+    ConfigError
+        When it is an ``.onnx`` file and onnxruntime is not installed.
+    RunError
+        When there is no such run or file, or no whole model in it.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".onnx":
+        exported = OnnxClassifier(path)
+        return Served(path.stem, "onnx", exported, exported.image_size)
+    if (path / "model.json").is_file():
+        return _from_folder(path, path.resolve().name, "bundle")
+    run = find_run(source, output_dir)
+    return _from_folder(run.folder, run.name, "run")
+
+
+def _from_folder(folder: Path, name: str, kind: str) -> Served:
+    classifier = Classifier.load(folder)
+    index = Run(folder).index
+    why = Explainer(classifier.model, index=read_index(index) if index.is_file() else None)
+    explains = bool(why.stages) and find_spec("captum") is not None
+    side = classifier.model.preprocess.image_size
+    return Served(name, kind, classifier, side, why, explains, why.knows_neighbours)

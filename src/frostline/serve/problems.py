@@ -1,0 +1,90 @@
+"""Errors as RFC 9457 problem details: what went wrong and what to do, and nothing of the inside."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+
+
+class ProblemError(Exception):
+    """A request that gets no answer.
+
+    Parameters
+    ----------
+    status : int
+        HTTP's number for it.
+    kind : str
+        A short name that stays the same, for programs.
+    detail : str
+        What was expected, what came and what to do.
+    errors : list of dict, optional
+        Which pictures or values, and why.
+    headers : mapping, optional
+        To be sent along.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        errors: list[dict[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """Return the problem as JSON."""
+        problem: dict[str, Any] = {
+            "type": f"urn:frostline:problem:{self.kind}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors is not None:
+            problem["errors"] = self.errors
+        return json.dumps(problem, ensure_ascii=False).encode()
+
+    def response(self) -> Response:
+        """Return the answer that says it."""
+        return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
+
+
+def busy(detail: str) -> ProblemError:
+    """Return the one deliberate 503: come back in a moment."""
+    return ProblemError(503, "busy", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+async def answer_problem(_: Request, error: Exception) -> Response:
+    """Answer a `ProblemError`."""
+    assert isinstance(error, ProblemError)  # noqa: S101  (it is registered for nothing else)
+    return error.response()
+
+
+async def answer_http(_: Request, error: Exception) -> Response:
+    """Answer what the router refuses: an unknown path or method."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    said = {404: "there is nothing under this path: see /openapi.json.", 405: "this path does not take this method."}
+    detail = said.get(error.status_code, HTTPStatus(error.status_code).phrase)
+    kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")
+    return ProblemError(error.status_code, kind, detail, headers=error.headers).response()
+
+
+async def answer_defect(_: Request, __: Exception) -> Response:
+    """Answer a defect of ours; the log has the rest."""
+    return ProblemError(500, "defect", "something went wrong on this side; the log has it.").response()
+
+
+def invalid(errors: list[dict[str, Any]]) -> ProblemError:
+    """Return the problem for values that pydantic refused, without echoing them."""
+    listed = [{"where": ".".join(map(str, error["loc"])), "detail": error["msg"]} for error in errors]
+    return ProblemError(422, "invalid", "some values are not what is expected: see errors.", listed)

@@ -1,0 +1,270 @@
+// What is done: pictures come in, go to the server one by one (it batches them), and their answers come back.
+
+import { asCsv, showAnswer, showProgress, showTable, showTroubles, showWhy, sorted } from "./show.js";
+
+const $ = (id) => document.getElementById(id);
+const AT_ONCE = 4;
+const TRIES = 6;
+const KEY = "frostline-key";
+
+let model = null;
+let items = []; // answered
+let waiting = []; // to be sent
+let unsent = []; // the server did not answer; kept for another try
+let running = 0, done = 0, total = 0;
+let current = null;
+let troubles = [];
+let order = { by: null, descending: false };
+
+class Trouble extends Error {}
+class Gone extends Error {}
+
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+const size = (bytes) => `${(bytes / 1048576).toFixed(1)} MiB`;
+
+async function ask(path, options = {}) {
+  for (let tries = 1; ; tries++) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers });
+      if (response.ok) return await response.json();
+    } catch {
+      throw new Gone();
+    }
+    if (response.status === 401) {
+      await askForKey(key);
+      continue;
+    }
+    if (response.status === 503 && tries < TRIES) {
+      await pause(Number(response.headers.get("Retry-After") || 1) * tries);
+      continue;
+    }
+    const problem = await response.json().catch(() => ({}));
+    throw new Trouble(problem.errors?.[0]?.detail ?? `The server says: ${problem.detail ?? response.status}`);
+  }
+}
+
+let asking = null;
+function askForKey(refused) {
+  if (refused && sessionStorage.getItem(KEY) !== refused) return Promise.resolve(); // another request has asked
+  asking ??= new Promise((resolve) => {
+    $("ask-why").textContent = refused ? "That key is not known here. Try again." : "It is kept until this tab is closed.";
+    $("ask").showModal();
+    $("ask").querySelector("form").onsubmit = (event) => {
+      event.preventDefault();
+      const given = $("key").value.trim();
+      if (!/^[\x21-\x7e]+$/.test(given)) {
+        $("ask-why").textContent = "A key has letters, digits and signs, without blanks.";
+        return;
+      }
+      sessionStorage.setItem(KEY, given);
+      $("key").value = "";
+      $("ask").close();
+      asking = null;
+      resolve();
+    };
+  });
+  return asking;
+}
+$("ask").addEventListener("cancel", (event) => event.preventDefault());
+
+async function begin() {
+  try {
+    model = await ask("/v1/model");
+  } catch (error) {
+    tell(error instanceof Gone ? "The server does not answer. Is it still running?" : error.message);
+    return false;
+  }
+  $("model").textContent = `${model.name} · ${model.classes.length} classes`;
+  document.title = `${model.name} · Frostline`;
+  $("takes").textContent = `PNG, JPEG, WebP, GIF, BMP or TIFF, up to ${Math.floor(model.limits.body_bytes / 1048576)} MiB each`;
+  return true;
+}
+
+function tell(text) {
+  if (!troubles.includes(text)) troubles.push(text);
+  refresh();
+}
+
+function refresh() {
+  document.body.classList.toggle("begun", total > 0);
+  showProgress(done, total);
+  showTroubles(troubles, unsent.length > 0);
+  showTable(items, order, current, select);
+}
+
+async function add(files) {
+  if (!files.length || (!model && !(await begin()))) return;
+  const most = model.limits.body_bytes - 4096; // the form around it
+  for (const file of files) {
+    const name = file.name || `pasted ${total + 1}.png`;
+    if (file.size > most) tell(`${name} is too large: it has ${size(file.size)}, at most ${size(model.limits.body_bytes)} are taken.`);
+    else if (file.size === 0) tell(`${name} is empty.`);
+    else {
+      waiting.push({ file, name, number: total });
+      total += 1;
+    }
+  }
+  refresh();
+  work();
+}
+
+function work() {
+  while (running < AT_ONCE && waiting.length) {
+    running += 1;
+    classify(waiting.shift()).finally(() => {
+      running -= 1;
+      refresh();
+      work();
+    });
+  }
+}
+
+function send(item, query) {
+  const form = new FormData();
+  form.append("images", item.file, item.name);
+  return ask(`/v1/predict?${query}`, { method: "POST", body: form });
+}
+
+async function classify(item) {
+  try {
+    item.predictions = (await send(item, "top=5")).results[0].predictions;
+  } catch (error) {
+    if (error instanceof Gone) {
+      unsent.push(item);
+      tell("The server does not answer. Is it still running? Your pictures are kept here.");
+    } else {
+      total -= 1;
+      tell(error.message);
+    }
+    return;
+  }
+  done += 1;
+  item.address = URL.createObjectURL(item.file);
+  items.push(item);
+  items.sort((a, b) => a.number - b.number);
+  if (!current) select(item);
+}
+
+async function select(item) {
+  current = item;
+  $("picture").classList.remove("looking");
+  $("look").setAttribute("aria-pressed", "false");
+  showAnswer(item);
+  refresh();
+  if (!item || item.why || !(model.explains || model.neighbours)) return;
+  item.why = {};
+  try {
+    item.why = (await send(item, `top=1&explain=${model.explains}&neighbours=${model.neighbours ? 6 : 0}`)).results[0];
+  } catch {
+    item.why = null; // the answer stands without it; asked again when it is chosen again
+  }
+  if (current === item && item.why) showWhy(item);
+}
+
+// Choosing, dropping, pasting
+
+$("choose").onclick = () => $("files").click();
+$("files").onchange = () => {
+  add([...$("files").files]);
+  $("files").value = "";
+};
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  add([...event.dataTransfer.files]);
+});
+addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (files.length) add(files);
+});
+
+// The camera
+
+const video = document.querySelector("video");
+let stream = null;
+const refusals = {
+  NotAllowedError: "The camera was refused. Allow it beside the browser's address, or choose a picture.",
+  NotFoundError: "No camera was found. Choose a picture instead.",
+  NotReadableError: "Another program uses the camera. Close it, or choose a picture.",
+};
+
+$("camera").onclick = async () => {
+  if (!navigator.mediaDevices) {
+    tell("The browser gives the camera only to localhost or https addresses. Choose a picture instead.");
+    return;
+  }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    tell(refusals[error.name] ?? "The camera cannot be used. Choose a picture instead.");
+    return;
+  }
+  video.srcObject = stream;
+  $("shot").showModal();
+};
+$("take").onclick = () => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob((blob) => blob && add([new File([blob], `camera ${total + 1}.png`, { type: "image/png" })]), "image/png");
+  $("shot").close();
+};
+$("leave").onclick = () => $("shot").close();
+$("shot").onclose = () => {
+  stream?.getTracks().forEach((one) => one.stop());
+  stream = null;
+};
+
+// Results
+
+$("look").onclick = () => {
+  const looking = $("picture").classList.toggle("looking");
+  $("look").setAttribute("aria-pressed", String(looking));
+};
+for (const button of document.querySelectorAll("th button")) {
+  button.onclick = () => {
+    const by = button.dataset.sort;
+    order = { by, descending: order.by === by ? !order.descending : by === "probability" };
+    refresh();
+  };
+}
+$("csv").onclick = () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([asCsv(sorted(items, order))], { type: "text/csv" }));
+  link.download = "predictions.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+$("clear").onclick = () => {
+  items.forEach((item) => URL.revokeObjectURL(item.address));
+  [items, waiting, unsent, troubles] = [[], [], [], []];
+  done = 0;
+  total = running;
+  select(null);
+  $("choose").focus();
+};
+$("dismiss").onclick = () => {
+  troubles = [];
+  total -= unsent.length;
+  unsent = [];
+  refresh();
+};
+$("retry").onclick = async () => {
+  troubles = [];
+  waiting.push(...unsent);
+  unsent = [];
+  refresh();
+  work();
+};
+
+begin();

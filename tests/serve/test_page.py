@@ -1,0 +1,187 @@
+"""The page in a real browser: what a person drops in, sees, reads and takes away."""
+
+import base64
+import csv
+import io
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from frostline.runs.folder import Run
+from tests.conftest import Frostline
+from tests.serve.running import Running, png
+
+CHROMIUM = "/usr/bin/chromium"
+Files = list[tuple[str, bytes]]
+
+DROP = """([name, text]) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], name, { type: "image/png" }));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+REFUSE = """() => {
+    navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "NotAllowedError"); };
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fake])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Running) -> Iterator[Page]:
+    """The page, open; at the end it must have asked nobody else and have broken no policy of its own."""
+    page = browser.new_page()
+    asked: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+    page.goto(server.address)
+    expect(page.locator("#model")).to_have_text("first · 10 classes")
+    yield page
+    page.close()
+    assert faults == [] and all(url.startswith((server.address, "blob:", "data:")) for url in asked)
+
+
+def upload(page: Page, files: Files) -> None:
+    page.set_input_files("#files", [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in files])
+
+
+def test_dropped_picture_shows_bars_overlay_and_neighbours(page: Page, server: Running, garments: Files) -> None:
+    name, data = garments[0]
+    page.evaluate(DROP, [name, base64.b64encode(data).decode()])
+    best = server.predict([garments[0]]).json()["results"][0]["predictions"]
+    expect(page.get_by_role("heading", level=2).first).to_have_text(best[0]["class"])
+    bars = page.locator("#bars li")
+    expect(bars).to_have_count(5)
+    for number, one in enumerate(best):
+        expect(bars.nth(number)).to_contain_text(one["class"])
+        expect(bars.nth(number)).to_contain_text(f"{100 * one['probability']:.1f} %")
+    overlay = page.locator("#overlay")
+    expect(overlay).to_have_css("opacity", "0")
+    page.get_by_role("button", name="Show where it looked").focus()
+    expect(overlay).to_have_css("opacity", "1")
+    assert overlay.evaluate("image => image.complete && image.naturalWidth") == 64
+    expect(page.locator("#near img")).to_have_count(6)
+
+
+def test_table_of_twenty_is_what_predict_says(
+    page: Page, run: Run, garments: Files, frostline: Frostline, tmp_path: Path
+) -> None:
+    upload(page, garments)
+    expect(page.get_by_role("status")).to_have_text("20 pictures done")
+    expect(page.locator("tbody tr")).to_have_count(20)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    got = list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+    for name, data in garments:
+        (tmp_path / name).write_bytes(data)
+    said = frostline("predict", run.folder, *[name for name, _ in garments], "--format", "csv").stdout
+    expected = list(csv.reader(io.StringIO(said)))
+    assert [row[:3] for row in got] == [row[:3] for row in expected]
+    figures = [np.array([float(row[3]) for row in rows[1:]]) for rows in (got, expected)]
+    np.testing.assert_allclose(*figures, atol=1.1e-6)  # the last digit may be rounded the other way
+
+
+def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> None:
+    upload(page, garments[:6])
+    expect(page.get_by_role("status")).to_have_text("6 pictures done")
+    page.get_by_role("button", name="Probability").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("th.number")).to_have_attribute("aria-sort", "descending")
+    shown = [float(text.split()[0]) for text in page.locator("td.number").all_inner_texts()]
+    assert shown == sorted(shown, reverse=True)
+    last = page.locator("tbody tr").last.get_by_role("button")
+    last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#name")).to_have_text(last.inner_text())
+    expect(page.locator("tbody tr").last).to_have_attribute("aria-current", "true")
+
+
+def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, garments: Files, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "boot.png").write_bytes(garments[0][1])
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(33 << 20)
+    page.set_input_files("#files", [tmp_path / name for name in ("notes.txt", "huge.png", "boot.png")])
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("notes.txt is no picture that can be read")
+    expect(alert).to_contain_text("huge.png is too large: it has 33.0 MiB, at most 32.0 MiB are taken.")
+    expect(page.get_by_role("status")).to_have_text("1 picture done")
+
+
+def test_camera_takes_a_picture(page: Page) -> None:
+    page.get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("document.querySelector('video').videoWidth > 0")
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator("#name")).to_have_text("camera 1.png")
+    expect(page.get_by_role("status")).to_have_text("1 picture done")
+
+
+def test_camera_that_is_refused_is_said(page: Page) -> None:
+    page.evaluate(REFUSE)
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("The camera was refused.")
+
+
+def test_server_that_is_gone_is_said_and_tried_again(browser: Browser, run: Run, garments: Files) -> None:
+    running = Running(run.folder)
+    page = browser.new_page()
+    try:
+        page.goto(running.address)
+        expect(page.locator("#model")).to_have_text("first · 10 classes")
+        page.context.set_offline(True)
+        upload(page, garments[:2])
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer. Is it still running?")
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("status")).to_have_text("2 pictures done")
+        expect(page.locator("#troubles")).to_be_hidden()
+        os.kill(running.process.pid or 0, signal.SIGKILL)
+        running.process.join()
+        upload(page, garments[2:3])
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer. Is it still running?")
+    finally:
+        page.close()
+        running.close()
+
+
+def test_page_asks_for_the_key_and_keeps_it_for_the_tab(browser: Browser, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a-key-that-is-long-enough\n")
+    running = Running(run.folder, keys=tmp_path / "keys")
+    page = browser.new_page()
+    try:
+        page.goto(running.address)
+        for key, next_words in (("wrong", "That key is not known here."), ("a-key-that-is-long-enough", "")):
+            page.get_by_label("API key").fill(key)
+            page.keyboard.press("Enter")
+            if next_words:
+                expect(page.locator("#ask-why")).to_contain_text(next_words)
+        expect(page.locator("#model")).to_have_text("first · 10 classes")
+        assert page.evaluate("sessionStorage.getItem('frostline-key')") == "a-key-that-is-long-enough"
+        upload(page, [("dark.png", png(np.zeros((28, 28), np.uint8)))])
+        expect(page.get_by_role("status")).to_have_text("1 picture done")
+    finally:
+        page.close()
+        running.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(page: Page, garments: Files, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    upload(page, [(f"{'long-name-' * 12}{name}", data) for name, data in garments[:3]])
+    expect(page.get_by_role("status")).to_have_text("3 pictures done")
+    assert page.evaluate("document.documentElement.scrollWidth") == width

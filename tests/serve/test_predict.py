@@ -1,0 +1,97 @@
+"""What the server answers is what the model says, however the pictures come."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frostline.export.deliver import Wish, export_run
+from frostline.images.dataset import Splits
+from frostline.images.decode import decode_image
+from frostline.runs.folder import Run
+from frostline.runs.predict import Classifier
+from tests.serve.running import Running, as_json, encoded
+
+Files = list[tuple[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, garments: Files) -> np.ndarray:
+    """The model's own probabilities (20, 10)."""
+    return Classifier.load(run.folder).predict_proba([decode_image(data, 64) for _, data in garments])
+
+
+def figures(results: list[dict], classes: tuple[str, ...]) -> np.ndarray:
+    named = [{one["class"]: one["probability"] for one in result["predictions"]} for result in results]
+    return np.array([[row[name] for name in classes] for row in named])
+
+
+def test_probabilities_are_the_models(server: Running, run: Run, garments: Files, expected: np.ndarray) -> None:
+    results = server.predict(garments, "?top=10").json()["results"]
+    assert [result["name"] for result in results] == [name for name, _ in garments]
+    np.testing.assert_allclose(figures(results, Classifier.load(run.folder).class_names), expected, atol=1e-6)
+
+
+def test_requests_at_the_same_time_get_their_own_answers(
+    server: Running, run: Run, garments: Files, expected: np.ndarray
+) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(lambda one: server.predict([one], "?top=10"), garments))
+    results = [reply.json()["results"][0] for reply in replies]
+    np.testing.assert_allclose(figures(results, Classifier.load(run.folder).class_names), expected, atol=1e-6)
+    metrics = server.ask("/metrics").content.decode()
+    batches = float(metrics.split("frostline_batch_pictures_count ")[1].split()[0])
+    pictures = float(metrics.split("frostline_batch_pictures_sum ")[1].split()[0])
+    assert batches < pictures  # some went together
+
+
+def test_json_is_as_good_as_files(server: Running, garments: Files) -> None:
+    body = as_json([data for _, data in garments[:3]])
+    by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
+    by_form = server.predict(garments[:3]).json()["results"]
+    assert [one["name"] for one in by_json] == ["picture 1", "picture 2", "picture 3"]
+    assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_format_that_is_named_is_read(server: Running, fashion: Splits, kind: str) -> None:
+    reply = server.predict([("x", encoded(np.asarray(fashion.test.images[0]), kind))], "?top=1")
+    assert reply.status == 200 and len(reply.json()["results"][0]["predictions"]) == 1
+
+
+def test_names_are_labels_and_never_paths(server: Running, garments: Files) -> None:
+    names = ["../../etc/passwd", "C:\\\\secrets\\\\boot.png", "/", "a\tb.png"]
+    results = server.predict([(name, garments[0][1]) for name in names]).json()["results"]
+    assert [one["name"] for one in results] == ["passwd", "boot.png", "picture 3", "ab.png"]
+
+
+def test_overlay_and_neighbours_come_when_asked_for(server: Running, garments: Files) -> None:
+    about = server.ask("/v1/model").json()
+    assert about["explains"] and about["neighbours"] and about["name"] == "first" and about["kind"] == "run"
+    one, two = server.predict(garments[:2], "?explain=true&neighbours=3").json()["results"]
+    assert one["overlay"].startswith("data:image/png;base64,") and one["overlay"] != two["overlay"]
+    assert len(one["neighbours"]) == 3 and one["neighbours"][0]["class"] in about["classes"]
+
+
+def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> None:
+    running = Running(run.model_folder)
+    try:
+        about = running.ask("/v1/model").json()
+        refused = running.predict(garments[:1], "?neighbours=3")
+    finally:
+        running.close()
+    assert about["kind"] == "bundle" and about["explains"] and not about["neighbours"]
+    assert (refused.status, refused.json()["type"]) == (422, "urn:frostline:problem:no-neighbours")
+
+
+def test_exported_file_answers_as_the_run_does(run: Run, garments: Files, expected: np.ndarray, tmp_path: Path) -> None:
+    exported = export_run(run, Wish(), tmp_path / "first.onnx").path
+    running = Running(exported)
+    try:
+        about = running.ask("/v1/model").json()
+        results = running.predict(garments, "?top=10").json()["results"]
+    finally:
+        running.close()
+    assert about["kind"] == "onnx" and not about["explains"] and not about["neighbours"]
+    np.testing.assert_allclose(figures(results, tuple(about["classes"])), expected, atol=1e-4)

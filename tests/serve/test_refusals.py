@@ -1,0 +1,124 @@
+"""What is refused, and in which words: RFC 9457, nothing of the inside, never a 500."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from tests.serve.running import Running, as_json, form, png, read
+
+Files = list[tuple[str, bytes]]
+PICTURE = png(np.zeros((8, 8), np.uint8))
+NOISE = png(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+
+
+def vast_png() -> bytes:
+    """A PNG that claims 50,000 x 50,000 pixels."""
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    packed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("cut.png", NOISE[:2000], "cut.png is damaged"),
+        ("vast.png", vast_png(), "too many pixels"),
+        ("notes.txt", b"just words", "notes.txt is no picture that can be read: expected one of PNG, JPEG"),
+        ("empty.png", b"", "empty.png is no picture"),
+        ("pixels.ppm", b"P6 1 1 255\nabc", "pixels.ppm is no picture"),
+    ],
+    ids=["cut", "vast", "words", "empty", "ppm"],
+)
+def test_what_is_no_picture_is_named(server: Running, name: str, data: bytes, words: str) -> None:
+    reply = server.predict([("good.png", PICTURE), (name, data)])
+    assert reply.status == 422 and reply.headers["content-type"] == "application/problem+json"
+    problem = reply.json()
+    assert (problem["type"], problem["status"]) == ("urn:frostline:problem:bad-image", 422)
+    assert [(one["image"], one["name"]) for one in problem["errors"]] == [(1, name)]
+    assert words in problem["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "problem"),
+    [
+        (form([("a", PICTURE)] * 33)[0], form([])[1], 422, "image-count"),
+        (form([])[0], form([])[1], 422, "image-count"),
+        (form([("a", PICTURE)], "photo")[0], form([])[1], 422, "invalid"),
+        (form([("a", PICTURE)])[0][:-20], form([])[1], 400, "damaged-body"),
+        (b"x", "multipart/form-data", 400, "damaged-body"),
+        (b"x", "multipart/form-data; boundary=edge", 400, "damaged-body"),
+        (PICTURE, "image/png", 415, "unknown-body"),
+        (PICTURE, "", 415, "unknown-body"),
+        (as_json([PICTURE] * 33), "application/json", 422, "image-count"),
+        (as_json([]), "application/json", 422, "image-count"),
+        (b'{"images": ["%%%"]}', "application/json", 422, "bad-image"),
+        (b'{"images": ["AA\xc3\xa9="]}', "application/json", 422, "bad-image"),
+        (b'{"images": "AAAA"}', "application/json", 422, "invalid"),
+        (b'{"images": [', "application/json", 422, "invalid"),
+        (b'{"images": [], "path": "/etc/passwd"}', "application/json", 422, "invalid"),
+        (b"[" * 100_000, "application/json", 422, "invalid"),
+    ],
+)
+def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, status: int, problem: str) -> None:
+    reply = server.ask("/v1/predict", body, content_type=kind)
+    assert (reply.status, reply.json()["type"]) == (status, f"urn:frostline:problem:{problem}")
+
+
+@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13"])
+def test_options_out_of_range(server: Running, query: str) -> None:
+    reply = server.predict([("a.png", PICTURE)], query)
+    assert reply.status == 422 and reply.json()["errors"][0]["where"].startswith("query.")
+
+
+def test_unknown_path_and_method(server: Running) -> None:
+    assert server.ask("/../../etc/passwd").status == 404
+    reply = server.ask("/v1/predict")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert reply.json()["type"] == "urn:frostline:problem:method-not-allowed"
+
+
+def test_other_host_names_are_refused_on_loopback(server: Running) -> None:
+    assert server.ask("/v1/model", host="evil.example").status == 421
+    assert server.ask("/v1/model", host="localhost:8000").status == 200
+
+
+def test_body_that_says_it_is_too_large_is_refused_unread(server: Running) -> None:
+    connection = server.connection()
+    connection.putrequest("POST", "/v1/predict")
+    connection.putheader("Content-Length", str(1 << 30))
+    connection.endheaders(b"x" * 1000)
+    reply = read(connection)
+    connection.close()
+    assert (reply.status, reply.json()["type"]) == (413, "urn:frostline:problem:too-large")
+    assert "32 MiB" in reply.json()["detail"] and reply.headers["connection"] == "close"
+
+
+def test_what_is_no_http_is_answered_and_closed(server: Running) -> None:
+    connection = server.connection()
+    connection.connect()
+    connection.sock.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+    answer = connection.sock.recv(4096)
+    connection.close()
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in answer
+
+
+def test_every_answer_carries_the_security_headers(server: Running) -> None:
+    for path in ("/", "/app.js", "/v1/model", "/nothing"):
+        headers = server.ask(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers and "access-control-allow-origin" not in headers
+
+
+def test_health_and_metrics(server: Running) -> None:
+    assert server.ask("/healthz").json() == {"status": "ok"}
+    assert server.ask("/readyz").json() == {"status": "ready"}
+    server.predict([("a.png", PICTURE)])
+    text = server.ask("/metrics").content.decode()
+    assert 'frostline_requests_total{method="POST",path="/v1/predict",status="200"}' in text
+    assert "frostline_request_seconds_bucket" in text and "frostline_waiting_pictures 0.0" in text
+    assert "frostline_held_bytes 0.0" in text
