@@ -32,6 +32,8 @@ class Material:
         ``config.toml`` as it is.
     history : list of Epoch
     evidence : Evidence or None
+    overlays : dict
+        Where the model looked in the test pictures that are kept, as JPEG by position.
     index : Index or None
     filters : Tensor (N, 3, H, W) or None
         Of the network's first convolution over colours.
@@ -49,6 +51,7 @@ class Material:
     toml: str = ""
     history: list[Epoch] = field(default_factory=list)
     evidence: Evidence | None = None
+    overlays: dict[int, bytes] = field(default_factory=dict)
     index: Index | None = None
     filters: torch.Tensor | None = None
     images: dict[str, int] = field(default_factory=dict)
@@ -82,7 +85,19 @@ def gather(run: Run) -> Material:
         found.evidence = None
         if classes is not None:
             found.missing.append("galleries and reliability diagram: evidence.safetensors is of another run")
+    if found.evidence is not None:
+        found.overlays = _overlays(found, run.folder, found.evidence)
     return found
+
+
+def _overlays(found: Material, folder: Path, evidence: Evidence) -> dict[int, bytes]:
+    from frostline.report.looked import overlays
+
+    try:
+        return overlays(folder, evidence)
+    except FrostlineError as error:
+        found.missing.append(f"where the model looked: {first_line(error)}")
+        return {}
 
 
 def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | None:

@@ -89,7 +89,7 @@ def _parts(found: Material) -> dict[str, Any]:
     }
     if found.evidence is None:
         return parts
-    parts["galleries"] = galleries(found.evidence, names)
+    parts["galleries"] = galleries(found.evidence, names, found.overlays)
     if "calibration" in found.metrics:
         after, labels = found.evidence.test.pair
         before = uncalibrated(after, found.metrics["calibration"]["temperature"])

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,10 @@ ACROSS = 16
 
 @dataclass(frozen=True)
 class Shown:
-    """One test image with what was said of it; ``second`` is the class that came next."""
+    """One test image with what was said of it: ``second`` came next, ``look`` is where the model looked, or empty."""
 
     source: str
+    look: str
     small: bool
     file: str
     truth: str
@@ -51,21 +52,23 @@ class Galleries:
     pairs: list[Pair]
 
 
-def galleries(evidence: Evidence, names: list[str]) -> Galleries:
-    """Choose the images that a run kept pictures of."""
+def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes]) -> Galleries:
+    """Choose the images that a run kept pictures of; ``overlays`` are JPEG files by position."""
     probabilities, labels = evidence.test.pair
     pairs = [
         Pair(
             names[pair.truth], names[pair.predicted], (pair.truth, pair.predicted), len(pair.positions),
-            _shown(evidence, pair.positions[:PER_PAIR], names),
+            _shown(evidence, pair.positions[:PER_PAIR], names, overlays),
         )
         for pair in confused_pairs(probabilities, labels)
     ]  # fmt: skip
-    worst = _shown(evidence, worst_mistakes(probabilities, labels), names)
-    return Galleries(worst, _shown(evidence, least_certain(probabilities), names), pairs)
+    worst = _shown(evidence, worst_mistakes(probabilities, labels), names, overlays)
+    return Galleries(worst, _shown(evidence, least_certain(probabilities), names, overlays), pairs)
 
 
-def _shown(evidence: Evidence, positions: Iterable[int], names: list[str]) -> list[Shown]:
+def _shown(
+    evidence: Evidence, positions: Iterable[int], names: list[str], overlays: Mapping[int, bytes]
+) -> list[Shown]:
     found = []
     for position in positions:
         row, encoded = evidence.test.probabilities[position], evidence.shown.at(position)
@@ -74,11 +77,12 @@ def _shown(evidence: Evidence, positions: Iterable[int], names: list[str]) -> li
         best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
         with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as picture:
             kind, small = picture.format, max(picture.size) <= 32
+        look = to_source(overlays[position], "jpeg") if position in overlays else ""
         file = evidence.shown.names[int(np.flatnonzero(evidence.shown.positions == position)[0])]
         found.append(
             Shown(
-                to_source(encoded, str(kind).lower()), small, file, names[evidence.test.labels[position]], names[best],
-                float(row[best]), names[second], float(row[second]),
+                to_source(encoded, str(kind).lower()), look, small, file,
+                names[evidence.test.labels[position]], names[best], float(row[best]), names[second], float(row[second]),
             )
         )  # fmt: skip
     return found
