@@ -19,8 +19,7 @@ from tests.small_run import small_config
 
 LIMIT = 1e-4
 RUNS = {
-    "alexnet": {"weights": "bundled", "taps": "auto", "head": "mlp"},
-    "thawed": {"freeze": "conv3", "taps": "conv2,conv5", "lr": 1e-4, "epochs": 1, "head_epochs": 2},
+    "alexnet": {"freeze": "conv3", "taps": "conv2,conv5", "head": "mlp", "lr": 1e-4, "epochs": 1, "head_epochs": 2},
     "timm:resnet18": {"model": "timm:resnet18", "image_size": 32, "epochs": 1},
 }
 
