@@ -44,3 +44,16 @@ def test_it_is_quiet_and_fits(browser: Browser, pages: list[Path], width: int, s
         assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
         assert window.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         window.close()
+
+
+def test_a_box_shows_where_the_model_looked(browser: Browser, pages: list[Path]) -> None:
+    window = browser.new_page(reduced_motion="reduce")
+    window.goto(pages[0].as_uri())
+    looks = window.locator("#mistakes .look")
+    assert looks.count() == window.locator("#mistakes .shot").count() > 0
+    opacity = "image => getComputedStyle(image).opacity"
+    assert looks.first.evaluate(opacity) == "0"
+    window.check("#looks")
+    window.wait_for_timeout(300)
+    assert looks.first.evaluate(opacity) == "1"
+    window.close()
