@@ -4,6 +4,7 @@ from pathlib import Path
 
 from frostline.report.comparison import Comparison, Pair
 from frostline.storage import write_bytes
+from frostline.templates import templates
 
 WIDTH = 100.0  # of the drawing of intervals
 
@@ -20,16 +21,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
 
 def page(comparison: Comparison) -> str:
     """Return the page; the same comparison gives the same text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("frostline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("comparison.html")
+    template = templates("frostline.report").get_template("comparison.html")
     reach = max(max(abs(pair.paired.low), abs(pair.paired.high)) for pair in comparison.pairs)
     return template.render(
         c=comparison, bars=[_bar(pair, reach) for pair in comparison.pairs], reach=f"{100 * reach:.2f}"

@@ -17,6 +17,7 @@ from frostline.report.points import draw_map
 from frostline.report.sentences import gap, what_was_trained
 from frostline.runs.folder import Run
 from frostline.storage import write_bytes
+from frostline.templates import templates
 
 FILE = "report.html"
 TABLE_CLASSES = 30  # more are drawn, not written
@@ -43,15 +44,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 
 def page(found: Material) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("frostline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("frostline.report")
     environment.filters["percent"] = lambda value: write(value, "percent")
     environment.globals["figure"] = partial(figure, found.metrics)
     parts = _parts(found) if found.metrics else {}

@@ -11,6 +11,7 @@ from frostline.experiments.audit.pool import Pool
 from frostline.experiments.audit.table import REMEDY
 from frostline.images.thumbnails import encode
 from frostline.storage import write_bytes
+from frostline.templates import templates
 
 SHOWN = {"label": 120, "duplicate": 48, "outlier": 48, "ambiguous": 48}
 SIDE = 96  # pixels of a picture's longer side
@@ -54,18 +55,13 @@ def write_page(findings: Sequence[Finding], pool: Pool, judged: Judged, facts: d
     ------
     StorageError
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     sections = []
     for kind, title in KINDS.items():
         mine = [finding for finding in findings if finding.kind == kind]
         cards = tuple(_card(finding, pool, judged) for finding in mine[: SHOWN[kind]])
         sections.append(Section(kind, title, ABOUT[kind], len(mine), cards))
-    environment = Environment(
-        loader=PackageLoader("frostline.experiments.audit"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template("audit.html").render(sections=sections, facts=facts, table="audit.csv")
+    template = templates("frostline.experiments.audit").get_template("audit.html")
+    page = template.render(sections=sections, facts=facts, table="audit.csv")
     write_bytes(path, page.encode(errors="replace"), REMEDY)
 
 
