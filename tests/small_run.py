@@ -7,7 +7,19 @@ from frostline.config import TrainConfig, make_config
 from frostline.progress import Bar, Silent
 
 FAST = {"data": "fashion-mnist", "weights": "random", "image_size": 64, "taps": "none", "lr": 0.003, "batch_size": 128}
-OPTIONS = ["--weights", "random", "--image-size", 64, "--taps", "none", "--lr", 0.003, "--batch-size", 128]
+OPTIONS = [
+    "--weights",
+    "random",
+    "--image-size",
+    64,
+    "--taps",
+    "none",
+    "--lr",
+    0.003,
+    "--batch-size",
+    128,
+    "--no-report",
+]
 
 
 def small_config(data_dir: Path, **changes: Any) -> TrainConfig:

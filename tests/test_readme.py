@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Full-size trainings take minutes; the same commands run here on few images.
 SMALLER = ["--limit", "600", "--image-size", "64"]
-QUICKER = {"train": SMALLER, "find-lr": SMALLER, "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"],
+QUICKER = {"train": [*SMALLER, "--no-report"], "find-lr": SMALLER, "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"],
            "tune": [*SMALLER, "--trials", "3"], "audit": SMALLER}  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.conftest import COMMAND
 HERE = Path(__file__).parent
 KIB = 1024  # 100 rows of conv1 at 64 px take 613 of them in float16
 TRAIN = ["train", "fashion-mnist", "--weights", "random", "--freeze", "conv1", "--taps", "conv1"]
-TRAIN += ["--limit", "120", "--image-size", "64", "--epochs", "1"]
+TRAIN += ["--limit", "120", "--image-size", "64", "--epochs", "1", "--no-report"]
 
 
 def confined(*command: object) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from tests.activations.stores import cut, flip_bit, make_spec, make_store, shard
 from tests.conftest import Frostline
 
 TRAIN = ["train", "fashion-mnist", "--weights", "random", "--freeze", "conv2", "--taps", "conv2"]
-TRAIN += ["--limit", "120", "--image-size", "64", "--epochs", "1"]
+TRAIN += ["--limit", "120", "--image-size", "64", "--epochs", "1", "--no-report"]
 
 
 def refusal(done: object) -> str:
