@@ -19,8 +19,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Full-size trainings take minutes; the same commands run here on few images.
 SMALLER = ["--limit", "600", "--image-size", "64"]
-QUICKER = {"train": [*SMALLER, "--no-report"], "find-lr": SMALLER, "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"],
-           "tune": [*SMALLER, "--trials", "3"], "audit": SMALLER}  # fmt: skip
+QUICKER = {
+    "train": [*SMALLER, "--no-report"],
+    "find-lr": SMALLER,
+    "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"],
+    "tune": [*SMALLER, "--trials", "3"],
+    "audit": SMALLER,
+}
 
 
 def blocks(language: str) -> list[str]:
