@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
@@ -15,8 +17,10 @@ from frostline.images.thumbnails import Thumbnails
 from frostline.report.figures import write
 from frostline.report.material import Material, gather
 from frostline.report.page import page, write_report
-from frostline.runs.evidence import Evidence, Predicted
+from frostline.report.points import draw_map
+from frostline.runs.evidence import Evidence, Predicted, read_evidence
 from frostline.runs.folder import Run
+from frostline.runs.index import read_index
 from tests.report.conftest import NAMES
 
 MIB = 1 << 20
@@ -164,3 +168,10 @@ def test_hundreds_of_classes_are_drawn_instead_of_written() -> None:
     assert "300 classes are too many for a table" in Page(found).text
     assert "species, no. 299" in found
     assert Page(found).cells == []
+
+
+def test_points_that_are_all_the_same_are_no_map(odd: Run) -> None:
+    index, test = read_index(odd.index), read_evidence(odd).test
+    same = replace(index, test_points=torch.ones_like(index.test_points))
+    assert draw_map(same, test, list(NAMES)) is None
+    assert draw_map(replace(same, test_points=same.test_points * float("nan")), test, list(NAMES)) is None

@@ -93,7 +93,7 @@ def test_table_of_twenty_is_what_predict_says(
     expected = list(csv.reader(io.StringIO(said)))
     assert [row[:3] for row in got] == [row[:3] for row in expected]
     figures = [np.array([float(row[3]) for row in rows[1:]]) for rows in (got, expected)]
-    np.testing.assert_allclose(*figures, atol=1.1e-6)  # the last digit may be rounded the other way
+    np.testing.assert_allclose(*figures, atol=1e-5)  # batches of another size, six digits
 
 
 def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> None:
@@ -125,7 +125,10 @@ def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, ga
 
 def test_camera_takes_a_picture(page: Page) -> None:
     page.get_by_role("button", name="Use the camera").click()
-    page.wait_for_function("document.querySelector('video').videoWidth > 0")
+    for _ in range(100):  # the page's policy forbids what playwright waits with
+        if page.locator("video").evaluate("video => video.videoWidth"):
+            break
+        page.wait_for_timeout(100)
     page.get_by_role("button", name="Take the picture").click()
     expect(page.locator("#name")).to_have_text("camera 1.png")
     expect(page.get_by_role("status")).to_have_text("1 picture done")

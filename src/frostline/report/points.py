@@ -11,6 +11,7 @@ from frostline.runs.index import Index
 SIDE = 1000.0
 MARGIN = 20.0
 FEWEST = 10  # below, there is nothing to arrange
+ALIKE = 1e-6  # spread against size: below, there is nothing to arrange either
 PERPLEXITY = 30.0
 ROUNDS = 600  # of gradient descent: little moves after them
 HUES = 20  # more classes share colours
@@ -43,12 +44,13 @@ def draw_map(index: Index, test: Predicted, names: list[str]) -> Map | None:
     Returns
     -------
     Map or None
-        ``None`` where there are too few.
+        ``None`` where there are too few, or all are the same.
     """
     count = len(index.test_positions)
-    if count < FEWEST:
+    points = index.test_points.numpy()
+    if count < FEWEST or not points.std(0).max() > ALIKE * np.abs(points).max():  # also where they are no numbers
         return None
-    places = arrange(index.test_points.numpy())
+    places = arrange(points)
     labels = test.labels[index.test_positions]
     wrong = test.probabilities[index.test_positions].argmax(1) != labels
     present = np.unique(labels)

@@ -1,9 +1,9 @@
 """A small map of what a model has learned: reduced activations of some pictures, to find those that look alike to it.
 
 runs/NAME/index.safetensors, at most 10 MB
-  mean, axes     features (F,) that are subtracted, directions float16 (F, K): the principal components of the sample
-  train.points   float16 (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* pictures
-  test.points    float16 (T, K), up to 3,000 of the test split; test.positions int64 (T,), where in the split
+  mean, axes     features (F,) that are subtracted, directions (F, K): the principal components of the sample
+  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* pictures
+  test.points    (T, K), up to 3,000 of the test split; test.positions int64 (T,), where in the split
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from frostline.training.examples import Examples
 SAMPLE = 1500  # training pictures
 MAP = 3000  # test pictures
 AXES = 64
-AXES_BYTES = 2_500_000
-PICTURES_BYTES = 6_000_000
+AXES_BYTES = 2_700_000
+PICTURES_BYTES = 5_000_000
 FEATURES_BYTES = 300_000_000  # of the sample while the axes are sought
 BATCH = 256
 
@@ -117,11 +117,10 @@ def write_index(
         sample = stratified(train.labels, len(sample) * PICTURES_BYTES // total - 1, seed)
     mean, scale = head.mean.cpu(), head.scale.cpu()
     axes = scale[:, None] * _principal_axes(trunk, train, sample, mean, scale)  # (F, K)
-    axes = axes / axes.abs().max()  # cosines do not mind, and float16 overflows nowhere
     positions = test.typical(MAP, seed)
     tensors = {
         "mean": mean,
-        "axes": axes.half(),
+        "axes": axes,
         "train.points": _points(trunk, train, sample, mean, axes),
         "train.labels": torch.from_numpy(train.labels[sample]),
         "test.points": _points(trunk, test, positions, mean, axes),
@@ -142,11 +141,11 @@ def read_index(path: Path) -> Index:
         tensors = load_file(path)
         return Index(
             tensors["mean"],
-            tensors["axes"].float(),
-            tensors["train.points"].float(),
+            tensors["axes"],
+            tensors["train.points"],
             tensors["train.labels"].numpy(),
             Thumbnails.from_tensors("train", tensors),
-            tensors["test.points"].float(),
+            tensors["test.points"],
             tensors["test.positions"].numpy(),
         )
     except FileNotFoundError as error:
@@ -180,7 +179,7 @@ def _points(
     parts = [torch.empty(0, axes.shape[1])]
     for start in range(0, len(positions), BATCH):
         parts.append((features(trunk, examples, positions[start : start + BATCH]) - mean) @ axes)
-    return torch.cat(parts).half()
+    return torch.cat(parts)
 
 
 def _principal_axes(
@@ -192,7 +191,7 @@ def _principal_axes(
     x = (features(trunk, examples, some) - mean) * scale  # (M, F)
     x = x - x.mean(0)
     values, vectors = torch.linalg.eigh((x @ x.T).double())  # ascending
-    count = max(1, min(AXES, len(some) - 1, AXES_BYTES // (2 * len(mean))))
+    count = max(1, min(AXES, len(some) - 1, AXES_BYTES // (4 * len(mean))))
     values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
     axes: torch.Tensor = x.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()  # (F, K), unit columns
     return axes
