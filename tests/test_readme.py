@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Full-size trainings take minutes; the same commands run here on few images.
 SMALLER = ["--limit", "600", "--image-size", "64"]
 QUICKER = {
-    "train": [*SMALLER, "--no-report"],
+    "train": [*SMALLER, "--no-report", "--epochs", "2"],
     "find-lr": SMALLER,
     "curve": [*SMALLER, "--labels", "1,5", "--seconds-per-point", "1"],
     "tune": [*SMALLER, "--trials", "3"],
