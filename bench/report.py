@@ -23,7 +23,8 @@ WRITE = (
     "import resource, sys; from pathlib import Path; from frostline.report.page import write_report; "
     "from frostline.runs.folder import Run; write_report(Run(sys.argv[1]), Path(sys.argv[2])); "
     "spent = resource.getrusage(resource.RUSAGE_SELF); "
-    "print(spent.ru_maxrss * 1024, spent.ru_utime + spent.ru_stime)"
+    "peak = Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]; "  # ru_maxrss outlives a fork
+    "print(int(peak) * 1024, spent.ru_utime + spent.ru_stime)"
 )
 
 

@@ -141,11 +141,11 @@ def read_index(path: Path) -> Index:
         tensors = load_file(path)
         return Index(
             tensors["mean"],
-            tensors["axes"],
-            tensors["train.points"],
+            tensors["axes"].float(),
+            tensors["train.points"].float(),
             tensors["train.labels"].numpy(),
             Thumbnails.from_tensors("train", tensors),
-            tensors["test.points"],
+            tensors["test.points"].float(),
             tensors["test.positions"].numpy(),
         )
     except FileNotFoundError as error:
