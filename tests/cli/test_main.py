@@ -26,7 +26,7 @@ WRONG = {
     "limit": ([*TRAIN, "--limit", 3], "cannot draw 3 of 60,000 images"),
     "run name": ([*TRAIN, "--name", "a/b"], "--name 'a/b': expected up to 100 letters"),
     "ridge": ([*TRAIN, "--head", "ridge", "--freeze", "none"], "--head ridge is solved, not trained"),
-    "option": ([*TRAIN, "--epoch", 3], "No such option: --epoch (Possible options: --epochs, --head-epochs*)."),
+    "option": ([*TRAIN, "--epoch", 3], "No such option: --epoch (Possible options: --epochs, --head-epochs)."),
     "unlike any option": ([*TRAIN, "--zzz"], "No such option: --zzz. See `frostline train --help`."),
     "command": (["trian"], "No such command 'trian'. Did you mean 'train', 'pretrain'? See `frostline --help`."),
     "two data sets": ([*TRAIN, "cifar"], "unexpected extra argument"),

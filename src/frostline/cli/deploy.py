@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, OutputDir, Quiet
+from frostline.cli.settings import CacheDir, OutputDir, Quiet, check_name
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 Tta = Annotated[
@@ -29,13 +29,10 @@ def predict(
     """Name the most probable classes of pictures of any size."""
     from frostline.cli.console import Screen
     from frostline.config import choices
-    from frostline.errors import UnknownNameError
     from frostline.runs.folder import find_run
 
-    if output_format not in FORMATS:
-        raise UnknownNameError("format", output_format, FORMATS)
-    if device not in choices("device"):
-        raise UnknownNameError("device", device, choices("device"))
+    check_name("format", output_format, FORMATS)
+    check_name("device", device, choices("device"))
     found = find_run(run, output_dir)
     screen = Screen(stderr=True)
     with screen.lines():

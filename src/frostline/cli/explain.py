@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frostline.cli.deploy import RunName
-from frostline.cli.settings import OutputDir, option
+from frostline.cli.settings import OutputDir, check_name, option
 
 if TYPE_CHECKING:
     from frostline.report.explained import Explained
@@ -31,13 +31,10 @@ def explain(
     """Show where pictures speak for their likeliest classes (Grad-CAM), and the training pictures most like them."""
     from frostline.cli.console import Screen
     from frostline.config import choices
-    from frostline.errors import UnknownNameError
     from frostline.runs.folder import find_run
 
-    if output_format not in FORMATS:
-        raise UnknownNameError("format", output_format, FORMATS)
-    if device not in choices("device"):
-        raise UnknownNameError("device", device, choices("device"))
+    check_name("format", output_format, FORMATS)
+    check_name("device", device, choices("device"))
     found = find_run(run, output_dir)
     folder = output or Path("explained") / found.name
     screen = Screen(stderr=True)

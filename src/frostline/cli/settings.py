@@ -22,6 +22,20 @@ CacheDir = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
 
+def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
+    """Refuse a name that is not among those allowed, and offer the nearest.
+
+    Raises
+    ------
+    UnknownNameError
+    """
+    from frostline.errors import UnknownNameError
+
+    allowed = tuple(allowed)
+    if name not in allowed:
+        raise UnknownNameError(kind, name, allowed)
+
+
 def option(help_text: str, metavar: str | None = None) -> Any:
     """Return an option whose default the help text tells."""
     return typer.Option(help=help_text, metavar=metavar, show_default=False)

@@ -16,7 +16,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     track: Annotated[list[str] | None, option("Tell mlflow or tensorboard too (the extra track).", "NAME,…")] = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
@@ -43,7 +43,7 @@ def train(
             progress=screen.progress,
             track=track or (),
         )
-        if report and run.finished:
+        if run.finished and not no_report:
             from frostline.report.page import write_report
 
             write_report(run)

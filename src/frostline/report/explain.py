@@ -108,9 +108,8 @@ class Explainer:
             When there is no whole model, or the index is damaged.
         """
         run = Run(folder)
-        inner = run.model_folder if run.model_folder.is_dir() else run.folder
         index = read_index(run.index) if run.index.is_file() else None
-        return cls(load_bundle(inner, backbone), device, index)
+        return cls(load_bundle(run.folder, backbone), device, index)
 
     @property
     def knows_neighbours(self) -> bool:

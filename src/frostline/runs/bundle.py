@@ -27,6 +27,7 @@ from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 1
 TENSORS = "model.safetensors"
+INSIDE_RUN = "model"  # the bundle's folder in a run's
 REMEDY = "--output-dir chooses another place"
 
 
@@ -89,6 +90,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     Parameters
     ----------
     folder : Path
+        Of the bundle, or of the run that holds it.
     given : Backbone, optional
         The network that the model stands on, where Python code gave it; its weights are those of the bundle.
 
@@ -97,6 +99,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     RunError
         When it is missing, damaged or of another version.
     """
+    folder = folder / INSIDE_RUN if (folder / INSIDE_RUN).is_dir() else folder
     try:
         about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if about["format"] != FORMAT_VERSION:

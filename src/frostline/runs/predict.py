@@ -68,9 +68,7 @@ class Classifier:
         ConfigError
             When the package that the network comes from is not installed.
         """
-        folder = Path(folder)
-        inner = folder / "model"
-        return cls(load_bundle(inner if inner.is_dir() else folder, backbone), device)
+        return cls(load_bundle(Path(folder), backbone), device)
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:

@@ -62,7 +62,7 @@ class Guard:
             refusal = self._refusal(scope)
             app = self._app if refusal is None else refusal.response()
             await app(scope, exchange.receive, exchange.send)
-        except Exception:
+        except Exception:  # whatever a request met: the others go on
             log.error("a request failed:\n%s", traceback.format_exc())  # the application has answered 500
         path = scope["path"] if scope["path"] in KNOWN else "other"
         method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
