@@ -41,7 +41,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "from random weights": {"weights": "random"},
     "with half the learning rate": {"lr": 2.5e-4},
     "with layer decay 0.7": {"layer_decay": 0.7},
-    "with erasing 0.2": {"augment": {"erase": 0.2}},
+    "with erasing 0.4": {"augment": {"erase": 0.4}},
     "with cutmix 1": {"cutmix": 1.0},
     "with mixup 0.2": {"mixup": 0.2},
 }
