@@ -3,10 +3,11 @@
     python bench/serve.py [--requests 10000] [--image-size 128] [--limit 2000]
 
 First the bare model (`Classifier.predict_proba` on decoded pictures, in a process of its own) and the server with 32
-concurrent clients take turns, three times, with batches of the same size; clients run on the same cores. Then so many
-requests of one picture come from 32 clients, 5 % of them hostile: cut and vast PNGs, other types, a body that claims
-1 GiB, chunks without end, headers that drip, path names, wrong keys. Asserts that nothing but the deliberate 503 is a
-5xx, that every good request gets the model's answer, and that memory stays flat.
+concurrent clients take turns, three times, with batches of the same size; clients run on the same cores. Beside the
+pictures per second stands the processor time that a picture took of the server, its clients and the bare model. Then so
+many requests of one picture come from 32 clients, 5 % of them hostile: cut and vast PNGs, other types, a body that
+claims 1 GiB, chunks without end, headers that drip, path names, wrong keys. Asserts that nothing but the deliberate 503
+is a 5xx, that every good request gets the model's answer, and that memory stays flat.
 """
 
 import argparse
@@ -122,33 +123,39 @@ class Server:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
+    def seconds(self) -> float:
+        """Return the processor time it took so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
 
 
-def bare(run: Path, count: int, batch: int, queue: "multiprocessing.Queue[float]") -> None:
-    """Put the pictures per second of the model alone, decoded pictures at hand."""
+def bare(run: Path, count: int, batch: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
+    """Put the pictures per second of the model alone, decoded pictures at hand, and the processor time of one."""
     from frostline import Classifier
     from frostline.images.fashion_mnist import load
 
     classifier = Classifier.load(run)
     pictures = list(load().test.images[:batch])
     classifier.predict_proba(pictures)
-    begun = time.perf_counter()
+    begun, busy = time.perf_counter(), time.process_time()
     for _ in range(count // batch):
         classifier.predict_proba(pictures)
-    queue.put(count // batch * batch / (time.perf_counter() - begun))
+    done = count // batch * batch
+    queue.put((done / (time.perf_counter() - begun), (time.process_time() - busy) / done))
 
 
-def bare_rate(run: Path, count: int, batch: int) -> float:
+def bare_rate(run: Path, count: int, batch: int) -> tuple[float, float]:
     context = multiprocessing.get_context("spawn")
-    queue: multiprocessing.Queue[float] = context.Queue()
+    queue: multiprocessing.Queue[tuple[float, float]] = context.Queue()
     process = context.Process(target=bare, args=(run, count, batch, queue))
     process.start()
-    rate = queue.get()
+    rates = queue.get()
     process.join()
-    return rate
+    return rates
 
 
 async def drive(port: int, jobs: Sequence[Callable[[Client], Awaitable[None]]]) -> float:
@@ -166,19 +173,24 @@ async def drive(port: int, jobs: Sequence[Callable[[Client], Awaitable[None]]]) 
     return time.perf_counter() - begun
 
 
-async def served_rate(port: int, files: Sequence[bytes], per_request: int, count: int) -> tuple[float, float]:
-    """Return pictures per second, and pictures per batch."""
+async def served_rate(
+    server: Server, files: Sequence[bytes], per_request: int, count: int
+) -> tuple[float, float, float, float]:
+    """Return pictures per second and per batch, and the processor time of one: the server's, the clients'."""
     asks = [request([("x.png", data) for data in files[i : i + per_request]]) for i in range(0, 256, per_request)]
 
     async def job(client: Client, number: int) -> None:
         status, _ = await client.send(asks[number % len(asks)])
         assert status == 200, status
 
-    before = await batches(port)
+    before = await batches(server.port)
+    served, asked = server.seconds(), time.process_time()
     jobs = [lambda client, n=n: job(client, n) for n in range(count // per_request)]
-    seconds = await drive(port, jobs)
-    after = await batches(port)
-    return len(jobs) * per_request / seconds, (after[0] - before[0]) / (after[1] - before[1])
+    seconds = await drive(server.port, jobs)
+    served, asked = server.seconds() - served, time.process_time() - asked
+    after = await batches(server.port)
+    done = len(jobs) * per_request
+    return done / seconds, (after[0] - before[0]) / (after[1] - before[1]), served / done, asked / done
 
 
 async def batches(port: int) -> tuple[float, float]:
@@ -290,12 +302,13 @@ def main() -> None:
             for per_request in (8, 1) if options.pictures else ():
                 rows = []
                 for _ in range(3):
-                    rate, batch = asyncio.run(served_rate(server.port, files, per_request, options.pictures))
-                    rows.append((rate, batch, bare_rate(run.folder, options.pictures, max(1, round(batch)))))
-                rate, batch, alone = (statistics.median(column) for column in zip(*rows, strict=True))
+                    found = asyncio.run(served_rate(server, files, per_request, options.pictures))
+                    rows.append((*found, *bare_rate(run.folder, options.pictures, max(1, round(found[1])))))
+                rate, batch, served, asked, alone, model = map(statistics.median, zip(*rows, strict=True))
                 print(
                     f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of "
-                    f"{batch:.0f}; bare model {alone:.0f}: {rate / alone:.2f}",
+                    f"{batch:.0f}; bare model {alone:.0f}: {rate / alone:.2f}\n  processor time of a picture: server "
+                    f"{1e3 * served:.2f} ms, clients {1e3 * asked:.2f} ms, bare model {1e3 * model:.2f} ms",
                     flush=True,
                 )
             asyncio.run(storm(server, files, expected, list(classifier.class_names), options.requests))

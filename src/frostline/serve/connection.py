@@ -4,18 +4,20 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from frostline.serve.limits import Limits
 from frostline.serve.problems import MEDIA_TYPE, ProblemError, busy
 
 
-def connection_type(limits: Limits) -> type[H11Protocol]:
-    """Return uvicorn's protocol with a deadline for every state of a connection, and a cap on their number."""
+def connection_type(limits: Limits) -> type[HttpToolsProtocol]:
+    """Return uvicorn's protocol with a deadline for every state of a connection, and caps on number and headers."""
+    request_seconds = limits.body_seconds + limits.answer_seconds + limits.header_seconds
 
-    class Connection(H11Protocol):
+    class Connection(HttpToolsProtocol):
         _deadline: asyncio.TimerHandle | None = None
+        _in_header = True
+        _header_bytes = 0  # of the request that is being read
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -28,21 +30,47 @@ def connection_type(limits: Limits) -> type[H11Protocol]:
             super().connection_lost(exc)
             self._within(None)
 
-        def handle_events(self) -> None:
-            before = self.cycle
-            super().handle_events()
-            if self.cycle is not before and not self.cycle.response_complete:  # a whole header came
-                self._within(limits.body_seconds + limits.answer_seconds + limits.header_seconds)
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            if self._in_header:
+                self._header_bytes += len(data)
+            super().data_received(data)
+            if self._in_header and self._header_bytes > limits.header_bytes and not self.transport.is_closing():
+                detail = f"a request header may have {limits.header_bytes // 1024} KiB."
+                self._refuse(ProblemError(431, "large-header", detail))
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if self._in_header:  # what follows a body in chunks is left aside
+                super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_header, self._header_bytes = False, 0
+            super().on_headers_complete()
+            if not self.pipeline:
+                self._within(request_seconds)
+
+        def on_message_complete(self) -> None:
+            self._in_header = True
+            super().on_message_complete()
 
         def on_response_complete(self) -> None:
-            self._within(limits.header_seconds)
+            self._within(request_seconds if self.pipeline else limits.header_seconds)
             super().on_response_complete()
 
         def send_400_response(self, msg: str) -> None:
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self._say(ProblemError(400, "no-http", "expected HTTP/1.1, and something else came."))
-            else:  # an answer is on its way, or was
-                self.transport.abort()
+            self._refuse(ProblemError(400, "no-http", "expected HTTP/1.1, and something else came."))
+
+        def _refuse(self, problem: ProblemError) -> None:
+            """Answer what is no request, after the answer to the request before it."""
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete:
+                self._say(problem)
+            elif cycle.more_body:  # its body is broken
+                self.transport.abort() if cycle.response_started else self._say(problem)
+            else:
+                cycle.keep_alive = False
+                self.flow.pause_reading()
 
         def _within(self, seconds: float | None) -> None:
             if self._deadline is not None:
@@ -52,10 +80,12 @@ def connection_type(limits: Limits) -> type[H11Protocol]:
                 self._deadline = self.loop.call_later(seconds, self._late)
 
         def _late(self) -> None:
-            begun = self.conn.our_state is h11.IDLE and bool(self.conn.trailing_data[0])
-            if begun:
+            if self.cycle and not self.cycle.response_complete:
+                self.transport.abort()
+            elif self._header_bytes:
                 self._say(ProblemError(408, "slow-header", f"no whole header within {limits.header_seconds:g} s."))
-            self.transport.abort() if self.cycle and not self.cycle.response_complete else self.transport.close()
+            else:
+                self.transport.close()
 
         def _say(self, problem: ProblemError) -> None:
             """Answer outside of the application, and close."""

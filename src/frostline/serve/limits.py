@@ -14,6 +14,7 @@ class Limits:
     body_bytes: int = 32 * MIB
     held_bytes: int = 256 * MIB  # of all bodies that are being read or answered
     pixels: int = 50_000_000  # of a picture, as it claims
+    header_bytes: int = 64 << 10
     header_seconds: float = 10.0  # from the connection, or the last answer, to a whole request header
     body_seconds: float = 30.0  # from the header to the last byte of the body
     answer_seconds: float = 30.0  # from there to the answer
