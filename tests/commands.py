@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,10 +26,25 @@ PROCESSES.set_forkserver_preload(
 )  # fmt: skip
 
 
+Within = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Save what coverage saw of a forked process, which ends without a last word."""
+    try:
+        yield
+    finally:
+        measuring = coverage.Coverage.current()
+        if measuring is not None:
+            measuring.stop()
+            measuring.save()
+
+
 def run_forked(
-    arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float
+    arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float, *, within: Within = nullcontext
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command in a folder and return what came back.
+    """Run one command in a folder, within surroundings made by a callable; return what came back.
 
     Raises
     ------
@@ -38,7 +53,7 @@ def run_forked(
     """
     words = [str(argument) for argument in arguments]
     streams = [folder.with_name(f"{folder.name}.{name}") for name in ("stdout", "stderr")]
-    process = PROCESSES.Process(target=_command, args=(words, folder, env, streams))
+    process = PROCESSES.Process(target=_command, args=(words, folder, env, streams, within))
     process.start()
     process.join(timeout)
     if process.is_alive():
@@ -57,7 +72,7 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     """Start one command in a folder; yield the process and what it says, line by line. It has ended afterwards."""
     here, there = multiprocessing.Pipe(False)
     words = [str(argument) for argument in arguments]
-    process = PROCESSES.Process(target=_command, args=(words, folder, env, [there, there]))
+    process = PROCESSES.Process(target=_command, args=(words, folder, env, [there, there], nullcontext))
     process.start()
     there.close()
     with here, os.fdopen(os.dup(here.fileno()), encoding="utf-8") as said:
@@ -65,7 +80,9 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     process.join()
 
 
-def _command(words: list[str], folder: Path, env: dict[str, str], streams: list[Path] | list[Connection]) -> None:
+def _command(
+    words: list[str], folder: Path, env: dict[str, str], streams: list[Path] | list[Connection], within: Within
+) -> None:
     from frostline.cli.main import run
 
     for number, place in enumerate(streams, 1):
@@ -77,13 +94,11 @@ def _command(words: list[str], folder: Path, env: dict[str, str], streams: list[
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    try:
-        code = run(words)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        measuring = coverage.Coverage.current()
-        if measuring is not None:
-            measuring.stop()
-            measuring.save()
+    with measured():
+        try:
+            with within():
+                code = run(words)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
     sys.exit(code)
