@@ -41,6 +41,15 @@ def measured() -> Iterator[None]:
             measuring.save()
 
 
+@contextmanager
+def lacking(package: str) -> Iterator[None]:
+    """A package is not installed, until this process ends."""
+    for name in [package, *sys.modules]:
+        if name.partition(".")[0] == package:
+            sys.modules[name] = None  # type: ignore[assignment]  # what `import` takes for a refusal
+    yield
+
+
 def run_forked(
     arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float, *, within: Within = nullcontext
 ) -> subprocess.CompletedProcess[str]:
