@@ -1,6 +1,6 @@
 """The command line in a process of its own, forked from one that has imported everything: a start costs no import.
 
-What the installed script does besides is tested where it matters: `test_kill.py`, `test_main.py`, `test_readme.py`.
+What the installed script does besides is tested where it matters: `test_train.py`, `test_main.py`, `test_kill.py`.
 """
 
 import multiprocessing
@@ -8,8 +8,12 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TextIO
 
 import coverage
 
@@ -17,15 +21,39 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["frostline.cli.main", "frostline.runs.fit", "frostline.runs.predict", "frostline.experiments.curve",
      "frostline.pretrain.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
-     "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold"]
+     "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold",
+     "torch._dynamo", "matplotlib.figure", "captum.attr"]  # what torch and frostline import when first needed
 )  # fmt: skip
-KILLED = -9
+
+
+Within = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Save what coverage saw of a forked process, which ends without a last word."""
+    try:
+        yield
+    finally:
+        measuring = coverage.Coverage.current()
+        if measuring is not None:
+            measuring.stop()
+            measuring.save()
+
+
+@contextmanager
+def lacking(package: str) -> Iterator[None]:
+    """A package is not installed, until this process ends."""
+    for name in [package, *sys.modules]:
+        if name.partition(".")[0] == package:
+            sys.modules[name] = None  # type: ignore[assignment]  # what `import` takes for a refusal
+    yield
 
 
 def run_forked(
-    arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float
+    arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float, *, within: Within = nullcontext
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command in a folder and return what came back.
+    """Run one command in a folder, within surroundings made by a callable; return what came back.
 
     Raises
     ------
@@ -34,7 +62,7 @@ def run_forked(
     """
     words = [str(argument) for argument in arguments]
     streams = [folder.with_name(f"{folder.name}.{name}") for name in ("stdout", "stderr")]
-    process = PROCESSES.Process(target=_command, args=(words, folder, env, streams))
+    process = PROCESSES.Process(target=_command, args=(words, folder, env, streams, within))
     process.start()
     process.join(timeout)
     if process.is_alive():
@@ -48,24 +76,38 @@ def run_forked(
     return subprocess.CompletedProcess(words, code, output, errors)
 
 
-def _command(words: list[str], folder: Path, env: dict[str, str], streams: list[Path]) -> None:
+@contextmanager
+def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> Iterator[tuple[BaseProcess, TextIO]]:
+    """Start one command in a folder; yield the process and what it says, line by line. It has ended afterwards."""
+    here, there = multiprocessing.Pipe(False)
+    words = [str(argument) for argument in arguments]
+    process = PROCESSES.Process(target=_command, args=(words, folder, env, [there, there], nullcontext))
+    process.start()
+    there.close()
+    with here, os.fdopen(os.dup(here.fileno()), encoding="utf-8") as said:
+        yield process, said
+    process.join()
+
+
+def _command(
+    words: list[str], folder: Path, env: dict[str, str], streams: list[Path] | list[Connection], within: Within
+) -> None:
     from frostline.cli.main import run
 
-    for number, path in enumerate(streams, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    for number, place in enumerate(streams, 1):
+        new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(place.fileno() if isinstance(place, Connection) else os.open(place, new), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, encoding="utf-8") for number in (1, 2))  # line by line
     sys.modules["__main__"] = types.ModuleType("__main__")  # processes of its own must not import the test runner
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    try:
-        code = run(words)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        measuring = coverage.Coverage.current()
-        if measuring is not None:
-            measuring.stop()
-            measuring.save()
+    with measured():
+        try:
+            with within():
+                code = run(words)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
     sys.exit(code)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from frostline.images import fashion_mnist
 from frostline.images.dataset import Splits
-from tests.commands import run_forked
+from tests.commands import Within, run_forked
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -80,9 +81,9 @@ def frostline(tmp_path: Path) -> Frostline:
     """Run a command in ``tmp_path`` and return what came back."""
 
     def run(
-        *arguments: object, env: dict[str, str] | None = None, timeout: float = 300
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 300, within: Within = nullcontext
     ) -> subprocess.CompletedProcess[str]:
-        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout)
+        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout, within=within)
 
     return run
 

@@ -1,27 +1,34 @@
-"""Run a command that lacks something: ``confined.py nothing|override|size BYTES COMMAND…``.
-
-``size``: no file may grow beyond so many bytes. ``override``: file permissions bind also root.
-"""
+"""Work that lacks something: room for its files, or root's right to override permissions."""
 
 import ctypes
 import os
 import resource
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
-
-
-def main(kind: str, *command: str) -> None:
-    """Give something up and become the command."""
-    if kind == "size":
-        limit, *command = command
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-    elif (
-        kind == "override" and os.geteuid() == 0 and ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
-    ):
-        sys.exit("cannot give up the right to override permissions")
-    os.execv(command[0], command)
+CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE = 0x20080522, 1  # linux/capability.h
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def bound_by_permissions() -> Iterator[None]:
+    """File permissions bind also root, until this process ends."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then those beyond 32
+        libc.capget(header, sets)
+        sets[0] &= ~(1 << CAP_DAC_OVERRIDE)
+        if libc.capset(header, sets):
+            raise OSError(ctypes.get_errno(), "cannot give up the right to override permissions")
+    yield

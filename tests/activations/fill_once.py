@@ -1,13 +1,11 @@
-"""A program that fills a cache: ``fill_once.py CACHE COUNT…`` or ``fill_once.py CACHE START:COUNT…``.
-
-It prints "ready", waits for a line on standard input, then makes one pass for each wish and prints one line of JSON:
-the rows computed and a digest of all rows asked for, or the error that a user would read.
-"""
+"""A process of its own that fills a cache with real images' activations."""
 
 import hashlib
-import json
-import sys
+import multiprocessing
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,32 +15,66 @@ from frostline.activations.forward import FastForward
 from frostline.activations.spec import spec_of
 from frostline.errors import FrostlineError
 from frostline.images import fashion_mnist
-from frostline.images.preprocess import Preprocess
-from frostline.networks.boundary import Frozen, make_boundary
-from frostline.networks.registry import load_backbone
+from frostline.images.dataset import ImageDataset
+from tests.activations.passes import make_forward
+from tests.commands import PROCESSES, Within, measured
+
+SECONDS = 120
 
 
-def main(cache: Path, wishes: list[str]) -> None:
-    """Fill ``cache`` with real images' activations."""
+class Filling:
+    """Makes one pass for each wish, a range of images, once it is told to.
+
+    Parameters
+    ----------
+    within : callable
+        Makes the surroundings that the passes are made in; see `confined.py`.
+    """
+
+    def __init__(self, cache: Path, *wishes: range, within: Within = nullcontext) -> None:
+        self._pipe, there = multiprocessing.Pipe()
+        self.process = PROCESSES.Process(target=_fill, args=(cache, wishes, within, there))
+        self.process.start()
+        there.close()
+
+    def stand_ready(self) -> None:
+        """Wait until it stands before the first pass."""
+        assert self._hear() == "ready"
+
+    def go(self) -> None:
+        """Let it make its passes."""
+        self._pipe.send("go")
+
+    def reports(self) -> list[dict[str, Any]]:
+        """For each wish the rows computed and a digest of all rows asked for, or the error that a user would read."""
+        reports = self._hear()
+        self.process.join()
+        assert self.process.exitcode == 0
+        return reports  # type: ignore[no-any-return]
+
+    def _hear(self) -> Any:
+        if not self._pipe.poll(SECONDS):
+            self.process.kill()
+            raise TimeoutError
+        return self._pipe.recv()
+
+
+def _fill(cache: Path, wishes: tuple[range, ...], within: Within, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    backbone = load_backbone("alexnet", "random")
-    forward = FastForward(Frozen(backbone, make_boundary(backbone, "conv1", ())), Preprocess(64), torch.device("cpu"))
-    spec = spec_of("alexnet", forward.frozen, forward.preprocess, "float16")
-    train = fashion_mnist.load().train
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for wish in wishes:
-        start, _, count = wish.rpartition(":")
-        images = train.subset(np.arange(int(count)) + int(start or 0))
-        try:
-            kept, done = fill([images], forward, spec, cache)
-        except FrostlineError as error:
-            print(json.dumps({"error": str(error)}))
-        else:
-            rows = kept[0].take(np.arange(len(images))).numpy()
-            digest = hashlib.sha256(rows.tobytes()).hexdigest()
-            print(json.dumps({"computed": done.images - done.from_cache, "rows": len(rows), "digest": digest}))
+    with measured(), pipe:
+        train, forward = fashion_mnist.load().train, make_forward("conv1")
+        pipe.send("ready")
+        pipe.recv()
+        with within():
+            reports = [_report(train.subset(np.array(wish)), cache, forward) for wish in wishes]
+        pipe.send(reports)
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+def _report(images: ImageDataset, cache: Path, forward: FastForward) -> dict[str, Any]:
+    try:
+        kept, done = fill([images], forward, spec_of("alexnet", forward.frozen, forward.preprocess, "float16"), cache)
+    except FrostlineError as error:
+        return {"error": str(error)}
+    rows = kept[0].take(np.arange(len(images))).numpy()
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    return {"computed": done.images - done.from_cache, "rows": len(rows), "digest": digest}

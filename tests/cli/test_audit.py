@@ -1,12 +1,11 @@
 """`frostline audit`."""
 
 import csv
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from tests.commands import lacking
 from tests.small_run import OPTIONS
 
 SMALL = ["--limit", 240, *OPTIONS[:6]]
@@ -54,12 +53,8 @@ def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, arguments
     assert not list(tmp_path.iterdir())
 
 
-def test_without_cleanlab_one_line_says_what_to_install(tmp_path: Path):
-    code = (
-        "import sys; sys.modules['cleanlab'] = None\n"
-        "from frostline.cli.main import run; sys.exit(run(['audit', 'drawn-objects', '--quiet']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_without_cleanlab_one_line_says_what_to_install(frostline, tmp_path):
+    done = frostline("audit", "drawn-objects", "--quiet", within=partial(lacking, "cleanlab"))
     assert done.returncode == 2
     assert done.stderr == "frostline: audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.\n"
     assert list(tmp_path.iterdir()) == []

@@ -2,14 +2,14 @@
 
 import json
 import shutil
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from frostline.runs.predict import Classifier
+from tests.commands import lacking
 
 
 @pytest.fixture
@@ -97,12 +97,8 @@ def test_impossible_wishes_get_one_line_and_leave_nothing(explain, pictures, tmp
     assert not (tmp_path / "explained").exists()
 
 
-def test_without_captum_one_line_says_what_to_install(finished, pictures, tmp_path):
-    code = (
-        "import sys; sys.modules['captum'] = None\n"
-        f"from frostline.cli.main import run; sys.exit(run(['explain', {str(finished.folder)!r}, 'my pictures']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_without_captum_one_line_says_what_to_install(frostline, finished, pictures, tmp_path):
+    done = frostline("explain", finished.folder, "my pictures", within=partial(lacking, "captum"))
     assert done.returncode == 2
     assert done.stderr == "frostline: explain needs captum, which is not installed: pip install 'frostline[explain]'.\n"
     assert not (tmp_path / "explained").exists()

@@ -1,14 +1,14 @@
 """`frostline export`."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.predict import Classifier
+from tests.commands import lacking
 
 
 def export(frostline, finished, *options):
@@ -59,12 +59,8 @@ def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, options, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra_one_line_says_what_to_install(finished, tmp_path):
-    code = (
-        "import sys; sys.modules['onnxruntime'] = None\n"
-        f"from frostline.cli.main import run; sys.exit(run(['export', {str(finished.folder)!r}, '--quiet']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_without_the_extra_one_line_says_what_to_install(frostline, finished, tmp_path):
+    done = frostline("export", finished.folder, "--quiet", within=partial(lacking, "onnxruntime"))
     assert done.returncode == 2
     assert done.stderr == (
         "frostline: export needs onnxruntime, which is not installed: pip install 'frostline[export]'.\n"

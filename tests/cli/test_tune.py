@@ -1,11 +1,11 @@
 """`frostline tune`."""
 
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 
+from tests.commands import lacking
 from tests.small_run import OPTIONS
 
 SMALL = ["--limit", 240, *OPTIONS[:6], "--epochs", 2]
@@ -43,12 +43,8 @@ def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, opti
     assert not list(tmp_path.glob("*/*"))
 
 
-def test_without_optuna_one_line_says_what_to_install(tmp_path):
-    code = (
-        "import sys; sys.modules['optuna'] = None\n"
-        "from frostline.cli.main import run; sys.exit(run(['tune', 'drawn-objects', '--quiet']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_without_optuna_one_line_says_what_to_install(frostline, tmp_path):
+    done = frostline("tune", "drawn-objects", "--quiet", within=partial(lacking, "optuna"))
     assert done.returncode == 2
     assert done.stderr == "frostline: tune needs Optuna, which is not installed: pip install 'frostline[tune]'.\n"
     assert list(tmp_path.iterdir()) == []

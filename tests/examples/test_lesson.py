@@ -33,7 +33,7 @@ def test_is_committed_without_outputs(lesson: nbformat.NotebookNode) -> None:
 
 
 def test_runs_on_few_pictures(lesson: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"LESSON_LIMIT": "200", "LESSON_SEEDS": "1"}
+    small = {"LESSON_LIMIT": "130", "LESSON_SEEDS": "1"}
     own = {name: str(tmp_path / "jupyter") for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
     for name, value in {**small, **own, "FROSTLINE_CACHE_DIR": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)

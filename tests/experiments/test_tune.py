@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -17,7 +16,7 @@ from frostline.experiments.study import FEWER
 from frostline.experiments.tune import Wish, tune
 from frostline.progress import Silent
 from frostline.runs.fit import fit
-from tests.conftest import COMMAND
+from tests.commands import started
 
 QUICK = {"weights": "bundled", "image_size": 64, "taps": "none", "epochs": 4}
 OPTIONS = ["--weights", "bundled", "--image-size", 64, "--taps", "none", "--epochs", 4]
@@ -118,11 +117,9 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
 
 
 def test_a_killed_search_counts_its_open_trial_again(small_fashion, tmp_path, config):
-    command = [COMMAND, "tune", "fashion-mnist", "--data-dir", small_fashion, *OPTIONS, "--output-dir", tmp_path]
-    with subprocess.Popen(
-        [*map(str, command), "--name", "killed"], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    ) as process:
-        for line in process.stdout:
+    command = ["tune", "fashion-mnist", "--data-dir", small_fashion, *OPTIONS, "--output-dir", tmp_path]
+    with started([*command, "--name", "killed"], tmp_path, dict(os.environ)) as (process, said):
+        for line in said:
             if line.startswith("trial 2/"):
                 break
         time.sleep(0.05)

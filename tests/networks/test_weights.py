@@ -7,8 +7,6 @@ import math
 import pickle
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,7 @@ from frostline.networks.alexnet import BUNDLED, IMAGENET, NETWORK
 from frostline.networks.published import torch_hub_file
 from frostline.networks.registry import load_backbone
 from frostline.networks.weights import choose, fitted, nearest_network, read_record, read_state
-from tests.conftest import Server
+from tests.conftest import Frostline, Server
 from tests.reference import reference_network, save_features
 
 State = dict[str, torch.Tensor]
@@ -398,19 +396,10 @@ def test_auto_says_that_the_file_was_another(server: Server, cache: Path) -> Non
     assert list((cache / "weights").iterdir()) == []
 
 
-def test_nothing_is_unpickled_by_the_command_line_either(tmp_path: Path) -> None:
+def test_nothing_is_unpickled_by_the_command_line_either(frostline: Frostline, tmp_path: Path) -> None:
     trap, path = tmp_path / "trap", tmp_path / "net.pth"
     path.write_bytes(pickle.dumps(Malicious(trap)))
-    command = [
-        Path(sys.executable).with_name("frostline"),
-        "train",
-        "fashion-mnist",
-        "--weights",
-        path,
-        "--limit",
-        "120",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = frostline("train", "fashion-mnist", "--weights", path, "--limit", 120)
     assert done.returncode == 2
     assert done.stderr.startswith(f"frostline: {path} was not read: it holds more than tensors")
     assert done.stderr.count("\n") == 1

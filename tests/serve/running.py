@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import coverage
 import numpy as np
 from PIL import Image
 
-from tests.commands import PROCESSES
+from tests.commands import PROCESSES, measured
 
 START_SECONDS = 60
 
@@ -118,11 +117,6 @@ def _serve(
     from frostline.serve.model import load_served
     from frostline.serve.server import serve
 
-    try:
+    with measured():
         served = load_served(str(folder), folder.parent)
         serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, told.send, Limits(**limits))
-    finally:
-        measuring = coverage.Coverage.current()
-        if measuring is not None:
-            measuring.stop()
-            measuring.save()
