@@ -95,8 +95,8 @@ class Classify:
         left = [number for number, one in enumerate(found) if one is None]
         if left:
             work = [loop.run_in_executor(self._decoders, self._decode_one, files[number][1]) for number in left]
-            for number, one in zip(left, await asyncio.gather(*work), strict=True):
-                found[number] = one
+            for number, decoded in zip(left, await asyncio.gather(*work), strict=True):
+                found[number] = decoded
         pictures, wrong = [], []
         for number, ((name, _), one) in enumerate(zip(files, found, strict=True)):
             if isinstance(one, np.ndarray):
