@@ -31,7 +31,7 @@ class Shelf:
     def __init__(self, frozen: Frozen, image_size: int) -> None:
         self._frozen = frozen
         self._widths = frozen.widths(image_size)
-        self._kept: dict[tuple[int, str], KeptActivations] = {}  # by the view's number and the precision
+        self._kept: dict[int, KeptActivations] = {}  # by the view's number
 
     def __call__(
         self,
@@ -48,12 +48,12 @@ class Shelf:
             return activations(datasets, forward, config, cache, progress, view)
         total = sum(map(len, datasets))
         done = FrozenPass(total, total, 0.0, 0.0)
-        kept = self._kept.get((view.number, config.cache_dtype))
+        kept = self._kept.get(view.number)
         if kept is None or any(kept.lacks(dataset.row_ids) for dataset in datasets):
             wide = FastForward(self._frozen, forward.preprocess, forward.device)
             rows, done = activations(datasets, wide, config, cache, progress, view)
             kept = next(row for row in rows if isinstance(row, KeptActivations))
-            self._kept[view.number, config.cache_dtype] = kept
+            self._kept[view.number] = kept
         columns = self._columns(boundary)
         return [kept.of(dataset.row_ids, columns) for dataset in datasets], done
 

@@ -75,11 +75,6 @@ def activations(
     return list(kept), done
 
 
-def judged(config: TrainConfig) -> TrainConfig:
-    """Return settings for the rows of the test split: whole, so that what is evaluated is what `predict` computes."""
-    return config.model_copy(update={"cache_dtype": "float32"})
-
-
 @dataclass(frozen=True)
 class Material:
     """What every phase of a run works with; ``config`` has nothing left open, ``watch`` is told the history."""
@@ -190,7 +185,8 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     cache, progress = material.cache, material.progress
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
     trunk = make_trunk(config, material.backbone, step.boundary, material.preprocess.image_size, device)
-    rows, frozen_pass = material.source((parts.train, parts.val), forward, config, cache, progress)
+    datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
+    rows, frozen_pass = material.source(datasets, forward, config, cache, progress)
     views = []
     for view in step.views:
         (row,), done = material.source((parts.train,), forward, config, cache, progress, view)
@@ -201,12 +197,7 @@ def make_ready(step: Step, material: Material, head: Head | None = None, *, last
     val_part = Examples(rows[1], parts.val.labels)
     if config.batch_norm and trunk.stages:
         normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
-    test_part = None
-    if last:
-        (row,), done = material.source((parts.test,), forward, judged(config), cache, progress)
-        test_part = Examples(row, parts.test.labels)
-        frozen_pass += done
-    return Ready(trunk, head, train_part, val_part, test_part, frozen_pass)
+    return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
 
 
 def make_trunk(
