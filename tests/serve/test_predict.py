@@ -39,7 +39,8 @@ def test_requests_at_the_same_time_get_their_own_answers(
     with ThreadPoolExecutor(20) as pool:
         replies = list(pool.map(lambda one: server.predict([one], "?top=10"), garments))
     results = [reply.json()["results"][0] for reply in replies]
-    np.testing.assert_allclose(figures(results, Classifier.load(run.folder).class_names), expected, atol=1e-5)  # float32, batches of another size
+    # float32's last bits: the batches have other sizes
+    np.testing.assert_allclose(figures(results, Classifier.load(run.folder).class_names), expected, atol=1e-5)
     metrics = server.ask("/metrics").content.decode()
     batches = float(metrics.split("frostline_batch_pictures_count ")[1].split()[0])
     pictures = float(metrics.split("frostline_batch_pictures_sum ")[1].split()[0])
