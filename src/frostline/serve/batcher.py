@@ -23,9 +23,9 @@ T = TypeVar("T")
 class Batcher:
     """The one thread that the network runs in, and the pictures that wait for it.
 
-    Pictures are *admitted* when a request was read, and *ready* when they are decoded. A batch leaves when it is full,
-    when every admitted picture is ready (a lone client never waits for others), or when the first has waited for
-    ``limits.wait_seconds``.
+    Pictures are *admitted* when a request was read, and *ready* when they are decoded. A batch leaves, with all that are
+    ready, when these are enough to keep the cores full (the network must not stand still for more), when every admitted
+    picture is ready (a lone client never waits for others), or when the first has waited for ``limits.wait_seconds``.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Batcher:
             await self._changed.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.wait_seconds):
-                while (count := self._count_ready()) < self._limits.batch and count < self._admitted:
+                while (count := self._count_ready()) < self._limits.enough and count < self._admitted:
                     self._changed.clear()
                     await self._changed.wait()
 

@@ -23,6 +23,7 @@ class Limits:
     connections: int = 256
     queue: int = 256  # pictures that were taken in and not yet answered
     batch: int = 64  # pictures in a batch
+    enough: int = 8  # pictures that a batch waits for
     wait_seconds: float = 0.005  # that a batch waits for pictures which are still being decoded
 
     def public(self) -> dict[str, int | float]:
