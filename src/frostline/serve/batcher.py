@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Batcher:
     """The one thread that the network runs in, and the pictures that wait for it.
 
-    Pictures are *admitted* when a request was read, and *ready* when they are decoded. A batch leaves, with all that are
-    ready, when these are enough to keep the cores full (the network must not stand still for more), when every
+    Pictures are *admitted* when a request was read, and *ready* when they are decoded. A batch leaves, with all that
+    are ready, when these are enough to keep the cores full (the network must not stand still for more), when every
     admitted picture is ready (a lone client never waits for others), or when the first has waited for
     ``limits.wait_seconds``.
 
