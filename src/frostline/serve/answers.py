@@ -5,6 +5,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Wish(BaseModel):
+    """What a request asks for each picture: its query."""
+
+    top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
+    explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
+    neighbours: int = Field(0, ge=0, le=12, description="How many training pictures to add.")
+
+
 class Pictures(BaseModel):
     """Pictures as JSON."""
 

@@ -8,16 +8,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from frostline import __version__
-from frostline.serve.answers import About, Answers, Health, Pictures, Problem
+from frostline.serve.answers import About, Answers, Health, Pictures, Problem, Wish
 from frostline.serve.batcher import Batcher
-from frostline.serve.classify import Classify, Wish
+from frostline.serve.classify import Classify
 from frostline.serve.guard import Guard
 from frostline.serve.keys import Keys
 from frostline.serve.limits import FORMATS, Limits
@@ -80,7 +79,6 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
     )
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(Exception, answer_defect)
     _add_predict(app, classify, limits, metrics)  # first: the router goes through its paths one by one
     _add_state(app, served, limits, metrics)
@@ -93,10 +91,6 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {status: {"model": Problem, "content": {MEDIA_TYPE: schema}} for status in statuses}
-
-
-async def _answer_invalid(_: Request, error: Exception) -> Response:
-    return invalid([dict(one) for one in error.errors()]).response()  # type: ignore[attr-defined]
 
 
 def _add_page(app: FastAPI) -> None:
@@ -188,7 +182,15 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
 
 
 def _wish(request: Request) -> Wish:
-    """Return what the query asks for, read in one step: FastAPI's own way takes as long as decoding a small picture."""
+    """Return what the query asks for.
+
+    Not by FastAPI, which takes parameters apart one by one at every request.
+
+    Raises
+    ------
+    ProblemError
+        422.
+    """
     try:
         return Wish.model_validate(dict(request.query_params))
     except ValidationError as error:

@@ -6,28 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from pydantic import BaseModel, Field
 
 from frostline.device import cores
 from frostline.errors import DataError
 from frostline.images.decode import decode_image
-from frostline.serve.answers import Answer, Neighbour, Prediction
+from frostline.serve.answers import Answer, Neighbour, Prediction, Wish
 from frostline.serve.batcher import Batcher, Pixels
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import Served
 from frostline.serve.overlay import data_address, overlay_png
 from frostline.serve.problems import ProblemError
-
-SMALL_BYTES, SMALL_PIXELS = 8 << 10, 64 << 10  # decoded where requests are read
-
-
-class Wish(BaseModel):
-    """What a request asks for each picture; its query."""
-
-    top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
-    explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
-    neighbours: int = Field(0, ge=0, le=12, description="How many training pictures to add.")
 
 
 class Classify:
@@ -91,38 +80,24 @@ class Classify:
 
     async def _decode(self, files: Sequence[tuple[str, bytes]]) -> list[Pixels]:
         loop = asyncio.get_running_loop()
-        found: list[Pixels | DataError | None] = [self._decode_small(data) for _, data in files]
-        left = [number for number, one in enumerate(found) if one is None]
-        if left:
-            work = [loop.run_in_executor(self._decoders, self._decode_one, files[number][1]) for number in left]
-            for number, decoded in zip(left, await asyncio.gather(*work), strict=True):
-                found[number] = decoded
+        work = [loop.run_in_executor(self._decoders, self._decode_one, data) for _, data in files]
+        done = await asyncio.gather(*work, return_exceptions=True)
         pictures, wrong = [], []
-        for number, ((name, _), one) in enumerate(zip(files, found, strict=True)):
-            if isinstance(one, np.ndarray):
-                pictures.append(one)
-            else:
-                detail = f"{name} {str(one).removeprefix('the picture ')}"
+        for number, ((name, _), found) in enumerate(zip(files, done, strict=True)):
+            if isinstance(found, DataError):
+                detail = f"{name} {str(found).removeprefix('the picture ')}"
                 wrong.append({"image": number, "name": name, "detail": detail})
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                pictures.append(found)
         if wrong:
             self._metrics.refused.inc(len(wrong))
             raise ProblemError(422, "bad-image", "some pictures cannot be read: see errors.", wrong)
         return pictures
 
-    def _decode_small(self, data: bytes) -> Pixels | None:
-        """Return the pixels of a picture that is decoded sooner than another thread wakes up."""
-        if len(data) > SMALL_BYTES:
-            return None
-        try:
-            return decode_image(data, self._served.side, FORMATS, min(SMALL_PIXELS, self._limits.pixels))
-        except DataError:  # too large, or damaged: the other threads tell
-            return None
-
-    def _decode_one(self, data: bytes) -> Pixels | DataError:
-        try:
-            return decode_image(data, self._served.side, FORMATS, self._limits.pixels)
-        except DataError as error:
-            return error
+    def _decode_one(self, data: bytes) -> Pixels:
+        return decode_image(data, self._served.side, FORMATS, self._limits.pixels)
 
     def _say_why(self, answers: list[Answer], pictures: list[Pixels], best: Sequence[int], wish: Wish) -> None:
         why = self._served.why
