@@ -2,11 +2,10 @@
 
     python bench/agreement.py [--run runs/NAME] [--pictures 1000]
 
-Without a run, one is trained on 6,000 pictures of Fashion-MNIST, its activations kept as float32. Pictures are PNG
-files; the page is opened in Debian's chromium, takes them all at once and gives its table as CSV. Prints for each way
-how many classes are the same as `predict`'s and by how much the probabilities differ at most, and asserts that every
-class is the same and no probability differs by more than 1e-4. Where a run's evaluation read activations that were kept
-as float16, it alone is allowed more, and told.
+Without a run, one is trained on 6,000 pictures of Fashion-MNIST. Pictures are PNG files; the page is opened in Debian's
+chromium, takes them all at once and gives its table as CSV. Prints for each way how many classes are the same as
+`predict`'s and by how much the probabilities differ at most, and asserts that every class is the same and no
+probability differs by more than 1e-4.
 """
 
 import argparse
@@ -72,13 +71,13 @@ def on_the_page(port: int, files: Sequence[Path]) -> list[tuple[str, float]]:
     return [best[file.name] for file in files]
 
 
-def compare(way: str, got: np.ndarray, expected: np.ndarray, limit: float = LIMIT) -> None:
+def compare(way: str, got: np.ndarray, expected: np.ndarray) -> None:
     same = int((got.argmax(1) == expected.argmax(1)).sum())
     apart = float(np.abs(got - expected).max())
     print(
         f"{way:34} {same:,} of {len(expected):,} classes the same, probabilities at most {apart:.1e} apart", flush=True
     )
-    assert apart <= limit and (same == len(expected) or limit > LIMIT), way
+    assert apart <= LIMIT and same == len(expected), way
 
 
 def main() -> None:
@@ -89,7 +88,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = TrainConfig(data="fashion-mnist", weights="bundled", limit=6000, cache_dtype="float32")
+        config = TrainConfig(data="fashion-mnist", weights="bundled", limit=6000)
         run = Run(options.run) if options.run else fit(config, output_dir=folder / "runs", cache_dir=folder / "cache")
         evaluated = read_evidence(run).test.probabilities[: options.pictures]
         images = split(load_dataset("fashion-mnist"), run.config).test.images[: len(evaluated)]
@@ -99,8 +98,7 @@ def main() -> None:
             files[-1].write_bytes(png(image))
         model = load_bundle(run.model_folder)
         expected = Classifier(model).predict_proba(files)
-        kept = run.config.cache_dtype
-        compare(f"evaluation, {kept} activations", evaluated, expected, LIMIT if kept == "float32" else 0.05)
+        compare("evaluation", evaluated, expected)
         exported_model = OnnxClassifier(to_onnx(exported(model), origin(run), run.name))
         compare("ONNX, onnxruntime", exported_model.predict_proba(files), expected)
         (folder / "keys").write_text(KEY)

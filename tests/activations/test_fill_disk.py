@@ -142,7 +142,7 @@ def test_the_command_line_ends_with_2_when_a_cold_cache_may_not_be_written(cache
         done = run_forked(TRAIN, tmp_path, dict(os.environ), SECONDS, within=bound_by_permissions)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "cannot be written and lacks 140 of 140 activations" in line
+    assert "cannot be written and lacks 120 of 120 activations" in line
 
 
 def test_a_damaged_shard_in_a_cache_that_may_not_be_written_stays(

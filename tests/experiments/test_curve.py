@@ -11,7 +11,7 @@ from frostline.experiments.curve import curve
 from frostline.experiments.points import ALL, Question
 
 QUICK = Question(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
-TRAINED = Question(labels=(2, 8), ways=("fine-tuned", "scratch"), repeats=1, seconds=5)
+TRAINED = Question(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_
     with caplog.at_level("INFO", "frostline"):
         points = curve(config, QUICK, tmp_path / "curve")
     passes = [record for record in caplog.records if "images to compute" in record.getMessage()]
-    assert len(passes) == 2  # one for each set of weights
+    assert len(passes) == 4  # for each set of weights one over the pictures with labels, one over the test split
     found = accuracies(points)
     assert len(found) == 3 * (2 * 2 + 1)
     for way in QUICK.ways:
@@ -40,11 +40,11 @@ def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_
 
 def test_the_network_is_trained_for_the_time_it_was_given(config, tmp_path):
     points = curve(config, TRAINED, tmp_path / "curve")
-    assert all(1 < point.seconds < 3 * TRAINED.seconds for point in points), points
+    assert all(2 < point.seconds < 2 * TRAINED.seconds for point in points), points
     found = accuracies(points)
     assert found["fine-tuned", 8, 0] > found["scratch", 8, 0]
     assert found["fine-tuned", 8, 0] > 0.5
-    assert all(point.epochs > 3 for point in points if point.labels == 2)
+    assert all(point.epochs > 3 for point in points)
 
 
 def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):

@@ -122,7 +122,7 @@ def test_what_is_frozen_never_moves_and_what_moved_is_put_back(small_fashion, pl
     config, backbone, boundary, preprocess = prepare(config, parts.train, place, None)
     step = plan(config, backbone, boundary)[-1]
     material = Material(config, parts, backbone, preprocess, torch.device("cpu"), place, None)
-    ready = make_ready(step, material, last=False)
+    ready = make_ready(step, material)
     frozen = torch.nn.ModuleDict({name: backbone.stages[name] for name in ("conv1", "conv2", "conv3")})
     before_frozen, before = weights(frozen), weights(ready.module)
     seen = []

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from frostline.training.examples import Examples, epoch_order
+from frostline.training.examples import Examples, Joined, epoch_order
 
 
 def test_batches_hold_every_row_once_with_its_label(narrow):
@@ -62,3 +62,13 @@ def test_epochs_go_round_the_views(narrow):
     ] * 6
     assert train.in_epoch(7) is train
     assert viewed.in_epoch(1).labels is train.labels
+
+
+def test_joined_rows_are_the_parts_one_after_the_other(narrow):
+    train, val = (examples.rows for examples in narrow)
+    both = Joined([train, val])
+    assert len(both) == len(train) + len(val) and both.shape == train.shape
+    wanted = np.array([len(train), 3, len(both) - 1, 0, len(train) - 1])
+    expected = [train.take(np.array([3, 0, len(train) - 1])), val.take(np.array([0, len(val) - 1]))]
+    assert torch.equal(both.take(wanted), torch.cat(expected)[[3, 0, 4, 1, 2]])
+    assert torch.equal(both.take(np.array([5, 2])), train.take(np.array([5, 2])))

@@ -143,11 +143,11 @@ def find_lr(
 def _ready(steps: Sequence[Step], material: Material) -> Ready:
     """Return the last phase before its first step, with a trained head where a run would have one."""
     if len(steps) == 1:
-        return make_ready(steps[0], material, last=False)
+        return make_ready(steps[0], material)
     log.info("first the head, on kept activations")
-    first = make_ready(steps[0], material, last=False)
+    first = make_ready(steps[0], material)
     train(first.module, first.train, None, steps[0].recipe, progress=material.progress, quiet=True)
-    return make_ready(steps[-1], material, first.head, last=False)
+    return make_ready(steps[-1], material, first.head)
 
 
 def range_test(

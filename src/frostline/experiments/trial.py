@@ -102,7 +102,7 @@ class Trials:
         seed_everything(config.seed)
         head, trained, accuracy = None, Trained([], 0), math.nan
         for number, step in enumerate(plan(config, material.backbone, boundary)):
-            ready = make_ready(step, material, head, last=False)
+            ready = make_ready(step, material, head)
             head = ready.head
             trained = train(
                 ready.module,

@@ -24,7 +24,7 @@ from frostline.networks.heads import Head
 from frostline.networks.registry import load_backbone
 from frostline.progress import Progress
 from frostline.runs.choose import PEAK_LR, prepare, usual_epochs
-from frostline.runs.learn import activations, make_head, make_trunk
+from frostline.runs.learn import activations, judged, make_head, make_trunk
 from frostline.runs.phases import recipe_of
 from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.loop import Recipe, predict_logits, train
@@ -129,8 +129,9 @@ class _Network:
     def kept(self) -> tuple[Rows, Rows]:
         """Return the activations below a head, of the pool (where some point needs them) and of the test split."""
         setting, forward = self.setting, self.forward(self.backbone, self.boundary.closed)
-        datasets = (setting.pool.subset(setting.needed), setting.test)
-        (needed, test), _ = activations(datasets, forward, self.config, setting.cache, setting.progress)
+        chosen, cache, progress = setting.pool.subset(setting.needed), setting.cache, setting.progress
+        (needed,), _ = activations((chosen,), forward, self.config, cache, progress)
+        (test,), _ = activations((setting.test,), forward, judged(self.config), cache, progress)
         places = np.full(len(setting.pool), -1, np.int64)
         places[setting.needed] = np.arange(len(setting.needed))
         return Chosen(needed, places), test

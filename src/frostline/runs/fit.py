@@ -29,7 +29,7 @@ from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.evidence import Predicted, write_evidence
 from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
 from frostline.runs.index import write_index
-from frostline.runs.learn import Learned, Material, learn, probabilities
+from frostline.runs.learn import Learned, Material, learn, make_test, probabilities
 from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
 from frostline.runs.tracking import choose_trackers, tracked
@@ -169,15 +169,14 @@ def _leave(
     model = Model(backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature)
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
+    test, tested = make_test(learned, material)
     predicted = {
         name: Predicted(probabilities(learned.module, part), part.labels)
-        for name, part in (("val", learned.ready.val), ("test", learned.test))
+        for name, part in (("val", learned.ready.val), ("test", test))
     }
     results = {name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in predicted.items()}
     write_evidence(run, predicted, parts.test)
-    write_index(
-        run.index, learned.ready.trunk, learned.head, learned.ready.train, learned.test, parts.train, config.seed
-    )
+    write_index(run.index, learned.ready.trunk, learned.head, learned.ready.train, test, parts.train, config.seed)
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     title = f"{splits.name}: test accuracy {results['test']['accuracy']:.4f}"
     draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
@@ -185,7 +184,7 @@ def _leave(
         "schema": 1,
         **results,
         "calibration": before_and_after(learned.temperature, {name: p.pair for name, p in predicted.items()}),
-        "frozen_pass": asdict(learned.frozen_pass),
+        "frozen_pass": asdict(learned.frozen_pass + tested),
         "training": _training_facts(trained) | learned.facts,
         "weights": _weights_facts(backbone),
         "model": _model_facts(config, model, learned.module),

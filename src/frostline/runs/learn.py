@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -92,16 +92,13 @@ class Material:
 
 @dataclass(frozen=True)
 class Ready:
-    """A phase before its first step: what is trained, and on what.
+    """A phase before its first step: what is trained, and on what. The test split has no part in it."""
 
-    No label of the test split is looked at before the end; it has rows in the last phase alone.
-    """
-
+    forward: FastForward
     trunk: Thawed
     head: Head
     train: Examples
     val: Examples
-    test: Examples | None
     frozen_pass: FrozenPass
 
     @property
@@ -144,11 +141,6 @@ class Learned:
         """The trained head."""
         return self.ready.head
 
-    @property
-    def test(self) -> Examples:
-        """The test split; only the last phase, which `learn` returns, has rows of it."""
-        return cast(Examples, self.ready.test)
-
 
 def learn(run: Run | None, steps: Sequence[Step], material: Material) -> Learned:
     """Go through the phases of a run, or through those that are left of it, and calibrate what comes out.
@@ -171,33 +163,42 @@ def learn(run: Run | None, steps: Sequence[Step], material: Material) -> Learned
     return replace(learned, facts={"temperature": temperature})
 
 
-def make_ready(step: Step, material: Material, head: Head | None = None, *, last: bool = True) -> Ready:
+def make_ready(step: Step, material: Material, head: Head | None = None) -> Ready:
     """Run the frozen stages of a phase over what it needs, and put a head on what is left.
 
     Parameters
     ----------
     head : Head, optional
         Of the phase before; a new one, standardised by the training split, when left out.
-    last : bool
-        The last phase gets rows of the test split too.
     """
     config, parts, device = material.config, material.parts, material.device
     cache, progress = material.cache, material.progress
     forward = FastForward(Frozen(material.backbone, step.boundary), material.preprocess, device)
     trunk = make_trunk(config, material.backbone, step.boundary, material.preprocess.image_size, device)
-    datasets = (parts.train, parts.val, parts.test) if last else (parts.train, parts.val)
-    rows, frozen_pass = material.source(datasets, forward, config, cache, progress)
+    (train_rows, val_rows), frozen_pass = material.source((parts.train, parts.val), forward, config, cache, progress)
     views = []
     for view in step.views:
         (row,), done = material.source((parts.train,), forward, config, cache, progress, view)
         views.append(row)
         frozen_pass += done
-    train_part = Examples(rows[0], parts.train.labels, tuple(views))
+    train_part = Examples(train_rows, parts.train.labels, tuple(views))
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
-    val_part = Examples(rows[1], parts.val.labels)
+    val_part = Examples(val_rows, parts.val.labels)
     if config.batch_norm and trunk.stages:
         normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
-    return Ready(trunk, head, train_part, val_part, Examples(rows[2], parts.test.labels) if last else None, frozen_pass)
+    return Ready(forward, trunk, head, train_part, val_part, frozen_pass)
+
+
+def judged(config: TrainConfig) -> TrainConfig:
+    """Return the settings for rows of the test split: kept whole, so that `predict` finds the same probabilities."""
+    return config.model_copy(update={"cache_dtype": "float32"})
+
+
+def make_test(learned: Learned, material: Material) -> tuple[Examples, FrozenPass]:
+    """Run the frozen stages over the test split, once there is nothing left to choose."""
+    test, config = material.parts.test, judged(material.config)
+    (rows,), done = material.source((test,), learned.ready.forward, config, material.cache, material.progress)
+    return Examples(rows, test.labels), done
 
 
 def make_trunk(
@@ -216,10 +217,10 @@ def make_trunk(
 def _phase(
     run: Run | None, number: int, step: Step, phases: int, material: Material, earlier: Learned | None
 ) -> Learned:
-    config, last = material.config, number == phases - 1
+    config = material.config
     if phases > 1:
         log.info("phase %d of %d: %s", number + 1, phases, _what(step, material.backbone))
-    ready = make_ready(step, material, earlier.head if earlier else None, last=last)
+    ready = make_ready(step, material, earlier.head if earlier else None)
     module, facts = ready.module, dict[str, Any]()
     if config.head == "ridge":
         trained, facts = _solved(run, material, ready)

@@ -23,7 +23,7 @@ from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
 from frostline.runs.folder import Run
-from frostline.runs.learn import activations, probabilities
+from frostline.runs.learn import activations, judged, probabilities
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
 
@@ -187,13 +187,13 @@ def evaluate_run(
     _compare_data(run, model, parts)
     forward = FastForward(model.frozen, model.preprocess, device)
     trained = model.trained.to(device).eval()
-    datasets = {"val": parts.val, "test": parts.test}
-    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in datasets}
-    for view in views:
-        rows, _ = activations(list(datasets.values()), forward, config, cache, progress, view)
-        for (name, dataset), part in zip(datasets.items(), rows, strict=True):
-            seen[name].append(probabilities(trained, Examples(part, dataset.labels)))
-    predicted = {name: (np.mean(seen[name], axis=0), dataset.labels) for name, dataset in datasets.items()}
+    predicted = {}
+    for name, dataset, settings in (("val", parts.val, config), ("test", parts.test, judged(config))):
+        seen = []
+        for view in views:
+            (rows,), _ = activations((dataset,), forward, settings, cache, progress, view)
+            seen.append(probabilities(trained, Examples(rows, dataset.labels)))
+        predicted[name] = (np.mean(seen, axis=0), dataset.labels)
     results = {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
     if tta == 1 and model.temperature is not None:
         results["calibration"] = before_and_after(model.temperature, predicted)

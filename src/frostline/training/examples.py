@@ -1,6 +1,6 @@
 """Rows and labels of one split, and the order they are seen in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,37 @@ class Chosen:
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
         """Return float32 rows (B, ...) at ``indices`` of the chosen ones."""
         return self._rows.take(self._positions[indices])
+
+
+class Joined:
+    """Rows of one shape that are kept in several places, one after the other.
+
+    Parameters
+    ----------
+    parts : sequence of Rows
+    """
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self._parts[0].shape
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``."""
+        part_of = np.searchsorted(self._ends, indices, side="right")
+        out = torch.empty((len(indices), *self.shape))
+        for number in np.unique(part_of):
+            part, here = self._parts[number], np.flatnonzero(part_of == number)
+            first = self._ends[number] - len(part)
+            out[torch.from_numpy(here)] = part.take(indices[here] - first)
+        return out
 
 
 @dataclass(frozen=True)

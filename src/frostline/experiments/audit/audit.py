@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from frostline import __version__
 from frostline.activations.forward import FastForward
-from frostline.activations.kept import KeptActivations
 from frostline.config import TrainConfig
 from frostline.device import peak_memory_bytes, pick_device
 from frostline.errors import RunError
@@ -34,11 +33,11 @@ from frostline.images.registry import check_data, load_dataset
 from frostline.networks.boundary import Frozen
 from frostline.progress import Progress, log
 from frostline.runs.choose import PEAK_LR, check_network, prepare, usual_epochs
-from frostline.runs.learn import activations
+from frostline.runs.learn import activations, judged
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
 from frostline.training.calibration import best_temperature
-from frostline.training.examples import Examples, Rows
+from frostline.training.examples import Examples, Joined, Rows
 from frostline.training.folds import NEVER, draw_folds, out_of_fold
 from frostline.training.loop import Recipe
 
@@ -146,9 +145,10 @@ def _rows(pool: Pool, config: TrainConfig, cache: Path, progress: Progress | Non
     config, backbone, boundary, preprocess = prepare(config, pool.parts[0], cache, progress)
     frozen = Frozen(backbone, boundary.closed)
     forward = FastForward(frozen, preprocess, pick_device(config.device))
-    rows, _ = activations(pool.parts, forward, config, cache, progress)
-    kept = next(row for row in rows if isinstance(row, KeptActivations))
-    return config, kept.of(pool.row_ids)
+    *known, test = pool.parts
+    rows, _ = activations(known, forward, config, cache, progress)
+    (test_rows,), _ = activations((test,), forward, judged(config), cache, progress)
+    return config, Joined([*rows, test_rows])
 
 
 def _judge(

@@ -18,7 +18,7 @@ class Pool:
     Attributes
     ----------
     names : tuple of str
-        ``train``, ``val`` where the data set has its own, ``test``.
+        ``train``, ``val`` where the data set has its own; ``test`` comes last.
     parts : tuple of ImageDataset
         What is looked at of each.
     positions : tuple of ndarray of int64
