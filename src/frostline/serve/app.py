@@ -21,7 +21,7 @@ from frostline.serve.guard import Guard
 from frostline.serve.keys import Keys
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.model import Served
+from frostline.serve.model import BATCHES, Served, begin_thread
 from frostline.serve.problems import (
     MEDIA_TYPE,
     ProblemError,
@@ -56,17 +56,16 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
         Whether a request may name another host than loopback's.
     """
     metrics = Metrics()
-    batcher = Batcher(served.predicts.predict_proba, limits, metrics)
+    batcher = Batcher(served.predicts.predict_proba, limits, metrics, BATCHES, begin_thread)
     classify = Classify(served, batcher, limits, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         side = served.side or 224
-        await batcher.alone(lambda: served.predicts.predict_proba([np.zeros((side, side, 3), np.uint8)]))  # warm up
-        working = asyncio.create_task(batcher.run())
+        await batcher.beside(lambda: served.predicts.predict_proba([np.zeros((side, side, 3), np.uint8)]))  # warm up
         yield
-        working.cancel()
         classify.close()
+        batcher.close()
 
     app = FastAPI(
         title="Frostline",

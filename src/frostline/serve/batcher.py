@@ -4,8 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import TypeVar
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,32 +17,47 @@ from frostline.serve.problems import busy
 
 Pixels = NDArray[np.uint8]
 Predict = Callable[[Sequence[Pixels]], NDArray[np.float32]]
-Waiting = tuple[Sequence[Pixels], asyncio.Future[NDArray[np.float32]]]
 T = TypeVar("T")
 
 
 class Batcher:
-    """The one thread that the network runs in, and the pictures that wait for it.
+    """The threads that the network runs in, and the pictures that wait for it.
 
-    Pictures are *admitted* when a request was read, and *ready* when they are decoded. A batch leaves, with all that
-    are ready, when these are enough to keep the cores full (the network must not stand still for more), when every
-    admitted picture is ready (a lone client never waits for others), or when the first has waited for
-    ``limits.wait_seconds``.
+    Pictures are *admitted* when a request was read, and *ready* when they are decoded. When a thread is free, a batch
+    leaves, with what is ready, if that is enough to keep it busy, if every admitted picture is ready or being computed
+    (a lone client never waits for others), or if the first has waited for ``limits.wait_seconds``. Free threads share
+    what is ready.
 
     Parameters
     ----------
     predict : callable
-        Pictures (H, W) or (H, W, 3) to probabilities (N, classes).
+        Pictures (H, W) or (H, W, 3) to probabilities (N, classes); from several threads at once.
     limits : Limits
     metrics : Metrics
+    threads : int
+        How many batches are computed at once.
+    begin : callable, optional
+        What each of the threads does first.
     """
 
-    def __init__(self, predict: Predict, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        predict: Predict,
+        limits: Limits,
+        metrics: Metrics,
+        threads: int = 1,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         self._predict, self._limits, self._metrics = predict, limits, metrics
-        self._thread = ThreadPoolExecutor(1, "frostline-network")
-        self._ready: deque[Waiting] = deque()
-        self._admitted = 0  # pictures
-        self._changed = asyncio.Event()
+        self._threads = ThreadPoolExecutor(threads, "frostline-network", initializer=begin)
+        self._free = threads
+        self._ready: deque[_Request] = deque()
+        self._admitted = self._computed = 0  # pictures: taken in and not yet answered; those of them in batches
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
@@ -59,7 +75,7 @@ class Batcher:
             yield
         finally:
             self._admit(-count)
-            self._changed.set()
+            self._send_off()
 
     def _admit(self, count: int) -> None:
         self._admitted += count
@@ -67,62 +83,93 @@ class Batcher:
 
     async def predict(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return the probabilities (N, classes) of admitted pictures; cancelling it costs no network time."""
-        future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
-        self._ready.append((pictures, future))
-        self._changed.set()
-        return await future
+        loop = asyncio.get_running_loop()
+        request = _Request(pictures, loop.create_future(), loop.time() + self._limits.wait_seconds)
+        self._ready.append(request)
+        self._send_off()
+        return await request.answer
 
-    async def alone(self, work: Callable[[], T]) -> T:
-        """Do something else with the network, between two batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def beside(self, work: Callable[[], T]) -> T:
+        """Do something else with the network, in one of its threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        try:
-            while True:
-                await self._collect()
-                await self._work(self._take())
-        finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+    def _send_off(self) -> None:
+        """Begin the batches that are due."""
+        loop = asyncio.get_running_loop()
+        while self._free and (count := self._count_ready()):
+            due = self._ready[0].due
+            if count < min(self._limits.enough, self._admitted - self._computed) and loop.time() < due:
+                self._timer = self._timer or loop.call_at(due, self._late)
+                return
+            batch = self._take(min(self._limits.batch, -(-count // self._free)))
+            pictures = [picture for part in batch for picture in part.pictures]
+            self._metrics.batch.observe(len(pictures))
+            self._free -= 1
+            self._computed += len(pictures)
+            computing = loop.run_in_executor(self._threads, self._predict, pictures)
+            computing.add_done_callback(partial(self._answer, batch, len(pictures)))
 
-    async def _collect(self) -> None:
-        while not self._ready:
-            self._changed.clear()
-            await self._changed.wait()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.wait_seconds):
-                while (count := self._count_ready()) < self._limits.enough and count < self._admitted:
-                    self._changed.clear()
-                    await self._changed.wait()
+    def _late(self) -> None:
+        self._timer = None
+        self._send_off()
 
     def _count_ready(self) -> int:
-        return sum(len(pictures) for pictures, _ in self._ready)
+        while self._ready and self._ready[0].answer.done():  # its client has gone
+            self._ready.popleft()
+        return sum(len(request.pictures) - request.taken for request in self._ready if not request.answer.done())
 
-    def _take(self) -> list[Waiting]:
-        """Return the next batch: whole requests, as many as fit, without those whose client has gone."""
-        batch: list[Waiting] = []
-        count = 0
-        while self._ready and (not batch or count + len(self._ready[0][0]) <= self._limits.batch):
-            pictures, future = self._ready.popleft()
-            if not future.done():
-                batch.append((pictures, future))
-                count += len(pictures)
+    def _take(self, most: int) -> list["_Part"]:
+        """Return the next pictures in line; those of one request may go in several batches."""
+        batch = []
+        while most and self._ready:
+            request = self._ready[0]
+            if not request.answer.done():
+                batch.append(request.take(most))
+                most -= len(batch[-1].pictures)
+            if request.answer.done() or request.taken == len(request.pictures):
+                self._ready.popleft()
         return batch
 
-    async def _work(self, batch: list[Waiting]) -> None:
-        together = [picture for pictures, _ in batch for picture in pictures]
-        if not together:
+    def _answer(self, batch: list["_Part"], count: int, computing: asyncio.Future[NDArray[np.float32]]) -> None:
+        self._free += 1
+        self._computed -= count
+        if computing.cancelled():
             return
-        self._metrics.batch.observe(len(together))
-        try:
-            rows = await self.alone(lambda: self._predict(together))
-        except Exception as error:  # each request reports it; the next batch is another
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        start = 0
-        for pictures, future in batch:
-            if not future.done():
-                future.set_result(rows[start : start + len(pictures)])
-            start += len(pictures)
+        start, error = 0, computing.exception()
+        for part in batch:
+            if error:  # each request reports it; the next batch is another
+                part.request.fail(error)
+            else:
+                part.request.put(part.first, computing.result()[start : start + len(part.pictures)])
+            start += len(part.pictures)
+        self._send_off()
+
+
+class _Request:
+    """Pictures that were asked for together, and their rows as these come."""
+
+    def __init__(self, pictures: Sequence[Pixels], answer: asyncio.Future[NDArray[np.float32]], due: float) -> None:
+        self.pictures, self.answer, self.due = pictures, answer, due
+        self.taken = 0
+        self._rows: dict[int, NDArray[np.float32]] = {}  # by their first picture
+
+    def take(self, most: int) -> "_Part":
+        first, self.taken = self.taken, min(self.taken + most, len(self.pictures))
+        return _Part(self, first, self.pictures[first : self.taken])
+
+    def put(self, first: int, rows: NDArray[np.float32]) -> None:
+        self._rows[first] = rows
+        if sum(map(len, self._rows.values())) == len(self.pictures) and not self.answer.done():
+            self.answer.set_result(np.concatenate([self._rows[start] for start in sorted(self._rows)]))
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Part(NamedTuple):
+    """Some of a request's pictures, from the ``first`` on."""
+
+    request: _Request
+    first: int
+    pictures: Sequence[Pixels]

@@ -69,7 +69,7 @@ class Classify:
                 for (name, _), row, best in zip(files, rows, order, strict=True)
             ]
             if wish.explain or wish.neighbours:
-                await self._batcher.alone(
+                await self._batcher.beside(
                     partial(self._say_why, answers, pictures, [int(i) for i in order[:, 0]], wish)
                 )
         self._metrics.pictures.inc(len(files))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from frostline.device import cores
 from frostline.report.explain import Explainer
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run, find_run
@@ -16,6 +18,16 @@ from frostline.runs.index import read_index
 from frostline.runs.predict import Classifier
 
 Pixels = NDArray[np.uint8]
+
+# Computed at once, each by its share of the cores: two small batches side by side keep the cores busier than one that
+# all of them share, since no core waits for the others (bench/serve.py).
+BATCHES = min(2, cores())
+THREADS = cores() // BATCHES
+
+
+def begin_thread() -> None:
+    """Prepare a thread that computes batches beside others."""
+    torch.set_num_threads(THREADS)
 
 
 class Predicts(Protocol):
@@ -93,7 +105,7 @@ def load_served(source: str, output_dir: Path) -> Served:
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
-        exported = OnnxClassifier(path)
+        exported = OnnxClassifier(path, THREADS)
         return Served(path.stem, "onnx", exported, exported.image_size)
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
