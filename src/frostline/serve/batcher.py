@@ -6,32 +6,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Generic, TypeVar
 
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.problems import busy
 
-Pixels = NDArray[np.uint8]
-Predict = Callable[[Sequence[Pixels]], NDArray[np.float32]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 T = TypeVar("T")
 
 
-class Batcher:
+class Batcher(Generic[Item, Result]):
     """The threads that the network runs in, and the pictures that wait for it.
 
-    Pictures are *admitted* when a request was read, and *ready* when they are decoded. When a thread is free, a batch
-    leaves, with what is ready, if that is enough to keep it busy, if every admitted picture is ready or being computed
-    (a lone client never waits for others), or if the first has waited for ``limits.wait_seconds``. Free threads share
-    what is ready.
+    A free thread takes what waits, so nobody waits for others; what comes while all are busy leaves together. Threads
+    that are free at the same time share what waits.
 
     Parameters
     ----------
-    predict : callable
-        Pictures (H, W) or (H, W, 3) to probabilities (N, classes); from several threads at once.
+    classify : callable
+        Pictures to one result each; called in several threads at once.
     limits : Limits
     metrics : Metrics
     threads : int
@@ -42,18 +37,17 @@ class Batcher:
 
     def __init__(
         self,
-        predict: Predict,
+        classify: Callable[[Sequence[Item]], Sequence[Result]],
         limits: Limits,
         metrics: Metrics,
         threads: int = 1,
         begin: Callable[[], None] | None = None,
     ) -> None:
-        self._predict, self._limits, self._metrics = predict, limits, metrics
+        self._classify, self._limits, self._metrics = classify, limits, metrics
         self._threads = ThreadPoolExecutor(threads, "frostline-network", initializer=begin)
         self._free = threads
-        self._ready: deque[_Request] = deque()
-        self._admitted = self._computed = 0  # pictures: taken in and not yet answered; those of them in batches
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[_Request[Item, Result]] = deque()
+        self._admitted = 0  # pictures that were taken in and not yet answered
 
     def close(self) -> None:
         """End the threads."""
@@ -61,7 +55,7 @@ class Batcher:
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
-        """Hold places for pictures while they are decoded and classified.
+        """Hold places for pictures until they are answered.
 
         Raises
         ------
@@ -75,17 +69,15 @@ class Batcher:
             yield
         finally:
             self._admit(-count)
-            self._send_off()
 
     def _admit(self, count: int) -> None:
         self._admitted += count
         self._metrics.waiting.set(self._admitted)
 
-    async def predict(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Return the probabilities (N, classes) of admitted pictures; cancelling it costs no network time."""
-        loop = asyncio.get_running_loop()
-        request = _Request(pictures, loop.create_future(), loop.time() + self._limits.wait_seconds)
-        self._ready.append(request)
+    async def classify(self, pictures: Sequence[Item]) -> list[Result]:
+        """Return the result of each admitted picture; when it is cancelled, what still waits is not computed."""
+        request = _Request[Item, Result](pictures, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
         self._send_off()
         return await request.answer
 
@@ -94,82 +86,64 @@ class Batcher:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _send_off(self) -> None:
-        """Begin the batches that are due."""
+        """Begin batches while there are free threads and pictures that wait."""
         loop = asyncio.get_running_loop()
-        while self._free and (count := self._count_ready()):
-            due = self._ready[0].due
-            if count < min(self._limits.enough, self._admitted - self._computed) and loop.time() < due:
-                self._timer = self._timer or loop.call_at(due, self._late)
-                return
+        while self._free and (count := self._count()):
             batch = self._take(min(self._limits.batch, -(-count // self._free)))
-            pictures = [picture for part in batch for picture in part.pictures]
+            pictures = [request.pictures[place] for request, place in batch]
             self._metrics.batch.observe(len(pictures))
             self._free -= 1
-            self._computed += len(pictures)
-            computing = loop.run_in_executor(self._threads, self._predict, pictures)
-            computing.add_done_callback(partial(self._answer, batch, len(pictures)))
+            computing = loop.run_in_executor(self._threads, self._classify, pictures)
+            computing.add_done_callback(partial(self._answer, batch))
 
-    def _late(self) -> None:
-        self._timer = None
-        self._send_off()
+    def _count(self) -> int:
+        return sum(request.left for request in self._waiting)
 
-    def _count_ready(self) -> int:
-        while self._ready and self._ready[0].answer.done():  # its client has gone
-            self._ready.popleft()
-        return sum(len(request.pictures) - request.taken for request in self._ready if not request.answer.done())
-
-    def _take(self, most: int) -> list["_Part"]:
-        """Return the next pictures in line; those of one request may go in several batches."""
-        batch = []
-        while most and self._ready:
-            request = self._ready[0]
-            if not request.answer.done():
-                batch.append(request.take(most))
-                most -= len(batch[-1].pictures)
-            if request.answer.done() or request.taken == len(request.pictures):
-                self._ready.popleft()
+    def _take(self, most: int) -> list[tuple["_Request[Item, Result]", int]]:
+        """Return the next pictures in line, each as its request and its place there."""
+        batch: list[tuple[_Request[Item, Result], int]] = []
+        while self._waiting and len(batch) < most:
+            request = self._waiting[0]
+            if request.left:
+                batch.append((request, request.taken))
+                request.taken += 1
+            if not request.left:
+                self._waiting.popleft()
         return batch
 
-    def _answer(self, batch: list["_Part"], count: int, computing: asyncio.Future[NDArray[np.float32]]) -> None:
+    def _answer(
+        self, batch: Sequence[tuple["_Request[Item, Result]", int]], computing: asyncio.Future[Sequence[Result]]
+    ) -> None:
         self._free += 1
-        self._computed -= count
         if computing.cancelled():
             return
-        start, error = 0, computing.exception()
-        for part in batch:
+        error = computing.exception()
+        for number, (request, place) in enumerate(batch):
             if error:  # each request reports it; the next batch is another
-                part.request.fail(error)
+                request.fail(error)
             else:
-                part.request.put(part.first, computing.result()[start : start + len(part.pictures)])
-            start += len(part.pictures)
+                request.put(place, computing.result()[number])
         self._send_off()
 
 
-class _Request:
-    """Pictures that were asked for together, and their rows as these come."""
+class _Request(Generic[Item, Result]):
+    """Pictures that were asked for together, and their results as these come."""
 
-    def __init__(self, pictures: Sequence[Pixels], answer: asyncio.Future[NDArray[np.float32]], due: float) -> None:
-        self.pictures, self.answer, self.due = pictures, answer, due
+    def __init__(self, pictures: Sequence[Item], answer: asyncio.Future[list[Result]]) -> None:
+        self.pictures, self.answer = pictures, answer
         self.taken = 0
-        self._rows: dict[int, NDArray[np.float32]] = {}  # by their first picture
+        self._results: dict[int, Result] = {}  # by place
 
-    def take(self, most: int) -> "_Part":
-        first, self.taken = self.taken, min(self.taken + most, len(self.pictures))
-        return _Part(self, first, self.pictures[first : self.taken])
+    @property
+    def left(self) -> int:
+        """How many pictures still wait; none when the client has gone."""
+        return 0 if self.answer.done() else len(self.pictures) - self.taken
 
-    def put(self, first: int, rows: NDArray[np.float32]) -> None:
-        self._rows[first] = rows
-        if sum(map(len, self._rows.values())) == len(self.pictures) and not self.answer.done():
-            self.answer.set_result(np.concatenate([self._rows[start] for start in sorted(self._rows)]))
+    def put(self, place: int, result: Result) -> None:
+        self._results[place] = result
+        if len(self._results) == len(self.pictures) and not self.answer.done():
+            self.answer.set_result([self._results[place] for place in range(len(self.pictures))])
 
     def fail(self, error: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
-
-
-class _Part(NamedTuple):
-    """Some of a request's pictures, from the ``first`` on."""
-
-    request: _Request
-    first: int
-    pictures: Sequence[Pixels]

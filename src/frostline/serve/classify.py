@@ -1,22 +1,23 @@
-"""From picture files to answers: decode, classify in batches, explain."""
+"""From picture files to answers: decode and classify in batches, explain."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from frostline.device import cores
 from frostline.errors import DataError
 from frostline.images.decode import decode_image
-from frostline.serve.answers import Answer, Neighbour, Prediction, Wish
-from frostline.serve.batcher import Batcher, Pixels
+from frostline.serve.answers import Wish
+from frostline.serve.batcher import Batcher
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.model import Served
+from frostline.serve.model import BATCHES, Pixels, Served, begin_thread
 from frostline.serve.overlay import data_address, overlay_png
 from frostline.serve.problems import ProblemError
+
+Seen = NDArray[np.float32] | DataError  # probabilities (classes,), or why there are none
 
 
 class Classify:
@@ -25,19 +26,24 @@ class Classify:
     Parameters
     ----------
     served : Served
-    batcher : Batcher
     limits : Limits
     metrics : Metrics
     """
 
-    def __init__(self, served: Served, batcher: Batcher, limits: Limits, metrics: Metrics) -> None:
-        self._served, self._batcher, self._limits, self._metrics = served, batcher, limits, metrics
+    def __init__(self, served: Served, limits: Limits, metrics: Metrics) -> None:
+        self._served, self._limits, self._metrics = served, limits, metrics
         self._names = list(served.predicts.class_names)
-        self._decoders = ThreadPoolExecutor(cores(), "frostline-decode")
+        self._batcher = Batcher[bytes, Seen](self._look, limits, metrics, BATCHES, begin_thread)
+
+    async def warm_up(self) -> None:
+        """Run the network once: the first time takes longer."""
+        side = self._served.side or 224
+        blank = [np.zeros((side, side, 3), np.uint8)]
+        await self._batcher.beside(lambda: self._served.predicts.predict_proba(blank))
 
     def close(self) -> None:
-        """End the threads that decode."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        """End the threads."""
+        self._batcher.close()
 
     def check(self, wish: Wish) -> None:
         """Refuse what this model cannot do.
@@ -52,66 +58,71 @@ class Classify:
         if wish.neighbours and not self._served.knows_neighbours:
             raise ProblemError(422, "no-neighbours", "this model knows no training pictures: leave out neighbours.")
 
-    async def __call__(self, files: Sequence[tuple[str, bytes]], wish: Wish) -> list[Answer]:
-        """Return an answer for each picture.
+    async def __call__(self, files: Sequence[tuple[str, bytes]], wish: Wish) -> list[dict[str, Any]]:
+        """Return an answer for each picture, as `frostline.serve.answers.Answer` describes it.
 
         Raises
         ------
         ProblemError
             422 when a picture cannot be decoded, 503 when the queue is full.
         """
+        names, contents = zip(*files, strict=True)
         with self._batcher.admit(len(files)):
-            pictures = await self._decode(files)
-            rows = await self._batcher.predict(pictures)
-            order = np.argsort(rows, axis=1)[:, ::-1]  # (N, classes), as `frostline predict` orders
-            answers = [
-                Answer(name=name, predictions=[self._prediction(i, row[i]) for i in best[: wish.top]])
-                for (name, _), row, best in zip(files, rows, order, strict=True)
+            rows = self._rows(names, await self._batcher.classify(contents))
+            order = [row.argsort()[::-1].tolist() for row in rows]  # as `frostline predict` orders
+            answers: list[dict[str, Any]] = [
+                {"name": name, "predictions": [self._prediction(row, number) for number in numbers[: wish.top]]}
+                for name, row, numbers in zip(names, rows, order, strict=True)
             ]
             if wish.explain or wish.neighbours:
-                await self._batcher.beside(
-                    partial(self._say_why, answers, pictures, [int(i) for i in order[:, 0]], wish)
-                )
+                best = [numbers[0] for numbers in order]
+                await self._batcher.beside(partial(self._say_why, answers, contents, best, wish))
         self._metrics.pictures.inc(len(files))
         return answers
 
-    def _prediction(self, number: int, probability: float) -> Prediction:
-        return Prediction.model_construct(name=self._names[number], probability=float(probability))
+    def _prediction(self, row: NDArray[np.float32], number: int) -> dict[str, Any]:
+        return {"class": self._names[number], "probability": float(row[number])}
 
-    async def _decode(self, files: Sequence[tuple[str, bytes]]) -> list[Pixels]:
-        loop = asyncio.get_running_loop()
-        work = [loop.run_in_executor(self._decoders, self._decode_one, data) for _, data in files]
-        done = await asyncio.gather(*work, return_exceptions=True)
-        pictures, wrong = [], []
-        for number, ((name, _), found) in enumerate(zip(files, done, strict=True)):
-            if isinstance(found, DataError):
-                detail = f"{name} {str(found).removeprefix('the picture ')}"
-                wrong.append({"image": number, "name": name, "detail": detail})
-            elif isinstance(found, BaseException):
-                raise found
-            else:
-                pictures.append(found)
+    def _look(self, files: Sequence[bytes]) -> list[Seen]:
+        """Decode and classify; a file that cannot be read spoils no other."""
+        pictures = [self._try_to_decode(data) for data in files]
+        rows = iter(self._served.predicts.predict_proba([one for one in pictures if isinstance(one, np.ndarray)]))
+        return [next(rows) if isinstance(one, np.ndarray) else one for one in pictures]
+
+    def _try_to_decode(self, data: bytes) -> Pixels | DataError:
+        try:
+            return self._decode(data)
+        except DataError as error:
+            return error
+
+    def _decode(self, data: bytes) -> Pixels:
+        return decode_image(data, self._served.side, FORMATS, self._limits.pixels)
+
+    def _rows(self, names: Sequence[str], seen: Sequence[Seen]) -> list[NDArray[np.float32]]:
+        """Return every picture's probabilities, or refuse the request for those that cannot be read."""
+        wrong = [
+            {"image": number, "name": name, "detail": f"{name} {str(one).removeprefix('the picture ')}"}
+            for number, (name, one) in enumerate(zip(names, seen, strict=True))
+            if isinstance(one, DataError)
+        ]
         if wrong:
             self._metrics.refused.inc(len(wrong))
             raise ProblemError(422, "bad-image", "some pictures cannot be read: see errors.", wrong)
-        return pictures
+        return [one for one in seen if isinstance(one, np.ndarray)]
 
-    def _decode_one(self, data: bytes) -> Pixels:
-        return decode_image(data, self._served.side, FORMATS, self._limits.pixels)
-
-    def _say_why(self, answers: list[Answer], pictures: list[Pixels], best: Sequence[int], wish: Wish) -> None:
+    def _say_why(
+        self, answers: Sequence[dict[str, Any]], contents: Sequence[bytes], best: Sequence[int], wish: Wish
+    ) -> None:
         why = self._served.why
         if why is None:
             return
+        pictures = [self._decode(data) for data in contents]
         if wish.explain:
-            heat = why.explain(pictures, best)
-            for answer, one in zip(answers, heat, strict=True):
-                answer.overlay = data_address(overlay_png(one))
+            for answer, heat in zip(answers, why.explain(pictures, best), strict=True):
+                answer["overlay"] = data_address(overlay_png(heat))
         if wish.neighbours:
             for answer, near in zip(answers, why.neighbours(pictures, wish.neighbours), strict=True):
-                answer.neighbours = [
-                    Neighbour.model_construct(
-                        name=one.class_name, similarity=one.similarity, picture=data_address(one.thumbnail)
-                    )
+                answer["neighbours"] = [
+                    {"class": one.class_name, "similarity": one.similarity, "picture": data_address(one.thumbnail)}
                     for one in near
                 ]

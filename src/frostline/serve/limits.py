@@ -22,9 +22,7 @@ class Limits:
     drain_seconds: float = 30.0  # from SIGTERM to the end
     connections: int = 256
     queue: int = 256  # pictures that were taken in and not yet answered
-    batch: int = 64  # pictures in a batch
-    enough: int = 8  # pictures that a batch waits for
-    wait_seconds: float = 0.005  # that a batch waits for pictures which are still being decoded
+    batch: int = 32  # pictures in a batch
 
     def public(self) -> dict[str, int | float]:
         """Return what a client must keep to."""
