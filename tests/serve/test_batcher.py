@@ -79,6 +79,58 @@ def test_requests_that_came_meanwhile_leave_together_in_batches_of_the_most():
     assert network.batches == [[1], [10, 20, 11, 21], [12, 22]]
 
 
+async def in_turn(batcher, network, *numbers):
+    """Ask for one picture after the other, as soon as the one before is being computed."""
+    asking = []
+    for number in numbers:
+        asking.append(asyncio.create_task(ask(batcher, number)))
+        await until(lambda number=number: [number] in network.batches)
+    return asking
+
+
+def test_few_wait_for_others_while_many_are_taken_in_but_not_for_long():
+    network = Network()
+    network.go.clear()
+
+    async def work(batcher):
+        many = await in_turn(batcher, network, 1, 2)
+        last = asyncio.create_task(ask(batcher, 3))
+        await asyncio.sleep(0.1)
+        assert len(network.batches) == 2  # a thread is free, and it waits
+        await until(lambda: len(network.batches) == 3)
+        network.go.set()
+        return await asyncio.gather(*many, last)
+
+    assert run(network, work, threads=3, enough=3, wait_seconds=0.5) == [[10], [20], [30]]
+
+
+def test_enough_leave_at_once():
+    network = Network()
+    network.go.clear()
+
+    async def work(batcher):
+        many = await in_turn(batcher, network, 1, 2)
+        last = [asyncio.create_task(ask(batcher, number)) for number in (3, 4, 5)]
+        await until(lambda: len(network.batches) == 3)
+        network.go.set()
+        return await asyncio.gather(*many, *last)
+
+    assert run(network, work, threads=3, enough=3, wait_seconds=60.0) == [[10], [20], [30], [40], [50]]
+    assert network.batches == [[1], [2], [3, 4, 5]]
+
+
+def test_nobody_waits_where_few_are_taken_in():
+    network = Network()
+    network.go.clear()
+
+    async def work(batcher):
+        asking = await in_turn(batcher, network, 1, 2)
+        network.go.set()
+        return await asyncio.gather(*asking)
+
+    assert run(network, work, threads=3, enough=3, wait_seconds=60.0) == [[10], [20]]
+
+
 def test_a_failure_is_that_of_the_requests_it_met():
     network = Network()
 

@@ -20,8 +20,9 @@ T = TypeVar("T")
 class Batcher(Generic[Item, Result]):
     """The threads that the network runs in, and the pictures that wait for it.
 
-    A free thread takes what waits, so nobody waits for others; what comes while all are busy leaves together. Threads
-    that are free at the same time share what waits.
+    A free thread takes what waits; what comes while all are busy leaves together, and threads that are free at the same
+    time share. Where many pictures were taken in, a few that wait stay for others, up to ``limits.wait_seconds``, since
+    more in a batch cost less each; where few were, nobody waits.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class Batcher(Generic[Item, Result]):
         self._free = threads
         self._waiting: deque[_Request[Item, Result]] = deque()
         self._admitted = 0  # pictures that were taken in and not yet answered
+        self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """End the threads."""
@@ -76,7 +78,8 @@ class Batcher(Generic[Item, Result]):
 
     async def classify(self, pictures: Sequence[Item]) -> list[Result]:
         """Return the result of each admitted picture; when it is cancelled, what still waits is not computed."""
-        request = _Request[Item, Result](pictures, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        request = _Request[Item, Result](pictures, loop.create_future(), loop.time() + self._limits.wait_seconds)
         self._waiting.append(request)
         self._send_off()
         return await request.answer
@@ -89,12 +92,20 @@ class Batcher(Generic[Item, Result]):
         """Begin batches while there are free threads and pictures that wait."""
         loop = asyncio.get_running_loop()
         while self._free and (count := self._count()):
+            due = self._waiting[0].due
+            if count < self._limits.enough <= self._admitted and loop.time() < due:
+                self._timer = self._timer or loop.call_at(due, self._late)
+                return
             batch = self._take(min(self._limits.batch, -(-count // self._free)))
             pictures = [request.pictures[place] for request, place in batch]
             self._metrics.batch.observe(len(pictures))
             self._free -= 1
             computing = loop.run_in_executor(self._threads, self._classify, pictures)
             computing.add_done_callback(partial(self._answer, batch))
+
+    def _late(self) -> None:
+        self._timer = None
+        self._send_off()
 
     def _count(self) -> int:
         return sum(request.left for request in self._waiting)
@@ -129,8 +140,8 @@ class Batcher(Generic[Item, Result]):
 class _Request(Generic[Item, Result]):
     """Pictures that were asked for together, and their results as these come."""
 
-    def __init__(self, pictures: Sequence[Item], answer: asyncio.Future[list[Result]]) -> None:
-        self.pictures, self.answer = pictures, answer
+    def __init__(self, pictures: Sequence[Item], answer: asyncio.Future[list[Result]], due: float) -> None:
+        self.pictures, self.answer, self.due = pictures, answer, due
         self.taken = 0
         self._results: dict[int, Result] = {}  # by place
 

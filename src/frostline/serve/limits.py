@@ -23,6 +23,8 @@ class Limits:
     connections: int = 256
     queue: int = 256  # pictures that were taken in and not yet answered
     batch: int = 32  # pictures in a batch
+    enough: int = 8  # pictures that a batch waits for, once so many were taken in
+    wait_seconds: float = 0.005  # that it waits at most
 
     def public(self) -> dict[str, int | float]:
         """Return what a client must keep to."""

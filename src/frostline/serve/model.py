@@ -19,10 +19,11 @@ from frostline.runs.predict import Classifier
 
 Pixels = NDArray[np.uint8]
 
-# Computed at once, each by its share of the cores: two small batches side by side keep the cores busier than one that
-# all of them share, since no core waits for the others (bench/serve.py).
-BATCHES = min(2, cores())
-THREADS = cores() // BATCHES
+# Batches computed at once, each by its share of the cores: small ones side by side keep two cores busier than one that
+# they share, since neither waits for the other; and one more is at hand when one is done (bench/serve.py).
+SHARES = min(4, cores())
+BATCHES = SHARES + 1
+THREADS = cores() // SHARES
 
 
 def begin_thread() -> None:
