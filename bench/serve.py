@@ -1,13 +1,14 @@
 """What does the server add to the model, and what does it do when strangers come? One server, one model, this machine.
 
-    python bench/serve.py [--requests 10000] [--image-size 128] [--limit 2000]
+    python bench/serve.py [--requests 10000] [--pictures 2048] [--turns 9] [--image-size 128] [--limit 2000]
 
 First the bare model (`Classifier.predict_proba` on decoded pictures, in a process of its own) and the server with 32
-concurrent clients take turns, three times, with batches of the same size; clients run on the same cores. Beside the
-pictures per second stands the processor time that a picture took of the server, its clients and the bare model. Then so
-many requests of one picture come from 32 clients, 5 % of them hostile: cut and vast PNGs, other types, a body that
-claims 1 GiB, chunks without end, headers that drip, path names, wrong keys. Asserts that nothing but the deliberate 503
-is a 5xx, that every good request gets the model's answer, and that memory stays flat.
+concurrent clients take turns, with batches of the same size; clients run on the same cores. Each turn of the server is
+compared with the bare model's before and after it, and the median of these ratios counts, since other tenants of the
+machine come and go. Beside the pictures per second stands the processor time that a picture took of the server, its
+clients and the bare model. Then so many requests of one picture come from 32 clients, 5 % of them hostile: cut and vast
+PNGs, other types, a body that claims 1 GiB, chunks without end, headers that drip, path names, wrong keys. Asserts that
+nothing but the deliberate 503 is a 5xx, that every good request gets the model's answer, and that memory stays flat.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -133,29 +135,41 @@ class Server:
         return self._process.wait(60)
 
 
-def bare(run: Path, count: int, batch: int, queue: "multiprocessing.Queue[tuple[float, float]]") -> None:
-    """Put the pictures per second of the model alone, decoded pictures at hand, and the processor time of one."""
+def compute(run: Path, wishes: Connection) -> None:
+    """For each (count, batch) that comes, send the model's pictures per second and the processor time of one."""
     from frostline import Classifier
     from frostline.images.fashion_mnist import load
 
-    classifier = Classifier.load(run)
-    pictures = list(load().test.images[:batch])
-    classifier.predict_proba(pictures)
-    begun, busy = time.perf_counter(), time.process_time()
-    for _ in range(count // batch):
+    classifier, images = Classifier.load(run), load().test.images
+    while wish := wishes.recv():
+        count, batch = wish
+        pictures = list(images[:batch])
         classifier.predict_proba(pictures)
-    done = count // batch * batch
-    queue.put((done / (time.perf_counter() - begun), (time.process_time() - busy) / done))
+        begun, busy = time.perf_counter(), time.process_time()
+        for _ in range(count // batch):
+            classifier.predict_proba(pictures)
+        done = count // batch * batch
+        wishes.send((done / (time.perf_counter() - begun), (time.process_time() - busy) / done))
 
 
-def bare_rate(run: Path, count: int, batch: int) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    queue: multiprocessing.Queue[tuple[float, float]] = context.Queue()
-    process = context.Process(target=bare, args=(run, count, batch, queue))
-    process.start()
-    rates = queue.get()
-    process.join()
-    return rates
+class Bare:
+    """The model alone, decoded pictures at hand, in a process of its own."""
+
+    def __init__(self, run: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._wishes, theirs = context.Pipe()
+        self._process = context.Process(target=compute, args=(run, theirs))
+        self._process.start()
+
+    def rate(self, count: int, batch: int) -> tuple[float, float]:
+        """Return pictures per second, and the processor time of one in seconds."""
+        self._wishes.send((count, batch))
+        found: tuple[float, float] = self._wishes.recv()
+        return found
+
+    def stop(self) -> None:
+        self._wishes.send(None)
+        self._process.join()
 
 
 async def drive(port: int, jobs: Sequence[Callable[[Client], Awaitable[None]]]) -> float:
@@ -275,10 +289,35 @@ async def storm(server: Server, files: Sequence[bytes], expected: np.ndarray, cl
     assert late <= 1.1 * early, "memory grows"
 
 
+def take_turns(server: Server, bare: Bare, files: Sequence[bytes], per_request: int, count: int, turns: int) -> None:
+    """Measure server and bare model in turn, with batches of the size that the server makes, and print medians."""
+
+    def serve() -> tuple[float, float, float, float]:
+        return asyncio.run(served_rate(server, files, per_request, count))
+
+    batch = max(1, round(serve()[1]))
+    alone = bare.rate(count, batch)
+    rows = []
+    for _ in range(turns):
+        before, found, alone = alone, serve(), bare.rate(count, batch)
+        rows.append((*found, *alone, 2 * found[0] / (before[0] + alone[0])))
+    rate, size, served, asked, model_rate, model, ratio = map(statistics.median, zip(*rows, strict=True))
+    ratios = sorted(row[-1] for row in rows)
+    print(
+        f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of {size:.1f}; bare model "
+        f"in batches of {batch}: {model_rate:.0f}\n"
+        f"  ratio {ratio:.2f} (median of {turns} turns, {ratios[0]:.2f} to {ratios[-1]:.2f})\n"
+        f"  processor time of a picture: server {1e3 * served:.2f} ms, clients {1e3 * asked:.2f} ms, bare model "
+        f"{1e3 * model:.2f} ms",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--pictures", type=int, default=4_096, help="of each measurement of throughput; 0: none")
+    parser.add_argument("--pictures", type=int, default=2_048, help="of each turn")
+    parser.add_argument("--turns", type=int, default=9, help="of measuring throughput; 0: none")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--limit", type=int, default=2_000)
     options = parser.parse_args()
@@ -299,18 +338,10 @@ def main() -> None:
         keys.write_text(KEY)
         server = Server(run.folder, keys)
         try:
-            for per_request in (8, 1) if options.pictures else ():
-                rows = []
-                for _ in range(3):
-                    found = asyncio.run(served_rate(server, files, per_request, options.pictures))
-                    rows.append((*found, *bare_rate(run.folder, options.pictures, max(1, round(found[1])))))
-                rate, batch, served, asked, alone, model = map(statistics.median, zip(*rows, strict=True))
-                print(
-                    f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of "
-                    f"{batch:.0f}; bare model {alone:.0f}: {rate / alone:.2f}\n  processor time of a picture: server "
-                    f"{1e3 * served:.2f} ms, clients {1e3 * asked:.2f} ms, bare model {1e3 * model:.2f} ms",
-                    flush=True,
-                )
+            for per_request in (8, 1) if options.turns else ():
+                bare = Bare(run.folder)
+                take_turns(server, bare, files, per_request, options.pictures, options.turns)
+                bare.stop()
             asyncio.run(storm(server, files, expected, list(classifier.class_names), options.requests))
         finally:
             code = server.stop()
