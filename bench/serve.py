@@ -304,8 +304,8 @@ def take_turns(server: Server, bare: Bare, files: Sequence[bytes], per_request: 
     rate, size, served, asked, model_rate, model, ratio = map(statistics.median, zip(*rows, strict=True))
     ratios = sorted(row[-1] for row in rows)
     print(
-        f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of {size:.1f}; bare model "
-        f"in batches of {batch}: {model_rate:.0f}\n"
+        f"{per_request} pictures a request, {CLIENTS} clients: {rate:.0f} pictures/s in batches of {size:.1f}; "
+        f"bare model in batches of {batch}: {model_rate:.0f}\n"
         f"  ratio {ratio:.2f} (median of {turns} turns, {ratios[0]:.2f} to {ratios[-1]:.2f})\n"
         f"  processor time of a picture: server {1e3 * served:.2f} ms, clients {1e3 * asked:.2f} ms, bare model "
         f"{1e3 * model:.2f} ms",
