@@ -1,13 +1,14 @@
 """What is the pre-training on drawn pictures worth? The weights that ship with Frostline against He-initialised ones.
 
-    python bench/bundled.py [--seeds 3] [--weights bundled] [--images 60000]
+    python bench/bundled.py [--seeds 3] [--weights bundled] [--images 60000] [--head NAME]
 
 Frozen AlexNet at 128 pixels and a linear head, trained (linear, the default) or solved (ridge); Fashion-MNIST with all
-labels, 100 and 10 per class, scikit-learn's digits and drawn-objects (objects that the pre-training never drew). Each
-seed draws the validation split, the labels and, for He-initialised weights, the weights. Nothing is chosen here; each
-test split is read once per figure, at the end. Prints mean and standard deviation over the seeds, and by how many
-standard errors the two differ.
---images N takes N training and N/6 test images of Fashion-MNIST, for a trial.
+labels, 100 and 10 per class, scikit-learn's digits and drawn-objects (objects that the pre-training never drew). The
+head "ridge, 8 views" learns from eight views of each picture and averages the probabilities of a test picture and its
+mirror image, as `--head ridge --views 8` and `evaluate --tta 2` do. Each seed draws the validation split, the labels
+and, for He-initialised weights, the weights. Nothing is chosen here; each test split is read once per figure, at the
+end. Prints mean and standard deviation over the seeds, and by how many standard errors the two differ.
+--images N takes N training and N/6 test images of Fashion-MNIST, for a trial; --head takes the rows with that head.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,17 +28,22 @@ from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
 from frostline.images.splits import limited, per_class, train_val
+from frostline.images.views import View
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
 from frostline.runs.choose import usual_epochs
+from frostline.runs.learn import probabilities
 from frostline.runs.phases import recipe_of
+from frostline.runs.predict import tta_views
 from frostline.training.examples import Examples
 from frostline.training.loop import measure, moments, train
 from frostline.training.ridge import solve
 
 IMAGE_SIZE = 128
 CONV5 = 256 * 3 * 3  # numbers that conv5 gives at 128 px; they stand last among the pooled taps
+VIEWS = 8
+VIEWED = f"ridge, {VIEWS} views"
 Row = tuple[str, str, str, int | None]  # data set, what the head reads, head, labels per class
 ROWS: list[Row] = [
     ("fashion-mnist", "conv5", "linear", None),
@@ -44,6 +51,8 @@ ROWS: list[Row] = [
     ("fashion-mnist", "conv5", "linear", 10),
     ("fashion-mnist", "conv5", "ridge", 100),
     ("fashion-mnist", "conv5", "ridge", 10),
+    ("fashion-mnist", "conv5", VIEWED, 100),
+    ("fashion-mnist", "conv5", VIEWED, 10),
     ("fashion-mnist", "pooled taps", "linear", None),
     ("fashion-mnist", "pooled taps", "linear", 100),
     ("fashion-mnist", "pooled taps", "linear", 10),
@@ -78,14 +87,20 @@ def data_sets(images: int) -> dict[str, tuple[ImageDataset, ImageDataset]]:
     }
 
 
+def drawn(train_set: ImageDataset, labels: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pictures are trained on, and which are held out for validation."""
+    chosen, held_out = train_val(train_set.labels, TrainConfig(data="fashion-mnist").val_fraction, seed)
+    if labels is not None:
+        chosen = chosen[per_class(train_set.labels[chosen], labels, seed)]
+    return chosen, held_out
+
+
 def accuracy(
     train_rows: InMemory, train_set: ImageDataset, test: Examples, kind: str, labels: int | None, seed: int
 ) -> float:
     """Train a head on some labels, choose epoch or strength on a validation split, and test it."""
     config = TrainConfig(data="fashion-mnist")
-    chosen, held_out = train_val(train_set.labels, config.val_fraction, seed)
-    if labels is not None:
-        chosen = chosen[per_class(train_set.labels[chosen], labels, seed)]
+    chosen, held_out = drawn(train_set, labels, seed)
     parts = [Examples(train_rows.part(rows), train_set.labels[rows]) for rows in (chosen, held_out)]
     head = Head(HeadSpec(kind, math.prod(train_rows.shape), len(train_set.class_names)))
     head.standardise(*moments(torch.nn.Sequential(), parts[0], seed))
@@ -98,14 +113,33 @@ def accuracy(
     return measure(head, test)[1]
 
 
+def accuracy_of_views(
+    forward: FastForward, kept: Sequence[InMemory], sets: Sequence[ImageDataset], labels: int | None, seed: int
+) -> float:
+    """Solve a head on views of some labels, and test it on pictures and their mirror images."""
+    (train_set, test_set), (train_rows, test_rows) = sets, kept
+    chosen, held_out = drawn(train_set, labels, seed)
+    part = train_set.subset(chosen)
+    views = [rows_of(forward, part, View(number, seed)).last(CONV5) for number in range(1, VIEWS)]
+    train_part = Examples(train_rows.part(chosen).last(CONV5), part.labels, tuple(views))
+    head = Head(HeadSpec("ridge", CONV5, len(train_set.class_names)))
+    head.standardise(*moments(torch.nn.Sequential(), train_part, seed))
+    solve(head, train_part, Examples(train_rows.part(held_out).last(CONV5), train_set.labels[held_out]))
+    mirrored = rows_of(forward, test_set, tta_views(2)[1])
+    seen = [probabilities(head, Examples(rows.last(CONV5), test_set.labels)) for rows in (test_rows, mirrored)]
+    return float((sum(seen).argmax(1) == test_set.labels).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--weights", default="bundled")
     parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--head", choices=sorted({row[2] for row in ROWS}))
     options = parser.parse_args()
+    wanted = [row for row in ROWS if options.head in (None, row[2])]
     print(machine())
-    sets = data_sets(options.images)
+    sets = {name: parts for name, parts in data_sets(options.images).items() if name in {row[0] for row in wanted}}
     found: dict[str, dict[Row, list[float]]] = defaultdict(lambda: defaultdict(list))
     for weights in (options.weights, "random"):
         begun = time.perf_counter()
@@ -115,25 +149,28 @@ def main() -> None:
                 frozen = Frozen(backbone, make_boundary(backbone, "conv5", backbone.usual_taps))
                 forward = FastForward(frozen, Preprocess(IMAGE_SIZE), torch.device("cpu"))
                 kept = {name: [rows_of(forward, part) for part in parts] for name, parts in sets.items()}
-            for row in ROWS:
+            for row in wanted:
                 name, reads, kind, labels = row
+                if kind == VIEWED:
+                    found[weights][row].append(accuracy_of_views(forward, kept[name], sets[name], labels, seed))
+                    continue
                 rows = [part.last(CONV5) if reads == "conv5" else part for part in kept[name]]
                 train_set, test_set = sets[name]
                 test = Examples(rows[1], test_set.labels)
                 found[weights][row].append(accuracy(rows[0], train_set, test, kind, labels, seed))
         print(f"{weights}: {time.perf_counter() - begun:.0f} s", flush=True)
     print(
-        f"\n{'data set':<14} {'head reads':<12} {'head':<7} {'labels':<14}"
+        f"\n{'data set':<14} {'head reads':<12} {'head':<14} {'labels':<14}"
         f" {'He-initialised':>16} {'pre-trained':>17}   difference"
     )
-    for row in ROWS:
+    for row in wanted:
         ours, theirs = found[options.weights][row], found["random"][row]
         gain = statistics.mean(ours) - statistics.mean(theirs)
         columns = [f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}" for values in (theirs, ours)]
         error = math.sqrt((statistics.variance(ours) + statistics.variance(theirs)) / options.seeds)
         labels = "all" if row[3] is None else f"{row[3]} per class"
         print(
-            f"{row[0]:<14} {row[1]:<12} {row[2]:<7} {labels:<14} {columns[0]:>16} {columns[1]:>17}"
+            f"{row[0]:<14} {row[1]:<12} {row[2]:<14} {labels:<14} {columns[0]:>16} {columns[1]:>17}"
             f"   {gain:+.4f} ({gain / error:.0f} std. errors)"
         )
 

@@ -16,6 +16,7 @@ from frostline import TrainConfig, fit
 from frostline.activations.forward import FastForward
 from frostline.device import describe_device
 from frostline.images.dataset import ImageDataset
+from frostline.images.views import THE_PICTURE, View
 from frostline.networks.describe import describe
 from frostline.networks.registry import outline
 
@@ -81,13 +82,13 @@ class InMemory:
         return InMemory(self._rows[:, -count:])
 
 
-def rows_of(forward: FastForward, images: ImageDataset) -> InMemory:
-    """Run the frozen stages over a data set of equally sized images."""
-    pixels = np.asarray(images.images)
-    batches = [pixels[start : start + 64] for start in range(0, len(pixels), 64)]
-    return InMemory(
-        torch.cat([forward(forward.preprocess.resize(batch)).flatten(1).half() for batch in batches]).clone()
-    )
+def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_PICTURE) -> InMemory:
+    """Run the frozen stages over a view of a data set of equally sized images."""
+    rows = []
+    for start in range(0, len(images), 64):
+        batch = forward.preprocess.resize(np.asarray(images.images[start : start + 64]))
+        rows.append(forward(view(batch, images.row_ids[start : start + 64])).flatten(1).half())
+    return InMemory(torch.cat(rows).clone())
 
 
 def name_operators_of_torchvision() -> None:

@@ -1,5 +1,7 @@
 """The ridge head against scikit-learn, and what is chosen on validation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
 from frostline.networks.heads import Head, HeadSpec
-from frostline.training.examples import Examples
+from frostline.training.examples import Chosen, Examples
 from frostline.training.loop import measure, predict_logits
 from frostline.training.ridge import STRENGTHS, solve
 
@@ -19,11 +21,12 @@ def standardised(head, examples):
 
 def reference(head, train, strength):
     """scikit-learn's ridge with the alpha that a relative strength means."""
-    x = standardised(head, train)
+    seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
+    x = np.concatenate([standardised(head, part) for part in seen])
     centred = x - x.mean(0)
     rows_are_fewer = x.shape[0] < x.shape[1]
     diagonal = (centred**2).sum(1 if rows_are_fewer else 0)
-    return Ridge(alpha=strength * diagonal.mean()).fit(x, np.eye(10)[train.labels])
+    return Ridge(alpha=strength * diagonal.mean()).fit(x, np.tile(np.eye(10)[train.labels], (len(seen), 1)))
 
 
 @pytest.fixture(params=["narrow", "wide"])
@@ -44,6 +47,20 @@ def test_it_equals_scikit_learn(parts, make_head):
     assert np.abs(found - expected).max() < 2e-3
     assert solved.val_accuracy == pytest.approx((expected.argmax(1) == parts[1].labels).mean(), abs=1e-6)
     assert solved.val_accuracy > 0.6
+
+
+def test_views_count_as_further_pictures(parts, make_head):
+    train, val = parts
+    of_class = {label: np.flatnonzero(train.labels == label) for label in range(10)}
+    another = np.array([of_class[label][number % len(of_class[label])] for number, label in enumerate(train.labels)])
+    views = replace(train, views=(Chosen(train.rows, another),))
+    head = make_head(train, "ridge")
+    solved = solve(head, views, val)
+    expected = reference(head, views, solved.strength).predict(standardised(head, val))
+    found = predict_logits(head, val).numpy() * solved.temperature
+    assert np.abs(found - expected).max() < 2e-3
+    solve(plain := make_head(train, "ridge"), train, val)
+    assert not torch.equal(plain.first.weight, head.first.weight)
 
 
 def test_the_strength_is_the_best_on_validation(parts, make_head):

@@ -81,8 +81,6 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
         raise ConfigError(
             "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
         )
-    if config.head == "ridge" and (config.views or 1) > 1:
-        raise ConfigError("--head ridge is solved once, on the pictures themselves: choose another --head for --views.")
 
 
 def _normalisable(shape: Backbone, boundary: Boundary) -> bool:

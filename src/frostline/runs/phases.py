@@ -48,7 +48,8 @@ def plan(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[St
 
 def _step(config: TrainConfig, boundary: Boundary, recipe: Recipe) -> Step:
     augment = make_augment(config.augment)
-    reached = min(config.views or 1, recipe.epochs)
+    views = config.views or 1
+    reached = views if config.head == "ridge" else min(views, recipe.epochs)
     return Step(boundary, recipe, [View(number, config.seed, augment) for number in range(1, reached)])
 
 

@@ -6,7 +6,7 @@ The products are made once; each strength then costs one Cholesky factorisation.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +46,8 @@ def solve(head: Head, train: Examples, val: Examples, progress: Progress | None 
     head : Head
         Linear, its mean and scale already fixed.
     train, val : Examples
-        The strength and the temperature are chosen on ``val``.
+        Further views of the training pictures count as further pictures. Strength and temperature are chosen on
+        ``val``.
     progress : Progress, optional
         Draws the bar.
 
@@ -56,11 +57,14 @@ def solve(head: Head, train: Examples, val: Examples, progress: Progress | None 
         When no strength gives a solution.
     """
     begun = time.perf_counter()
-    targets = F.one_hot(torch.from_numpy(train.labels), head.spec.classes).float()  # (N, classes)
+    seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
+    count = len(train) * len(seen)  # N
+    targets = F.one_hot(torch.from_numpy(train.labels), head.spec.classes).float()
     centre = targets.mean(0)  # (classes,)
-    with (progress or Silent()).bar("ridge", len(train), "rows") as bar:
-        products = _small if len(train) < head.spec.features else _large
-        gram, right, feature_mean, rows = products(head, train, targets - centre, bar)
+    targets = (targets - centre).repeat(len(seen), 1)  # (N, classes)
+    with (progress or Silent()).bar("ridge", count, "rows") as bar:
+        products = _small if count < head.spec.features else _large
+        gram, right, feature_mean, rows = products(head, seen, targets, bar)
     weights = {}
     for strength in STRENGTHS:
         solution = _solution(gram, right, strength)
@@ -90,10 +94,10 @@ def solve(head: Head, train: Examples, val: Examples, progress: Progress | None 
 Products = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
-def _small(head: Head, train: Examples, targets: torch.Tensor, bar: Bar) -> Products:
+def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar) -> Products:
     """Products between rows: (N, N). The rows themselves are needed to come back to features."""
     parts = []
-    for x in _standardised(head, train):
+    for x in _standardised(head, *seen):
         parts.append(x)
         bar.advance(len(x))
     rows = torch.cat(parts)  # (N, F)
@@ -102,26 +106,27 @@ def _small(head: Head, train: Examples, targets: torch.Tensor, bar: Bar) -> Prod
     return rows @ rows.T, targets, mean, rows
 
 
-def _large(head: Head, train: Examples, targets: torch.Tensor, bar: Bar) -> Products:
+def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar) -> Products:
     """Products between features: (F, F), summed batch by batch."""
     width = head.spec.features
     gram, right = torch.zeros(width, width), torch.zeros(width, targets.shape[1])
     total = torch.zeros(width)
     start = 0
-    for x in _standardised(head, train):
+    for x in _standardised(head, *seen):
         gram.addmm_(x.T, x)
         right.addmm_(x.T, targets[start : start + len(x)])
         total += x.sum(0)
         start += len(x)
         bar.advance(len(x))
-    mean = total / len(train)
-    gram.addr_(mean, mean, alpha=-float(len(train)))  # as if every row had been centred
+    mean = total / start
+    gram.addr_(mean, mean, alpha=-float(start))  # as if every row had been centred
     return gram, right, mean, None
 
 
-def _standardised(head: Head, examples: Examples) -> Iterator[torch.Tensor]:
-    for rows, _ in examples.batches(EVALUATION_BATCH):
-        yield (rows.flatten(1) - head.mean) * head.scale  # (B, F)
+def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
+    for examples in parts:
+        for rows, _ in examples.batches(EVALUATION_BATCH):
+            yield (rows.flatten(1) - head.mean) * head.scale  # (B, F)
 
 
 def _solution(gram: torch.Tensor, right: torch.Tensor, strength: float) -> torch.Tensor | None:
