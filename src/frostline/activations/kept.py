@@ -1,7 +1,9 @@
 """Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +32,16 @@ class KeptActivations:
 
     def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: slice | None = None) -> None:
         places = [store.index[row_key(row_id, view)] for row_id in row_ids]
-        self._store, self._view, self._columns = store, view, columns
-        self._shards = [np.asarray(shard) for shard in store.shards]  # numpy.memmap's own indexing is slow
+        self._store, self._view = store, view
+        self._shards = [_columns(shard, columns) for shard in store.shards]
         self._shard_of = np.array([place.shard for place in places], np.int64)
         self._row_of = np.array([place.row for place in places], np.int64)
-        self._row_shape: tuple[int, ...] = tuple(store.shards[0].shape[1:]) if store.shards else ()
         self.dtype = np.dtype(store.spec.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
-        return self._row_shape if self._columns is None else (len(range(*self._columns.indices(self._row_shape[0]))),)
+        return tuple(self._shards[0].shape[1:]) if self._shards else ()
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -57,21 +58,24 @@ class KeptActivations:
         """Return float32 rows (B, ...) at ``indices``."""
         shards, rows = self._shard_of[indices], self._row_of[indices]
         order = np.argsort(shards, kind="stable")
-        out = np.empty((len(indices), *self.shape), self.dtype)
+        taken = torch.empty((len(indices), *self.shape), dtype=getattr(torch, self.dtype.name))
         start = 0
         for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
             end = start + count
-            wanted = rows[order[start:end]]
-            if self._columns is None:
-                # mode="clip" lets numpy write into place; with "raise" it would copy through a buffer.
-                np.take(self._shards[shard], wanted, axis=0, out=out[start:end], mode="clip")
-            else:
-                out[start:end] = self._shards[shard][wanted, self._columns]
+            wanted = torch.from_numpy(rows[order[start:end]])
+            torch.index_select(self._shards[shard], 0, wanted, out=taken[start:end])  # by all threads
             start = end
-        taken = torch.from_numpy(out)
         if (np.diff(order) < 0).any():  # shards interleave: put the rows back in the order asked for
             taken = taken[torch.from_numpy(np.argsort(order))]
         return taken.float()
+
+
+def _columns(shard: NDArray[Any], columns: slice | None) -> torch.Tensor:
+    """Return some columns of a memory-mapped shard, not copied."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes there
+        rows = torch.from_numpy(np.asarray(shard))
+    return rows if columns is None else rows[:, columns]
 
 
 class LiveActivations:
