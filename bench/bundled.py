@@ -95,14 +95,42 @@ def drawn(train_set: ImageDataset, labels: int | None, seed: int) -> tuple[np.nd
     return chosen, held_out
 
 
+class Computed:
+    """Rows of a data set, computed when they are first asked for."""
+
+    def __init__(self, forward: FastForward, images: ImageDataset) -> None:
+        self._forward, self._images = forward, images
+        self._there = np.zeros(len(images), bool)
+        self._rows: torch.Tensor | None = None
+
+    def part(self, positions: np.ndarray) -> InMemory:
+        """Return some rows."""
+        missing = np.unique(positions[~self._there[positions]])
+        if len(missing):
+            rows = rows_of(self._forward, self._images.subset(missing)).rows
+            if self._rows is None:
+                self._rows = rows.new_empty(len(self._images), rows.shape[1])
+            self._rows[torch.from_numpy(missing)] = rows
+            self._there[missing] = True
+        assert self._rows is not None
+        return InMemory(self._rows[torch.from_numpy(positions)])
+
+
 def accuracy(
-    train_rows: InMemory, train_set: ImageDataset, test: Examples, kind: str, labels: int | None, seed: int
+    kept: Sequence[Computed],
+    sets: Sequence[ImageDataset],
+    width: int | None,
+    kind: str,
+    labels: int | None,
+    seed: int,
 ) -> float:
     """Train a head on some labels, choose epoch or strength on a validation split, and test it."""
     config = TrainConfig(data="fashion-mnist")
+    (train_set, test_set), (train_rows, test_rows) = sets, kept
     chosen, held_out = drawn(train_set, labels, seed)
-    parts = [Examples(train_rows.part(rows), train_set.labels[rows]) for rows in (chosen, held_out)]
-    head = Head(HeadSpec(kind, math.prod(train_rows.shape), len(train_set.class_names)))
+    parts = [Examples(train_rows.part(rows).last(width), train_set.labels[rows]) for rows in (chosen, held_out)]
+    test = Examples(test_rows.part(np.arange(len(test_set))).last(width), test_set.labels)
+    head = Head(HeadSpec(kind, math.prod(test.rows.shape), len(train_set.class_names)))
     head.standardise(*moments(torch.nn.Sequential(), parts[0], seed))
     if kind == "ridge":
         solve(head, *parts)
@@ -114,7 +142,7 @@ def accuracy(
 
 
 def accuracy_of_views(
-    forward: FastForward, kept: Sequence[InMemory], sets: Sequence[ImageDataset], labels: int | None, seed: int
+    forward: FastForward, kept: Sequence[Computed], sets: Sequence[ImageDataset], labels: int | None, seed: int
 ) -> float:
     """Solve a head on views of some labels, and test it on pictures and their mirror images."""
     (train_set, test_set), (train_rows, test_rows) = sets, kept
@@ -126,7 +154,8 @@ def accuracy_of_views(
     head.standardise(*moments(torch.nn.Sequential(), train_part, seed))
     solve(head, train_part, Examples(train_rows.part(held_out).last(CONV5), train_set.labels[held_out]))
     mirrored = rows_of(forward, test_set, tta_views(2)[1])
-    seen = [probabilities(head, Examples(rows.last(CONV5), test_set.labels)) for rows in (test_rows, mirrored)]
+    both = (test_rows.part(np.arange(len(test_set))), mirrored)
+    seen = [probabilities(head, Examples(rows.last(CONV5), test_set.labels)) for rows in both]
     return float((sum(seen).argmax(1) == test_set.labels).mean())
 
 
@@ -148,16 +177,15 @@ def main() -> None:
                 backbone = load_backbone(weights=weights, seed=seed)
                 frozen = Frozen(backbone, make_boundary(backbone, "conv5", backbone.usual_taps))
                 forward = FastForward(frozen, Preprocess(IMAGE_SIZE), torch.device("cpu"))
-                kept = {name: [rows_of(forward, part) for part in parts] for name, parts in sets.items()}
+                kept = {name: [Computed(forward, part) for part in parts] for name, parts in sets.items()}
             for row in wanted:
                 name, reads, kind, labels = row
                 if kind == VIEWED:
-                    found[weights][row].append(accuracy_of_views(forward, kept[name], sets[name], labels, seed))
-                    continue
-                rows = [part.last(CONV5) if reads == "conv5" else part for part in kept[name]]
-                train_set, test_set = sets[name]
-                test = Examples(rows[1], test_set.labels)
-                found[weights][row].append(accuracy(rows[0], train_set, test, kind, labels, seed))
+                    figure = accuracy_of_views(forward, kept[name], sets[name], labels, seed)
+                else:
+                    width = CONV5 if reads == "conv5" else None
+                    figure = accuracy(kept[name], sets[name], width, kind, labels, seed)
+                found[weights][row].append(figure)
         print(f"{weights}: {time.perf_counter() - begun:.0f} s", flush=True)
     print(
         f"\n{'data set':<14} {'head reads':<12} {'head':<14} {'labels':<14}"

@@ -63,23 +63,23 @@ class InMemory:
     """Rows of features (N, F) held as float16, as the cache keeps them."""
 
     def __init__(self, rows: torch.Tensor) -> None:
-        self._rows = rows
+        self.rows = rows
         self.shape = tuple(rows.shape[1:])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def take(self, indices: np.ndarray) -> torch.Tensor:
         """Return some rows as float32 (B, F)."""
-        return self._rows[torch.from_numpy(indices)].float()
+        return self.rows[torch.from_numpy(indices)].float()
 
     def part(self, indices: np.ndarray) -> "InMemory":
         """Return some rows."""
-        return InMemory(self._rows[torch.from_numpy(indices)])
+        return InMemory(self.rows[torch.from_numpy(indices)])
 
-    def last(self, count: int) -> "InMemory":
-        """Return the last features of every row."""
-        return InMemory(self._rows[:, -count:])
+    def last(self, count: int | None) -> "InMemory":
+        """Return the last features of every row; all of them without a number."""
+        return self if count is None else InMemory(self.rows[:, -count:])
 
 
 def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_PICTURE) -> InMemory:
