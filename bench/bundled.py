@@ -28,7 +28,7 @@ from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
 from frostline.images.splits import limited, per_class, train_val
-from frostline.images.views import View
+from frostline.images.views import THE_PICTURE, View
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
@@ -96,10 +96,10 @@ def drawn(train_set: ImageDataset, labels: int | None, seed: int) -> tuple[np.nd
 
 
 class Computed:
-    """Rows of a data set, computed when they are first asked for."""
+    """Rows of a view of a data set, computed when they are first asked for."""
 
-    def __init__(self, forward: FastForward, images: ImageDataset) -> None:
-        self._forward, self._images = forward, images
+    def __init__(self, forward: FastForward, images: ImageDataset, view: View = THE_PICTURE) -> None:
+        self._forward, self._images, self._view = forward, images, view
         self._there = np.zeros(len(images), bool)
         self._rows: torch.Tensor | None = None
 
@@ -107,7 +107,7 @@ class Computed:
         """Return some rows."""
         missing = np.unique(positions[~self._there[positions]])
         if len(missing):
-            rows = rows_of(self._forward, self._images.subset(missing)).rows
+            rows = rows_of(self._forward, self._images.subset(missing), self._view).rows
             if self._rows is None:
                 self._rows = rows.new_empty(len(self._images), rows.shape[1])
             self._rows[torch.from_numpy(missing)] = rows
@@ -145,7 +145,7 @@ def accuracy_of_views(
     forward: FastForward, kept: Sequence[Computed], sets: Sequence[ImageDataset], labels: int | None, seed: int
 ) -> float:
     """Solve a head on views of some labels, and test it on pictures and their mirror images."""
-    (train_set, test_set), (train_rows, test_rows) = sets, kept
+    (train_set, test_set), (train_rows, *seen_rows) = sets, kept
     chosen, held_out = drawn(train_set, labels, seed)
     part = train_set.subset(chosen)
     views = [rows_of(forward, part, View(number, seed)).last(CONV5) for number in range(1, VIEWS)]
@@ -153,9 +153,8 @@ def accuracy_of_views(
     head = Head(HeadSpec("ridge", CONV5, len(train_set.class_names)))
     head.standardise(*moments(torch.nn.Sequential(), train_part, seed))
     solve(head, train_part, Examples(train_rows.part(held_out).last(CONV5), train_set.labels[held_out]))
-    mirrored = rows_of(forward, test_set, tta_views(2)[1])
-    both = (test_rows.part(np.arange(len(test_set))), mirrored)
-    seen = [probabilities(head, Examples(rows.last(CONV5), test_set.labels)) for rows in both]
+    test = [Examples(rows.part(np.arange(len(test_set))).last(CONV5), test_set.labels) for rows in seen_rows]
+    seen = [probabilities(head, part) for part in test]
     return float((sum(seen).argmax(1) == test_set.labels).mean())
 
 
@@ -178,10 +177,11 @@ def main() -> None:
                 frozen = Frozen(backbone, make_boundary(backbone, "conv5", backbone.usual_taps))
                 forward = FastForward(frozen, Preprocess(IMAGE_SIZE), torch.device("cpu"))
                 kept = {name: [Computed(forward, part) for part in parts] for name, parts in sets.items()}
+                mirrored = {name: Computed(forward, parts[1], tta_views(2)[1]) for name, parts in sets.items()}
             for row in wanted:
                 name, reads, kind, labels = row
                 if kind == VIEWED:
-                    figure = accuracy_of_views(forward, kept[name], sets[name], labels, seed)
+                    figure = accuracy_of_views(forward, [*kept[name], mirrored[name]], sets[name], labels, seed)
                 else:
                     width = CONV5 if reads == "conv5" else None
                     figure = accuracy(kept[name], sets[name], width, kind, labels, seed)

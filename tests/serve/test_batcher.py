@@ -101,7 +101,7 @@ def test_few_wait_for_others_while_many_are_taken_in_but_not_for_long():
         network.go.set()
         return await asyncio.gather(*many, last)
 
-    assert run(network, work, threads=3, enough=3, wait_seconds=0.5) == [[10], [20], [30]]
+    assert run(network, work, threads=3, enough=3, wait_seconds=1.5) == [[10], [20], [30]]
 
 
 def test_enough_leave_at_once():
