@@ -45,7 +45,7 @@ def moment(phase: str, rng: random.Random) -> tuple[tuple[str, ...], float]:
         case "loading":
             return rng.choice([((), rng.uniform(0, 0.2)), (("data: ",), rng.uniform(0, 0.03)), (("run ",), 0.0)])
         case "frozen pass":
-            return ("frozen pass: 700 of 700", "frozen pass: all"), rng.uniform(0, 0.12)
+            return ("frozen pass: 600 of 600", "frozen pass: all"), rng.uniform(0, 0.12)
         case "training":
             epoch = rng.randrange(1, EPOCHS - 1)
             return (f"epoch {epoch}/", f"continuing after epoch {epoch}"), rng.uniform(0, 0.03)

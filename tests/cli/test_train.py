@@ -48,7 +48,8 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
         "most confused",
     ):
         assert word in done.stdout
-    assert "frozen pass: 280 of 280 images to compute through conv5" in lines
+    for count in (240, 40):
+        assert f"frozen pass: {count} of {count} images to compute through conv5" in lines
     assert lines[-1].startswith("run folder: runs/mine")
     before = (run.folder / "metrics.json").read_bytes()
 
@@ -62,7 +63,8 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
 
     other = train("--epochs", 1, "--name", "mine", "--overwrite", "--lr", 0.01)
     assert other.returncode == 0
-    assert "frozen pass: all 280 activations are kept from before; no frozen layer runs" in other.stdout
+    for count in (240, 40):
+        assert f"frozen pass: all {count} activations are kept from before; no frozen layer runs" in other.stdout
     assert run.metrics["frozen_pass"]["from_cache"] == 280
     assert len(run.history) == 1
 
