@@ -108,9 +108,10 @@ def split(splits: Splits, config: TrainConfig) -> Parts:
     if config.labels_per_class is not None:
         train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
         log.info(
-            "training on %d labelled images per class; the validation split's %s labels choose the epoch",
+            "training on %d labelled images per class; the validation split's %s labels choose the %s",
             config.labels_per_class,
             f"{len(val_set):,}",
+            "strength" if config.head == "ridge" else "epoch",
         )
     return Parts(train_set, val_set, test_set)
 
