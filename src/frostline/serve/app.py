@@ -28,7 +28,6 @@ from frostline.serve.problems import (
     ProblemError,
     answer_defect,
     answer_http,
-    answer_problem,
     busy,
     invalid,
 )
@@ -76,7 +75,6 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
         lifespan=lifespan,
         responses=_problems(400, 401, 405, 421, 422) if keys else _problems(400, 405, 421, 422),
     )
-    app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_defect)
     predict = _add_predict(app, classify, limits, metrics)

@@ -64,11 +64,6 @@ def busy(detail: str) -> ProblemError:
     return ProblemError(503, "busy", detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-async def answer_problem(_: Request, error: Exception) -> Response:
-    """Answer a `ProblemError`."""
-    return cast(ProblemError, error).response()  # it is registered for nothing else
-
-
 async def answer_http(_: Request, error: Exception) -> Response:
     """Answer what the router refuses: an unknown path or method."""
     refused = cast(HTTPException, error)
