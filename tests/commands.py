@@ -19,7 +19,9 @@ import coverage
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["frostline.cli.main", "frostline.runs.fit", "frostline.runs.predict", "frostline.experiments.curve",
+    # First what PYTHONPATH brings to other processes: the server may start before a test has set it.
+    ["tests.torchvision_operators.sitecustomize",
+     "frostline.cli.main", "frostline.runs.fit", "frostline.runs.predict", "frostline.experiments.curve",
      "frostline.pretrain.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
      "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold",
      "torch._dynamo", "matplotlib.figure", "captum.attr"]  # what torch and frostline import when first needed
