@@ -81,7 +81,18 @@ def test_a_flipped_bit_in_the_weights_is_seen(folder):
         load_bundle(folder)
 
 
-KEYS = ["format", "network", "boundary", "preprocess", "head", "class_names", "weights", "blake2b"]
+KEYS = [
+    "format",
+    "network",
+    "boundary",
+    "preprocess",
+    "head",
+    "class_names",
+    "temperature",
+    "mirror",
+    "weights",
+    "blake2b",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -94,7 +105,7 @@ def test_a_missing_entry_is_seen(folder, key):
 
 
 @pytest.mark.parametrize("value", [None, 7, "text", [], {}])
-@pytest.mark.parametrize("key", ["network", "boundary", "preprocess", "head", "class_names"])
+@pytest.mark.parametrize("key", ["network", "boundary", "preprocess", "head", "class_names", "mirror"])
 def test_an_entry_of_another_kind_is_seen(folder, key, value):
     about = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**about, key: value}))

@@ -1,5 +1,7 @@
 """A trained model on pictures of any kind, and its test result measured again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,10 +9,11 @@ from PIL import Image
 from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.images.registry import load_dataset
+from frostline.runs.bundle import load_bundle
 from frostline.runs.choose import split
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.predict import Classifier, evaluate_run, picture_files
+from frostline.runs.predict import Classifier, evaluate_run, picture_files, tta_views
 from tests.small_run import small_config
 
 FLOAT16 = 5e-3  # what keeping activations in float16 moves a probability by, at most
@@ -177,12 +180,34 @@ def test_averaging_over_views_begins_with_the_picture_and_its_mirror_image(class
     assert np.abs(more - one_by_one).max() < 1e-5  # a view depends on nothing but its picture
 
 
+def test_where_mirror_images_are_other_things_no_view_is_mirrored(finished, classifier, test_part):
+    pictures = test_part.images[:20]
+    as_seen = Classifier(replace(load_bundle(finished.folder), mirror=False))
+    assert np.abs(as_seen.predict_proba(pictures) - classifier.predict_proba(pictures)).max() == 0
+    views = tta_views(5, mirror=False)
+    assert [view.augment.flip for view in views[1:]] == [0, 0, 0, 0]
+    assert len({view.number for view in views}) == 5
+    assert np.abs(as_seen.predict_proba(pictures, tta=5) - classifier.predict_proba(pictures, tta=5)).max() > 1e-3
+
+
 def test_evaluating_with_views_is_predicting_with_them(finished, run_cache, classifier, test_part):
     results = evaluate_run(finished, tta=3, cache_dir=run_cache)
     again = evaluate(classifier.predict_proba(test_part.images, tta=3), test_part.labels, classifier.class_names)
     assert results["test"]["accuracy"] == again["accuracy"]
     assert results["test"]["loss"] == pytest.approx(again["loss"], abs=1e-3)
     assert results["test"]["loss"] != finished.metrics["test"]["loss"]
+
+
+def test_a_run_whose_views_are_not_mirrored_averages_over_none_that_is(small_fashion, run_cache, tmp_path, test_part):
+    settings = small_config(small_fashion, views=2, epochs=2, augment="flip=0")
+    run = fit(settings, output_dir=tmp_path, cache_dir=run_cache)
+    model = load_bundle(run.model_folder)
+    assert not model.mirror
+    results = evaluate_run(run, tta=2, cache_dir=run_cache)
+    for mirror, same in ((False, True), (True, False)):
+        found = Classifier(replace(model, mirror=mirror)).predict_proba(test_part.images, tta=2)
+        again = evaluate(found, test_part.labels, model.class_names)
+        assert (abs(results["test"]["loss"] - again["loss"]) < 1e-4) is same
 
 
 def test_no_view_is_no_prediction(classifier, test_part):

@@ -25,7 +25,7 @@ from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import filled, find_network
 from frostline.storage import write_bytes, write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TENSORS = "model.safetensors"
 INSIDE_RUN = "model"  # the bundle's folder in a run's
 REMEDY = "--output-dir chooses another place"
@@ -37,6 +37,7 @@ class Model:
 
     ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
     ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
+    ``mirror`` says that a picture and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
     """
 
     backbone: Backbone
@@ -45,6 +46,7 @@ class Model:
     head: Head
     class_names: tuple[str, ...]
     temperature: float | None = None
+    mirror: bool = True
 
     @property
     def frozen(self) -> Frozen:
@@ -78,6 +80,7 @@ def save_bundle(model: Model, folder: Path) -> None:
         "head": model.head.spec.to_dict(),
         "class_names": list(model.class_names),
         "temperature": model.temperature,  # in the head already
+        "mirror": model.mirror,
         "weights": asdict(origin) if origin else None,
         "blake2b": digest_file(folder / TENSORS),  # safetensors has no checksum of its own
     }
@@ -117,9 +120,11 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
         preprocess = Preprocess.from_dict(about["preprocess"])
-        class_names, temperature = tuple(about["class_names"]), about.get("temperature")
+        class_names, temperature, mirror = tuple(about["class_names"]), about["temperature"], about["mirror"]
         if len(class_names) != head.spec.classes:
             raise ValueError(f"{len(class_names)} class_names for {head.spec.classes} classes")
+        if not isinstance(mirror, bool):
+            raise ValueError(f"mirror is {mirror!r}")
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.") from error
     except (
@@ -133,7 +138,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         safetensors.SafetensorError,
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
-    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature)
+    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature, mirror)
 
 
 def _network(folder: Path, about: dict[str, Any], given: Backbone | None, last: str) -> Backbone:

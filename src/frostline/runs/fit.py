@@ -19,6 +19,7 @@ from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
+from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
@@ -166,7 +167,10 @@ def _leave(
     config, parts, backbone = material.config, material.parts, material.backbone
     trained = learned.trained
 
-    model = Model(backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature)
+    mirror = make_augment(config.augment).flip > 0
+    model = Model(
+        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror
+    )
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     test, tested = make_test(learned, material)

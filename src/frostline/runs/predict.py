@@ -97,7 +97,7 @@ class Classifier:
             resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
-                for view in tta_views(tta)
+                for view in tta_views(tta, mirror=self.model.mirror)
             ]
             parts.append(torch.stack(seen).mean(0).cpu().numpy())
         return np.concatenate(parts)
@@ -108,10 +108,11 @@ class Classifier:
         return names
 
 
-def tta_views(tta: int) -> list[View]:
+def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
     """Return the views that test-time augmentation averages over: the picture itself, its mirror image, then mild ones.
 
-    A view of a picture is the same in every run: it depends on nothing but its number.
+    A view of a picture is the same in every run: it depends on nothing but its number, and on whether mirror images
+    are wanted.
 
     Raises
     ------
@@ -120,8 +121,9 @@ def tta_views(tta: int) -> list[View]:
     """
     if tta < 1:
         raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the picture alone) or more.")
-    mirrored, mild = Augment(flip=1.0, **STILL), Augment(flip=0.5, rotation=4.0, shift=0.03, scale=0.05, **STEADY)
-    return [THE_PICTURE, View(1, 0, mirrored), *(View(number, 0, mild) for number in range(2, tta))][:tta]
+    mild = Augment(flip=0.5 if mirror else 0.0, rotation=4.0, shift=0.03, scale=0.05, **STEADY)
+    first = Augment(flip=1.0, **STILL) if mirror else mild
+    return [THE_PICTURE, View(1, 0, first), *(View(number, 0, mild) for number in range(2, tta))][:tta]
 
 
 def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
@@ -179,9 +181,9 @@ def evaluate_run(
     ------
     RunError, DataError, StorageError, ConfigError
     """
-    views = tta_views(tta)
     config, cache = run.config.model_copy(update={"workers": cores()}), cache_folder(cache_dir)
     model = load_bundle(run.model_folder, backbone)
+    views = tta_views(tta, mirror=model.mirror)
     device = pick_device(config.device)
     parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
     _compare_data(run, model, parts)
