@@ -43,6 +43,7 @@ def main() -> None:
                 config = TrainConfig(
                     data="fashion-mnist",
                     weights=options.weights,
+                    head="linear",
                     cache_dtype=dtype,
                     limit=options.images,
                     val_fraction=0.5,

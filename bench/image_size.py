@@ -38,6 +38,7 @@ def main() -> None:
                     config = TrainConfig(
                         data="fashion-mnist",
                         weights=options.weights,
+                        head="linear",
                         image_size=size,
                         taps=taps if taps == "auto" else (),
                         limit=options.images,

@@ -30,6 +30,7 @@ def main() -> None:
                         options.seeds,
                         folder,
                         weights=options.weights,
+                        head="linear",
                         limit=options.images,
                         taps=taps,
                         labels_per_class=labels,

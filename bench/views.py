@@ -31,6 +31,7 @@ def main() -> None:
                     options.seeds,
                     folder,
                     weights=options.weights,
+                    head="linear",
                     limit=options.images,
                     labels_per_class=labels,
                     views=views,

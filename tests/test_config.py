@@ -29,7 +29,7 @@ from frostline.errors import ConfigError
         ({"workers": 0}, "--workers: expected greater than or equal to 1, got 0."),
         ({"weight_decay": -0.1}, "--weight-decay: expected greater than or equal to 0, got -0.1."),
         ({"optimizer": "adam"}, "--optimizer: expected 'sgd' or 'adamw', got 'adam'. Did you mean 'adamw'?"),
-        ({"head": "lnear"}, "--head: expected 'linear', 'mlp' or 'ridge', got 'lnear'. Did you mean 'linear'?"),
+        ({"head": "lnear"}, "--head: expected 'auto', 'linear', 'mlp' or 'ridge', got 'lnear'. Did you mean 'linear'?"),
         (
             {"lr_schedule": "one-cycle"},
             "--lr-schedule: expected 'onecycle', 'cosine' or 'constant', got 'one-cycle'. Did you mean 'onecycle'?",
@@ -80,7 +80,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_choices_are_the_words_a_setting_may_be() -> None:
-    assert choices("head") == ["linear", "mlp", "ridge"]
+    assert choices("head") == ["auto", "linear", "mlp", "ridge"]
     assert choices("epochs") == []
 
 

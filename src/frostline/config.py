@@ -46,9 +46,10 @@ class TrainConfig(BaseModel):
         Field(description="frozen stages the head reads, pooled to a small grid: STAGE,..., none (boundary) or auto"),
     ] = "auto"
     image_size: Annotated[int | None, Field(ge=1, description="side in pixels that images are resized to")] = None
-    head: Annotated[Literal["linear", "mlp", "ridge"], Field(description="what is trained on the activations")] = (
-        "linear"
-    )
+    head: Annotated[
+        Literal["auto", "linear", "mlp", "ridge"],
+        Field(description="what is trained on the activations; auto: linear, in closed form (ridge) on few images"),
+    ] = "auto"
     hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
     schedule: Annotated[
@@ -153,7 +154,7 @@ def _explain(item: Any) -> str:
 
 
 def choices(name: str) -> list[str]:
-    """Return the words that a setting may be, e.g. ``["linear", "mlp", "ridge"]`` for ``head``."""
+    """Return the words that a setting may be, e.g. ``["auto", "linear", "mlp", "ridge"]`` for ``head``."""
     words = get_args(TrainConfig.model_fields[name].annotation)
     return [word for word in words if isinstance(word, str)]
 

@@ -16,7 +16,7 @@ WRONG = {
     "image size": ([*TRAIN, "--image-size", 20], "--image-size 20 is too small for alexnet: expected 63 pixels"),
     "rate": ([*TRAIN, "--lr", -1], "--lr: expected greater than 0, got -1"),
     "rate in words": ([*TRAIN, "--lr", "high"], "'--lr': * valid number"),
-    "head": ([*TRAIN, "--head", "liner"], "--head: expected 'linear', 'mlp' or 'ridge', * Did you mean 'linear'?"),
+    "head": ([*TRAIN, "--head", "liner"], "--head: expected 'auto', 'linear', * or 'ridge', * Did you mean 'linear'?"),
     "epochs": ([*TRAIN, "--epochs", 0], "--epochs: expected greater than or equal to 1, got 0"),
     "optimiser": ([*TRAIN, "--optimizer", "adam"], "--optimizer: expected 'sgd' or 'adamw', * Did you mean 'adamw'?"),
     "schedule": ([*TRAIN, "--lr-schedule", "cosin"], "Did you mean 'cosine'?"),

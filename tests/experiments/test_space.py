@@ -11,7 +11,7 @@ TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 def settled(**changes):
-    return make_config(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, **changes})
+    return make_config(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, "head": "linear", **changes})
 
 
 def test_what_is_given_is_not_searched_unless_it_is_named():
@@ -47,6 +47,15 @@ def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
     space, start = make_space(("taps",), settled(), outline("alexnet"))
     assert [option["taps"] for option in space["taps"].options.values()] == [TAPS[first:] for first in range(5)]
     assert start == {"taps": ",".join(TAPS)}
+
+
+def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():
+    few, start = make_space(("lr", "head"), settled(head="ridge"), outline("alexnet"))
+    assert settings(few, start)["head"] == "ridge"
+    assert list(few["head"].options) == ["linear", "ridge", "mlp 64"]
+    many, start = make_space(("lr", "head"), settled(), outline("alexnet"))
+    assert list(many["head"].options) == ["linear", "mlp 64"]
+    assert few["lr"] == many["lr"]
 
 
 def test_what_has_one_option_is_left_out():

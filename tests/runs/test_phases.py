@@ -9,7 +9,7 @@ from frostline.runs.phases import plan
 
 
 def phases(**settings):
-    config = make_config(data="fashion-mnist", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
+    config = make_config(data="fashion-mnist", head="linear", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
     backbone = outline("alexnet")
     return plan(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
 

@@ -135,7 +135,7 @@ def test_settings_reach_the_run(labelled: Labelled) -> None:
         ({"settings": {"optimiser": "sgd"}}, UnknownNameError, "unknown setting 'optimiser'.*mean 'optimizer'"),
         ({"settings": {"lr": 1.0}}, ConfigError, "settings: 'lr' is a parameter of the estimator"),
         ({"settings": {"limit": 9}}, UnknownNameError, "unknown setting 'limit'"),
-        ({"head": "tree"}, ConfigError, "--head: expected 'linear', 'mlp' or 'ridge', got 'tree'"),
+        ({"head": "tree"}, ConfigError, "--head: expected 'auto', 'linear', 'mlp' or 'ridge', got 'tree'"),
         ({"freeze": "conv9"}, UnknownNameError, "unknown stage of alexnet 'conv9'"),
     ],
 )

@@ -70,7 +70,9 @@ SETTINGS: dict[str, Any] = {
         str | None, option("Last frozen stage; none thaws all of them (the one heads go on: conv5).", "STAGE")
     ],
     "taps": Annotated[str | None, option("Stages the head reads: STAGE,…, none (the last alone) or auto.", "STAGES")],
-    "head": Annotated[str | None, option("linear, mlp or ridge (linear).")],
+    "head": Annotated[
+        str | None, option("linear, mlp, ridge (linear, in closed form) or auto: ridge on few images (auto).")
+    ],
     "hidden_width": Annotated[int | None, option("Hidden units of the mlp (512).", "N")],
     "dropout": Annotated[float | None, option("Dropout of the mlp (0.5).", "X")],
     "schedule": Annotated[

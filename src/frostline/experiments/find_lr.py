@@ -17,7 +17,7 @@ from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError
 from frostline.images.registry import check_data, load_dataset
 from frostline.progress import Progress, Silent, log
-from frostline.runs.choose import check_network, prepare, split
+from frostline.runs.choose import check_network, prepare, split, stepwise
 from frostline.runs.learn import Material, Ready, make_ready
 from frostline.runs.phases import Step, plan
 from frostline.storage import cache_dir as cache_folder
@@ -120,6 +120,7 @@ def find_lr(
     """
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
+    config = stepwise(config)
     check_data(config.data)
     check_network(config)
     device, cache = pick_device(config.device), cache_folder(cache_dir)

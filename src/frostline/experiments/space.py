@@ -9,7 +9,7 @@ from frostline.errors import ConfigError, UnknownNameError
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE
 from frostline.progress import log
-from frostline.runs.choose import peak_lr
+from frostline.runs.choose import peak_lr, stepwise
 
 # Name: the setting that must be open for it to be searched, and what it is.
 SEARCHED: dict[str, tuple[str, str]] = {
@@ -61,7 +61,7 @@ def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[s
         if name not in SEARCHED:
             raise UnknownNameError("thing to search", name, SEARCHED)
     if config.head == "ridge":
-        raise ConfigError("--head ridge chooses its one strength by itself: tune searches linear and mlp heads.")
+        raise ConfigError("--head ridge chooses its one strength by itself: nothing is left for tune to search.")
     if search is not None:
         names = tuple(name for name in SEARCHED if name in search)
     else:
@@ -72,6 +72,15 @@ def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[s
             f"--search {','.join(USUAL)} (further: {', '.join(name for name in SEARCHED if name not in USUAL)})."
         )
     return names
+
+
+def searched_settings(config: TrainConfig, names: Sequence[str]) -> TrainConfig:
+    """Return the settings that a search leaves open: a head in closed form is one to choose, or it is in the way.
+
+    Train itself takes that head on few images. It knows no other setting that is searched, so there it is one of the
+    heads to choose from; where no head is searched, or stages are thawed, all trials are trained step by step.
+    """
+    return config if "head" in names and "freeze" not in names else stepwise(config)
 
 
 def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tuple[Space, Values]:
@@ -123,14 +132,17 @@ def _choice(options: Mapping[str, Mapping[str, Any]], start: str) -> tuple[Range
 
 
 def _lr(config: TrainConfig) -> tuple[Range | Choice, Any]:
-    usual = peak_lr(config.model_copy(update={"lr": None}), thaws=config.freeze == NONE)
+    head = "linear" if config.head == "ridge" else config.head
+    usual = peak_lr(config.model_copy(update={"lr": None, "head": head}), thaws=config.freeze == NONE)
     return _range(config.lr or usual, usual / LR_FACTOR, usual * LR_FACTOR, log=True)
 
 
 def _head(config: TrainConfig) -> tuple[Range | Choice, Any]:
     widths = sorted({*HIDDEN_WIDTHS, *([config.hidden_width] if config.head == "mlp" else [])})
-    options = {"linear": {"head": "linear"}} | {f"mlp {n}": {"head": "mlp", "hidden_width": n} for n in widths}
-    return _choice(options, f"mlp {config.hidden_width}" if config.head == "mlp" else "linear")
+    kinds = ("linear", "ridge") if config.head == "ridge" else ("linear",)
+    options: dict[str, dict[str, Any]] = {kind: {"head": kind} for kind in kinds}
+    options |= {f"mlp {n}": {"head": "mlp", "hidden_width": n} for n in widths}
+    return _choice(options, f"mlp {config.hidden_width}" if config.head == "mlp" else config.head)
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:

@@ -23,7 +23,16 @@ from frostline.device import pick_device
 from frostline.errors import ConfigError, RunError, first_line, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
-from frostline.experiments.space import SEARCHED, Choice, Space, Values, make_space, searched_names, settings
+from frostline.experiments.space import (
+    SEARCHED,
+    Choice,
+    Space,
+    Values,
+    make_space,
+    searched_names,
+    searched_settings,
+    settings,
+)
 from frostline.experiments.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
 from frostline.experiments.trial import Outcome, Trials
 from frostline.images.registry import check_data, load_dataset
@@ -191,6 +200,7 @@ def _set_up(
         config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
     )
     parts = split(splits, config)
+    config = searched_settings(config, names)
     settled, backbone, _, preprocess = prepare(config, parts.train, cache, progress)
     space, start = make_space(names, settled, backbone)
     trials = Trials(config, Material(settled, parts, backbone, preprocess, device, cache, progress), space)

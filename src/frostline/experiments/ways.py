@@ -23,7 +23,7 @@ from frostline.networks.boundary import Boundary, Frozen
 from frostline.networks.heads import Head
 from frostline.networks.registry import load_backbone
 from frostline.progress import Progress
-from frostline.runs.choose import PEAK_LR, prepare, usual_epochs
+from frostline.runs.choose import PEAK_LR, prepare, stepwise, usual_epochs
 from frostline.runs.learn import activations, judged, make_head, make_trunk
 from frostline.runs.phases import recipe_of
 from frostline.training.examples import Chosen, Examples, Rows
@@ -110,7 +110,7 @@ class _Network:
     """A pre-trained or random network with its boundary, as it was before any training."""
 
     def __init__(self, setting: Setting, **changes: object) -> None:
-        config = setting.config.model_copy(update=changes)
+        config = stepwise(setting.config).model_copy(update=changes)
         self.setting = setting
         self.config, self.backbone, self.boundary, self.preprocess = prepare(
             config, setting.pool, setting.cache, setting.progress

@@ -14,6 +14,7 @@ from frostline.images.splits import train_val
 from frostline.images.survey import Survey, survey
 from frostline.networks.registry import outline
 from frostline.runs.choose import (
+    CLOSED_FORM_IMAGES,
     EPOCHS,
     FEWEST_STEPS,
     PATIENCE,
@@ -103,27 +104,38 @@ def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
         Choice("image_size", size, f"the median picture is {seen.width} x {seen.height}, and {size} px is "
                f"what ImageNet networks were taught on; {SMALL_IMAGE_SIZE} takes about a third of the time")
     )  # fmt: skip
+    yield from _closed_form(train) if train <= CLOSED_FORM_IMAGES else _stepwise(train, config)
+    yield _views(seen)
+    if not seen.val:
+        error = math.sqrt(0.25 / max(val, 1))
+        word = f"few: its accuracy has a standard error of up to {error:.3f}" if val < FEW_JUDGES else "enough"
+        yield Choice("val_fraction", config.val_fraction, f"there is no validation split, so a run draws one: {val:,} "
+                     f"pictures that choose; that is {word}")  # fmt: skip
     yield Choice(
-        "head", config.head, "the quickest to train; mlp adds a layer of hidden units, ridge is solved in closed form"
+        "seed", config.seed, "another one draws other splits and orders: the spread tells how sure a result is"
     )
+
+
+def _closed_form(train: int) -> Iterator[Choice]:
+    why = (
+        f"linear, in closed form: with up to {CLOSED_FORM_IMAGES:,} pictures to train on (here {train:,}) as accurate "
+        "as one that is trained step by step or more so, and done at once; validation chooses its strength"
+    )
+    yield Choice("head", "ridge", why)
+
+
+def _stepwise(train: int, config: TrainConfig) -> Iterator[Choice]:
+    yield Choice("head", "linear", "the quickest to train; mlp adds a layer of hidden units, ridge is linear and "
+                 "solved in closed form, which is best for few pictures")  # fmt: skip
     yield _epochs(train, config)
     yield Choice("batch_size", config.batch_size, f"gradient steps an epoch: {math.ceil(train / config.batch_size):,}")
-    yield Choice("lr", PEAK_LR[config.optimizer, config.head], f"suits {config.optimizer} and a {config.head} head; "
+    yield Choice("lr", PEAK_LR[config.optimizer, "linear"], f"suits {config.optimizer} and a linear head; "
                  "`frostline find-lr` suggests one, `frostline tune` searches where it is left out")  # fmt: skip
     yield Choice("weight_decay", config.weight_decay, "the usual one; `frostline tune` searches where it is left out")
     yield Choice(
         "label_smoothing",
         config.label_smoothing,
         "raised the accuracy with many labels, and made no clear difference with few",
-    )
-    yield _views(seen)
-    if not seen.val:
-        error = math.sqrt(0.25 / max(val, 1))
-        word = f"few: its accuracy has a standard error of up to {error:.3f}" if val < FEW_JUDGES else "enough"
-        yield Choice("val_fraction", config.val_fraction, f"there is no validation split, so a run draws one: {val:,} "
-                     f"pictures that choose the epoch; that is {word}")  # fmt: skip
-    yield Choice(
-        "seed", config.seed, "another one draws other splits and orders: the spread tells how sure a result is"
     )
 
 
@@ -143,7 +155,7 @@ def _views(seen: Survey) -> Choice:
     if each < FEW_PER_CLASS:
         why = (
             f"each picture as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a try; they cost "
-            f"{VIEWS} frozen passes, and in a short trial of a frozen network did not help"
+            f"{VIEWS} frozen passes, and may help or not: let validation say"
         )
         return Choice("views", 1, why)
     return Choice("views", 1, f"each picture as it is: with {each:,.0f} a class, more versions cost much for little")

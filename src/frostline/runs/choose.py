@@ -31,6 +31,13 @@ EPOCHS, MOST_EPOCHS = 12, 100
 CLIP_NORM = 1.0  # of thawed stages: rare large gradients would undo what pre-training gave
 FEWEST_STEPS = 200  # a head on few images needs more epochs: 12 steps leave it half trained (bench/few_labels.py)
 PATIENCE = 5
+# Up to so many training images the head in closed form is as good or better, and quicker (bench/few_labels.py).
+CLOSED_FORM_IMAGES = 2_000
+# Settings of a head that is trained step by step: who gives one wants such a head.
+STEPWISE = (
+    "epochs", "head_epochs", "batch_size", "optimizer", "momentum", "lr", "head_lr", "lr_schedule", "warm_up",
+    "weight_decay", "label_smoothing", "ema", "mixup", "cutmix", "compile", "patience",
+)  # fmt: skip
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
@@ -111,7 +118,7 @@ def split(splits: Splits, config: TrainConfig) -> Parts:
             "training on %d labelled images per class; the validation split's %s labels choose the %s",
             config.labels_per_class,
             f"{len(val_set):,}",
-            "strength" if config.head == "ridge" else "epoch",
+            {"ridge": "strength", "auto": "strength or the epoch"}.get(config.head, "epoch"),
         )
     return Parts(train_set, val_set, test_set)
 
@@ -178,8 +185,9 @@ def prepare(
 
 
 def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
-    """Choose how to descend where that was left open: by the boundary, the head and the number of training images."""
+    """Choose the head and how it is trained where that was left open: by the boundary and the number of images."""
     thaws = boundary.end != boundary.freeze
+    config = config.model_copy(update={"head": _head(config, images, thaws=thaws)})
     first = _head_before(config, boundary)
     epochs = config.epochs or usual_epochs(images, config.batch_size, head_only=not thaws)
     head_epochs = config.head_epochs or usual_epochs(images, config.batch_size, head_only=True)
@@ -195,6 +203,21 @@ def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
         "patience": None if config.head == "ridge" else config.patience or (epochs if thaws else _patience(epochs)),
     }
     return config.model_copy(update=chosen)
+
+
+def _head(config: TrainConfig, images: int, *, thaws: bool) -> str:
+    """Return the head asked for; by default a linear one, in closed form where that does better and nothing forbids."""
+    fields = TrainConfig.model_fields
+    if config.head != "auto":
+        return config.head
+    if thaws or images > CLOSED_FORM_IMAGES or any(getattr(config, name) != fields[name].default for name in STEPWISE):
+        return "linear"
+    return "ridge"
+
+
+def stepwise(config: TrainConfig) -> TrainConfig:
+    """Return settings whose head is trained step by step: a linear one where that was left open."""
+    return config.model_copy(update={"head": "linear"}) if config.head == "auto" else config
 
 
 def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:

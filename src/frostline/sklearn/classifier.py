@@ -17,6 +17,7 @@ from frostline.device import pick_device
 from frostline.errors import InputError
 from frostline.images.dataset import ImageDataset
 from frostline.images.splits import by_group
+from frostline.images.views import make_augment
 from frostline.progress import log
 from frostline.runs.bundle import Model
 from frostline.runs.choose import Parts, check_network, prepare
@@ -93,7 +94,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     Examples
     --------
     >>> from sklearn.model_selection import GridSearchCV
-    >>> search = GridSearchCV(TransferClassifier(), {"lr": [1e-4, 6e-4], "head": ["linear", "ridge"]}, n_jobs=2)
+    >>> search = GridSearchCV(TransferClassifier(), {"head": ["linear", "ridge"], "taps": ["auto", "none"]}, n_jobs=2)
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         freeze: str = "auto",
         taps: str | tuple[str, ...] = "auto",
         image_size: int | None = None,
-        head: str = "linear",
+        head: str = "auto",
         epochs: int | None = None,
         batch_size: int = 256,
         lr: float | None = None,
@@ -206,7 +207,14 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """Frostline's own model: for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
         check_is_fitted(self)
         network, names = self.network_, self._class_names
-        return Model(network.backbone, network.boundary, network.preprocess, network.head, names)  # type: ignore[arg-type]
+        return Model(
+            network.backbone,
+            network.boundary,
+            network.preprocess,
+            network.head,  # type: ignore[arg-type]
+            names,
+            mirror=make_augment(self.config_.augment).flip > 0,
+        )
 
 
 def divided(dataset: ImageDataset, config: TrainConfig) -> Parts:

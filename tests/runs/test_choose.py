@@ -1,0 +1,67 @@
+"""What a run leaves open, chosen by the data."""
+
+import pytest
+
+from frostline.config import make_config
+from frostline.experiments.space import searched_settings
+from frostline.networks.boundary import make_boundary
+from frostline.networks.registry import outline
+from frostline.runs.choose import CLOSED_FORM_IMAGES, STEPWISE, settle, stepwise
+from frostline.runs.fit import fit
+from frostline.runs.folder import Run
+
+GIVEN = {
+    "epochs": 3, "head_epochs": 2, "batch_size": 32, "optimizer": "sgd", "momentum": 0.5, "lr": 0.01, "head_lr": 0.01,
+    "lr_schedule": "cosine", "warm_up": 0.1, "weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.9, "mixup": 0.2,
+    "cutmix": 0.2, "compile": True, "patience": 3,
+}  # fmt: skip
+
+
+def head_of(images, freeze="conv5", **changes):
+    config, backbone = make_config(data="x", freeze=freeze, **changes), outline("alexnet")
+    return settle(config, make_boundary(backbone, freeze, backbone.usual_taps), images).head
+
+
+def test_few_images_get_a_head_in_closed_form_and_many_one_that_is_trained():
+    assert head_of(20) == head_of(CLOSED_FORM_IMAGES) == "ridge"
+    assert head_of(CLOSED_FORM_IMAGES + 1) == "linear"
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_who_says_how_to_train_a_head_gets_one_that_is_trained(name):
+    assert head_of(20, **{name: GIVEN[name]}) == "linear"
+    assert head_of(20, head="mlp", **{name: GIVEN[name]}) == "mlp"
+
+
+def test_views_and_taps_leave_the_closed_form():
+    assert head_of(20, views=4, augment="flip=0", taps="none") == "ridge"
+
+
+def test_thawed_stages_are_trained_and_so_is_their_head():
+    assert head_of(20, freeze="conv4") == head_of(20, freeze="none") == "linear"
+
+
+def test_a_head_that_is_asked_for_stays():
+    assert head_of(20, head="linear") == "linear"
+    assert head_of(60_000, head="ridge") == "ridge"
+    assert stepwise(make_config(data="x", head="mlp")).head == "mlp"
+    assert stepwise(make_config(data="x")).head == "linear"
+
+
+def test_a_search_knows_the_closed_form_where_it_searches_the_head_alone():
+    config = make_config(data="x")
+    assert searched_settings(config, ("lr", "head")).head == "auto"
+    assert searched_settings(config, ("lr",)).head == "linear"
+    assert searched_settings(config, ("head", "freeze")).head == "linear"
+
+
+def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion, run_cache, tmp_path):
+    config = make_config(
+        data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, taps="none", limit=240
+    )
+    run = fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache)
+    assert run.config.head == run.metrics["model"]["head"] == "ridge"
+    assert (run.config.epochs, run.config.lr) == (None, None)
+    again = fit(Run(run.folder).config, name="again", output_dir=tmp_path, cache_dir=run_cache)
+    assert again.metrics["test"] == run.metrics["test"]
+    assert fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache, resume=True).metrics == run.metrics
