@@ -28,4 +28,6 @@ class BeforeTorchvision(MetaPathFinder):
                 kept[0].define(f"{operator}(Tensor x) -> Tensor")
 
 
-sys.meta_path.insert(0, BeforeTorchvision())
+# Under this name and as part of the tests: two of them would define the operators twice.
+if not any(type(finder).__name__ == BeforeTorchvision.__name__ for finder in sys.meta_path):
+    sys.meta_path.insert(0, BeforeTorchvision())

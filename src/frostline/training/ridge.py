@@ -150,9 +150,10 @@ def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar
 
 
 def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
+    mean, scale = head.mean.cpu(), head.scale.cpu()  # rows come to the processor, and there it is solved
     for examples in parts:
         for rows, _ in examples.batches(EVALUATION_BATCH):
-            yield (rows.flatten(1) - head.mean) * head.scale  # (B, F)
+            yield (rows.flatten(1) - mean) * scale  # (B, F)
 
 
 def _solution(gram: torch.Tensor, right: torch.Tensor, strength: float) -> torch.Tensor | None:
