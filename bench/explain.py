@@ -47,7 +47,7 @@ def main() -> None:
 
 def measure(data: str, seed: int, options: argparse.Namespace, found: dict[tuple[str, str], list]) -> None:
     """Train one run, and add what each stage and method finds."""
-    config = TrainConfig(data=data, limit=options.images, val_fraction=0.2, image_size=128, seed=seed)
+    config = TrainConfig(data=data, head="linear", limit=options.images, val_fraction=0.2, image_size=128, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         run = fit(config, output_dir=Path(folder, "runs"))
         explainer = Explainer.load(run.folder)
