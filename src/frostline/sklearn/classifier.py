@@ -54,7 +54,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         Side in pixels that pictures are resized to; when left out 128 if those of `fit` have no side above 64, else
         224.
     head : str
-        ``linear``, ``mlp`` or ``ridge``.
+        ``linear``, ``mlp``, ``ridge`` (linear, in closed form) or ``auto``: ``ridge`` on few pictures, else ``linear``.
     epochs, batch_size, lr, weight_decay
         Of the descent.
     views : int, optional
