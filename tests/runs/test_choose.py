@@ -62,6 +62,7 @@ def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion
     run = fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache)
     assert run.config.head == run.metrics["model"]["head"] == "ridge"
     assert (run.config.epochs, run.config.lr) == (None, None)
+    assert "head: ridge, for 216 training images (--head chooses another)" in (run.folder / "log.txt").read_text()
     again = fit(Run(run.folder).config, name="again", output_dir=tmp_path, cache_dir=run_cache)
     assert again.metrics["test"] == run.metrics["test"]
     assert fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache, resume=True).metrics == run.metrics

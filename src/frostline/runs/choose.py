@@ -176,12 +176,10 @@ def prepare(
         "image_size": size,
         "workers": config.workers or cores(),
     }
-    return (
-        settle(config.model_copy(update=chosen), boundary, len(images)),
-        backbone,
-        boundary,
-        _preprocess(backbone, size),
-    )
+    settled = settle(config.model_copy(update=chosen), boundary, len(images))
+    if config.head == "auto" and settled.head == "ridge":
+        log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{len(images):,}")
+    return settled, backbone, boundary, _preprocess(backbone, size)
 
 
 def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
