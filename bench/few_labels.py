@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from bundled import IMAGE_SIZE, Computed, drawn
-from common import machine
+from common import machine, rows_of
 from frostline.activations.forward import FastForward
 from frostline.config import TrainConfig
+from frostline.images.drawn.dataset import load_prior
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
 from frostline.networks.boundary import Boundary, Frozen, make_boundary
@@ -36,13 +37,13 @@ LABELS = (5, 10, 20, 50, 100, 200, 500)
 JUDGES = 4_000
 
 
-def trained(config: TrainConfig, boundary: Boundary, part: Examples, val: Examples) -> Head:
+def trained(config: TrainConfig, boundary: Boundary, part: Examples, val: Examples, prior: Examples) -> Head:
     """Train or solve a head as a run does."""
     config = settle(config, boundary, len(part))
     head = Head(HeadSpec(config.head, math.prod(part.rows.shape), 10))
     head.standardise(*moments(torch.nn.Sequential(), part, config.seed))
     if config.head == "ridge":
-        solve(head, part, val, quiet=True)
+        solve(head, part, val, prior=prior, quiet=True)
     else:
         train(head, part, val, recipe_of(config), quiet=True)
     return head
@@ -68,7 +69,8 @@ def main() -> None:
     data, backbone = load_dataset("fashion-mnist").train, load_backbone(weights=options.weights)
     boundary = make_boundary(backbone, "conv5", backbone.usual_taps)
     forward = FastForward(Frozen(backbone, boundary), Preprocess(IMAGE_SIZE), torch.device("cpu"))
-    kept = Computed(forward, data)
+    kept, drawn_set = Computed(forward, data), load_prior()
+    prior = Examples(rows_of(forward, drawn_set), drawn_set.labels)
     print(f"{'':<32} {'6,000 pictures choose':<39}    a ninth of the labels chooses")
     print(
         f"{'labels per class, trained for':<32} " + "    ".join(["linear  ridge   difference       "] * 2), flush=True
@@ -86,7 +88,7 @@ def main() -> None:
                 val, judged = (Examples(kept.part(rows), data.labels[rows]) for rows in (choose, judge))
                 for name, settings in [("ridge", {"head": "ridge"}), *heads.items()]:
                     config = TrainConfig(**{"data": "fashion-mnist", "seed": seed, **settings})
-                    head = trained(config, boundary, part, val)
+                    head = trained(config, boundary, part, val, prior)
                     found[name][number].append(measure(head, judged)[1])
         for name in heads:
             print(line(name, [(found[name][number], found["ridge"][number]) for number in (0, 1)]), flush=True)

@@ -16,10 +16,11 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from bundled import CONV5, IMAGE_SIZE, VIEWS, Computed, drawn
+from bundled import CONV5, IMAGE_SIZE, Computed, drawn
 from common import machine, rows_of
 from frostline.activations.forward import FastForward
 from frostline.images.dataset import ImageDataset
+from frostline.images.drawn.dataset import load_prior
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
 from frostline.images.views import Augment, View
@@ -32,14 +33,14 @@ from frostline.training.examples import Examples
 from frostline.training.loop import moments
 from frostline.training.ridge import solve
 
-LABELS = (10, 100)
+LABELS, VIEWS = (10, 100), 8
 
 
-def solved(train: Examples, val: Examples) -> tuple[Head, float]:
+def solved(train: Examples, val: Examples, prior: Examples) -> tuple[Head, float]:
     """Return a ridge head and its accuracy on validation."""
     head = Head(HeadSpec("ridge", CONV5, 10))
     head.standardise(*moments(torch.nn.Sequential(), train, 0))
-    return head, solve(head, train, val).val_accuracy
+    return head, solve(head, train, val, prior=prior).val_accuracy
 
 
 def viewed(forward: FastForward, images: ImageDataset, train: Examples, seed: int, augment: Augment) -> Examples:
@@ -56,6 +57,8 @@ def main() -> None:
     data, backbone = load_dataset("fashion-mnist").train, load_backbone(weights="bundled")
     frozen = Frozen(backbone, make_boundary(backbone, "conv5", backbone.usual_taps))
     forward = FastForward(frozen, Preprocess(IMAGE_SIZE), torch.device("cpu"))
+    drawn_set = load_prior()
+    prior = Examples(rows_of(forward, drawn_set).last(CONV5), drawn_set.labels)
     kept, mirrored = Computed(forward, data), Computed(forward, data, tta_views(2)[1])
     found = defaultdict[tuple[int, str], list[float]](list)
     for seed in range(options.seeds):
@@ -64,10 +67,12 @@ def main() -> None:
             truth = data.labels[held_out]
             val, mirror = (Examples(rows.part(held_out).last(CONV5), truth) for rows in (kept, mirrored))
             train = Examples(kept.part(chosen).last(CONV5), data.labels[chosen])
-            found[labels, "none"].append(solved(train, val)[1])
+            found[labels, "none"].append(solved(train, val, prior)[1])
             part = data.subset(chosen)
-            found[labels, "no mirror"].append(solved(viewed(forward, part, train, seed, Augment(flip=0)), val)[1])
-            head, _ = solved(viewed(forward, part, train, seed, Augment()), val)
+            found[labels, "no mirror"].append(
+                solved(viewed(forward, part, train, seed, Augment(flip=0)), val, prior)[1]
+            )
+            head, _ = solved(viewed(forward, part, train, seed, Augment()), val, prior)
             seen = probabilities(head, val) + probabilities(head, mirror)
             found[labels, "mirror"].append(float((seen.argmax(1) == truth).mean()))
     for labels in LABELS:

@@ -2,11 +2,12 @@
 
     python bench/strength.py [--weights bundled] [--seeds 12]
 
-Frozen AlexNet at 128 pixels and the default taps; 5 to 200 labels per class, drawn as a run draws them. Of the tenth of
-the file that is held out 4,000 pictures judge. Of the others a ninth as many as are trained on choose the strength (ten
-at least), as they do for one who has no more labels, or 2,000. Each rule picks one of the strengths from 1e-5 to 100 in
-steps of half a power of ten; printed is the mean accuracy of what it picked, and the difference to the first rule with
-its standard error over the seeds. The last line is no rule but the best that could be picked. No test split is read.
+Frozen AlexNet at 128 pixels, the default taps and prior; 5 to 200 labels per class, drawn as a run draws them. Of the
+tenth of the file that is held out 4,000 pictures judge. Of the others a ninth as many as are trained on choose the
+strength (ten at least), as they do for one who has no more labels, or 2,000. Each rule picks one of the strengths from
+1e-5 to 100 in steps of half a power of ten; printed is the mean accuracy of what it picked, and the difference to the
+first rule with its standard error over the seeds. The last line is no rule but the best that could be picked. No test
+split is read.
 """
 
 import argparse
@@ -18,8 +19,9 @@ import torch
 from torch.nn import functional
 
 from bundled import IMAGE_SIZE, Computed, drawn
-from common import machine
+from common import machine, rows_of
 from frostline.activations.forward import FastForward
+from frostline.images.drawn.dataset import load_prior
 from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
 from frostline.networks.boundary import Frozen, make_boundary
@@ -27,6 +29,7 @@ from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
 from frostline.training.examples import Examples
 from frostline.training.loop import moments
+from frostline.training.within import FLOOR, Within
 
 LABELS = (5, 10, 20, 50, 100, 200)
 JUDGES, CHOOSERS = 4_000, 2_000
@@ -69,22 +72,27 @@ RULES = {
 }
 
 
-def rows_of(part: Examples, head: Head) -> torch.Tensor:
+def standardised(part: Examples, head: Head) -> torch.Tensor:
     """Return standardised rows (N, F)."""
     return (part.rows.take(np.arange(len(part))).flatten(1) - head.mean) * head.scale
 
 
-def try_all(part: Examples, choose: Examples, judge: Examples) -> list[Tried]:
+def try_all(
+    part: Examples, choose: Examples, judge: Examples, prior: Examples | None = None, floor: float = FLOOR
+) -> list[Tried]:
     """Solve the head for every strength, from one eigenvalue decomposition of the products between rows."""
     head = Head(HeadSpec("ridge", part.rows.shape[0], 10))
     head.standardise(*moments(torch.nn.Sequential(), part, 0))
-    x = rows_of(part, head)  # (N, F)
+    x = standardised(part, head)  # (N, F)
     centre = x.mean(0)
     x -= centre
     targets = functional.one_hot(torch.from_numpy(part.labels), 10).double()
-    gram = (x @ x.T).double()
+    solved = Within(standardised(prior, head), prior.labels, floor).solved(x) if prior else x
+    gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
-    seen = [((rows_of(other, head) - centre) @ x.T).double() @ vectors for other in (choose, judge)]  # (M, N) each
+    seen = [
+        ((standardised(other, head) - centre) @ solved.T).double() @ vectors for other in (choose, judge)
+    ]  # (M, N) each
     aims = vectors.T @ (targets - targets.mean(0))
     tried = []
     for strength in STRENGTHS:
@@ -105,7 +113,9 @@ def main() -> None:
     print(machine())
     data, backbone = load_dataset("fashion-mnist").train, load_backbone(weights=options.weights)
     boundary = make_boundary(backbone, "conv5", backbone.usual_taps)
-    kept = Computed(FastForward(Frozen(backbone, boundary), Preprocess(IMAGE_SIZE), torch.device("cpu")), data)
+    forward = FastForward(Frozen(backbone, boundary), Preprocess(IMAGE_SIZE), torch.device("cpu"))
+    kept, drawn_set = Computed(forward, data), load_prior()
+    prior = Examples(rows_of(forward, drawn_set), drawn_set.labels)
     for labels in LABELS:
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for seed in range(options.seeds):
@@ -115,7 +125,7 @@ def main() -> None:
             few = max(10, len(chosen) // 9)
             for name, count in ((f"{few:,} pictures choose", few), (f"{CHOOSERS:,} pictures choose", CHOOSERS)):
                 parts = [Examples(kept.part(rows), data.labels[rows]) for rows in (chosen, rest[:count], judge)]
-                tried = try_all(*parts)
+                tried = try_all(*parts, prior)
                 for rule, pick in RULES.items():
                     found[name][rule].append(pick(tried).accuracy)
         for name, accuracies in found.items():

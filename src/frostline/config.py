@@ -52,6 +52,10 @@ class TrainConfig(BaseModel):
     ] = "auto"
     hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
+    prior: Annotated[
+        Literal["drawn", "none"],
+        Field(description="what the ridge head knows beforehand: how features vary within drawn objects, or none"),
+    ] = "drawn"
     schedule: Annotated[
         Literal["head-first", "gradual", "together"], Field(description="in which order thawed stages are trained")
     ] = "head-first"

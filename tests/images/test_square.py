@@ -39,6 +39,10 @@ def test_halved_while_both_sides_stay_large_enough(size: tuple[int, int], factor
     assert halved_by(*size, 224) == factor
 
 
+def test_a_picture_is_halved_to_one_pixel_and_no_further():
+    assert [halved_by(width, 9, 1) for width in (1, 2, 8, 9)] == [1, 2, 8, 16]
+
+
 @pytest.mark.parametrize("shape", [(480, 640), (447, 894), (895, 1000, 3), (64, 65), (9, 400, 3), (226, 224)])
 @pytest.mark.parametrize("side", [64, 224])
 def test_a_square_goes_through_unchanged(shape: tuple[int, ...], side: int) -> None:

@@ -1,5 +1,6 @@
 """Searches, cross-validation and permutation tests: the frozen stages run once for each picture over all of it."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from frostline.activations.inventory import list_stores
+from frostline.images.drawn.dataset import load_prior
 from frostline.sklearn import ActivationTransformer, TransferClassifier
 from tests.sklearn.conftest import Labelled
 
@@ -48,8 +50,9 @@ def test_search_over_the_classifier_runs_frozen_stages_once(labelled: Labelled, 
     grid: dict[str, list[Any]] = {"lr": [1e-4, 3e-3], "head": ["linear", "ridge"]}
     with batches() as ran:  # 4 candidates x 3 folds x (fit + predict), and a last fit on everything
         search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labelled)
-    assert len(ran) == 3  # of the first fold alone: trained on, choosing, judged by
-    assert computed(cache) == [60]
+    drawn = len(load_prior())  # what ridge knows beforehand, in batches of 64
+    assert len(ran) == 3 + math.ceil(drawn / 64)  # of the first fold alone: trained on, choosing, judged by
+    assert computed(cache) == [60 + drawn]
     assert search.best_score_ >= 0.85
     done = search.best_estimator_.frozen_pass_
     assert done.from_cache == done.images == 60
@@ -81,7 +84,7 @@ def test_cross_validation_and_permutations(labelled: Labelled, cache: Path) -> N
     assert score >= 0.85
     assert np.mean(permuted) <= 0.6
     assert chance <= 0.1 + 1e-9
-    assert computed(cache) == [60]
+    assert computed(cache) == [60 + len(load_prior())]
 
 
 def test_paths_in_a_search(labelled: Labelled, cache: Path, tmp_path: Path) -> None:

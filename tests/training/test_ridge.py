@@ -12,6 +12,7 @@ from frostline.networks.heads import Head, HeadSpec
 from frostline.training.examples import Chosen, Examples
 from frostline.training.loop import measure, predict_logits
 from frostline.training.ridge import STRENGTHS, solve
+from frostline.training.within import Within
 
 
 def standardised(head, examples):
@@ -47,6 +48,32 @@ def test_it_equals_scikit_learn(parts, make_head):
     assert np.abs(found - expected).max() < 2e-3
     assert solved.val_accuracy == pytest.approx((expected.argmax(1) == parts[1].labels).mean(), abs=1e-6)
     assert solved.val_accuracy > 0.6
+
+
+def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_head):
+    train, val = parts
+    head = make_head(train, "ridge")
+    prior = Examples(Chosen(val.rows, np.arange(60)), np.arange(60) // 6)
+    solved = solve(head, train, val, prior=prior)
+    penalty = Within(torch.from_numpy(standardised(head, prior)).float(), prior.labels).matrix().double().numpy()
+    values, vectors = np.linalg.eigh(penalty)
+    root = vectors / np.sqrt(values)
+    x = standardised(head, train)
+    centred = x - x.mean(0)
+    gram = (centred @ root @ root.T @ centred.T) if x.shape[0] < x.shape[1] else centred.T @ centred
+    reference = Ridge(alpha=solved.strength * gram.diagonal().mean()).fit(x @ root, np.eye(10)[train.labels])
+    expected = reference.predict(standardised(head, val) @ root)
+    found = predict_logits(head, val).numpy() * solved.temperature
+    assert np.abs(found - expected).max() < 5e-3
+    solve(plain := make_head(train, "ridge"), train, val)
+    assert within_objects(head, prior) < within_objects(plain, prior)
+
+
+def within_objects(head, prior):
+    """Which part of the scores' variance is between pictures of one object."""
+    scores = predict_logits(head, prior)
+    of_objects = torch.stack([scores[torch.from_numpy(prior.labels == number)].mean(0) for number in range(10)])
+    return ((scores - of_objects[prior.labels]).var() / scores.var()).item()
 
 
 def test_views_count_as_further_pictures(parts, make_head):

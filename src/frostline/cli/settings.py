@@ -75,6 +75,9 @@ SETTINGS: dict[str, Any] = {
     ],
     "hidden_width": Annotated[int | None, option("Hidden units of the mlp (512).", "N")],
     "dropout": Annotated[float | None, option("Dropout of the mlp (0.5).", "X")],
+    "prior": Annotated[
+        str | None, option("What ridge knows beforehand: drawn (how drawn objects vary) or none (drawn).")
+    ],
     "schedule": Annotated[
         str | None,
         option("How stages are thawed: head-first, gradual (one more at a time) or together (head-first)."),

@@ -106,7 +106,7 @@ class Trials:
             ready = make_ready(step, material, head)
             head = ready.head
             if config.head == "ridge":
-                solved = solve(head, ready.train, ready.val, quiet=True)
+                solved = solve(head, ready.train, ready.val, prior=ready.prior, quiet=True)
                 return Outcome(solved.val_accuracy, 1, time.perf_counter() - begun)
             trained = train(
                 ready.module,

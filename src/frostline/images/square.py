@@ -9,9 +9,13 @@ from PIL import Image
 
 
 def halved_by(width: int, height: int, side: int) -> int:
-    """Return the largest power of two that leaves both sides of a picture, rounded up, at least ``side``."""
+    """Return the largest power of two that leaves both sides of a picture, rounded up, at least ``side``.
+
+    Once a side is one pixel there is nothing to halve.
+    """
     factor = 1
-    while -(-min(width, height) // (2 * factor)) >= side:
+    short = min(width, height)
+    while factor < short and -(-short // (2 * factor)) >= side:
         factor *= 2
     return factor
 

@@ -179,6 +179,8 @@ def prepare(
     settled = settle(config.model_copy(update=chosen), boundary, len(images))
     if config.head == "auto" and settled.head == "ridge":
         log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{len(images):,}")
+    if settled.head == "ridge" and settled.prior == "drawn":
+        log.info("prior: how features vary within drawn objects, from pictures drawn now (--prior none does without)")
     return settled, backbone, boundary, _preprocess(backbone, size)
 
 

@@ -17,6 +17,7 @@ from frostline.config import TrainConfig
 from frostline.device import cores, half_precision
 from frostline.errors import RunError
 from frostline.images.dataset import ImageDataset
+from frostline.images.drawn.dataset import load_prior
 from frostline.images.preprocess import Preprocess
 from frostline.images.views import THE_PICTURE, View
 from frostline.networks.backbone import Backbone, channels_last
@@ -92,14 +93,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Ready:
-    """A phase before its first step: what is trained, and on what. The test split has no part in it."""
+    """A phase before its first step: what is trained, and on what. The test split has no part in it.
+
+    ``prior`` has pictures of drawn objects, for a head that is solved in closed form and heeds how these vary.
+    """
 
     forward: FastForward
     trunk: Thawed
     head: Head
     train: Examples
     val: Examples
-    frozen_pass: FrozenPass
+    frozen_pass: FrozenPass  # over the pictures of the data set alone
+    prior: Examples | None = None
 
     @property
     def module(self) -> nn.Sequential:
@@ -182,11 +187,16 @@ def make_ready(step: Step, material: Material, head: Head | None = None) -> Read
         views.append(row)
         frozen_pass += done
     train_part = Examples(train_rows, parts.train.labels, tuple(views))
+    prior = None
+    if config.head == "ridge" and config.prior == "drawn":
+        drawn = load_prior()
+        (row,), _ = material.source((drawn,), forward, config, cache, progress)
+        prior = Examples(row, drawn.labels)
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
     val_part = Examples(val_rows, parts.val.labels)
     if config.batch_norm and trunk.stages:
         normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
-    return Ready(forward, trunk, head, train_part, val_part, frozen_pass)
+    return Ready(forward, trunk, head, train_part, val_part, frozen_pass, prior)
 
 
 def judged(config: TrainConfig) -> TrainConfig:
@@ -271,7 +281,7 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
 
 
 def _solved(run: Run | None, material: Material, ready: Ready) -> tuple[Trained, dict[str, Any]]:
-    solved = solve(ready.head, ready.train, ready.val, material.progress)
+    solved = solve(ready.head, ready.train, ready.val, material.progress, prior=ready.prior)
     line = Epoch(
         1, material.config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy, 0,
         solved.seconds,

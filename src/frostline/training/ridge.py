@@ -4,7 +4,8 @@ Few validation pictures cannot tell strengths apart by how many they get right: 
 right than the best, the one with the least squared error is taken (bench/strength.py).
 
 Hoerl & Kennard 1970. With features X (N, F), standardised, and targets Y (N, classes), centred:
-``W = (X'X + l I)^-1 X'Y``; when N < F the same from the smaller N x N matrix, ``W = X' (XX' + l I)^-1 Y``.
+``W = (X'X + l P)^-1 X'Y``; when N < F the same from the smaller N x N matrix, ``W = P^-1 X' (X P^-1 X' + l I)^-1 Y``.
+The penalty P is the identity, or says what is known beforehand (`frostline.training.within`).
 The products are made once; each strength then costs one Cholesky factorisation.
 """
 
@@ -21,6 +22,7 @@ from frostline.progress import Bar, Progress, Silent, log
 from frostline.training.calibration import best_temperature
 from frostline.training.examples import Examples
 from frostline.training.loop import EVALUATION_BATCH, measure
+from frostline.training.within import Within
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # relative to the mean diagonal of the products
 BETWEEN = 10**0.5  # then the best of these is tried so many times weaker and stronger
@@ -52,7 +54,13 @@ class Solved:
 
 
 def solve(
-    head: Head, train: Examples, val: Examples, progress: Progress | None = None, *, quiet: bool = False
+    head: Head,
+    train: Examples,
+    val: Examples,
+    progress: Progress | None = None,
+    *,
+    prior: Examples | None = None,
+    quiet: bool = False,
 ) -> Solved:
     """Fill a standardised linear head with the ridge solution.
 
@@ -68,6 +76,9 @@ def solve(
         ``val``.
     progress : Progress, optional
         Draws the bar.
+    prior : Examples, optional
+        Pictures of some objects, each labelled with its object's number: how a feature varies within an object counts
+        against it.
     quiet : bool
         Log nothing.
 
@@ -82,18 +93,14 @@ def solve(
     targets = F.one_hot(torch.from_numpy(train.labels), head.spec.classes).float()
     centre = targets.mean(0)  # (classes,)
     targets = (targets - centre).repeat(len(seen), 1)  # (N, classes)
+    within = Within(torch.cat(list(_standardised(head, prior))), prior.labels) if prior else None
     with (progress or Silent()).bar("ridge", count, "rows") as bar:
-        products = _small if count < head.spec.features else _large
-        gram, right, feature_mean, rows = products(head, seen, targets, bar)
+        system = (_small if count < head.spec.features else _large)(head, seen, targets, within, bar)
 
     def tried(strengths: Iterable[float]) -> list[_Candidate]:
-        solutions = {strength: _solution(gram, right, strength) for strength in strengths}
-        weights = {
-            strength: solution if rows is None else rows.T @ solution  # (F, classes)
-            for strength, solution in solutions.items()
-            if solution is not None
-        }
-        return _judged(head, val, weights, centre, feature_mean) if weights else []
+        solutions = {strength: system.weight(strength) for strength in strengths}
+        weights = {strength: weight for strength, weight in solutions.items() if weight is not None}
+        return _judged(head, val, weights, centre, system.mean) if weights else []
 
     candidates = tried(STRENGTHS)
     if not candidates:
@@ -117,11 +124,32 @@ def solve(
     return Solved(best.strength, temperature, train_loss, train_accuracy, val_loss, val_accuracy, seconds)
 
 
-Products = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+@dataclass(frozen=True)
+class _System:
+    """What is solved for each strength."""
+
+    gram: torch.Tensor  # products between rows (N, N), or between features (F, F)
+    right: torch.Tensor  # (N, classes) or (F, classes)
+    mean: torch.Tensor  # of the features (F,)
+    penalty: torch.Tensor | None = None  # (F, F); nothing: the identity
+    rows: torch.Tensor | None = None  # (N, F): from a solution for rows to one for features
+
+    def weight(self, strength: float) -> torch.Tensor | None:
+        """Return the weights (F, classes), or None where rounding leaves the matrix without a factor."""
+        matrix, strength = self.gram.clone(), strength * self.gram.diagonal().mean().item()
+        if self.penalty is None:
+            matrix.diagonal().add_(strength)
+        else:
+            matrix.add_(self.penalty, alpha=strength)
+        factor, fault = torch.linalg.cholesky_ex(matrix)
+        if fault:
+            return None
+        solution = torch.cholesky_solve(self.right, factor)
+        return solution if self.rows is None else self.rows.T @ solution
 
 
-def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar) -> Products:
-    """Products between rows: (N, N). The rows themselves are needed to come back to features."""
+def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: Within | None, bar: Bar) -> _System:
+    """Products between rows."""
     parts = []
     for x in _standardised(head, *seen):
         parts.append(x)
@@ -129,11 +157,12 @@ def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar
     rows = torch.cat(parts)  # (N, F)
     mean = rows.mean(0)  # (F,)
     rows -= mean
-    return rows @ rows.T, targets, mean, rows
+    solved = within.solved(rows) if within else rows
+    return _System(rows @ solved.T, targets, mean, rows=solved)
 
 
-def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar) -> Products:
-    """Products between features: (F, F), summed batch by batch."""
+def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: Within | None, bar: Bar) -> _System:
+    """Products between features, summed batch by batch."""
     width = head.spec.features
     gram, right = torch.zeros(width, width), torch.zeros(width, targets.shape[1])
     total = torch.zeros(width)
@@ -146,7 +175,7 @@ def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, bar: Bar
         bar.advance(len(x))
     mean = total / start
     gram.addr_(mean, mean, alpha=-float(start))  # as if every row had been centred
-    return gram, right, mean, None
+    return _System(gram, right, mean, penalty=within.matrix() if within else None)
 
 
 def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
@@ -154,14 +183,6 @@ def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
     for examples in parts:
         for rows, _ in examples.batches(EVALUATION_BATCH):
             yield (rows.flatten(1) - mean) * scale  # (B, F)
-
-
-def _solution(gram: torch.Tensor, right: torch.Tensor, strength: float) -> torch.Tensor | None:
-    """Return (G + l I)^-1 R, or None where rounding leaves the matrix without a factor."""
-    ridge = gram.clone()
-    ridge.diagonal().add_(strength * gram.diagonal().mean())
-    factor, fault = torch.linalg.cholesky_ex(ridge)
-    return None if fault else torch.cholesky_solve(right, factor)
 
 
 def _judged(

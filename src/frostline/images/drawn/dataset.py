@@ -1,4 +1,6 @@
-"""`drawn-objects`: a small data set that needs no file, drawn whenever it is asked for."""
+"""Pictures that need no file: `drawn-objects`, a small data set, and what shows how pictures of one object differ."""
+
+from functools import cache
 
 import numpy as np
 import torch
@@ -6,13 +8,14 @@ import torch
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn import NAME
 from frostline.images.drawn.scene import VERSION, Labels, Program, draw_labels, draw_pictures
-from frostline.progress import Progress, Silent
+from frostline.progress import Bar, Progress, Silent
 
 SIZE = 64
 CLASSES = 20
 TRAIN_PER_CLASS, TEST_PER_CLASS = 150, 50
 FIRST_CLASS = 1_000_000  # pre-training draws objects below this number: these are new to it
 BATCH = 500
+PRIOR_OBJECTS, PRIOR_PICTURES = 50, 20  # bench/prior.py
 
 
 def load(progress: Progress | None = None) -> Splits:
@@ -24,15 +27,33 @@ def load(progress: Progress | None = None) -> Splits:
         Draws the bar.
     """
     with (progress or Silent()).bar(f"drawing {NAME}", CLASSES * (TRAIN_PER_CLASS + TEST_PER_CLASS), "images") as bar:
-        parts = []
-        for seed, per_class in ((1, TRAIN_PER_CLASS), (2, TEST_PER_CLASS)):
-            program = Program(seed=seed * 1000, classes=CLASSES, first_class=FIRST_CLASS, clutter=0.0)
-            pictures, labels = [], np.arange(CLASSES * per_class) % CLASSES
-            for start in range(0, len(labels), BATCH):
-                pictures.append(draw_uint8(program, labels[start : start + BATCH], SIZE, start))
-                bar.advance(len(pictures[-1]))
-            parts.append(ImageDataset(np.concatenate(pictures), labels, class_names(CLASSES)))
-    return Splits(NAME, parts[0], parts[1], f"frostline.images.drawn, version {VERSION}")
+        train, test = (
+            _draw_set(Program(seed * 1000, CLASSES, first_class=FIRST_CLASS, clutter=0.0), per_class, bar)
+            for seed, per_class in ((1, TRAIN_PER_CLASS), (2, TEST_PER_CLASS))
+        )
+    return Splits(NAME, train, test, f"frostline.images.drawn, version {VERSION}")
+
+
+@cache
+def load_prior(objects: int = PRIOR_OBJECTS, pictures: int = PRIOR_PICTURES) -> ImageDataset:
+    """Draw pictures of objects that are in neither data set, labelled by the object: 64 x 64 RGB.
+
+    Parameters
+    ----------
+    objects, pictures : int
+        How many, and how many pictures of each.
+    """
+    return _draw_set(Program(3000, objects, first_class=FIRST_CLASS + CLASSES, clutter=0.0), pictures)
+
+
+def _draw_set(program: Program, per_class: int, bar: Bar | None = None) -> ImageDataset:
+    labels = np.arange(program.classes * per_class) % program.classes
+    pictures = []
+    for start in range(0, len(labels), BATCH):
+        pictures.append(draw_uint8(program, labels[start : start + BATCH], SIZE, start))
+        if bar:
+            bar.advance(len(pictures[-1]))
+    return ImageDataset(np.concatenate(pictures), labels, class_names(program.classes))
 
 
 def class_names(count: int) -> tuple[str, ...]:
