@@ -27,6 +27,7 @@ def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
     values = tomllib.loads(text)
     assert (values["data"], values["image_size"], values["head"], values["views"]) == ("photos", 128, "ridge", 1)
     assert "in closed form: with up to 2,000 pictures to train on (here 46)" in flat
+    assert values["prior"] == "drawn" and "how pictures of one object differ" in flat
     assert not {"epochs", "lr", "batch_size", "weight_decay", "label_smoothing"} & set(values)
     done = frostline("train", "--config", "config.toml", "--weights", "random", "--image-size", 64)
     assert done.returncode == 0, done.stderr

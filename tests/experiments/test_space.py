@@ -4,7 +4,7 @@ import pytest
 
 from frostline.config import make_config
 from frostline.errors import ConfigError, UnknownNameError
-from frostline.experiments.space import USUAL, Choice, Range, make_space, searched_names, settings
+from frostline.experiments.space import USUAL, Choice, Range, heeded, make_space, searched_names, settings
 from frostline.networks.registry import outline
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -47,6 +47,13 @@ def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
     space, start = make_space(("taps",), settled(), outline("alexnet"))
     assert [option["taps"] for option in space["taps"].options.values()] == [TAPS[first:] for first in range(5)]
     assert start == {"taps": ",".join(TAPS)}
+
+
+def test_a_head_in_closed_form_heeds_no_setting_of_a_stepwise_training():
+    values = {"lr": 0.1, "weight_decay": 0.1, "taps": "conv5", "label_smoothing": 0.1, "batch_size": "128"}
+    assert heeded(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
+    assert heeded(values | {"head": "linear"}) == values | {"head": "linear"}
+    assert heeded(values) == values
 
 
 def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():

@@ -236,6 +236,19 @@ def test_ridge_says_what_it_chose(small_fashion, run_cache, tmp_path):
     assert "ridge: L2 strength" in log_of(run)
 
 
+def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion, run_cache, tmp_path):
+    runs = [
+        fit(small_config(small_fashion, head="ridge", **prior), output_dir=tmp_path, cache_dir=run_cache)
+        for prior in ({}, {"prior": "none"}, {"prior": "drawn"})
+    ]
+    weights = [load_bundle(run.model_folder).head.first.weight for run in runs]
+    assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
+    assert ["prior: how features vary within drawn objects" in log_of(run) for run in runs] == [True, False, True]
+    assert [run.config.prior for run in runs] == ["drawn", "none", "drawn"]
+    pictures = sum(runs[0].metrics["data"]["images"].values())
+    assert runs[0].metrics["frozen_pass"]["images"] == pictures  # the drawn ones are none of the data set's
+
+
 def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashion, tmp_path):
     with pytest.raises(ConfigError, match="--head ridge is solved, not trained: it cannot train thawed stages"):
         fit(small_config(small_fashion, head="ridge", freeze="conv3"), output_dir=tmp_path / "runs")

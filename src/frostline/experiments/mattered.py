@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from frostline.evaluation.metrics import wilson_interval
-from frostline.experiments.space import SEARCHED, Choice, Space
+from frostline.experiments.space import SEARCHED, Choice, Space, heeded
 from frostline.experiments.study import ALL, DIVERGED, Tried, importances
 from frostline.storage import write_bytes
 
@@ -86,7 +86,7 @@ def told(findings: Findings) -> list[str]:
     accuracy = final(best)
     low, high = wilson_interval(round(accuracy * findings.judges), findings.judges)
     rivals = sum(one.ended == ALL for one in findings.tried)
-    values = ", ".join(f"{SEARCHED[name][1]} {shown(value)}" for name, value in best.values.items())
+    values = ", ".join(f"{SEARCHED[name][1]} {shown(value)}" for name, value in heeded(best.values).items())
     lines.append(f"Best: trial {best.number} with validation accuracy {accuracy:.4f}: {values}.")
     chosen = (
         f"as the best of {rivals} it was chosen by the same pictures" if rivals > 1 else "its epoch was chosen by it"

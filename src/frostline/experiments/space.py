@@ -9,7 +9,7 @@ from frostline.errors import ConfigError, UnknownNameError
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE
 from frostline.progress import log
-from frostline.runs.choose import peak_lr, stepwise
+from frostline.runs.choose import STEPWISE, peak_lr, stepwise
 
 # Name: the setting that must be open for it to be searched, and what it is.
 SEARCHED: dict[str, tuple[str, str]] = {
@@ -111,6 +111,12 @@ def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tu
         log.info("%s: there is no choice with these settings, so it is not searched", SEARCHED[name][1])
         del both[name]
     return {name: place for name, (place, _) in both.items()}, {name: start for name, (_, start) in both.items()}
+
+
+def heeded(values: Values) -> Values:
+    """Return the values that a trial heeds: a head in closed form knows no setting of a stepwise training."""
+    closed = values.get("head") == "ridge"
+    return {name: value for name, value in values.items() if not (closed and SEARCHED[name][0] in STEPWISE)}
 
 
 def settings(space: Space, values: Values) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from frostline.experiments.space import (
     Choice,
     Space,
     Values,
+    heeded,
     make_space,
     searched_names,
     searched_settings,
@@ -259,7 +260,7 @@ def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space)
 
 def _line(one: Tried, trials: int) -> str:
     reached = "  ".join(f"{pictures:,}: {accuracy:.4f}" for pictures, accuracy in one.accuracies.items())
-    values = "  ".join(f"{name} {shown(value)}" for name, value in one.values.items())
+    values = "  ".join(f"{name} {shown(value)}" for name, value in heeded(one.values).items())
     return f"trial {one.number}/{trials}  {reached}  {values}  {one.seconds:.1f} s"
 
 

@@ -122,6 +122,8 @@ def _closed_form(train: int) -> Iterator[Choice]:
         "as one that is trained step by step or more so, and done at once; validation chooses its strength"
     )
     yield Choice("head", "ridge", why)
+    yield Choice("prior", "drawn", "before any label it learns from drawn pictures how pictures of one object differ; "
+                 "none leaves that out")  # fmt: skip
 
 
 def _stepwise(train: int, config: TrainConfig) -> Iterator[Choice]:
