@@ -81,12 +81,13 @@ def try_all(
     part: Examples, choose: Examples, judge: Examples, prior: Examples | None = None, floor: float = FLOOR
 ) -> list[Tried]:
     """Solve the head for every strength, from one eigenvalue decomposition of the products between rows."""
-    head = Head(HeadSpec("ridge", part.rows.shape[0], 10))
+    classes = 1 + int(part.labels.max())
+    head = Head(HeadSpec("ridge", part.rows.shape[0], classes))
     head.standardise(*moments(torch.nn.Sequential(), part, 0))
     x = standardised(part, head)  # (N, F)
     centre = x.mean(0)
     x -= centre
-    targets = functional.one_hot(torch.from_numpy(part.labels), 10).double()
+    targets = functional.one_hot(torch.from_numpy(part.labels), classes).double()
     solved = Within(standardised(prior, head), prior.labels, floor).solved(x) if prior else x
     gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
@@ -100,7 +101,7 @@ def try_all(
         scores = [rows @ weights + targets.mean(0) for rows in seen]
         truth = [torch.from_numpy(other.labels) for other in (choose, judge)]
         right = [score.argmax(1) == labels for score, labels in zip(scores, truth, strict=True)]
-        error = (scores[0] - functional.one_hot(truth[0], 10)).square().mean().item()
+        error = (scores[0] - functional.one_hot(truth[0], classes)).square().mean().item()
         tried.append(Tried(strength, int(right[0].sum()), error, right[1].double().mean().item()))
     return tried
 
