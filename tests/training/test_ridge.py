@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import solve_triangular
 from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
@@ -56,13 +57,13 @@ def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_h
     prior = Examples(Chosen(val.rows, np.arange(60)), np.arange(60) // 6)
     solved = solve(head, train, val, prior=prior)
     penalty = Within(torch.from_numpy(standardised(head, prior)).float(), prior.labels).matrix().double().numpy()
-    values, vectors = np.linalg.eigh(penalty)
-    root = vectors / np.sqrt(values)
+    root = np.linalg.cholesky(penalty)
     x = standardised(head, train)
-    centred = x - x.mean(0)
-    gram = (centred @ root @ root.T @ centred.T) if x.shape[0] < x.shape[1] else centred.T @ centred
-    reference = Ridge(alpha=solved.strength * gram.diagonal().mean()).fit(x @ root, np.eye(10)[train.labels])
-    expected = reference.predict(standardised(head, val) @ root)
+    centred, divided = x - x.mean(0), solve_triangular(root, x.T, lower=True).T
+    rows_are_fewer = x.shape[0] < x.shape[1]
+    diagonal = ((divided - divided.mean(0)) ** 2).sum(1) if rows_are_fewer else (centred**2).sum(0)
+    reference = Ridge(alpha=solved.strength * diagonal.mean()).fit(divided, np.eye(10)[train.labels])
+    expected = reference.predict(solve_triangular(root, standardised(head, val).T, lower=True).T)
     found = predict_logits(head, val).numpy() * solved.temperature
     assert np.abs(found - expected).max() < 5e-3
     solve(plain := make_head(train, "ridge"), train, val)
