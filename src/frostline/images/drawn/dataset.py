@@ -36,7 +36,7 @@ def load(progress: Progress | None = None) -> Splits:
 
 @cache
 def load_prior(objects: int = PRIOR_OBJECTS, pictures: int = PRIOR_PICTURES) -> ImageDataset:
-    """Draw pictures of objects that are in neither data set, labelled by the object: 64 x 64 RGB.
+    """Draw pictures of objects that no data set and no pre-training has, labelled by the object: 64 x 64 RGB.
 
     Parameters
     ----------
