@@ -70,13 +70,12 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_comes_quickly() -> None:
-    """Once is enough: other tests that run beside this one may take the processor for a while."""
-    seconds = math.inf
-    for _ in range(40):
+    """Five tries, a moment apart: other tests that run beside this one may take the processor for a while."""
+    seconds: list[float] = []
+    while len(seconds) < 5 and min(seconds, default=math.inf) > MAX_HELP_SECONDS:
+        time.sleep(len(seconds))
         begun = time.perf_counter()
         done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
-        seconds = min(seconds, time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - begun)
         assert "train" in done.stdout
-        if seconds <= MAX_HELP_SECONDS:
-            break
-    assert seconds <= MAX_HELP_SECONDS
+    assert min(seconds) <= MAX_HELP_SECONDS

@@ -5,10 +5,7 @@ The names below are the public surface; each is imported when it is first used, 
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-__version__ = version("frostline")
 
 _HOME = {
     "Backbone": "frostline.networks.backbone",
@@ -35,6 +32,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
     from frostline.config import TrainConfig
     from frostline.errors import FrostlineError
     from frostline.images.dataset import ImageDataset
@@ -47,6 +45,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes a third of the time that `frostline --help` does
+
+        return version("frostline")
     if name not in _HOME:
         raise AttributeError(f"module 'frostline' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

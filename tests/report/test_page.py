@@ -19,9 +19,11 @@ from frostline.report.material import Material, gather
 from frostline.report.page import page, write_report
 from frostline.report.points import draw_map
 from frostline.runs.evidence import Evidence, Predicted, read_evidence
+from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from frostline.runs.index import read_index
 from tests.report.conftest import NAMES
+from tests.small_run import small_config
 
 MIB = 1 << 20
 
@@ -136,6 +138,15 @@ def test_what_is_missing_is_said(odd: Run, tmp_path: Path, file: str, said: str)
     assert said in found.text
     assert "Do it again" in found.text
     assert ("map: index.safetensors is damaged" in found.text) == (file == "data.json")
+
+
+def test_a_head_in_closed_form_has_no_epochs_to_show(small_fashion: Path, tmp_path: Path) -> None:
+    for head, told in (("ridge", True), ("linear", False)):
+        run = fit(small_config(small_fashion, head=head), name=head, output_dir=tmp_path / "runs", cache_dir=tmp_path)
+        found = Page(page(gather(run)))
+        assert ("Validation chose the strength of its L2 penalty" in found.text) == told
+        assert ("knew how features vary within objects" in found.text) == told
+        assert ("How it learned" in found.text) == ("label smoothing" in found.text) == (not told)
 
 
 def many_classes(classes: int = 300, images: int = 3000) -> Material:

@@ -243,7 +243,13 @@ def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion,
     ]
     weights = [load_bundle(run.model_folder).head.first.weight for run in runs]
     assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
-    assert ["prior: how features vary within drawn objects" in log_of(run) for run in runs] == [True, False, True]
+    assert ["prior: how features vary within objects, from 1,000 drawn" in log_of(run) for run in runs] == [
+        True,
+        False,
+        True,
+    ]
+    cards = [(run.model_folder / "MODEL_CARD.md").read_text() for run in runs]
+    assert ["how features vary within objects" in card for card in cards] == [True, False, True]
     assert [run.config.prior for run in runs] == ["drawn", "none", "drawn"]
     pictures = sum(runs[0].metrics["data"]["images"].values())
     assert runs[0].metrics["frozen_pass"]["images"] == pictures  # the drawn ones are none of the data set's

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from frostline.images.drawn.dataset import load_prior
 from frostline.training.within import FLOOR, Within
 
 OBJECTS = np.arange(60) % 12
@@ -45,9 +44,3 @@ def test_features_that_never_vary_leave_the_identity():
     rows = torch.from_numpy(OBJECTS[:, None] * np.ones(40)).float()
     assert torch.equal(Within(rows, OBJECTS).matrix(), torch.eye(40))
     assert torch.equal(Within(rows, OBJECTS).solved(features(7)), features(7))
-
-
-def test_the_drawn_pictures_show_objects_that_are_in_no_data_set():
-    drawn = load_prior(4, 5)
-    assert drawn.images.shape == (20, 64, 64, 3) and len(set(drawn.row_ids)) == 20
-    assert np.bincount(drawn.labels).tolist() == [5, 5, 5, 5]

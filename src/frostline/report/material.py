@@ -63,6 +63,11 @@ class Material:
         """In the order of the labels."""
         return list(self.metrics["test"]["per_class"])
 
+    @property
+    def solved(self) -> bool:
+        """Whether the head was solved in closed form: there are no epochs then."""
+        return "l2" in self.metrics.get("training", {})
+
 
 def gather(run: Run) -> Material:
     """Read what there is of a run; nothing that is missing or damaged stops it."""

@@ -61,7 +61,7 @@ def _always(found: Material) -> dict[str, Any]:
     """Return what needs no results."""
     kept = found.metrics["training"]["best_epoch"] if found.metrics else 0
     return {
-        "curves": curves(found.history, kept) if found.history else [],
+        "curves": curves(found.history, kept) if found.history and not found.solved else [],
         "filters": mosaic(found.filters) if found.filters is not None else None,
         "filters_shown": min(MOST_FILTERS, len(found.filters)) if found.filters is not None else 0,
     }
@@ -73,7 +73,7 @@ def _parts(found: Material) -> dict[str, Any]:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     parts: dict[str, Any] = {
         "sentences": list(what_was_trained(found)),
-        "gap": gap(found) if found.history else "",
+        "gap": gap(found) if found.history and not found.solved else "",
         "test": test,
         "names": names,
         "hardest": sorted(names, key=lambda name: (test["per_class"][name]["f1"], name)),

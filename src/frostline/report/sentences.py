@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from frostline.networks.backbone import GIVEN
 from frostline.networks.boundary import NONE
-from frostline.report.figures import figure
+from frostline.report.figures import figure, write
 from frostline.report.material import Material
 
 ORIGINS = {
@@ -20,7 +20,7 @@ ORIGINS = {
 HEADS = {
     "linear": "a linear head",
     "mlp": "a head with a hidden layer",
-    "ridge": "a linear head, solved in closed form",
+    "ridge": "a linear head (solved in closed form)",
 }
 
 
@@ -36,6 +36,8 @@ def what_was_trained(found: Material) -> Iterator[Markup]:
         model["name"], HEADS.get(model["head"], model["head"]), len(found.class_names), data,
         figure(metrics, "model", "image_size", form="d"),
     )  # fmt: skip
+    if found.solved:
+        yield from _solution(found)
     yield _boundary(metrics, model)
     origin = metrics["weights"]
     if origin:
@@ -47,6 +49,19 @@ def what_was_trained(found: Material) -> Iterator[Markup]:
         yield Markup("Pictures that could not be read and were left out: {:,} (<code>bad_images.csv</code>).").format(
             found.bad_images
         )
+
+
+def _solution(found: Material) -> Iterator[Markup]:
+    """Say what a head in closed form knew, what was chosen, and how much of it is known by heart."""
+    metrics = found.metrics
+    if metrics["model"]["prior"] == "drawn":
+        yield Markup("Before any label the head knew how features vary within objects, from drawn pictures.")
+    text = Markup("Validation chose the strength of its L2 penalty, {:.3g}.").format(metrics["training"]["l2"])
+    if found.history:
+        text += Markup(" It is right on {} of the training images and on {} of the validation images.").format(
+            write(found.history[0].train_accuracy, "percent"), write(found.history[0].val_accuracy, "percent")
+        )
+    yield text
 
 
 def _boundary(metrics: dict[str, Any], model: dict[str, Any]) -> Markup:

@@ -31,6 +31,10 @@ DATA_LICENCES = {
     "fashion-mnist": "Zalando publishes Fashion-MNIST under the MIT licence.",
     "drawn-objects": "Frostline's own program draws them (Apache-2.0).",
 }
+PRIOR = (
+    "Before any label the head knew how features vary within objects, from pictures that Frostline's own program draws "
+    "(Apache-2.0)."
+)
 
 IMAGENET = (
     "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause licence; for the "
@@ -121,6 +125,7 @@ def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
         f"{counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
         + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
         + ".",
+        *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
         "",
         f"Labels, one for each picture: {', '.join(model.class_names)}.",
     ]

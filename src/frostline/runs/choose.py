@@ -11,6 +11,7 @@ from frostline.config import TrainConfig
 from frostline.device import cores
 from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
@@ -180,7 +181,10 @@ def prepare(
     if config.head == "auto" and settled.head == "ridge":
         log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{len(images):,}")
     if settled.head == "ridge" and settled.prior == "drawn":
-        log.info("prior: how features vary within drawn objects, from pictures drawn now (--prior none does without)")
+        log.info(
+            "prior: how features vary within objects, from %s drawn pictures, passed once (--prior none does without)",
+            f"{PRIOR_OBJECTS * PRIOR_PICTURES:,}",
+        )
     return settled, backbone, boundary, _preprocess(backbone, size)
 
 

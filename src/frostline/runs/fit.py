@@ -238,6 +238,7 @@ def _model_facts(config: TrainConfig, model: Model, module: nn.Module) -> dict[s
         "taps": list(model.boundary.taps),
         "image_size": model.preprocess.image_size,
         "head": config.head,
+        "prior": config.prior if config.head == "ridge" else None,
         "parameters": total,
         "trainable_parameters": sum(p.numel() for p in module.parameters()),
     }

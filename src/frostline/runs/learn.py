@@ -187,16 +187,20 @@ def make_ready(step: Step, material: Material, head: Head | None = None) -> Read
         views.append(row)
         frozen_pass += done
     train_part = Examples(train_rows, parts.train.labels, tuple(views))
-    prior = None
-    if config.head == "ridge" and config.prior == "drawn":
-        drawn = load_prior()
-        (row,), _ = material.source((drawn,), forward, config, cache, progress)
-        prior = Examples(row, drawn.labels)
     head = head or make_head(config, trunk, train_part, len(parts.train.class_names)).to(device)
     val_part = Examples(val_rows, parts.val.labels)
     if config.batch_norm and trunk.stages:
         normalise(trunk, train_part.rows.take(train_part.typical(NORMALISE_ROWS, config.seed)).to(device))
-    return Ready(forward, trunk, head, train_part, val_part, frozen_pass, prior)
+    return Ready(forward, trunk, head, train_part, val_part, frozen_pass, _prior(material, forward))
+
+
+def _prior(material: Material, forward: FastForward) -> Examples | None:
+    """Run the frozen stages over drawn pictures, for a head that heeds how these vary."""
+    if material.config.head != "ridge" or material.config.prior == "none":
+        return None
+    drawn = load_prior()
+    (rows,), _ = material.source((drawn,), forward, material.config, material.cache, material.progress)
+    return Examples(rows, drawn.labels)
 
 
 def judged(config: TrainConfig) -> TrainConfig:

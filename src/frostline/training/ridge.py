@@ -95,7 +95,8 @@ def solve(
     targets = (targets - centre).repeat(len(seen), 1)  # (N, classes)
     within = Within(torch.cat(list(_standardised(head, prior))), prior.labels) if prior else None
     with (progress or Silent()).bar("ridge", count, "rows") as bar:
-        system = (_small if count < head.spec.features else _large)(head, seen, targets, within, bar)
+        prepared = _small if count < head.spec.features else _large
+        system = prepared(head, seen, targets, within, bar)
 
     def tried(strengths: Iterable[float]) -> list[_Candidate]:
         solutions = {strength: system.weight(strength) for strength in strengths}

@@ -35,7 +35,8 @@ class Within:
         for number in np.unique(objects):
             own = torch.from_numpy(objects == number)
             self._deviations[own] -= rows[own].mean(0)
-        self._floor = floor * self._deviations.square().mean() * len(rows) + 1e-12  # n t
+        # n t, and enough to divide by where no feature varies: P is the identity there
+        self._floor = floor * self._deviations.square().mean() * len(rows) + 1e-12
         small = self._deviations @ self._deviations.T  # (n, n)
         small.diagonal().add_(self._floor)
         self._factor = torch.linalg.cholesky_ex(small).L

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frostline.images.check import check
-from frostline.images.drawn.dataset import CLASSES, draw_uint8
+from frostline.images.drawn.dataset import CLASSES, draw_uint8, load_prior
 from frostline.images.drawn.scene import Program
 from frostline.images.registry import SOURCES, load_dataset
 
@@ -29,6 +29,13 @@ def test_it_is_the_same_every_time(drawn):
 
 def test_no_picture_stands_in_train_and_test(drawn):
     assert not set(drawn.train.row_ids) & set(drawn.test.row_ids)
+
+
+def test_the_prior_shows_each_object_equally_often_and_no_picture_of_the_data_set(drawn):
+    prior = load_prior()
+    assert np.bincount(prior.labels).tolist() == [20] * 50
+    assert not set(prior.row_ids) & {*drawn.train.row_ids, *drawn.test.row_ids}
+    assert len(set(prior.row_ids)) == len(prior)
 
 
 def test_the_check_finds_nothing_wrong(drawn):
