@@ -91,5 +91,5 @@ def evaluate(
     test, averaged = results["test"], f", averaged over {tta} views" if tta > 1 else ""
     screen.say("")
     show_results(screen, results, f"{found.name}: test split{averaged}")
-    screen.say(f"\nrecorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {test['accuracy']:.4f}")
+    screen.say("", f"recorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {test['accuracy']:.4f}")
     screen.say(f"validation accuracy{averaged}: {results['val']['accuracy']:.4f}")

@@ -98,4 +98,4 @@ def _show(explained: list["Explained"], sheet: Path) -> None:
         for row, one in zip(rows, explained, strict=True):
             row.append(", ".join(f"{near.class_name} {near.similarity:.2f}" for near, _ in one.neighbours or []))
     screen.table(columns, rows, left=len(columns))
-    screen.say(f"\nwrote {sheet}, and beside it a folder of pictures for each file")
+    screen.say("", f"wrote {sheet}, and beside it a folder of pictures for each file")
