@@ -49,7 +49,7 @@ class Silent:
         yield _SilentBar()
 
 
-class LogFile(logging.FileHandler):
+class LogTarget(logging.FileHandler):
     """Log lines with times, in UTF-8; when the disk takes no more of them, the work goes on without.
 
     Parameters

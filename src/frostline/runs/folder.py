@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from frostline.config import TrainConfig, make_config, read_config, write_config
 from frostline.errors import RunError, did_you_mean, storage_error
 from frostline.images.dataset import BadImage
-from frostline.progress import LogFile, log
+from frostline.progress import log
 from frostline.storage import clear_parts, write_bytes, write_json
 from frostline.training.checkpoint import Epoch
 
@@ -280,9 +280,11 @@ def _remove_own(run: Run, names: frozenset[str]) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Write the library's log lines, with times, to a file as well."""
     try:
-        handler = LogFile(path)
+        handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise storage_error(error, path, REMEDY) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.INFO)
     level = log.level
     if log.getEffectiveLevel() > logging.INFO:
         log.setLevel(logging.INFO)
