@@ -15,12 +15,13 @@ import typer
 from frostline.cli.audit import audit
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
-from frostline.cli.deploy import evaluate, predict
+from frostline.cli.evaluate import evaluate
 from frostline.cli.explain import explain
 from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
+from frostline.cli.predict import predict
 from frostline.cli.pretrain import pretrain
 from frostline.cli.report import report
 from frostline.cli.serve import serve

@@ -6,7 +6,7 @@ unknown. So at most ``reject`` of images like those of the validation split are 
 promises nothing about images of other things: how many of them fall below t is not known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,14 @@ def rejected(probabilities: NDArray[np.floating], threshold: float) -> NDArray[n
     """Return which answers (N, classes) count as unknown."""
     below: NDArray[np.bool_] = probabilities.max(1).astype(np.float64) < threshold
     return below
+
+
+def named(
+    probabilities: NDArray[np.floating], class_names: Sequence[str], threshold: float | None = None
+) -> NDArray[np.str_]:
+    """Return the name of the most probable class of each answer (N, classes), or ``"unknown"`` below a threshold."""
+    names: NDArray[np.str_] = np.array(class_names)[probabilities.argmax(1)]
+    return names if threshold is None else np.where(rejected(probabilities, threshold), UNKNOWN, names)
 
 
 def check_share(reject: float) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from frostline import __version__
 from frostline.errors import RunError, UnknownNameError, first_line
+from frostline.evaluation.rejection import Rejection
 from frostline.hashing import digest_file
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin
@@ -38,6 +39,7 @@ class Model:
     ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
     ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
     ``mirror`` says that a picture and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
+    ``rejection`` says below which confidence an answer may count as unknown.
     """
 
     backbone: Backbone
@@ -47,6 +49,7 @@ class Model:
     class_names: tuple[str, ...]
     temperature: float | None = None
     mirror: bool = True
+    rejection: Rejection | None = None
 
     @property
     def frozen(self) -> Frozen:
@@ -81,6 +84,7 @@ def save_bundle(model: Model, folder: Path) -> None:
         "class_names": list(model.class_names),
         "temperature": model.temperature,  # in the head already
         "mirror": model.mirror,
+        "rejection": model.rejection.to_dict() if model.rejection else None,
         "weights": asdict(origin) if origin else None,
         "blake2b": digest_file(folder / TENSORS),  # safetensors has no checksum of its own
     }
@@ -120,6 +124,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         head = Head(HeadSpec(**about["head"]))
         head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
         preprocess = Preprocess.from_dict(about["preprocess"])
+        rejection = Rejection.from_dict(about["rejection"]) if about.get("rejection") else None
         class_names, temperature, mirror = tuple(about["class_names"]), about["temperature"], about["mirror"]
         if len(class_names) != head.spec.classes:
             raise ValueError(f"{len(class_names)} class_names for {head.spec.classes} classes")
@@ -138,7 +143,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         safetensors.SafetensorError,
     ) as error:
         raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
-    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature, mirror)
+    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature, mirror, rejection)
 
 
 def _network(folder: Path, about: dict[str, Any], given: Backbone | None, last: str) -> Backbone:

@@ -17,6 +17,7 @@ from frostline.device import describe_device, peak_memory_bytes, pick_device, se
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
 from frostline.images.views import make_augment
@@ -168,16 +169,15 @@ def _leave(
     trained = learned.trained
 
     mirror = make_augment(config.augment).flip > 0
+    val = Predicted(probabilities(learned.module, learned.ready.val), learned.ready.val.labels)
     model = Model(
-        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror
-    )
+        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror,
+        calibrate_rejection(val.probabilities),
+    )  # fmt: skip
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     test, tested = make_test(learned, material)
-    predicted = {
-        name: Predicted(probabilities(learned.module, part), part.labels)
-        for name, part in (("val", learned.ready.val), ("test", test))
-    }
+    predicted = {"val": val, "test": Predicted(probabilities(learned.module, test), test.labels)}
     results = {name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in predicted.items()}
     write_evidence(run, predicted, parts.test)
     write_index(run.index, learned.ready.trunk, learned.head, learned.ready.train, test, parts.train, config.seed)

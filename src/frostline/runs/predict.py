@@ -1,6 +1,6 @@
 """Using a finished run: class probabilities for new pictures, and its test result measured again."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
-from frostline.errors import ConfigError, DataError, RunError
+from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.decode import SUFFIXES
 from frostline.images.given import Images, read_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
@@ -22,6 +22,7 @@ from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
+from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 from frostline.runs.learn import activations, judged, probabilities
 from frostline.storage import cache_dir as cache_folder
@@ -68,7 +69,15 @@ class Classifier:
         ConfigError
             When the package that the network comes from is not installed.
         """
-        return cls(load_bundle(Path(folder), backbone), device)
+        model = load_bundle(Path(folder), backbone)
+        if model.rejection is None:
+            model = replace(model, rejection=_rejection_of(Run(folder)))
+        return cls(model, device)
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are computed together."""
+        return self._forward.batch_size
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
@@ -102,10 +111,49 @@ class Classifier:
             parts.append(torch.stack(seen).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(self, images: Images) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        names: NDArray[np.str_] = np.array(self.class_names)[self.predict_proba(images).argmax(1)]
-        return names
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image.
+
+        Parameters
+        ----------
+        images
+            See `predict_proba`.
+        reject : float, optional
+            Return ``"unknown"`` below the confidence that loses at most this share of the validation images
+            (`frostline.evaluation.rejection`).
+
+        Raises
+        ------
+        DataError
+            As `predict_proba`.
+        RunError
+            When ``reject`` is given and the model knows no such confidence.
+        """
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.evaluation.rejection`.
+
+        Raises
+        ------
+        RunError
+            When the model knows none: an earlier version of Frostline saved it.
+        ConfigError
+            When ``reject`` is no share from 0 to 0.5.
+        """
+        check_share(reject)
+        if self.model.rejection is None:
+            raise RunError(
+                "this model does not know below which confidence to reject (an earlier version saved it): "
+                "train it again with this version."
+            )
+        return self.model.rejection.threshold(reject)
+
+
+def _rejection_of(run: Run) -> Rejection | None:
+    """Return the thresholds for a run whose model was saved before models had them."""
+    return calibrate_rejection(read_evidence(run).val.probabilities) if run.evidence.is_file() else None
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
@@ -130,27 +178,6 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     if isinstance(batch, np.ndarray):
         return row_ids_of_pixels(batch)
     return [row_ids_of_pixels(image[None])[0] for image in batch]
-
-
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the picture files among paths; folders are searched through, by file ending.
-
-    Raises
-    ------
-    DataError
-        When a path does not exist, or no picture is found.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(f"no file or folder {path}: check the path.")
-    if not found:
-        raise DataError(f"no pictures in {', '.join(map(str, paths))}: expected {', '.join(sorted(SUFFIXES))}.")
-    return found
 
 
 def evaluate_run(
