@@ -57,7 +57,9 @@ class RichBars:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self._console, transient=True) as progress:
+        # What a command writes to standard output meanwhile is data: rich must not draw it above the bar.
+        streams = {"redirect_stdout": False, "redirect_stderr": False}
+        with RichProgress(*columns, console=self._console, transient=True, **streams) as progress:
             yield _RichBar(progress, progress.add_task(label, total=total, unit=unit, note=""))
 
 
