@@ -84,7 +84,7 @@ def main(parent: int, niceness: int) -> None:
         _limit_memory(memory, budget.memory)
         for item in items:
             kind, value = _answer(work, item, budget)
-            if value == budget.too_large and kind == Answer.REASON and not first:
+            if kind == Answer.REASON and not first:
                 os._exit(START_AGAIN)
             first = False
             _send(outbox, kind, value)

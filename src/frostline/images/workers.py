@@ -369,9 +369,10 @@ def _without_interrupts() -> Iterator[None]:
 
 def _end_all() -> None:
     _starting.acquire()  # for good: none is started any more
-    for process in _running:
+    ended = list(_running)
+    for process in ended:
         process.kill()
-    for process in _running:
+    for process in ended:
         process.wait()
 
 
