@@ -247,17 +247,6 @@ def test_no_images_leave_no_rows(fashion: Splits, cache: Path, forward: FastForw
     assert keep([first(fashion, 5)], cache / "empty", forward)[2] == 5
 
 
-def test_one_process_and_two_give_the_same_rows(
-    fashion: Splits, cache: Path, tmp_path: Path, forward: FastForward
-) -> None:
-    files = as_files(first(fashion, 80), tmp_path)
-    rows = everything(keep(files, cache / "two", forward)[0][0])
-    few = files.subset(np.arange(40, 80))
-    torch.testing.assert_close(
-        everything(keep(few, cache / "one", forward, workers=1)[0][0]), rows[40:], rtol=0, atol=0
-    )
-
-
 def test_a_damaged_file_among_many_is_named_and_what_came_before_is_kept(
     fashion: Splits, cache: Path, tmp_path: Path, forward: FastForward
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import DataError
-from frostline.images.worker import Budget
+from frostline.images.budget import Budget
 from frostline.images.workers import GIVE_WAY, Workers
 from tests.images import costly
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from frostline.errors import DataError
 from frostline.images.decode import FORMATS, MAX_PIXELS, budget_of, decode_image
+from frostline.images.look import Look, look_at
 from frostline.images.workers import Workers
 
+AT_ONCE = 32  # files that a process looks at together
 Decoded = NDArray[np.uint8] | DataError  # pixels (H, W) or (H, W, 3), or why there are none
 
 
@@ -77,3 +79,8 @@ def _try_to_decode(source: Path | bytes, side: int | None, formats: tuple[str, .
 
 def _lost(source: Path | bytes, reason: str) -> Decoded:
     return DataError(f"{'the picture' if isinstance(source, bytes) else source} {reason}.")
+
+
+def look_at_each(paths: Sequence[Path], workers: Workers) -> Iterator[Look]:
+    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
+    return workers.map(look_at, paths, AT_ONCE, lost=lambda _, reason: Look(b"", b"", 0, reason))

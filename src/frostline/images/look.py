@@ -1,6 +1,5 @@
 """One look at one picture file. It needs no torch: the processes that share the work start quickly."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +7,6 @@ from frostline.errors import DataError
 from frostline.hashing import row_id_of_bytes
 from frostline.images.alike import difference_hash
 from frostline.images.decode import decode_image, read_file
-from frostline.images.workers import Workers
-
-AT_ONCE = 32  # files that a process is handed together
 
 
 @dataclass(frozen=True)
@@ -31,11 +27,6 @@ class Look:
     look: bytes
     side: int
     reason: str | None
-
-
-def look_at_each(paths: Sequence[Path], workers: Workers) -> Iterator[Look]:
-    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
-    return workers.map(look_at, paths, AT_ONCE, lost=lambda _, reason: Look(b"", b"", 0, reason))
 
 
 def look_at(path: Path) -> Look:

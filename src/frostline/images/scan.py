@@ -14,7 +14,8 @@ from typing import Any
 import PIL
 
 from frostline.hashing import digest_bytes, digest_json
-from frostline.images.look import Look, look_at_each
+from frostline.images.decoders import look_at_each
+from frostline.images.look import Look
 from frostline.images.workers import Workers
 from frostline.progress import Progress, Silent
 from frostline.storage import write_json

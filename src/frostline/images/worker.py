@@ -12,9 +12,10 @@ import sys
 import traceback
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from frostline.errors import FrostlineError
+from frostline.images.budget import Budget
 
 try:
     import resource
@@ -24,26 +25,6 @@ except ImportError:  # Windows
 HAS_CLOCK = hasattr(signal, "setitimer")
 START_AGAIN = 75  # exit status: memory ended, but earlier images may have left it in pieces
 PR_SET_PDEATHSIG = 1
-
-
-class Budget(NamedTuple):
-    """What one image may cost: seconds of one core, and bytes beyond what the process has when it starts."""
-
-    seconds: float = 2.0
-    memory: int = 300_000_000
-
-    @property
-    def too_slow(self) -> str:
-        """Why an image is refused that took longer."""
-        return f"takes more than {self.seconds:g} s to decode"
-
-    @property
-    def too_large(self) -> str:
-        """Why an image is refused that needed more."""
-        return f"needs more than {self.memory / 1e6:,.0f} MB of memory to decode"
-
-
-BUDGET = Budget()
 
 
 class Answer(IntEnum):

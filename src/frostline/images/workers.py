@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from frostline.errors import DataError
-from frostline.images.worker import BUDGET, HAS_CLOCK, START_AGAIN, Answer, Budget
+from frostline.images.budget import BUDGET, Budget
+from frostline.images.worker import HAS_CLOCK, START_AGAIN, Answer
 
 GIVE_WAY = 10  # niceness: a network that shares its cores with equals waits for its slowest thread at every layer
 IDLE_SECONDS = 60.0  # after which a process that nobody needs is ended
