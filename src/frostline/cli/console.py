@@ -58,8 +58,9 @@ class RichBars:
             TextColumn("{task.fields[note]}"),
         )
         # What a command writes to standard output meanwhile is data: rich must not draw it above the bar.
-        streams = {"redirect_stdout": False, "redirect_stderr": False}
-        with RichProgress(*columns, console=self._console, transient=True, **streams) as progress:
+        with RichProgress(
+            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as progress:
             yield _RichBar(progress, progress.add_task(label, total=total, unit=unit, note=""))
 
 
