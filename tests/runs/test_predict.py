@@ -173,6 +173,9 @@ def test_a_run_saved_before_models_had_thresholds_takes_them_from_its_evidence(f
     without = replace(load_bundle(finished.folder), rejection=None)
     with pytest.raises(RunError, match="does not know below which confidence to reject"):
         Classifier(without).threshold(0.05)
+    earlier = Classifier.load(finished.folder)
+    earlier.model = without
+    assert earlier.threshold(0.3) == classifier.threshold(0.3)
 
 
 def test_averaging_over_views_begins_with_the_picture_and_its_mirror_image(classifier, test_part):

@@ -1,6 +1,5 @@
 """Using a finished run: class probabilities for new pictures, and its test result measured again."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from frostline.device import cores, pick_device
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
+from frostline.evaluation.rejection import calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.given import Images, read_pixels
 from frostline.images.registry import load_dataset
@@ -49,6 +48,7 @@ class Classifier:
         self._device = pick_device(device)
         self._forward = FastForward(model.frozen, model.preprocess, self._device)
         self._trained = model.trained.to(self._device).eval()
+        self._run: Run | None = None
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Classifier":
@@ -69,10 +69,9 @@ class Classifier:
         ConfigError
             When the package that the network comes from is not installed.
         """
-        model = load_bundle(Path(folder), backbone)
-        if model.rejection is None:
-            model = replace(model, rejection=_rejection_of(Run(folder)))
-        return cls(model, device)
+        classifier = cls(load_bundle(Path(folder), backbone), device)
+        classifier._run = Run(folder)
+        return classifier
 
     @property
     def batch_size(self) -> int:
@@ -143,17 +142,15 @@ class Classifier:
             When ``reject`` is no share from 0 to 0.5.
         """
         check_share(reject)
-        if self.model.rejection is None:
+        rejection = self.model.rejection
+        if rejection is None and self._run is not None and self._run.has(self._run.evidence.name):
+            rejection = calibrate_rejection(read_evidence(self._run).val.probabilities)  # an earlier version's run
+        if rejection is None:
             raise RunError(
                 "this model does not know below which confidence to reject (an earlier version saved it): "
                 "train it again with this version."
             )
-        return self.model.rejection.threshold(reject)
-
-
-def _rejection_of(run: Run) -> Rejection | None:
-    """Return the thresholds for a run whose model was saved before models had them."""
-    return calibrate_rejection(read_evidence(run).val.probabilities) if run.evidence.is_file() else None
+        return rejection.threshold(reject)
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
