@@ -111,13 +111,15 @@ def write_explanations(
 def _batch(
     explainer: Explainer, files: Sequence[Path], places: Sequence[Path], how: tuple[str, str], top: int, neighbours: int
 ) -> Iterator[tuple[Explained, Row]]:
-    seen = read_pixels(files, explainer.model.preprocess.image_size)
+    preprocess = explainer.model.preprocess
+    seen = read_pixels(list(files), preprocess.image_size, preprocess.levels)
+    shown = read_pixels(list(files), SIDE, preprocess.levels)
     probabilities = explainer.predict_proba(seen)  # (B, classes)
     order = probabilities.argsort(axis=1)[:, ::-1][:, :top]  # (B, K)
     maps = [scale(explainer.signed_maps(seen, column.tolist(), *how)) for column in order.T]
     near = explainer.neighbours(seen, neighbours) if explainer.knows_neighbours else None
     for i, (file, place) in enumerate(zip(files, places, strict=True)):
-        pixels = square(decode_image(file, SIDE), SIDE)
+        pixels = square(shown[i], SIDE)
         picture = _write(place / "picture.png", pixels)
         spoken, panels = list[Spoken](), list[Panel]()
         for rank, (label, heat) in enumerate(zip(order[i], maps, strict=True), 1):
