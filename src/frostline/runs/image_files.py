@@ -106,7 +106,8 @@ def classify_files(
         Processes that decode; all cores when left out.
     """
     size = classifier.batch_size
-    with Decoders(workers, classifier.model.preprocess.image_size, max_pixels=max_pixels) as decoders:
+    preprocess = classifier.model.preprocess
+    with Decoders(workers, preprocess.image_size, max_pixels=max_pixels, levels=preprocess.levels) as decoders:
         for start in range(0, len(files), size):
             some = files[start : start + size]
             yield _answers(classifier, some, decoders.decode(some), tta)
