@@ -14,6 +14,7 @@ from frostline.networks.backbone import GIVEN
 from frostline.runs.bundle import Model
 from frostline.runs.folder import REMEDY
 from frostline.storage import write_bytes
+from frostline.text import markdown_text, printable
 
 CARD = "MODEL_CARD.md"
 SPLITS = {"val": "validation", "test": "test"}
@@ -53,7 +54,7 @@ BUNDLED = (
 )
 RANDOM = "Random numbers: no one else's weights are in this model."
 FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their licence, is not known."
-OWN_FILE = "A file of the user's, `{file}`. Where it came from, and its licence, is not known."
+OWN_FILE = "A file of the user's, {file}. Where it came from, and its licence, is not known."
 
 
 def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -71,12 +72,12 @@ def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
     ------
     StorageError
     """
-    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(), REMEDY)
+    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), REMEDY)
 
 
 def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
     """Return the card of a run's model."""
-    lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {run}", ""]
+    lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {markdown_text(run)}", ""]
     parts = (_summary(model, metrics), _data(model, metrics), _results(metrics), _weights(model, metrics))
     for part in (*parts, _limits(metrics), _use(model)):
         lines += [*part, ""]
@@ -99,7 +100,8 @@ def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[st
         "metrics": [kind for kind, _ in HUB_METRICS.values()],
         "model-index": [{"name": run, "results": [{"task": task, "dataset": dataset, "metrics": results}]}],
     }
-    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    # What `printable` writes for a control character is an escape of YAML's quoted strings, too.
+    return [f"{name}: {printable(json.dumps(value, ensure_ascii=False))}" for name, value in values.items()]
 
 
 def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
@@ -107,9 +109,9 @@ def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     frozen = "no stage frozen" if facts["freeze"] == "none" else f"frozen up to `{facts['freeze']}`"
     reads = ", ".join(f"`{tap}`" for tap in model.boundary.taps) or f"`{model.boundary.end}`"
     return [
-        f"Sorts pictures into {len(model.class_names)} classes. {facts['name']}, {frozen}, with a {facts['head']} "
-        f"head that reads {reads}; {facts['parameters']:,} parameters, {facts['trainable_parameters']:,} of them "
-        "trained.",
+        f"Sorts pictures into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
+        f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
+        f"{facts['trainable_parameters']:,} of them trained.",
         "",
         f"Input: pictures of any size, grey or RGB; the square in the centre is resized to {facts['image_size']} "
         "pixels. Output: a probability for each class.",
@@ -122,13 +124,13 @@ def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     return [
         "## Data and labels",
         "",
-        f"`{data['name']}`: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation and "
-        f"{counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
+        f"{markdown_text(data['name'])}: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation "
+        f"and {counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
         + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
         + ".",
         *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
         "",
-        f"Labels, one for each picture: {', '.join(model.class_names)}.",
+        f"Labels, one for each picture: {', '.join(map(markdown_text, model.class_names))}.",
     ]
 
 
@@ -140,7 +142,7 @@ def _results(metrics: Mapping[str, Any]) -> list[str]:
             cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, SPLITS, strict=True)]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     classes = [
-        f"| {_cell(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
+        f"| {markdown_text(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
         f"| {about['support']:,} |"
         for name, about in metrics["test"]["per_class"].items()
     ]
@@ -172,14 +174,15 @@ def weights_licence(model: Model) -> str:
     name = origin.name if origin else GIVEN
     known = {"bundled": BUNDLED, "random": RANDOM, "imagenet": IMAGENET, GIVEN: FROM_PYTHON}
     if name == "pretrained":
-        return PRETRAINED.format(package=model.backbone.name.partition(":")[0])
-    return known.get(name) or OWN_FILE.format(file=Path(name).name)
+        return PRETRAINED.format(package=markdown_text(model.backbone.name.partition(":")[0]))
+    return known.get(name) or OWN_FILE.format(file=markdown_text(Path(name).name))
 
 
 def _limits(metrics: Mapping[str, Any]) -> list[str]:
     test = metrics["test"]
     mistakes = [
-        f"- {truth} taken for {other}: {count:,} of {test['per_class'][truth]['support']:,}."
+        f"- {markdown_text(truth)} taken for {markdown_text(other)}: {count:,} of "
+        f"{test['per_class'][truth]['support']:,}."
         for truth, other, count in most_confused(test["confusion"], list(test["per_class"]), MISTAKES)
     ]
     return [
@@ -215,7 +218,3 @@ def _use(model: Model) -> list[str]:
 def _interval(results: Mapping[str, Any]) -> str:
     low, high = results["accuracy_ci95"]
     return f"{low:.4f} to {high:.4f}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
