@@ -63,7 +63,10 @@ def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BinaryIO:
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a regular file; see `open_file` for what is refused."""
     with open_file(path, most) as file:
-        data = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)
+        if len(data) > size:
+            data += file.read(min(most, MAX_TEXT_BYTES))
     if len(data) > most:  # it grew meanwhile, or its size was no truth (/proc)
         raise OSError(errno.EFBIG, f"more than {most:,} bytes came out of it", str(path))
     return data

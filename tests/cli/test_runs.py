@@ -2,6 +2,8 @@
 
 import shutil
 
+from tests.small_run import unfinish
+
 
 def test_without_runs_it_says_how_to_make_one(frostline):
     done = frostline("runs")
@@ -12,7 +14,7 @@ def test_without_runs_it_says_how_to_make_one(frostline):
 def test_runs_stand_side_by_side(frostline, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
     stopped = shutil.copytree(finished.folder, tmp_path / "runs" / "stopped")
-    (stopped / "metrics.json").unlink()
+    unfinish(stopped)
     done = frostline("runs")
     assert (done.returncode, done.stderr) == (0, "")
     heading, first, second = done.stdout.splitlines()

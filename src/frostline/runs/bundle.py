@@ -344,14 +344,16 @@ def _network(folder: Path, about: Description, given: Backbone | None) -> tuple[
         raise RunError(f"the model in {folder} stands on the network {name}, and {given.name} was given.")
     expected = Boundary(about.boundary.freeze, about.boundary.taps, about.boundary.end)
     try:
-        last = expected.end
-        backbone = find_network(name).build(last) if given is None else copy.deepcopy(given).upto(last)
-        boundary = make_boundary(backbone, expected.freeze, expected.taps)
+        if given is None:
+            network = find_network(name)
+            boundary = make_boundary(network.outline(), expected.freeze, expected.taps)
+        else:
+            boundary = make_boundary(given, expected.freeze, expected.taps)
     except UnknownNameError as error:
         raise RunError(f"{folder / DESCRIPTION} is damaged ({first_line(error)}): {AGAIN}.") from error
     if boundary != expected:
         raise RunError(f"{folder / DESCRIPTION} is damaged (its boundary cannot be): {AGAIN}.")
-    return backbone, boundary
+    return (network.build(boundary.end) if given is None else copy.deepcopy(given).upto(boundary.end)), boundary
 
 
 def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], backbone: Backbone, spec: HeadSpec) -> None:

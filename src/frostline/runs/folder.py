@@ -199,8 +199,7 @@ class Run:
         RunError
             When the run is not finished, or they are damaged or another run's.
         """
-        state = self.state
-        if state in ("marked", "unfinished"):
+        if self.state in ("none", "marked", "unfinished"):
             raise RunError(
                 f"run '{self.name}' has no results yet: `frostline train … --name {self.name} --resume` finishes it."
             )

@@ -138,7 +138,7 @@ class DataResults(Schema):
 
     name: str
     images: dict[str, Count]
-    fingerprint: dict[str, str]
+    fingerprint: dict[str, str] = {}
 
 
 class WeightsResults(Schema):
