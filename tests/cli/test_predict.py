@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import termios
 from contextlib import chdir
@@ -18,6 +19,7 @@ from frostline.images.fashion_mnist import CLASS_NAMES
 from frostline.runs.predict import Classifier
 from tests.cli.test_streams import reader_gone, stream_to
 from tests.conftest import COMMAND
+from tests.small_run import unfinish
 
 
 @pytest.fixture
@@ -201,9 +203,9 @@ def test_impossible_options_are_refused_before_work(predict, pictures):
 
 
 def test_an_unfinished_run_cannot_predict(frostline, finished, pictures, tmp_path):
-    folder = tmp_path / "runs" / "begun"
-    folder.mkdir(parents=True)
-    (folder / "config.toml").write_bytes((finished.folder / "config.toml").read_bytes())
+    folder = shutil.copytree(finished.folder, tmp_path / "runs" / "begun")
+    unfinish(folder)
+    shutil.rmtree(folder / "model")
     done = frostline("predict", "begun", pictures)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -62,7 +62,10 @@ def test_characters_that_a_terminal_lacks_are_escaped(train, finished, frostline
     assert (tmp_path / "runs" / "mine" / "metrics.json").is_file()
     copy = shutil.copytree(finished.folder, tmp_path / "靴")
     listed = frostline("predict", copy, "nothing.png", within=partial(encoded, "ascii"))
-    assert (listed.returncode, listed.stderr) == (2, "frostline: no file or folder nothing.png: check the path.\n")
+    assert (listed.returncode, listed.stderr) == (
+        2,
+        "frostline: no images found: nothing.png does not exist: check the path.\n",
+    )
 
 
 def test_a_run_is_not_lost_when_the_reader_goes(train, tmp_path):

@@ -278,7 +278,8 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
     from frostline.runs.folder import list_runs
 
     screen = Screen()
-    rows = [_run_row(run) for run in list_runs(output_dir)]
+    with Screen(stderr=True).lines():  # what is said of runs that cannot be read
+        rows = [_run_row(run) for run in list_runs(output_dir)]
     if not rows:
         screen.say(f"no runs in {output_dir}: `frostline train fashion-mnist` makes one")
         return
@@ -299,5 +300,5 @@ def _run_row(run: "Run") -> list[str]:
         metrics = run.metrics
         accuracies = [f"{metrics[split]['accuracy']:.4f}" for split in ("val", "test")]
         return [*way, *accuracies, f"{metrics['total_seconds']:.1f}"]
-    except (FrostlineError, KeyError) as error:
+    except FrostlineError as error:
         return [run.name, f"damaged: {error}", *[""] * 10]
