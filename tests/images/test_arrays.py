@@ -59,8 +59,8 @@ def test_texts_columns_and_a_last_axis_of_one_are_taken(some) -> None:
     [
         (lambda x, y: (x / 255, y), r"expected a uint8 array of shape \(N, H, W\)"),
         (lambda x, y: (x[:9], y), "memory, train: 9 images but 300 labels"),
-        (lambda x, y: (x, np.zeros(300, int)), "memory has one class alone, 0 with 300 pictures"),
-        (lambda x, y: (x[:0], y[:0]), "memory has no training pictures"),
+        (lambda x, y: (x, np.zeros(300, int)), "memory has one class alone, 0 with 300 images"),
+        (lambda x, y: (x[:0], y[:0]), "memory has no training images"),
         (lambda x, y: (x[0], y), r"expected a uint8 array .* got uint8 \(28, 28\)"),
     ],
 )
@@ -154,8 +154,8 @@ def test_one_picture_in_colour_makes_all_of_them_so(some) -> None:
 
 def test_a_hugging_face_dataset_that_does_not_fit_is_refused(some) -> None:
     good = table(*some_test(some))
-    with pytest.raises(DataError, match=r"expected splits train, validation and test, got train, dev: rename them\."):
-        from_hugging_face({"train": good, "dev": good})
+    with pytest.raises(DataError, match=r"expected splits train, validation and test, got train, extra: rename them\."):
+        from_hugging_face({"train": good, "extra": good})
     with pytest.raises(DataError, match="no column label or labels: its columns are image, fine"):
         from_hugging_face(table(*some_test(some), label="fine"))
     good["image"][0] = good["image"][0].resize((9, 9))

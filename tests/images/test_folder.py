@@ -70,13 +70,13 @@ def test_order_is_that_of_the_names(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made(tmp_path, "cat/1.png", "dog/1.png", "cat/1.heic", "cat/2.heic", "dog/notes", "loose.png", "readme.txt")
+    made(tmp_path, "cat/1.png", "dog/1.png", "cat/1.psd", "dog/notes", "loose.png", "readme.txt")
     made(tmp_path, ".git/x/1.png", "cat/.thumbs/1.png", "cat/._1.png", "empty/.keep")
     with caplog.at_level(logging.WARNING, "frostline"):
         assert {name for name, _, _ in rows(tmp_path)} == {"cat/1.png", "dog/1.png"}
     assert caplog.messages == [
-        f"{tmp_path}: 4 files are left out: 2 .heic, 1 no ending, 1 beside the class folders",
-        f"{tmp_path}: no pictures in empty: it is no class",
+        f"{tmp_path}: 3 files are left out: 1 .psd, 1 no ending, 1 beside the class folders",
+        f"{tmp_path}: no images in empty: not a class",
     ]
 
 
@@ -84,7 +84,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_a_folder_without_class_folders_says_what_is_expected(tmp_path: Path, names: tuple[str, ...]) -> None:
     made(tmp_path, *names)
     with pytest.raises(
-        DataError, match=r"has no class folders with pictures: expected .*/CLASS/PICTURE or .*\.png"
+        DataError, match=r"has no class folders with images: expected .*/CLASS/IMAGE or .*\.png"
     ) as no:
         list_folder(tmp_path)
     assert "\n" not in str(no.value)

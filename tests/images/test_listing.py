@@ -119,27 +119,27 @@ def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixt
         ("cat/bad.png", "is damaged"), ("bad2.png", "is damaged")
     ]  # fmt: skip
     assert caplog.messages == [
-        "2 of 42 pictures cannot be read and are left out; cat/bad.png is damaged",
-        "no picture can be read of gone",
+        "2 of 42 images cannot be read and are left out; cat/bad.png is damaged",
+        "no image can be read of gone",
     ]
     assert splits.train.class_names == ("bird", "cat")
-    with pytest.raises(DataError, match=r"^here: 2 of 42 pictures cannot be read; cat/bad.png is damaged: mend"):
+    with pytest.raises(DataError, match=r"^here: 2 of 42 images cannot be read; cat/bad.png is damaged: repair"):
         splits_of(*rows, strict=True)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("bad.png", "cat", None)], "here has no training pictures that can be read"),
-        (many("cat", 9, "test"), "here has no training pictures that can be read"),
-        (many("cat", 9), "here has one class alone, cat with 9 pictures: two or more are needed"),
+        ([("bad.png", "cat", None)], "here has no training images that can be read"),
+        (many("cat", 9, "test"), "here has no training images that can be read"),
+        (many("cat", 9), "here has one class alone, cat with 9 images: two or more are needed"),
         ([*many("cat", 9), *many("bird", 9), *many("fish", 2, "test"), *many("wren", 1, "test")],
-         r"here: classes with test pictures but none to train on: fish \(2\), wren \(1\)"),
+         r"here: classes with test images but none to train on: fish \(2\), wren \(1\)"),
         ([*many("cat", 9), *many("bird", 9), ("x/copy-of-cat3.png", "bird", None)],
-         "here: pictures under two classes: 1, such as cat/cat3.png, 'cat', and x/copy-of-cat3.png, 'bird', with "
-         "the same bytes: keep each under one"),
+         r"here: 1 images have the same bytes under two classes: cat/cat3.png \(cat\) and x/copy-of-cat3.png "
+         r"\(bird\): keep each under one. `frostline data check` lists all"),
         ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
-        ([*many("cat", 2), *many("bird", 2)], "too few pictures to draw what is missing: 4 in 2 classes"),
+        ([*many("cat", 2), *many("bird", 2)], "too few images to draw what is missing: 4 in 2 classes.*To train without a test split: --test-fraction 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_is_refused_in_one_line(rows: list[Row], message: str) -> None:
