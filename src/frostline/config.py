@@ -21,7 +21,10 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Annotated[
-        str, Field(description="data set: a name from `frostline data list`, or a folder, .csv, .tsv, .parquet or .npz file")
+        str,
+        Field(
+            description="data set: a name from `frostline data list`, or a folder, .csv, .tsv, .parquet or .npz file"
+        ),
     ]
     data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
     strict: Annotated[bool, Field(description="refuse images that cannot be read, instead of leaving them out")] = False

@@ -139,7 +139,7 @@ def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixt
          r"here: 1 images have the same bytes under two classes: cat/cat3.png \(cat\) and x/copy-of-cat3.png "
          r"\(bird\): keep each under one. `frostline data check` lists all"),
         ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
-        ([*many("cat", 2), *many("bird", 2)], "too few images to draw what is missing: 4 in 2 classes.*To train without a test split: --test-fraction 0"),
+        ([*many("cat", 2), *many("bird", 2)], "too few images to draw what is missing: 4 in 2 classes.*: --test-fraction 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_is_refused_in_one_line(rows: list[Row], message: str) -> None:

@@ -222,7 +222,7 @@ def _labels(labels: ArrayLike, where: str) -> NDArray[Any]:
     """
     array = np.asarray(labels)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if array.ndim == 1 and (array != array).any() or array.dtype == object and any(one is None for one in array.flat):
+    if array.dtype.kind in "fcO" and any(one is None or one != one for one in array.flat):  # noqa: PLR0124
         raise DataError(f"{where}: some images have no label (None or NaN): leave them out.")
     if array.dtype == object and array.ndim == 1:  # pandas' texts, or numbers and texts together
         array = np.array([str(one) for one in array], str)

@@ -74,13 +74,13 @@ def list_folder(root: Path) -> Listing:
     home, node = _descended(root, tree)
     splits = _split_folders(home, node)
     homes = [(home, node, None)] if splits is None else _split_homes(home, node, splits)
-    rows: list[tuple[str, str, str | None]] = []
+    rows: list[tuple[Path, str, str | None]] = []
     left_out: Counter[str] = Counter()
     empty: set[str] = set()
     for place, folder, split in homes:
         for name in sorted(folder.folders, key=natural_key):
             top = folder.folders[name]
-            rows += [(path, name, split) for path in _files(os.path.join(place, name), top)]
+            rows += [(path, name, split) for path in _files(place / name, top)]
             left_out += _others(top)
             if not top.images:
                 empty.add(class_name(name))
@@ -95,7 +95,7 @@ def list_folder(root: Path) -> Listing:
     if empty:
         log.warning("%s: no images in %s: not a class", root, ", ".join(sorted(empty, key=natural_key)))
     paths, classes, parts = zip(*rows, strict=True)
-    return Listing(tuple(map(Path, paths)), classes, parts, str(root), bad=tuple(reader.bad))
+    return Listing(paths, classes, parts, str(root), bad=tuple(reader.bad))
 
 
 class _Reader:
@@ -106,10 +106,10 @@ class _Reader:
         self._read: dict[tuple[int, int], _Folder] = {}  # by device and inode
         self._open: set[tuple[int, int]] = set()  # those on the way from the root to the present one
 
-    def read(self, path: Path | str, depth: int = 0) -> _Folder | None:
+    def read(self, path: Path, depth: int = 0) -> _Folder | None:
         """Return a folder's content; ``None`` when it cannot be read, which is noted."""
         try:
-            facts = os.stat(path)
+            facts = path.stat()
             key = (facts.st_dev, facts.st_ino or id(path))  # some file systems have no numbers
             if key in self._open:
                 self._note(path, "is a link to a folder that holds it")
@@ -139,24 +139,25 @@ class _Reader:
             if suffix in LISTED:  # whatever it is: a look at it says what is wrong with a pipe or a broken link
                 folder.names.append(name)
             if _is_folder(entry):
-                below = self.read(entry.path, depth + 1)
+                below = self.read(Path(entry.path), depth + 1)
                 if below is not None:
                     folder.folders[name] = below
                     folder.images += below.images
             elif suffix not in LISTED:
                 if _is_broken_link(entry):
-                    self._note(entry.path, "is a link to nothing, or in a loop of links")
+                    self._note(Path(entry.path), "is a link to nothing, or in a loop of links")
                 elif _is_file(entry):
                     folder.others[suffix or "no ending"] += 1
         folder.images += len(folder.names)
         return folder
 
-    def _note(self, path: Path | str, reason: str) -> None:
-        self.bad.append(BadImage(Path(path), reason))
+    def _note(self, path: Path, reason: str) -> None:
+        self.bad.append(BadImage(path, reason))
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -174,10 +175,10 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_broken_link(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)
+    return entry.is_symlink() and not Path(entry.path).exists()
 
 
-def _files(place: str, folder: _Folder, seen: set[int] | None = None) -> Iterator[str]:
+def _files(place: Path, folder: _Folder, seen: set[int] | None = None) -> Iterator[Path]:
     """Yield the image files in a folder and below, in an order that no file system changes; each folder once."""
     seen = set() if seen is None else seen
     if id(folder) in seen:
@@ -185,9 +186,9 @@ def _files(place: str, folder: _Folder, seen: set[int] | None = None) -> Iterato
     seen.add(id(folder))
     for name in sorted({*folder.names, *folder.folders}):
         if _suffix(name) in LISTED:
-            yield os.path.join(place, name)
+            yield place / name
         if name in folder.folders:
-            yield from _files(os.path.join(place, name), folder.folders[name], seen)
+            yield from _files(place / name, folder.folders[name], seen)
 
 
 def _others(folder: _Folder, seen: set[int] | None = None) -> Counter[str]:
@@ -198,9 +199,9 @@ def _others(folder: _Folder, seen: set[int] | None = None) -> Counter[str]:
     return sum((_others(below, seen) for below in folder.folders.values()), folder.others)
 
 
-def _descended(root: Path, folder: _Folder) -> tuple[str, _Folder]:
+def _descended(root: Path, folder: _Folder) -> tuple[Path, _Folder]:
     """Go down through single folders to the one that holds several, be they classes or splits."""
-    place, node = str(root), folder
+    place, node = root, folder
     for _ in range(MAX_DEPTH):
         tops = node.tops
         if node.loose or len(tops) != 1:
@@ -208,15 +209,15 @@ def _descended(root: Path, folder: _Folder) -> tuple[str, _Folder]:
         ((name, only),) = tops.items()
         if split_of(name) and only.holds_classes:  # train/CLASS alone
             break
-        place, node = os.path.join(place, name), only
+        place, node = place / name, only
     single = len(node.tops) == 1 and split_of(next(iter(node.tops))) is not None
     if node is folder or not node.holds_classes or (len(node.tops) < 2 and not single):
-        return str(root), folder
+        return root, folder
     log.info("%s: the class folders are in %s", root, place)
     return place, node
 
 
-def _split_folders(place: str, folder: _Folder) -> dict[str, str] | None:
+def _split_folders(place: Path, folder: _Folder) -> dict[str, str] | None:
     """Return the split of each folder when the folders are splits, ``None`` when they are classes."""
     tops = folder.tops
     splits = {name: split for name in tops if (split := split_of(name)) is not None}
@@ -240,7 +241,7 @@ def _split_folders(place: str, folder: _Folder) -> dict[str, str] | None:
     return None
 
 
-def _refuse_unnamed_splits(place: str, tops: dict[str, _Folder]) -> None:
+def _refuse_unnamed_splits(place: Path, tops: dict[str, _Folder]) -> None:
     """Refuse folders that all hold the same sub-folders: these are classes, or the folders are; nothing tells which."""
     held = [{class_name(name).casefold() for name in top.tops} for top in tops.values()]
     shared = set.intersection(*held)
@@ -255,26 +256,26 @@ def _refuse_unnamed_splits(place: str, tops: dict[str, _Folder]) -> None:
     log.warning("%s: taken for classes: %s; the sub-folders %s are in each of them", place, names, below)
 
 
-def _split_homes(place: str, folder: _Folder, splits: dict[str, str]) -> list[tuple[str, _Folder, str | None]]:
+def _split_homes(place: Path, folder: _Folder, splits: dict[str, str]) -> list[tuple[Path, _Folder, str | None]]:
     """Return each split's folder; one level further down where the training folder holds another one alone."""
     for split in set(splits.values()):
         same = [name for name, other in splits.items() if other == split]
         if len(same) > 1:
             log.warning("%s: %s are together the %s split", place, ", ".join(same), split)
-    found = {name: (os.path.join(place, name), folder.folders[name]) for name in splits}
+    found = {name: (place / name, folder.folders[name]) for name in splits}
     deeper = {name: _only_below(*found[name]) for name in splits}
     if all(deeper[name] for name, split in splits.items() if split == "train"):
         found |= {name: below for name, below in deeper.items() if below}
     return [(*found[name], splits[name]) for name in splits]
 
 
-def _only_below(place: str, folder: _Folder) -> tuple[str, _Folder] | None:
+def _only_below(place: Path, folder: _Folder) -> tuple[Path, _Folder] | None:
     """Return the only sub-folder, as in ``training_set/training_set/CLASS``, when it holds several class folders."""
     tops = folder.tops
     if len(tops) != 1:
         return None
     ((name, only),) = tops.items()
-    return (os.path.join(place, name), only) if only.holds_classes and len(only.tops) > 1 else None
+    return (place / name, only) if only.holds_classes and len(only.tops) > 1 else None
 
 
 def _refuse_empty(root: Path, folder: _Folder, bad: list[BadImage]) -> None:

@@ -118,9 +118,7 @@ def listed_splits(
     for split in SPLITS:
         members = np.flatnonzero([name == split for name in split_names])
         parts[split] = images.subset(members) if len(members) else None
-    return complete(
-        name, listing.source, parts["train"], parts["val"], parts["test"], bad, test_fraction=test_fraction
-    )
+    return complete(name, listing.source, parts["train"], parts["val"], parts["test"], bad, test_fraction=test_fraction)
 
 
 def complete(

@@ -35,3 +35,6 @@ class SourceOptions:
             for field in fields(self)
             if field.name != "test_fraction" and getattr(self, field.name) is not None
         ]
+
+
+DEFAULTS = SourceOptions()

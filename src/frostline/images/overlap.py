@@ -39,7 +39,8 @@ class Overlap:
     @property
     def facts(self) -> dict[str, Any]:
         """For ``metrics.json``."""
-        return {"identical": self.identical, "look_alike": self.look_alike, "examples": [list(e) for e in self.examples]}
+        examples = [list(pair) for pair in self.examples]
+        return {"identical": self.identical, "look_alike": self.look_alike, "examples": examples}
 
 
 def overlaps(parts: Mapping[str, ImageDataset | None]) -> dict[str, Overlap]:

@@ -14,7 +14,7 @@ from frostline.images.arrays import load_npz
 from frostline.images.dataset import Splits
 from frostline.images.folder import list_folder
 from frostline.images.listing import listed_splits
-from frostline.images.options import SourceOptions
+from frostline.images.options import DEFAULTS, SourceOptions
 from frostline.images.scan import scan
 from frostline.images.table import list_table
 from frostline.progress import Progress
@@ -94,9 +94,9 @@ def _refuse_missing(name: str, path: Path) -> None:
     raise UnknownNameError("data set", name, SOURCES, own)
 
 
-def _working_folder() -> str:
+def _working_folder() -> Path:
     try:
-        return os.getcwd()
+        return Path.cwd()
     except FileNotFoundError as error:
         raise DataError("the working directory no longer exists: change to another.") from error
 
@@ -112,7 +112,7 @@ def absolute_data(name: str) -> str:
     if name in SOURCES:
         return name
     path = Path(name).expanduser() if name.startswith("~") else Path(name)
-    whole = os.path.normpath(os.path.join(_working_folder(), path))
+    whole = os.path.normpath(_working_folder() / path)
     try:
         whole.encode()  # a configuration file must be UTF-8
         return whole if os.path.lexists(whole) else name
@@ -137,7 +137,7 @@ def load_dataset(
     progress: Progress | None = None,
     workers: int | None = None,
     strict: bool = False,
-    options: SourceOptions = SourceOptions(),
+    options: SourceOptions = DEFAULTS,
 ) -> Splits:
     """Load a data set.
 

@@ -137,13 +137,13 @@ def _row_id(path: Path) -> bytes:
 
 
 def _key(path: Path) -> str:
-    return os.path.abspath(path).encode(errors="backslashreplace").decode()  # a name may be no UTF-8
+    return os.fspath(path.absolute()).encode(errors="backslashreplace").decode()  # a name may be no UTF-8
 
 
 def _stamp(path: Path) -> Stamp | None:
     """Return the numbers by which a file is known."""
     try:
-        facts = os.stat(path)
+        facts = path.stat()
     except (OSError, ValueError):
         return None
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

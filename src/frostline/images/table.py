@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -13,7 +14,7 @@ from frostline.files import read_bytes, reading
 from frostline.images.dataset import BadImage
 from frostline.images.folder import LISTED
 from frostline.images.listing import Listing
-from frostline.images.options import SourceOptions
+from frostline.images.options import DEFAULTS, SourceOptions
 from frostline.images.split_names import split_of
 from frostline.progress import log
 
@@ -28,7 +29,7 @@ MAX_BYTES = 1 << 30
 Columns = dict[str, Sequence[Any]]
 
 
-def list_table(table: Path, options: SourceOptions = SourceOptions()) -> Listing:
+def list_table(table: Path, options: SourceOptions = DEFAULTS) -> Listing:
     """List the images of a table; paths that are not absolute start from the table's folder, or from ``options.root``.
 
     Columns, in any order and among others: ``path`` (or ``file``, ``filename``, ``image``), ``label`` (or ``class``)
@@ -82,7 +83,7 @@ def _located(rows: Sequence[Row], table: Path, root: Path, *, grouped: bool) -> 
 
 
 def _locate(root: Path, path: str, endings_in: Callable[[Path], dict[str, list[str]]]) -> tuple[Path, str]:
-    """Return the file that a path means, and why it means none: its ending may be missing, ``\\`` may separate it."""
+    """Return the file that a path means, also without its ending or with backslashes, and why it means none."""
     place = root / path
     if os.sep == "/" and "\\" in path and not os.path.lexists(place):
         place = root / path.replace("\\", "/")
@@ -98,13 +99,12 @@ def _endings(folder: Path) -> dict[str, list[str]]:
     """Return for each image file's name without its ending which endings there are."""
     found: dict[str, list[str]] = {}
     try:
-        names = sorted(os.listdir(folder))
+        paths = sorted(folder.iterdir())
     except (OSError, ValueError):  # a look at the file says what is wrong
         return found
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if ending.lower() in LISTED:
-            found.setdefault(stem, []).append(ending)
+    for path in paths:
+        if path.suffix.lower() in LISTED:
+            found.setdefault(path.stem, []).append(path.suffix)
     return found
 
 
@@ -122,7 +122,8 @@ def _row(table: Path, number: int, path: Any, label: Any, split: Any, group: Any
 
 def _text(value: Any) -> str:
     """Return a cell's text; nothing for one that is empty, which pandas writes to Parquet as NaN."""
-    return "" if value is None or value != value else str(value).strip()
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else str(value).strip()
 
 
 def _find(columns: Columns, wanted: str, options: SourceOptions, table: Path) -> str | None:
