@@ -95,7 +95,7 @@ def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
             return make_config(**settings), run.folder.absolute().name
     if subject not in SOURCES and not Path(subject).exists():
         known = [run.name for run in list_runs(runs_dir)]
-        own = ", or a folder or file (.csv, .parquet, .npz) of yours, and no such file or folder exists"
+        own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
     check_data(subject)
     return make_config(data=subject, **chosen), data_name(subject)
@@ -106,11 +106,8 @@ def _correct(
 ) -> None:
     with screen.lines():
         from frostline.experiments.audit.corrected import write_corrected
-        from frostline.images.registry import load_dataset
+        from frostline.images.registry import load_configured
 
-        splits = load_dataset(
-            config.data, config.data_dir, cache_dir=cache_dir, progress=screen.progress, workers=config.workers,
-            strict=config.strict,
-        )  # fmt: skip
+        splits = load_configured(config, cache_dir, screen.progress)
         path = write_corrected(splits, table, output, overwrite=overwrite)
     screen.say(f"try: frostline train {path}")

@@ -82,13 +82,14 @@ def evaluate(
     from frostline.runs.folder import find_run
 
     found = find_run(run, output_dir)
-    recorded: dict[str, Any] = found.metrics["test"]
+    split = "test" if found.metrics["test"] else "val"
+    recorded: dict[str, Any] = found.metrics[split]
     screen = Screen(quiet=quiet)
     with screen.lines():
         from frostline.runs.predict import evaluate_run
 
         results = evaluate_run(found, tta=tta, cache_dir=cache_dir, progress=screen.progress)
-    test, averaged = results["test"], f", averaged over {tta} views" if tta > 1 else ""
+    test, averaged = results[split], f", averaged over {tta} views" if tta > 1 else ""
     screen.say("")
     show_results(screen, results, f"{found.name}: test split{averaged}")
     screen.say(f"\nrecorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {test['accuracy']:.4f}")

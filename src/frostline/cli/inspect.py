@@ -288,16 +288,17 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
 
 def _run_row(run: "Run") -> list[str]:
     from frostline.errors import FrostlineError
+    from frostline.images.registry import data_name
 
     try:
         config = run.config
         reads = ",".join(config.taps) or "boundary"
-        way = [run.name, config.data, config.weights, config.freeze, reads, config.head]
+        way = [run.name, data_name(config.data), config.weights, config.freeze, reads, config.head]
         way += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
         if not run.finished:
             return [*way, "unfinished", "", ""]
         metrics = run.metrics
-        accuracies = [f"{metrics[split]['accuracy']:.4f}" for split in ("val", "test")]
+        accuracies = [f"{metrics[split]['accuracy']:.4f}" if metrics[split] else "-" for split in ("val", "test")]
         return [*way, *accuracies, f"{metrics['total_seconds']:.1f}"]
     except (FrostlineError, KeyError) as error:
         return [run.name, f"damaged: {error}", *[""] * 10]

@@ -166,4 +166,6 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
             f"which data set? Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
-    return make_config(**settings)
+    from frostline.images.registry import with_absolute_paths
+
+    return with_absolute_paths(make_config(**settings))

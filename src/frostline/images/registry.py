@@ -120,6 +120,50 @@ def absolute_data(name: str) -> str:
         return name
 
 
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return settings that mean the same in every working directory.
+
+    Raises
+    ------
+    DataError
+        When the working directory no longer exists.
+    """
+    paths: dict[str, object] = {"data": absolute_data(config.data)}
+    for name in ("data_dir", "root"):
+        given = getattr(config, name)
+        paths[name] = given and Path(absolute_data(str(given)))
+    if Path(config.weights).suffix:  # a file, not a word
+        paths["weights"] = absolute_data(config.weights)
+    return config.model_copy(update=paths)
+
+
+def redirected(config: TrainConfig, data: str | Path | None, run: str) -> TrainConfig:
+    """Return a run's settings with its data where it is now.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run's.
+    data : path, optional
+        Where the data is now (``--data``); where it was when the run was begun when left out.
+    run : str
+        Its name, for messages.
+
+    Raises
+    ------
+    DataError
+        When the data is not there.
+    """
+    if data is not None:
+        return with_absolute_paths(config.model_copy(update={"data": str(data)}))
+    if config.data in SOURCES or os.path.lexists(config.data):
+        return config
+    raise DataError(
+        f"the images of run '{run}' are no longer at {config.data}: they were moved, renamed or removed. "
+        "--data PATH says where they are now."
+    )
+
+
 def data_name(name: str) -> str:
     """Return a short name of a data set: its own, or its folder's or file's, made fit for the name of a run."""
     if name in SOURCES:

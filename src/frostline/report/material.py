@@ -61,7 +61,7 @@ class Material:
     @property
     def class_names(self) -> list[str]:
         """In the order of the labels."""
-        return list(self.metrics["test"]["per_class"])
+        return list((self.metrics["test"] or self.metrics["val"])["per_class"])
 
     @property
     def solved(self) -> bool:
@@ -85,7 +85,9 @@ def gather(run: Run) -> Material:
     bad = run.folder / "bad_images.csv"
     if bad.is_file():
         found.bad_images = max(0, len(bad.read_bytes().splitlines()) - 1)
-    classes = len(found.metrics["test"]["per_class"]) if "test" in found.metrics else None
+    classes = len(found.class_names) if "test" in found.metrics else None
+    if classes and not found.metrics["test"]:
+        found.missing.append("test results: the run has no test split (--test-fraction 0)")
     if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
         found.evidence = None
         if classes is not None:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from pathlib import Path
 
 from frostline.config import TrainConfig
 from frostline.device import cores
-from frostline.errors import ConfigError, DataError, RunError
+from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
 from frostline.images.overlap import Overlap, overlaps
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from frostline.images.registry import SOURCES, absolute_data
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
@@ -59,50 +57,6 @@ class Parts:
     def overlaps(self) -> dict[str, Overlap]:
         """Compare every two splits; see `frostline.images.overlap`."""
         return overlaps({"train": self.train, "val": self.val, "test": self.test})
-
-
-def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return settings that mean the same in every working directory.
-
-    Raises
-    ------
-    DataError
-        When the working directory no longer exists.
-    """
-    paths: dict[str, object] = {"data": absolute_data(config.data)}
-    for name in ("data_dir", "root"):
-        given = getattr(config, name)
-        paths[name] = given and Path(absolute_data(str(given)))
-    if Path(config.weights).suffix:  # a file, not a word
-        paths["weights"] = absolute_data(config.weights)
-    return config.model_copy(update=paths)
-
-
-def redirected(config: TrainConfig, data: str | Path | None, run: str) -> TrainConfig:
-    """Return a run's settings with its data where it is now.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        The run's.
-    data : path, optional
-        Where the data is now (``--data``); where it was when the run was begun when left out.
-    run : str
-        Its name, for messages.
-
-    Raises
-    ------
-    DataError
-        When the data is not there.
-    """
-    if data is not None:
-        return with_absolute_paths(config.model_copy(update={"data": str(data)}))
-    if config.data in SOURCES or os.path.lexists(config.data):
-        return config
-    raise DataError(
-        f"the images of run '{run}' are no longer at {config.data}: they were moved, renamed or removed. "
-        "--data PATH says where they are now."
-    )
 
 
 def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
