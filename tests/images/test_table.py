@@ -6,6 +6,7 @@ import pytest
 
 from frostline.errors import DataError
 from frostline.images.listing import Listing
+from frostline.images.options import SourceOptions
 from frostline.images.table import list_table
 
 
@@ -83,3 +84,74 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"reading Parquet needs pyarrow: pip install 'frostline\[parquet\]'\.$"):
         list_table(tmp_path / "table.parquet")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_separator_and_the_byte_order_mark_are_found(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    lines = [("path", "label", "note"), ("a b.png", "café", "x, y; z"), ("ü.png", "dog", "")]
+    text = "\r\n".join(delimiter.join(f'"{cell}"' if " " in cell else cell for cell in line) for line in lines)
+    listing = listed(tmp_path, text + "\r\n\r\n", encoding)
+    assert listing.paths == (tmp_path / "a b.png", tmp_path / "ü.png")
+    assert listing.classes == ("café", "dog")
+
+
+def test_the_note_of_excel_about_the_separator_is_heeded(tmp_path: Path) -> None:
+    assert listed(tmp_path, "sep=;\npath;label\na,b.png;cat\n").paths == (tmp_path / "a,b.png",)
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    options = SourceOptions("Bild", "art", "teil", "tier", root=tmp_path / "far")
+    (tmp_path / "t.csv").write_text("Bild;art;teil;tier;label\na.png;cat;Training;7;x\nb.png;dog;holdout;;y\n")
+    listing = list_table(tmp_path / "t.csv", options)
+    assert listing.paths == (tmp_path / "far/a.png", tmp_path / "far/b.png")
+    assert (listing.classes, listing.splits, listing.groups) == (("cat", "dog"), ("train", "test"), ("7", None))
+    with pytest.raises(DataError, match=r"no column 'artt' \(--label-column\): its columns are Bild, .*'art'\?"):
+        list_table(tmp_path / "t.csv", SourceOptions("Bild", "artt"))
+
+
+def test_a_column_of_groups_is_found(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "path,label,Group\na.png,cat,p1\nb.png,dog,\n")
+    assert listing.groups == ("p1", None)
+    assert listed(tmp_path, "path,label\na.png,cat\n").groups is None
+
+
+def test_names_without_ending_and_with_backslashes_are_found(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("img_1.JPG", "img_2.png", "img_2.jpg", "img_2.txt", "v1.5.png", "plain"):
+        (tmp_path / "in" / name).touch()
+    listing = listed(
+        tmp_path, "path,label\nin/img_1,a\nin\\v1.5,b\nin/img_2,c\nin/plain,d\nin/none,e\nin\\img_1.JPG,f\n"
+    )
+    assert [path.relative_to(tmp_path).as_posix() for path in listing.paths] == [
+        "in/img_1.JPG", "in/v1.5.png", "in/plain", "in/none", "in/img_1.JPG"
+    ]  # fmt: skip
+    assert listing.classes == ("a", "b", "d", "e", "f")
+    (bad,) = listing.bad
+    assert (bad.path, bad.reason) == (tmp_path / "in/img_2", "may be any of img_2.jpg, img_2.png: give the ending")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,label\na,b.png,cat\n",
+            "row 1: 3 values for 2 columns separated by commas: put a value that holds one in",
+        ),
+        ("path,label,path\na.png,cat,b.png\n", "two columns are called path: rename one"),
+        ("path,label\na\0.png,cat\n", "row 1: expected the path of an image"),
+    ],
+)
+def test_rows_that_could_be_misread_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path, text)
+
+
+def test_what_pandas_writes_for_no_label_is_none(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = tmp_path / "table.parquet"
+    parquet.write_table(pyarrow.table({"path": ["a.png", "b.png"], "label": [3.0, float("nan")]}), table)
+    with pytest.raises(DataError, match=r"row 2 \(b.png\): no label"):
+        list_table(table)

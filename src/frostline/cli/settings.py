@@ -132,6 +132,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+# How a data set of one's own is read.
+SOURCE_SETTINGS = ("path_column", "label_column", "split_column", "group_column", "root", "test_fraction")
+
+
 def with_settings(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Command], Command]:
     """Give a command that takes ``**given`` the options of some settings."""
 

@@ -200,7 +200,7 @@ def _refuse_clashes(paths: Sequence[Path], classes: Sequence[str], rows: Sequenc
     shown = [f"{a.shown_path} ({a.reason}) and {b.shown_path} ({b.reason})" for a, b in pairs]
     raise ClashError(
         f"{source}: {len(clashes):,} images have the same bytes under two classes: {first_few(shown, CLASHES_NAMED)}: "
-        "keep each under one. `frostline data check` lists all.",
+        f"keep each under one. `frostline data check {source}` lists all.",
         pairs,
     )
 
