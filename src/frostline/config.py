@@ -22,15 +22,26 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Annotated[
-        str, Field(description="data set: a name from `frostline data list`, or a folder, .csv, .parquet or .npz file")
+        str,
+        Field(
+            description="data set: a name from `frostline data list`, or a folder, .csv, .tsv, .parquet or .npz file"
+        ),
     ]
     data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
-    strict: Annotated[bool, Field(description="refuse pictures that cannot be read, instead of leaving them out")] = (
-        False
-    )
+    strict: Annotated[bool, Field(description="refuse images that cannot be read, instead of leaving them out")] = False
     max_pixels: Annotated[
         int, Field(ge=1, le=2**31, description="pixels that an image file may have; larger ones are left out")
     ] = 100_000_000
+    path_column: Annotated[str | None, Field(min_length=1, description="a table's column of image paths")] = None
+    label_column: Annotated[str | None, Field(min_length=1, description="a table's column of classes")] = None
+    split_column: Annotated[str | None, Field(min_length=1, description="a table's column of splits")] = None
+    group_column: Annotated[
+        str | None, Field(min_length=1, description="a table's column of groups that must share a split")
+    ] = None
+    root: Annotated[Path | None, Field(description="folder that a table's paths start from")] = None
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="part of each class drawn for the test where there is none; 0: no test")
+    ] = 0.15
     model: Annotated[
         str,
         Field(description="pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME"),

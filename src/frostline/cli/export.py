@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from frostline.cli.predict import RunName
-from frostline.cli.settings import CacheDir, OutputDir, Quiet, option
+from frostline.cli.settings import CacheDir, MovedData, OutputDir, Quiet, option
 
 
 def export(
@@ -17,6 +17,7 @@ def export(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Accept int8 that loses more than 0.5 points of accuracy.")
     ] = False,
+    data: MovedData = None,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
@@ -31,7 +32,7 @@ def export(
         from frostline.export.deliver import Wish, export_run
 
         wish = Wish(kind, quantize, allow_loss)
-        done = export_run(found, wish, output, cache_dir=cache_dir, progress=screen.progress)
+        done = export_run(found, wish, output, data=data, cache_dir=cache_dir, progress=screen.progress)
     parity = done.parity
     screen.say(
         f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "

@@ -10,8 +10,16 @@ WORST_CLASSES = 20
 
 
 def show_results(screen: Screen, results: dict[str, Any], title: str) -> None:
-    """Print overall numbers of the test split, one line per class, and the most confused pairs."""
-    test, calibration = results["test"], results.get("calibration")
+    """Print overall numbers of the test split, one line per class, and the most confused pairs.
+
+    Without a test split these are the validation's, and it is said.
+    """
+    split = "test" if results["test"] else "val"
+    test, calibration = results[split], results.get("calibration")
+    if split == "val":
+        title = "validation split"
+        screen.say("there is no test split: nothing measured the accuracy on new images. Settings were chosen by the")
+        screen.say("validation images, so these figures are too good:")
     low, high = test["accuracy_ci95"]
     overall = [
         ["accuracy", f"{test['accuracy']:.4f}"],
@@ -23,7 +31,7 @@ def show_results(screen: Screen, results: dict[str, Any], title: str) -> None:
         ["images", f"{test['images']:,}"],
     ]
     if calibration:
-        overall.insert(-1, ["  uncalibrated", f"{calibration['test']['ece']['before']:.4f}"])
+        overall.insert(-1, ["  uncalibrated", f"{calibration[split]['ece']['before']:.4f}"])
     screen.table([title, ""], overall)
     screen.say("")
     _show_classes(screen, test["per_class"])

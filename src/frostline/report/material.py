@@ -64,7 +64,7 @@ class Material:
     @property
     def class_names(self) -> list[str]:
         """In the order of the labels."""
-        return list(self.metrics["test"]["per_class"])
+        return list((self.metrics["test"] or self.metrics["val"])["per_class"])
 
     @property
     def solved(self) -> bool:
@@ -87,7 +87,9 @@ def gather(run: Run) -> Material:
     found.images = _try(found, "numbers of images", "data.json", lambda: _images(run)) or {}
     if run.has("bad_images.csv"):
         found.bad_images = _try(found, "images left out", "bad_images.csv", lambda: _bad_images(run)) or 0
-    classes = len(found.metrics["test"]["per_class"]) if "test" in found.metrics else None
+    classes = len(found.class_names) if "test" in found.metrics else None
+    if classes and not found.metrics["test"]:
+        found.missing.append("test results: the run has no test split (--test-fraction 0)")
     if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
         found.evidence = None
         if classes is not None:

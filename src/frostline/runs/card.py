@@ -86,11 +86,13 @@ def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
 
 def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[str]:
     """Return the YAML lines: names of the hub, values as JSON."""
-    data, test = metrics["data"]["name"], metrics["test"]
+    data = metrics["data"]["name"]
+    split = "test" if metrics["test"] else "validation"
+    test = metrics["test"] or metrics["val"]
     results = [
         {"type": kind, "name": name, "value": test[figure]} for figure, (kind, name) in HUB_METRICS.items()
     ]  # fmt: skip
-    dataset = {"name": data, "type": data, "split": "test"}
+    dataset = {"name": data, "type": data, "split": split}
     task = {"type": "image-classification", "name": "Image classification"}
     values = {
         "license": APACHE if metrics["weights"].get("name") == "bundled" else UNKNOWN,
@@ -136,27 +138,30 @@ def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
 
 def _results(metrics: Mapping[str, Any]) -> list[str]:
     rows = []
+    splits = {split: word for split, word in SPLITS.items() if metrics[split]}
+    judged = "test" if "test" in splits else "val"
     for figure, name in FIGURES.items():
-        cells = [f"{metrics[split][figure]:.4f}" for split in SPLITS]
+        cells = [f"{metrics[split][figure]:.4f}" for split in splits]
         if figure == "accuracy":
-            cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, SPLITS, strict=True)]
+            cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, splits, strict=True)]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     classes = [
         f"| {markdown_text(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
         f"| {about['support']:,} |"
-        for name, about in metrics["test"]["per_class"].items()
+        for name, about in metrics[judged]["per_class"].items()
     ]
     return [
         "## Results",
         "",
-        "In brackets the 95 % interval (Wilson). The test split was read once, at the end; the validation split made "
-        "choices (such as epoch and temperature), so its figures are optimistic.",
+        "In brackets the 95 % interval (Wilson). "
+        + ("The test split was read once, at the end; t" if judged == "test" else "There was no test split. T")
+        + "he validation split made choices (such as epoch and temperature), so its figures are optimistic.",
         "",
-        f"| | {' | '.join(SPLITS.values())} |",
-        "|---|---|---|",
+        f"| | {' | '.join(splits.values())} |",
+        "|---" * (1 + len(splits)) + "|",
         *rows,
         "",
-        "| class (test) | precision | recall | F1 | pictures |",
+        f"| class ({splits[judged]}) | precision | recall | F1 | pictures |",
         "|---|---|---|---|---|",
         *classes,
     ]
@@ -179,7 +184,7 @@ def weights_licence(model: Model) -> str:
 
 
 def _limits(metrics: Mapping[str, Any]) -> list[str]:
-    test = metrics["test"]
+    test, word = (metrics["test"], "test") if metrics["test"] else (metrics["val"], "validation")
     mistakes = [
         f"- {markdown_text(truth)} taken for {markdown_text(other)}: {count:,} of "
         f"{test['per_class'][truth]['support']:,}."
@@ -192,7 +197,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[str]:
         "- Figures and probabilities hold for pictures like those of the data; elsewhere they are not known.",
         "- What lies outside the square in the centre of a picture is not seen.",
         "- Nothing was measured for groups of people, attacks, or damaged pictures.",
-        *(["", "Most frequent mistakes on the test split:", "", *mistakes] if mistakes else []),
+        *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
     ]
 
 

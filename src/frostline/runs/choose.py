@@ -13,6 +13,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
 from frostline.images.levels import Levels
+from frostline.images.overlap import Overlap, overlaps
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
@@ -45,11 +46,18 @@ COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 @dataclass(frozen=True)
 class Parts:
-    """The images of a run: trained on, choosing, and judged by."""
+    """The images of a run: trained on, choosing settings, and measuring the result.
+
+    ``test`` has no images where none are to be held out (``--test-fraction 0``).
+    """
 
     train: ImageDataset
     val: ImageDataset
     test: ImageDataset
+
+    def overlaps(self) -> dict[str, Overlap]:
+        """Compare every two splits; see `frostline.images.overlap`."""
+        return overlaps({"train": self.train, "val": self.val, "test": self.test})
 
 
 def check_network(config: TrainConfig, given: Backbone | None = None) -> None:

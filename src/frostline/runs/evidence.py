@@ -68,7 +68,8 @@ def write_evidence(run: Run, predicted: Mapping[str, Predicted], test: ImageData
         tensors[f"{name}.probabilities"] = torch.from_numpy(predicted[name].probabilities)
         tensors[f"{name}.labels"] = torch.from_numpy(predicted[name].labels)
     judged = predicted["test"]
-    shown = make_thumbnails(test, worth_showing(judged.probabilities, judged.labels))
+    worth = worth_showing(judged.probabilities, judged.labels) if len(test) else np.empty(0, np.int64)
+    shown = make_thumbnails(test, worth)
     tensors |= shown.to_tensors("shown")
     write_bytes(run.evidence, save({name: tensor.contiguous() for name, tensor in tensors.items()}), REMEDY)
 

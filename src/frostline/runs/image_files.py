@@ -12,6 +12,7 @@ from frostline.errors import DataError
 from frostline.images.dataset import BadImage
 from frostline.images.decode import MAX_PIXELS, SUFFIXES
 from frostline.images.decoders import Decoded, Decoders
+from frostline.images.folder import find_images as search
 from frostline.runs.predict import Classifier
 
 
@@ -22,9 +23,9 @@ class ImageFiles:
     Attributes
     ----------
     files : tuple of Path
-        To be classified, in the order of the paths that were given; those of a folder sorted by name.
+        To be classified, in the order of the paths that were given; those of a folder in the order of their names.
     bad : tuple of BadImage
-        Paths that do not exist, and folders that cannot be read.
+        Paths that do not exist, and folders and links that cannot be read.
     """
 
     files: tuple[Path, ...]
@@ -41,9 +42,9 @@ class FileAnswer:
 
 
 def find_images(paths: Sequence[Path]) -> ImageFiles:
-    """Find the image files that paths name; folders are searched to any depth, by file ending.
+    """Find the image files that paths name; folders are searched as in training (`frostline.images.folder`).
 
-    Names that begin with a dot are passed over in folders, as in training. A file that is named itself is taken
+    Names that begin with a dot are passed over in folders. A file that is named itself is taken
     whatever its name is.
 
     Raises
@@ -61,7 +62,9 @@ def find_images(paths: Sequence[Path]) -> ImageFiles:
             bad.append(BadImage(path, f"cannot be opened: {getattr(error, 'strerror', error)}"))
             continue
         if is_folder:
-            files += _search(path, bad)
+            found, unreadable = search(path)
+            files += found
+            bad += unreadable
         elif there:
             files.append(path)
         else:
@@ -71,17 +74,6 @@ def find_images(paths: Sequence[Path]) -> ImageFiles:
     if bad:
         raise DataError(f"no images found: {bad[0].shown_path} {bad[0].reason}: check the path.")
     raise DataError(f"no images in {', '.join(map(str, paths))}: expected {', '.join(sorted(SUFFIXES))}.")
-
-
-def _search(root: Path, bad: list[BadImage]) -> list[Path]:
-    def note(error: OSError) -> None:
-        bad.append(BadImage(Path(error.filename), f"cannot be opened: {error.strerror}"))
-
-    found: list[Path] = []
-    for folder, folders, names in os.walk(root, onerror=note):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def classify_files(

@@ -15,7 +15,7 @@ from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.given import Images, as_images, read_pixels
-from frostline.images.registry import load_dataset
+from frostline.images.registry import load_configured, redirected
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
@@ -182,10 +182,11 @@ def evaluate_run(
     run: Run,
     *,
     tta: int = 1,
+    data: Path | str | None = None,
     backbone: Backbone | None = None,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Measure a finished run's model again on its validation split and on the test split it was judged by.
 
     Kept activations are used.
@@ -194,34 +195,41 @@ def evaluate_run(
     ----------
     tta : int
         Test-time augmentation: mean probabilities over so many views (`tta_views`).
+    data : path, optional
+        Where the images are now, if they were moved.
     backbone : Backbone, optional
         The network, where `frostline.fit` was given one.
 
     Returns
     -------
     dict
-        ``val`` and ``test``, as in ``metrics.json``; without further views ``calibration`` too.
+        ``val`` and ``test`` (``None`` where the run has no test split), as in ``metrics.json``; without further
+        views ``calibration`` too.
 
     Raises
     ------
     RunError, DataError, StorageError, ConfigError
     """
-    config, cache = run.config.model_copy(update={"workers": cores()}), cache_folder(cache_dir)
+    config = redirected(run.config.model_copy(update={"workers": cores()}), data, run.name)
+    cache = cache_folder(cache_dir)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)
     device = pick_device(config.device)
-    parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
+    parts = split(load_configured(config, cache, progress), config)
     _compare_data(run, model, parts)
     forward = FastForward(model.frozen, model.preprocess, device)
     trained = model.trained.to(device).eval()
-    predicted = {}
+    predicted: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
     for name, dataset, settings in (("val", parts.val, config), ("test", parts.test, judged(config))):
+        if not len(dataset):
+            continue
         seen = []
         for view in views:
             (rows,), _ = activations((dataset,), forward, settings, cache, progress, view)
             seen.append(probabilities(trained, Examples(rows, dataset.labels)))
         predicted[name] = (np.mean(seen, axis=0), dataset.labels)
-    results = {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
+    results: dict[str, Any] = {"test": None}
+    results |= {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
     if tta == 1 and model.temperature is not None:
         results["calibration"] = before_and_after(model.temperature, predicted)
     return results
