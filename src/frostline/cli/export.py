@@ -24,11 +24,13 @@ def export(
 ) -> None:
     """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
     from frostline.cli.console import Screen, size_text
+    from frostline.images.registry import redirected
     from frostline.runs.folder import find_run
 
     screen = Screen(quiet=quiet)
     with screen.lines():
         found = find_run(run, output_dir)
+        redirected(found.config, data, found.name)  # refuses images that are gone before anything heavy is imported
         from frostline.export.deliver import Wish, export_run
 
         wish = Wish(kind, quantize, allow_loss)

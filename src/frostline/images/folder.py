@@ -28,7 +28,7 @@ def find_images(root: Path) -> tuple[list[Path], list[BadImage]]:
     """
     reader = _Reader()
     folder = reader.read(root)
-    return [] if folder is None else [Path(path) for path in _files(root, folder)], reader.bad
+    return [] if folder is None else list(_files(root, folder)), reader.bad
 
 
 @dataclass(eq=False)
