@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from frostline.progress import Bar
     from frostline.runs.class_folders import ClassFolders
     from frostline.runs.image_files import FileAnswer
+    from frostline.runs.predict import Classifier
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 Tta = Annotated[
@@ -73,7 +74,7 @@ def predict(
         images = find_images(paths)
         classifier = Classifier.load(found.folder, device)
         names = classifier.class_names
-        threshold = None if reject is None else classifier.threshold(reject)
+        threshold = None if reject is None else _threshold(classifier, reject)
         folders = ClassFolders(sort_into, names, rejected=reject is not None, link=link) if sort_into else None
         chunks: list[str] = []
         write = write_result if output is None else chunks.append
@@ -94,6 +95,18 @@ def predict(
     if folders is not None:
         screen.say(f"{sort_into}: {folders.summary}")
     unread.conclude(screen, strict=strict)
+
+
+def _threshold(classifier: "Classifier", reject: float) -> float:
+    from frostline.progress import log
+
+    images = classifier.rejection.images
+    if reject * images < 1:
+        log.warning(
+            "--reject %g of %d validation images is none of them: answers less sure than all of these are unknown",
+            reject, images,
+        )  # fmt: skip
+    return classifier.threshold(reject)
 
 
 def _write(writer: "Writer", batches: "Iterable[Sequence[Prediction]]", unread: "Unread", bar: "Bar") -> None:

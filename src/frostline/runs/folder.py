@@ -38,6 +38,7 @@ from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files
 from frostline.progress import LogTarget, log
 from frostline.runs.schemas import BeginRecord, Results, same_run
 from frostline.storage import write_bytes, write_json
+from frostline.text import csv_text
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
@@ -475,7 +476,7 @@ def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows([image.path, image.reason] for image in bad)
+    writer.writerows([csv_text(str(image.path)), csv_text(image.reason)] for image in bad)
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"), REMEDY)
     log.info("what is left out: see %s", path)
 

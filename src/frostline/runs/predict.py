@@ -12,7 +12,7 @@ from frostline.device import cores, pick_device
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.rejection import calibrate_rejection, check_share, named
+from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.given import Images, as_images, read_pixels
 from frostline.images.registry import load_configured, redirected
@@ -143,6 +143,11 @@ class Classifier:
             When ``reject`` is no share from 0 to 0.5.
         """
         check_share(reject)
+        return self.rejection.threshold(reject)
+
+    @property
+    def rejection(self) -> Rejection:
+        """What the validation split says of confidence; see `threshold` for what is raised."""
         rejection = self.model.rejection
         if rejection is None and self._run is not None and self._run.has(self._run.evidence.name):
             rejection = calibrate_rejection(read_evidence(self._run).val.probabilities)  # an earlier version's run
@@ -151,7 +156,7 @@ class Classifier:
                 "this model does not know below which confidence to reject (an earlier version saved it): "
                 "train it again with this version."
             )
-        return rejection.threshold(reject)
+        return rejection
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
