@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from frostline.config import TrainConfig, make_config
+from frostline.manifest import write_manifest
 from frostline.progress import Bar, Silent
+from frostline.runs.bundle import seal_bundle
+from frostline.runs.folder import BEGIN_FILES, BUNDLE, LISTED_FILES
 
 FAST = {"data": "fashion-mnist", "weights": "random", "image_size": 64, "taps": "none", "lr": 0.003, "batch_size": 128}
 OPTIONS = [
@@ -25,6 +28,18 @@ OPTIONS = [
 def small_config(data_dir: Path, **changes: Any) -> TrainConfig:
     """Settings for 240 images at 64 px, three epochs; ``changes`` wins."""
     return make_config(**{**FAST, "data_dir": data_dir, "limit": 240, "epochs": 3, "val_fraction": 0.2, **changes})
+
+
+def reseal(folder: Path) -> None:
+    """List the files of a finished run anew, after a test has changed them on purpose."""
+    seal_bundle(folder / BUNDLE)
+    write_manifest(folder, "run", LISTED_FILES, complete=True)
+
+
+def unfinish(folder: Path) -> None:
+    """Leave a run as a process leaves it that is stopped before it writes the results."""
+    write_manifest(folder, "run", BEGIN_FILES)
+    (folder / "metrics.json").unlink()
 
 
 class InterruptTraining(Silent):

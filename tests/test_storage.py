@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import StorageError
-from frostline.storage import cache_dir, clear_parts, replacing, write_bytes, write_json
+from frostline.storage import cache_dir, clear_parts, json_text, replacing, write_bytes, write_json
 
 
 def parts(folder: Path) -> list[Path]:
@@ -132,3 +132,15 @@ def test_cache_is_the_chosen_one_then_the_variable_then_the_platform(
     monkeypatch.delenv("FROSTLINE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_dir() == tmp_path / "xdg" / "frostline"
+
+
+def test_json_has_a_line_for_each_row_of_a_matrix_and_says_the_same() -> None:
+    value = {"a": [1, 2.5, None], "m": [[1, 0], [0, 1]], "s": ["x", "é"], "e": {}, "n": {"k": [], "t": (True,)}, 3: "n"}
+    text = json_text(value)
+    assert json.loads(text) == json.loads(json.dumps(value))
+    assert text.splitlines()[1:5] == ['  "a": [1,2.5,null],', '  "m": [', "    [1,0],", "    [0,1]"]
+
+
+def test_json_of_a_name_that_is_no_utf8_is_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"file": "caf\udce9"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"file": "caf\udce9"}

@@ -8,6 +8,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from frostline.errors import ConfigError, did_you_mean
+from frostline.files import read_bytes, reading
 from frostline.storage import write_bytes
 
 
@@ -21,12 +22,26 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Annotated[
-        str, Field(description="data set: a name from `frostline data list`, or a folder, .csv, .parquet or .npz file")
+        str,
+        Field(
+            description="data set: a name from `frostline data list`, or a folder, .csv, .tsv, .parquet or .npz file"
+        ),
     ]
     data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
-    strict: Annotated[bool, Field(description="refuse pictures that cannot be read, instead of leaving them out")] = (
-        False
-    )
+    strict: Annotated[bool, Field(description="refuse images that cannot be read, instead of leaving them out")] = False
+    max_pixels: Annotated[
+        int, Field(ge=1, le=2**31, description="pixels that an image file may have; larger ones are left out")
+    ] = 100_000_000
+    path_column: Annotated[str | None, Field(min_length=1, description="a table's column of image paths")] = None
+    label_column: Annotated[str | None, Field(min_length=1, description="a table's column of classes")] = None
+    split_column: Annotated[str | None, Field(min_length=1, description="a table's column of splits")] = None
+    group_column: Annotated[
+        str | None, Field(min_length=1, description="a table's column of groups that must share a split")
+    ] = None
+    root: Annotated[Path | None, Field(description="folder that a table's paths start from")] = None
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="part of each class drawn for the test where there is none; 0: no test")
+    ] = 0.15
     model: Annotated[
         str,
         Field(description="pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME"),
@@ -171,12 +186,19 @@ def read_config(path: Path) -> dict[str, Any]:
     ConfigError
         When the file is missing or is no TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no configuration file at {path}: check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
+    with reading(path, ConfigError, "give a TOML file, such as a run's config.toml"):
+        return parse_config(read_bytes(path))
+
+
+def parse_config(data: bytes) -> dict[str, Any]:
+    """Return the settings in a TOML file's content.
+
+    Raises
+    ------
+    ValueError
+        When it is no TOML in UTF-8; parsers may raise other errors, too.
+    """
+    return tomllib.loads(data.decode())
 
 
 def write_config(config: TrainConfig, path: Path) -> None:

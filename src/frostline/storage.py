@@ -68,7 +68,28 @@ def write_bytes(path: Path, data: bytes | memoryview, remedy: str = "") -> None:
 
 def write_json(path: Path, value: Any, remedy: str = "") -> None:
     """Write JSON, whole or not at all; see `replacing`. The order of keys is kept: it is the order of the classes."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), remedy)
+    write_bytes(path, (json_text(value) + "\n").encode(errors="backslashreplace"), remedy)
+
+
+def json_text(value: Any, indent: str = "") -> str:
+    """Return JSON to be read by people, too: indented, but a list of numbers on one line.
+
+    A matrix has a line for each row: the confusion of 1,200 classes is 3 MB instead of 16.
+    """
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        lines = [
+            f"{inner}{_dumped(key if isinstance(key, str) else _dumped(key))}: {json_text(one, inner)}"
+            for key, one in value.items()
+        ]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list | tuple) and any(isinstance(one, dict | list | tuple | str) for one in value):
+        return "[\n" + ",\n".join(inner + json_text(one, inner) for one in value) + f"\n{indent}]"
+    return _dumped(value)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def clear_parts(folder: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.small_run import reseal, unfinish
+
 
 @pytest.fixture
 def copies(finished, tmp_path):
@@ -20,13 +22,19 @@ def copies(finished, tmp_path):
     answers = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32))
     tensors["test.probabilities"][-20:] = answers
     save_file(tensors, second / "evidence.safetensors")
+    reseal(second)
     return first, second
+
+
+def rename(results, change):
+    results["per_class"] = {change(name): line for name, line in results["per_class"].items()}
 
 
 def edit(folder, change):
     metrics = json.loads((folder / "metrics.json").read_text())
     change(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    reseal(folder)
 
 
 def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, finished, tmp_path):
@@ -43,7 +51,7 @@ def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, f
 
 def test_names_are_shown_as_text(frostline, copies, tmp_path):
     for folder in copies:
-        edit(folder, lambda m: m["test"].update(per_class={f"<b>{n}": v for n, v in m["test"]["per_class"].items()}))
+        edit(folder, lambda metrics: [rename(metrics[split], lambda name: f"<b>{name}") for split in ("val", "test")])
     assert frostline("compare", "first", "second", "--output", "page.html").returncode == 0
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;Coat" in page
@@ -69,9 +77,14 @@ def test_what_cannot_be_compared_is_one_clear_line(frostline, copies):
     assert "40 images each, with the same labels, but the images or their order differ" in refused("first", "second")
     edit(second, lambda m: m["data"].pop("fingerprint"))
     assert "does not say which images" in refused("first", "second")
-    edit(second, lambda m: m["test"]["per_class"].update(hat=m["test"]["per_class"].pop("Bag")))
+    edit(
+        second,
+        lambda metrics: [
+            rename(metrics[split], lambda name: "hat" if name == "Bag" else name) for split in ("val", "test")
+        ],
+    )
     assert "their classes differ (the first alone has 'Bag'; the second alone has 'hat')" in refused("first", "second")
     (second / "evidence.safetensors").unlink()
-    assert "has no evidence.safetensors" in refused("first", "second")
-    (second / "metrics.json").unlink()
+    assert "there is no runs/second/evidence.safetensors" in refused("first", "second")
+    unfinish(second)
     assert "has no results yet" in refused("first", "second")

@@ -2,6 +2,8 @@
 
 import shutil
 
+from tests.small_run import unfinish
+
 
 def test_the_recorded_result_is_measured_again(frostline, finished):
     place = finished.folder.parent
@@ -33,7 +35,7 @@ def test_quiet_says_nothing(frostline, finished):
 
 def test_an_unfinished_run_is_refused(frostline, finished, tmp_path):
     folder = shutil.copytree(finished.folder, tmp_path / "runs" / "begun")
-    (folder / "metrics.json").unlink()
+    unfinish(folder)
     done = frostline("evaluate", "begun")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -47,4 +49,4 @@ def test_a_damaged_model_is_named(frostline, finished, tmp_path):
     done = frostline("evaluate", "copy")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "the checksum of model.safetensors is wrong" in line
+    assert "model.safetensors is not the file that Frostline wrote (its checksum is wrong)" in line

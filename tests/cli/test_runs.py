@@ -1,6 +1,9 @@
 """`frostline runs`."""
 
+import os
 import shutil
+
+from tests.small_run import unfinish
 
 
 def test_without_runs_it_says_how_to_make_one(frostline):
@@ -12,7 +15,7 @@ def test_without_runs_it_says_how_to_make_one(frostline):
 def test_runs_stand_side_by_side(frostline, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
     stopped = shutil.copytree(finished.folder, tmp_path / "runs" / "stopped")
-    (stopped / "metrics.json").unlink()
+    unfinish(stopped)
     done = frostline("runs")
     assert (done.returncode, done.stderr) == (0, "")
     heading, first, second = done.stdout.splitlines()
@@ -38,3 +41,26 @@ def test_a_damaged_run_is_named_and_hides_no_other(frostline, finished, tmp_path
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert "damaged: runs/copy/metrics.json" in rows["copy"]
     assert f"{finished.metrics['test']['accuracy']:.4f}" in rows["whole"]
+
+
+def test_whatever_is_wrong_with_a_run_it_is_one_row(frostline, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "runs" / "whole")
+    harm = {
+        "nested": lambda path: path.write_text("[" * 100_000),
+        "piped": lambda path: (path.unlink(), os.mkfifo(path)),
+        "folder": lambda path: (path.unlink(), path.mkdir()),
+        "loop": lambda path: (path.unlink(), path.symlink_to(path.name)),
+        "binary": lambda path: path.write_bytes(bytes(range(256)) * 40),
+        "empty": lambda path: path.write_bytes(b""),
+    }
+    for name, damage in harm.items():
+        for file in ("metrics.json", "config.toml"):
+            damage(shutil.copytree(finished.folder, tmp_path / "runs" / f"{name}-{file}") / file)
+    done = frostline("runs", timeout=20)
+    assert done.returncode == 0
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert set(rows) == {"whole", *(f"{name}-{file}" for name in harm for file in ("metrics.json", "config.toml"))}
+    assert f"{finished.metrics['test']['accuracy']:.4f}" in rows.pop("whole")
+    for name, row in rows.items():
+        assert "damaged: " in row and name.split("-")[1] in row, row
+    assert "Traceback" not in done.stderr

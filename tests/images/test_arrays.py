@@ -9,7 +9,7 @@ from PIL import Image
 
 from frostline.errors import DataError
 from frostline.images.arrays import from_arrays, from_hugging_face, load_npz
-from frostline.images.dataset import Splits
+from frostline.images.dataset import ImageDataset, Splits
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_texts_columns_and_a_last_axis_of_one_are_taken(some) -> None:
     [
         (lambda x, y: (x / 255, y), r"expected a uint8 array of shape \(N, H, W\)"),
         (lambda x, y: (x[:9], y), "memory, train: 9 images but 300 labels"),
-        (lambda x, y: (x, np.zeros(300, int)), "memory has one class alone, 0 with 300 pictures"),
-        (lambda x, y: (x[:0], y[:0]), "memory has no training pictures"),
+        (lambda x, y: (x, np.zeros(300, int)), "memory has one class alone, 0 with 300 images"),
+        (lambda x, y: (x[:0], y[:0]), "memory has no training images"),
         (lambda x, y: (x[0], y), r"expected a uint8 array .* got uint8 \(28, 28\)"),
     ],
 )
@@ -154,10 +154,88 @@ def test_one_picture_in_colour_makes_all_of_them_so(some) -> None:
 
 def test_a_hugging_face_dataset_that_does_not_fit_is_refused(some) -> None:
     good = table(*some_test(some))
-    with pytest.raises(DataError, match=r"expected splits train, validation and test, got train, dev: rename them\."):
-        from_hugging_face({"train": good, "dev": good})
+    with pytest.raises(DataError, match=r"expected splits train, validation and test, got train, extra: rename them\."):
+        from_hugging_face({"train": good, "extra": good})
     with pytest.raises(DataError, match="no column label or labels: its columns are image, fine"):
         from_hugging_face(table(*some_test(some), label="fine"))
     good["image"][0] = good["image"][0].resize((9, 9))
     with pytest.raises(DataError, match=r"the pictures have 2 sizes, such as \(9, 9\) and \(28, 28\): resize them"):
         from_hugging_face(good)
+
+
+def test_texts_come_in_natural_order_and_one_spelling(some) -> None:
+    images, labels = some
+    words = np.where(labels == 8, "b10", np.where(labels == 9, "b2", "caf\u00e9")).astype(object)
+    words[::2] = np.where(words[::2] == "caf\u00e9", "cafe\u0301", words[::2])
+    splits = from_arrays(images, words)
+    assert splits.train.class_names == ("b2", "b10", "caf\u00e9")
+    assert (np.bincount(splits.train.labels) + np.bincount(splits.test.labels)).tolist() == [100, 100, 100]
+    assert from_arrays(images, np.where(labels == 8, 12, labels)).train.class_names == ("1", "9", "12")
+
+
+def test_groups_of_arrays_are_not_split(some) -> None:
+    images, labels = some
+    groups = np.arange(300) % 25
+    splits = from_arrays(images, labels, groups=groups)
+    group_of = dict(zip(ImageDataset(images, labels, ("",) * 10).row_ids, groups.tolist(), strict=True))
+    sides = [{group_of[row] for row in part.row_ids} for part in (splits.train, splits.test)]
+    assert all(sides)
+    assert not sides[0] & sides[1]
+    with pytest.raises(DataError, match=r"memory: groups: expected one per training image, \(300,\), got \(7,\)"):
+        from_arrays(images, labels, groups=groups[:7])
+
+
+def test_arrays_need_no_test_split(some) -> None:
+    splits = from_arrays(*some, test_fraction=0)
+    assert (len(splits.train), len(splits.test)) == (300, 0)
+    with pytest.raises(DataError, match="test_fraction: expected a share from 0 to less than 1, got 1"):
+        from_arrays(*some, test_fraction=1)
+
+
+@pytest.mark.parametrize(
+    "labels", [[None, *["a"] * 299], [float("nan"), *[1.0] * 299], np.array(["a", None] * 150, object)]
+)
+def test_missing_labels_are_refused(some, labels) -> None:
+    with pytest.raises(DataError, match=r"memory, train: some images have no label \(None or NaN\): leave them out"):
+        from_arrays(some[0], labels)
+
+
+def test_class_names_that_repeat_are_refused(some) -> None:
+    with pytest.raises(DataError, match="memory: two classes are called 'caf\u00e9': give each its own name"):
+        from_arrays(*some, [*"abcdefgh", "caf\u00e9", "cafe\u0301"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("X_train", "X_test"),
+        ("x_training", "x_holdout"),
+        ("Train_Images", "Eval_Images"),
+        ("images_train", "images_dev"),
+    ],
+)
+def test_usual_names_of_arrays_are_known(some, tmp_path: Path, train: str, test: str) -> None:
+    labels = [
+        name.replace("X_", "Y_").replace("x_", "y_").lower().replace("images", "labels") for name in (train, test)
+    ]
+    images, _ = some_test(some)
+    np.savez(tmp_path / "a.npz", **{train: some[0], labels[0]: some[1], test: images, labels[1]: some[1][::5]})
+    splits = load_npz(tmp_path / "a.npz", "a")
+    given = splits.val if "dev" in test else splits.test
+    assert given is not None
+    assert len(given) == 60
+
+
+def test_two_arrays_for_one_split_are_refused(some, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=some[0], y_train=some[1], x_val=some[0], y_val=some[1], x_dev=some[0])
+    with pytest.raises(DataError, match="x_val and x_dev could both be the val split: leave one out"):
+        load_npz(tmp_path / "a.npz", "a")
+
+
+def test_hugging_face_splits_have_usual_names_and_one_each(some) -> None:
+    good = table(*some_test(some))
+    splits = from_hugging_face({"train": good, "dev": good, "eval": good})
+    assert splits.val is not None
+    assert (len(splits.val), len(splits.test)) == (60, 60)
+    with pytest.raises(DataError, match=r"expected splits train, validation and test, got train, test, eval: rename"):
+        from_hugging_face({"train": good, "test": good, "eval": good})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from frostline.errors import DataError
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.listing import Listing, complete, listed_splits
+from frostline.images.dataset import BadImage, ImageDataset, Splits
+from frostline.images.listing import ClashError, Listing, complete, listed_splits
 from frostline.images.look import Look
 from frostline.runs.choose import split
 from tests.small_run import small_config
@@ -119,27 +119,27 @@ def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixt
         ("cat/bad.png", "is damaged"), ("bad2.png", "is damaged")
     ]  # fmt: skip
     assert caplog.messages == [
-        "2 of 42 pictures cannot be read and are left out; cat/bad.png is damaged",
-        "no picture can be read of gone",
+        "2 of 42 images cannot be read and are left out; cat/bad.png is damaged",
+        "no image can be read of gone",
     ]
     assert splits.train.class_names == ("bird", "cat")
-    with pytest.raises(DataError, match=r"^here: 2 of 42 pictures cannot be read; cat/bad.png is damaged: mend"):
+    with pytest.raises(DataError, match=r"^here: 2 of 42 images cannot be read; cat/bad.png is damaged: repair"):
         splits_of(*rows, strict=True)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("bad.png", "cat", None)], "here has no training pictures that can be read"),
-        (many("cat", 9, "test"), "here has no training pictures that can be read"),
-        (many("cat", 9), "here has one class alone, cat with 9 pictures: two or more are needed"),
+        ([("bad.png", "cat", None)], "here has no training images that can be read"),
+        (many("cat", 9, "test"), "here has no training images that can be read"),
+        (many("cat", 9), "here has one class alone, cat with 9 images: two or more are needed"),
         ([*many("cat", 9), *many("bird", 9), *many("fish", 2, "test"), *many("wren", 1, "test")],
-         r"here: classes with test pictures but none to train on: fish \(2\), wren \(1\)"),
+         r"here: classes with test images but none to train on: fish \(2\), wren \(1\)"),
         ([*many("cat", 9), *many("bird", 9), ("x/copy-of-cat3.png", "bird", None)],
-         "here: pictures under two classes: 1, such as cat/cat3.png, 'cat', and x/copy-of-cat3.png, 'bird', with "
-         "the same bytes: keep each under one"),
+         r"here: 1 images have the same bytes under two classes: cat/cat3.png \(cat\) and x/copy-of-cat3.png "
+         r"\(bird\): keep each under one. `frostline data check here` lists all"),
         ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
-        ([*many("cat", 2), *many("bird", 2)], "too few pictures to draw what is missing: 4 in 2 classes"),
+        ([*many("cat", 2), *many("bird", 2)], "too few images to draw what is missing: 4 .*: --test-fraction 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_is_refused_in_one_line(rows: list[Row], message: str) -> None:
@@ -157,3 +157,112 @@ def test_the_same_file_twice_in_one_class_is_no_clash() -> None:
 def test_arrays_without_groups_keep_their_published_parts(fashion: Splits) -> None:
     splits = complete("x", "memory", fashion.train, None, fashion.test)
     np.testing.assert_array_equal(splits.train.labels, fashion.train.labels)
+
+
+def grouped(*rows: tuple[str, str, str | None, str | None], fraction: float = 0.15) -> Splits:
+    paths, classes, splits, groups = zip(*rows, strict=True)
+    listing = Listing(tuple(map(Path, paths)), classes, splits, "here", groups)
+    return listed_splits(listing, "mine", seen, test_fraction=fraction)
+
+
+def patients(count: int, split: str | None = None) -> list[tuple[str, str, str | None, str | None]]:
+    """Two images of each class for each patient; every third belongs to none."""
+    return [
+        (f"{name}{p}.{i}.png", name, split, f"patient {p}" if i < 2 else None)
+        for p in range(count)
+        for name in ("sick", "well")
+        for i in range(3)
+    ]
+
+
+def test_groups_are_never_split_even_over_several_classes() -> None:
+    splits = grouped(*patients(30))
+    parts = split(splits, small_config(Path("unused"), limit=None))
+    where: dict[str, set[str]] = {}
+    for name, part in vars(parts).items():
+        assert len(np.unique(part.labels)) == 2
+        for path in part.images:
+            if not path.stem.endswith(".2"):
+                where.setdefault(path.stem.strip("sickwel").partition(".")[0], set()).add(name)
+    assert len(where) == 30
+    assert all(len(sides) == 1 for sides in where.values())
+
+
+def test_look_alikes_of_a_group_stay_with_it() -> None:
+    rows = [(f"{n}/like-{n}{i}.{j}.png", n, None, f"{n}{i + j}") for n in "ab" for i in range(0, 60, 2) for j in (0, 1)]
+    whole = [*rows, *((f"{n}/{n}-extra{i}.png", n, None, f"{n}{i}") for n in "ab" for i in range(0, 60, 2))]
+    splits = grouped(*whole)  # image 0 and 1 look alike, and 0 is of the extra's group
+    held = {path.name: side for side in ("train", "test") for path in getattr(splits, side).images}
+    for name in "ab":
+        for i in range(0, 60, 2):
+            assert len({held[f"like-{name}{i}.0.png"], held[f"like-{name}{i}.1.png"], held[f"{name}-extra{i}.png"]}) == 1
+
+
+def test_a_group_in_two_splits_is_refused() -> None:
+    rows = [*patients(20, "train"), ("sick99.png", "sick", "test", "patient 7"), ("well99.png", "well", "test", None)]
+    with pytest.raises(DataError, match=r"here: groups in two splits: patient 7 \(train and test\): give each group"):
+        grouped(*rows)
+
+
+def test_a_class_of_one_group_stays_in_training_with_the_rest_of_the_group() -> None:
+    rows = [*patients(20), *((f"rare{i}.png", "rare", None, "patient 3") for i in range(4))]
+    splits = grouped(*rows)
+    three = {path.name for path in splits.train.images if path.name.startswith(("rare", "sick3.", "well3."))}
+    assert three >= {"rare0.png", "sick3.0.png", "sick3.1.png", "well3.0.png", "well3.1.png"}
+
+
+def test_no_test_split_is_drawn_when_none_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [(path, name, side, None) for path, name, side in [*many("cat", 20), *many("bird", 20)]]
+    with caplog.at_level(logging.WARNING, "frostline"):
+        splits = grouped(*rows, fraction=0)
+    assert (len(splits.train), len(splits.test)) == (40, 0)
+    assert splits.test.class_names == ("bird", "cat")
+    assert caplog.messages == [
+        "here: no test split (--test-fraction 0): nothing will measure the accuracy on new images"
+    ]
+    given = grouped(*rows, ("cat/t.png", "cat", "test", None), fraction=0)
+    assert len(given.test) == 1
+
+
+def test_the_share_of_the_test_split_can_be_chosen() -> None:
+    rows = [(path, name, side, None) for path, name, side in [*many("cat", 100), *many("bird", 50)]]
+    assert np.bincount(grouped(*rows, fraction=0.4).test.labels).tolist() == [20, 40]
+
+
+def test_two_images_of_each_class_train_and_validate_without_test() -> None:
+    rows = [(path, name, side, None) for path, name, side in [*many("cat", 2), *many("bird", 2)]]
+    parts = split(grouped(*rows, fraction=0), small_config(Path("unused"), limit=None))
+    assert [np.bincount(part.labels, minlength=2).tolist() for part in vars(parts).values()] == [[1, 1], [1, 1], [0, 0]]
+
+
+def test_both_spellings_of_a_class_are_one_in_training_and_test(caplog: pytest.LogCaptureFixture) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    rows = [*many("bar", 9), *((f"x{i}.png", composed, "train") for i in range(9)), *many("bar", 2, "test", 9)]
+    with caplog.at_level(logging.WARNING, "frostline"):
+        splits = splits_of(*rows, *((f"y{i}.png", decomposed, "test") for i in range(3)))
+    assert splits.train.class_names == splits.test.class_names == ("bar", composed)
+    assert np.bincount(splits.test.labels).tolist() == [2, 3]
+    assert "are one class" in caplog.text
+
+
+def test_classes_are_numbered_in_natural_order() -> None:
+    rows = [row for number in (10, 9, 2, 1) for row in many(f"class {number}", 5)]
+    assert splits_of(*rows).train.class_names == ("class 1", "class 2", "class 9", "class 10")
+
+
+def test_every_clash_is_kept_in_the_error() -> None:
+    copies = [(f"x/copy-of-cat{i}.png", "bird", None) for i in range(7)]
+    with pytest.raises(ClashError, match=r"7 images have the same bytes .* and 4 more: keep each") as refused:
+        splits_of(*many("cat", 9), *many("bird", 9), *copies)
+    pairs = [(one.path.name, one.reason, other.path.name, other.reason) for one, other in refused.value.pairs]
+    assert pairs == [(f"cat{i}.png", "cat", f"copy-of-cat{i}.png", "bird") for i in range(7)]
+
+
+def test_folders_that_cannot_be_read_are_bad_and_refused_when_strict() -> None:
+    paths, classes, sides = zip(*[*many("cat", 9), *many("bird", 9)], strict=True)
+    listing = Listing(
+        tuple(map(Path, paths)), classes, sides, "here", bad=(BadImage(Path("here/fish"), "cannot be opened: no"),)
+    )
+    assert [bad.path for bad in listed_splits(listing, "mine", seen).bad] == [Path("here/fish")]
+    with pytest.raises(DataError, match=r"1 of 19 images, folders and links cannot be read; here/fish cannot be op"):
+        listed_splits(listing, "mine", seen, strict=True)

@@ -17,7 +17,7 @@ def test_misspelt_name_is_answered_with_the_nearest(name: str) -> None:
     with pytest.raises(UnknownNameError) as refused:
         load_dataset(name)
     assert str(refused.value) == (
-        f"unknown data set '{name}': expected one of fashion-mnist, drawn-objects, or a folder or file (.csv, "
+        f"unknown data set '{name}': expected one of fashion-mnist, drawn-objects, or a folder or file (.csv, .tsv, "
         ".parquet, .npz) of yours, and no such file or folder exists. Did you mean 'fashion-mnist'?"
     )
 

@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from frostline.errors import StorageError
-from frostline.hashing import row_id_of_bytes
+from frostline.hashing import digest_bytes, row_id_of_bytes
 from frostline.images.dataset import Splits
 from frostline.images.look import Look
 from frostline.images.scan import scan
-from frostline.images.workers import FEW
 from frostline.progress import Silent
 from tests.class_folders import garments, write_classes, write_hostile
 
@@ -35,9 +37,24 @@ def files(tmp_path: Path, fashion: Splits) -> list[Path]:
     return sorted((tmp_path / "pictures").rglob("*.*"))
 
 
-def looked(files: list[Path], root: Path, cache: Path) -> tuple[list[Look], int]:
+COLOURS = {"red": (230, 20, 20), "blue": (20, 20, 230)}
+
+
+def write_square(path: Path, colour: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), COLOURS[colour]).save(path)
+    return path
+
+
+def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[Look], int]:
+    """Return the looks, and how many files were read for them; what was written this instant counts as at rest."""
     progress = Counting()
-    return scan(files, root, cache, progress, 1), progress.totals[0]
+    return scan(files, root, cache, progress, 1, rest), progress.totals[0]
+
+
+def entries(cache: Path) -> dict[str, list]:
+    (memo,) = (cache / "scans").iterdir()
+    return json.loads(memo.read_bytes().splitlines()[1])
 
 
 def test_a_second_scan_looks_at_nothing_and_a_changed_file_again(
@@ -57,8 +74,7 @@ def test_a_second_scan_looks_at_nothing_and_a_changed_file_again(
 def test_files_that_are_gone_are_forgotten(files: list[Path], tmp_path: Path, cache: Path) -> None:
     looked(files, tmp_path, cache)
     looked(files[:2], tmp_path, cache)
-    (memo,) = (cache / "scans").iterdir()
-    assert len(json.loads(memo.read_text())["files"]) == 2
+    assert len(entries(cache)) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "other", "old"])
@@ -72,11 +88,116 @@ def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: P
         "bit": whole.replace(row, row[::-1]),
         "empty": b"",
         "other": b"[1, 2]",
-        "old": whole.replace(b"version 2", b"version 1"),
+        "old": whole.replace(b"version 3", b"version 2"),
     }
     memo.write_bytes(damaged[damage])
     assert looked(files, tmp_path, cache) == (first, len(files))
-    assert memo.read_bytes() == whole
+    assert looked(files, tmp_path, cache) == (first, 0)
+
+
+def forged(cache: Path, change: Callable[[list], object]) -> None:
+    """Change an entry of the memo and give it the checksum that it then needs."""
+    (memo,) = (cache / "scans").iterdir()
+    first, second = memo.read_bytes().splitlines()
+    files = json.loads(second)
+    change(files[sorted(files)[5]])
+    body = json.dumps(files).encode()
+    memo.write_bytes(json.dumps(json.loads(first) | {"checksum": digest_bytes(body)}).encode() + b"\n" + body)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry.__setitem__(6, "12"),
+        lambda entry: entry.__setitem__(6, 12),
+        lambda entry: entry.__setitem__(7, "g" * 16),
+        lambda entry: entry.__setitem__(8, -1),
+        lambda entry: entry.__setitem__(2, "9"),
+        lambda entry: entry.__setitem__(9, 4),
+        lambda entry: entry.pop(),
+    ],
+)
+def test_a_memo_that_breaks_the_schema_is_made_anew(
+    files: list[Path], tmp_path: Path, cache: Path, change: Callable[[list], object]
+) -> None:
+    first, _ = looked(files, tmp_path, cache)
+    forged(cache, change)
+    assert looked(files, tmp_path, cache) == (first, len(files))
+
+
+def test_a_pipe_in_place_of_the_memo_is_not_waited_for(files: list[Path], tmp_path: Path, cache: Path) -> None:
+    first, _ = looked(files, tmp_path, cache)
+    (memo,) = (cache / "scans").iterdir()
+    memo.unlink()
+    os.mkfifo(memo)
+    assert looked(files, tmp_path, cache) == (first, len(files))
+
+
+def aged(paths: Iterable[Path]) -> None:
+    for path in paths:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_folders_of_equal_times_and_sizes_can_be_swapped(tmp_path: Path, cache: Path) -> None:
+    places = [write_square(tmp_path / "p" / name / "0.bmp", name) for name in COLOURS]
+    aged(places)
+    first, _ = looked(places, tmp_path / "p", cache)
+    for source, target in (("red", "x"), ("blue", "red"), ("x", "blue")):
+        (tmp_path / "p" / source).rename(tmp_path / "p" / target)
+    again, count = looked(places, tmp_path / "p", cache)
+    assert again == first[::-1] != first
+    assert count == 2
+
+
+def test_an_edit_in_place_with_its_time_put_back_is_seen(tmp_path: Path, cache: Path) -> None:
+    place = write_square(tmp_path / "a.bmp", "red")
+    other = write_square(tmp_path / "b.bmp", "blue").read_bytes()
+    aged([place])
+    first, _ = looked([place], tmp_path, cache)
+    time.sleep(0.02)  # a clock of the file system ticks
+    place.write_bytes(other)
+    aged([place])
+    again, count = looked([place], tmp_path, cache)
+    assert (again[0].row_id, count) == (row_id_of_bytes(other), 1)
+    assert again != first
+
+
+def test_hard_links_can_be_swapped(tmp_path: Path, cache: Path) -> None:
+    places = [write_square(tmp_path / f"{name}.bmp", name) for name in COLOURS]
+    aged(places)
+    first, _ = looked(places, tmp_path, cache)
+    copies = [tmp_path / f"{name}.kept" for name in COLOURS]
+    for place, copy in zip(places, copies, strict=True):
+        copy.hardlink_to(place)
+        place.unlink()
+    for place, copy in zip(places, copies[::-1], strict=True):
+        place.hardlink_to(copy)
+    assert looked(places, tmp_path, cache)[0] == first[::-1]
+
+
+def test_a_file_looked_at_in_the_second_of_its_change_is_read_again(tmp_path: Path, cache: Path) -> None:
+    place = write_square(tmp_path / "a.bmp", "red")
+    first, _ = looked([place], tmp_path, cache, rest=60)
+    assert looked([place], tmp_path, cache, rest=60) == (first, 1)
+    (entry,) = entries(cache).values()
+    facts = place.stat()
+    assert entry[:5] == [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    assert looked([place], tmp_path, cache) == (first, 0)
+
+
+def test_known_content_under_another_name_is_not_decoded_again(tmp_path: Path, cache: Path) -> None:
+    place = write_square(tmp_path / "a.bmp", "red")
+    looked([place], tmp_path, cache)
+    forged_side = 77
+    (memo,) = (cache / "scans").iterdir()
+    first, second = memo.read_bytes().splitlines()
+    files = json.loads(second)
+    next(iter(files.values()))[8] = forged_side
+    body = json.dumps(files).encode()
+    memo.write_bytes(json.dumps(json.loads(first) | {"checksum": digest_bytes(body)}).encode() + b"\n" + body)
+    place.rename(tmp_path / "b.bmp")
+    ((look,), count) = looked([tmp_path / "b.bmp"], tmp_path, cache)
+    assert (look.side, count) == (forged_side, 1)
 
 
 def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_path: Path, cache: Path) -> None:
@@ -97,7 +218,7 @@ def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_pat
             pass
 
     with pytest.raises(KeyboardInterrupt):
-        scan(files, tmp_path, cache, Interrupted(), 1)
+        scan(files, tmp_path, cache, Interrupted(), 1, 0)
     assert looked(files, tmp_path, cache)[1] == len(files) - 11
 
 
@@ -115,6 +236,7 @@ def test_a_name_that_is_no_utf8_is_remembered(files: list[Path], tmp_path: Path,
     assert looked([odd], tmp_path, cache) == (first, 0)
 
 
+MANY = 70
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -132,7 +254,7 @@ def test_processes_share_the_work_and_do_not_run_the_script_again(tmp_path: Path
 
     folder = tmp_path / "many"
     folder.mkdir()
-    for i, pixels in enumerate(garments(fashion.train, 8, FEW + 1)):
+    for i, pixels in enumerate(garments(fashion.train, 8, MANY)):
         Image.fromarray(pixels).save(folder / f"{i:04d}.png")
     (folder / "0000.png").write_bytes(b"")
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -141,4 +263,4 @@ def test_processes_share_the_work_and_do_not_run_the_script_again(tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     row = row_id_of_bytes((folder / "0001.png").read_bytes()).hex()
-    assert done.stdout.splitlines() == ["begun", f"{FEW + 1} {FEW} {row}"]
+    assert done.stdout.splitlines() == ["begun", f"{MANY} {MANY - 1} {row}"]

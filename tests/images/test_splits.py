@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frostline.errors import ConfigError, DataError
 from frostline.images.dataset import Splits
-from frostline.images.splits import by_group, limited, per_class, stratified, train_val
+from frostline.images.splits import by_group, drawable, limited, per_class, stratified, train_val
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100]))
 
@@ -130,3 +132,17 @@ def test_a_class_always_keeps_some_groups() -> None:
     assert by_group(labels, groups, 0.5, seed=0, keep=3)[0].size == 0
     large = np.array([5] * 30 + [6] * 20)
     assert set(large[by_group(np.zeros(50, int), large, 0.1, seed=0)[0]]) == {6}  # all are larger: the smallest
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60), st.integers(1, 2))
+def test_groups_over_several_classes_are_drawn_whole_and_every_class_keeps_some(
+    rows: list[tuple[int, int]], keep: int
+) -> None:
+    labels, groups = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    drawn, rest = by_group(labels, groups, 0.2, 0, keep)
+    assert sorted([*drawn, *rest]) == list(range(len(rows)))
+    assert not set(groups[drawn]) & set(groups[rest])
+    for label in set(labels[drawn].tolist()):
+        assert len(set(groups[rest][labels[rest] == label].tolist())) >= keep
+    if keep == 1:
+        assert bool(len(drawn)) == drawable(labels, groups)

@@ -140,6 +140,30 @@ def test_what_is_missing_is_said(odd: Run, tmp_path: Path, file: str, said: str)
     assert ("map: index.safetensors is damaged" in found.text) == (file == "data.json")
 
 
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("metrics.json", "results"),
+        ("evidence.safetensors", "galleries and reliability diagram"),
+        ("history.csv", "learning curves"),
+        ("model/model.safetensors", "filters"),
+        ("data.json", "numbers of images"),
+        ("config.toml", "settings"),
+    ],
+)
+def test_file_that_is_not_the_one_of_the_run_is_named(odd: Run, tmp_path: Path, file: str, what: str) -> None:
+    run = Run(shutil.copytree(odd.folder, tmp_path / "odd"))
+    path = run.folder / file
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    found = gather(run)
+    assert f"{what}: {file} is damaged" in found.missing
+    shown = {
+        "metrics.json": found.metrics, "evidence.safetensors": found.evidence, "history.csv": found.history,
+        "model/model.safetensors": found.filters, "data.json": found.images, "config.toml": found.settings,
+    }  # fmt: skip
+    assert shown[file] in (None, {}, [])
+
+
 def test_a_head_in_closed_form_has_no_epochs_to_show(small_fashion: Path, tmp_path: Path) -> None:
     for head, told in (("ridge", True), ("linear", False)):
         run = fit(small_config(small_fashion, head=head), name=head, output_dir=tmp_path / "runs", cache_dir=tmp_path)

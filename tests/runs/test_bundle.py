@@ -1,13 +1,20 @@
 """The deployable model: the same probabilities after a round trip, no pickle, and damage that is seen."""
 
 import json
+import os
 import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from frostline.errors import RunError
-from frostline.runs.bundle import load_bundle, save_bundle
+from frostline.hashing import digest_file
+from frostline.manifest import MANIFEST
+from frostline.runs.bundle import load_bundle, save_bundle, seal_bundle
 from frostline.runs.predict import Classifier
 
 
@@ -63,81 +70,206 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_cut_file_is_seen(folder, name, share):
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(RunError, match=f"{name} is "):
         load_bundle(folder)
 
 
-def test_a_flipped_bit_in_the_weights_is_seen(folder):
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_flipped_bit_in_the_weights_is_seen(folder, sealed):
     path = folder / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
-    with pytest.raises(RunError, match="is damaged"):
+    if not sealed:
+        (folder / MANIFEST).unlink()
+    with pytest.raises(RunError, match=r"model\.safetensors is "):
         load_bundle(folder)
 
 
-KEYS = [
-    "format",
-    "network",
-    "boundary",
-    "preprocess",
-    "head",
-    "class_names",
-    "temperature",
-    "mirror",
-    "weights",
-    "blake2b",
-]
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_refused_at_once(folder, name, kind):
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    begun = time.monotonic()
+    with pytest.raises(RunError, match=f"{name} cannot be read"):
+        load_bundle(folder)
+    assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_a_missing_entry_is_seen(folder, key):
-    about = json.loads((folder / "model.json").read_text())
-    del about[key]
+def read(folder):
+    return json.loads((folder / "model.json").read_text())
+
+
+def write(folder, about, *, sealed=True):
+    """Write another description; sealed, it is what Frostline would have written."""
     (folder / "model.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=f"is damaged.*{key}"):
+    if sealed:
+        seal_bundle(folder)
+    else:
+        (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def put(about, place, value):
+    *path, last = place.split(".")
+    for name in path:
+        about = about[int(name) if isinstance(about, list) else name]
+    about[int(last) if isinstance(about, list) else last] = value
+
+
+def test_changed_numbers_and_names_are_refused(folder):
+    """The examples that once answered wrongly with high confidence."""
+    about = read(folder)
+    for change in (
+        {"preprocess": {**about["preprocess"], "mean": [8.485, 0.456, 0.406]}},
+        {"class_names": [about["class_names"][1], about["class_names"][0], *about["class_names"][2:]]},
+    ):
+        (folder / "model.json").write_text(json.dumps(about | change))
+        with pytest.raises(RunError, match=r"model\.json is not the file that Frostline wrote"):
+            load_bundle(folder)
+
+
+IMPOSSIBLE = {
+    "preprocess.mean.0": (8.485, -0.1, None, "0.485", True, 1e999),
+    "preprocess.std.1": (0, -1, 25.5, None, "x"),
+    "preprocess.image_size": (0, -64, 10**9, 64.5, "64", None, True),
+    "preprocess.resize": ("nearest, antialiased", "bilinear", "", None, 3),
+    "preprocess.crop": ("none",),
+    "preprocess.version": (1, "2", None),
+    "class_names.0": ("", 7, None, "Trouser"),
+    "class_names": ([], "abc", None, ["a", "b"]),
+    "boundary.freeze": ("conv9", "", 5, None),
+    "boundary.end": ("conv3", "conv9", None),
+    "boundary.taps": (["conv9"], "conv1", [1], ["conv5", "conv1"]),
+    "head.kind": ("forest", None),
+    "head.features": (0, -1, 10**12, 255, "256", True),
+    "head.classes": (0, 9, 11, 2.5),
+    "head.hidden_width": (0, 10**9),
+    "head.dropout": (1, -0.5, "x"),
+    "head.depth": (2,),
+    "temperature": (0, -1, "warm", 1e999),
+    "mirror": (0, 1, "yes", None),
+    "network": ("", "alexnot", 5, None),
+    "weights.sha256": ("abc", None),
+    "weights": ("random", {}),
+    "blake2b": ("0" * 32, "", None),
+    "format": ("2", None, 2.5),
+    "later": (1,),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "sealed"), [*((place, True) for place in IMPOSSIBLE), ("preprocess.mean.0", False), ("head.kind", False)]
+)
+def test_values_that_cannot_be_are_refused(folder, place, sealed):
+    whole = (folder / "model.json").read_text()
+    for value in IMPOSSIBLE[place]:
+        about = json.loads(whole)
+        put(about, place, value)
+        write(folder, about, sealed=sealed)
+        with pytest.raises(RunError, match=r"model\.(json|safetensors) is damaged"):
+            load_bundle(folder)
+
+
+@pytest.mark.parametrize("key", ["format", "network", "boundary", "preprocess", "head", "class_names", "temperature",
+                                 "mirror", "weights", "blake2b"])  # fmt: skip
+def test_a_missing_entry_is_seen(folder, key):
+    about = read(folder)
+    del about[key]
+    write(folder, about)
+    with pytest.raises(RunError, match=rf"model\.json is damaged \({key}"):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("value", [None, 7, "text", [], {}])
-@pytest.mark.parametrize("key", ["network", "boundary", "preprocess", "head", "class_names", "mirror"])
-def test_an_entry_of_another_kind_is_seen(folder, key, value):
-    about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**about, key: value}))
-    with pytest.raises(RunError, match="is damaged"):
-        load_bundle(folder)
-
-
-@pytest.mark.parametrize("text", ["[]", "null", "7", '"x"', "\udcff"])
+@pytest.mark.parametrize("text", ["[]", "null", "7", '"x"', "\udcff", "[" * 100_000, '{"format": NaN}'])
 def test_json_that_is_no_model_is_seen(folder, text):
     (folder / "model.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(RunError, match="is damaged"):
+    seal_bundle(folder)
+    with pytest.raises(RunError, match=r"model\.json is damaged"):
         load_bundle(folder)
 
 
 def test_a_bundle_of_a_later_version_is_named(folder):
-    about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**about, "format": 99}))
+    write(folder, {**read(folder), "format": 99})
     with pytest.raises(RunError, match=r"bundle format 99, this version reads \d"):
         load_bundle(folder)
 
 
 def test_another_tap_grid_is_named(folder):
-    about = json.loads((folder / "model.json").read_text())
+    about = read(folder)
     about["boundary"]["tap_grid"] += 1
-    (folder / "model.json").write_text(json.dumps(about))
+    write(folder, about)
     with pytest.raises(RunError, match="another tap grid"):
         load_bundle(folder)
 
 
-def test_the_weights_of_another_bundle_are_seen(folder, finished, tmp_path):
-    about = json.loads((folder / "model.json").read_text())
-    about["boundary"].update(freeze="conv4", end="conv4")
-    (folder / "model.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match="is damaged"):
+def swap(tensors, name, value):
+    return {**tensors, name: value}
+
+
+TENSORS = {
+    "one is missing": lambda tensors: {key: value for key, value in tensors.items() if key != "head.mean"},
+    "one too many": lambda tensors: swap(tensors, "head.extra", torch.zeros(1)),
+    "another shape": lambda tensors: swap(tensors, "head.first.bias", torch.zeros(11)),
+    "another type": lambda tensors: swap(tensors, "head.first.bias", torch.zeros(10, dtype=torch.float16)),
+    "not a number": lambda tensors: swap(tensors, "stages.conv1.0.bias", torch.full((64,), float("nan"))),
+}
+
+
+@pytest.mark.parametrize("change", TENSORS)
+def test_tensors_that_do_not_fit_are_refused(folder, change):
+    save_file(TENSORS[change](load_file(folder / "model.safetensors")), folder / "model.safetensors")
+    write(folder, {**read(folder), "blake2b": digest_file(folder / "model.safetensors")})
+    with pytest.raises(RunError, match=r"model\.safetensors is damaged \('(head|stages)"):
         load_bundle(folder)
+
+
+def test_header_that_claims_too_much_is_refused(folder):
+    (folder / "model.safetensors").write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    write(folder, {**read(folder), "blake2b": digest_file(folder / "model.safetensors")})
+    with pytest.raises(RunError, match=r"model\.safetensors is damaged \(its header claims"):
+        load_bundle(folder)
+
+
+def test_bundle_of_another_run_is_noticed(finished, tmp_path):
+    run = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+    write(run / "model", {**read(run / "model"), "mirror": False})  # whole in itself
+    for place in (run, run / "model"):
+        with pytest.raises(RunError, match=r"model/manifest\.json is not the file that Frostline wrote"):
+            load_bundle(place)
+    (run / "model" / MANIFEST).unlink()
+    with pytest.raises(RunError, match=r"there is no .*model/manifest\.json"):
+        load_bundle(run)
+
+
+def test_bundle_of_an_earlier_version_is_loaded_with_a_warning(folder, finished, caplog):
+    (folder / MANIFEST).unlink()
+    assert load_bundle(folder).class_names == load_bundle(finished.folder).class_names
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{folder} has no manifest.json (an earlier version made it): its files were not verified"
+
+
+@pytest.mark.parametrize("size", [8, 20])
+def test_image_size_that_the_network_cannot_take_is_refused_without_a_manifest(folder, size):
+    about = read(folder)
+    about["preprocess"]["image_size"] = size
+    write(folder, about, sealed=False)
+    with pytest.raises(RunError, match=r"model\.json is damaged \(--image-size"):
+        load_bundle(folder)
+
+
+def test_model_is_not_saved_over_the_files_of_others(finished, tmp_path):
+    (tmp_path / "model.json").write_text("mine")
+    with pytest.raises(RunError, match="exists and is no bundle"):
+        save_bundle(load_bundle(finished.folder), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]

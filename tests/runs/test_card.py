@@ -79,7 +79,7 @@ def test_every_figure_is_one_of_the_metrics(card, finished):
         ("bundled", "under Apache-2.0"),
         ("imagenet", "no licence of their own is stated"),
         ("pretrained", "Their licence is not known here"),
-        ("/home/somebody/secret/mine.pth", "`mine.pth`. Where it came from, and its licence, is not known"),
+        ("/home/somebody/secret/mine.pth", "mine.pth. Where it came from, and its licence, is not known"),
         (GIVEN, "Where its weights came from, and their licence, is not known"),
     ],
 )
@@ -99,3 +99,17 @@ def test_odd_class_names_break_no_table(model, finished):
     odd = replace(model, class_names=tuple(renamed))
     text = card_text(odd, metrics | {"test": metrics["test"] | {"per_class": renamed}}, "first")
     assert "| a\\|b | " in text
+
+
+def test_names_are_text_and_neither_html_nor_marks_nor_control_characters(model, finished):
+    name = "<script>alert(1)</script> [x](http://y) \x1b[2J\u202e"
+    metrics = finished.metrics
+    classes = metrics["test"]["per_class"]
+    renamed = {(name if one == "Bag" else one): about for one, about in classes.items()}
+    odd = replace(model, class_names=tuple(renamed))
+    facts = {"test": metrics["test"] | {"per_class": renamed}, "data": metrics["data"] | {"name": name}}
+    text = card_text(odd, metrics | facts, name)
+    body = text.split("---\n")[2]
+    assert "<script>" not in body and "[x](" not in body
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert ModelCard(text).data.eval_results[0].dataset_name == name

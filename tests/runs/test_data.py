@@ -59,7 +59,7 @@ def test_other_pictures_are_refused(run, parts, change):
 def test_a_record_that_is_missing_or_damaged_is_refused(run, content):
     path = run.folder / "data.json"
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(RunError, match="does not say which pictures run 'mine' was begun with"):
+    with pytest.raises(RunError, match=r"there is no .*data\.json" if content is None else r"data\.json is damaged"):
         check_same_data(run, PARTS)
 
 

@@ -45,7 +45,9 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "index.safetensors",
         "log.txt",
         "lock",
+        "manifest.json",
         "model/MODEL_CARD.md",
+        "model/manifest.json",
         "model/model.json",
         "model/model.safetensors",
     }

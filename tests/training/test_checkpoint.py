@@ -1,5 +1,7 @@
 """A training that was stopped goes on as if it had not been."""
 
+import json
+import os
 from dataclasses import asdict
 
 import pytest
@@ -7,6 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from frostline.errors import RunError
+from frostline.files import read_tensors
+from frostline.hashing import digest_arrays
+from frostline.training.checkpoint import saved_phase
 from frostline.training.loop import train
 
 CASES = {
@@ -99,7 +104,7 @@ def checkpoint(narrow, make_head, make_recipe, tmp_path):
 def test_a_cut_checkpoint_is_refused(narrow, make_head, make_recipe, checkpoint, share):
     data = checkpoint.read_bytes()
     checkpoint.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(RunError, match=r"checkpoint\.safetensors is no whole checkpoint of this model .*: remove it"):
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged .*: remove it"):
         train(make_head(narrow[0]), *narrow, make_recipe(), checkpoint=checkpoint)
 
 
@@ -110,7 +115,7 @@ def test_a_checkpoint_of_another_training_is_refused(narrow, wide, make_head, ma
     parts = wide if other == "features" else narrow
     head = make_head(parts[0], "linear" if other == "head" else "mlp", width=32 if other == "width" else 64)
     recipe = make_recipe(optimizer="sgd" if other == "optimiser" else "adamw")
-    with pytest.raises(RunError, match="no whole checkpoint of this model"):
+    with pytest.raises(RunError, match="no checkpoint of this model"):
         train(head, *parts, recipe, checkpoint=path)
 
 
@@ -119,5 +124,68 @@ def test_a_foreign_safetensors_file_is_refused(narrow, make_head, make_recipe, t
     path = tmp_path / "checkpoint.safetensors"
     head = make_head(narrow[0])
     save_file({f"module.{key}": value for key, value in head.state_dict().items()}, path, metadata)
-    with pytest.raises(RunError, match="no whole checkpoint of this model"):
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged"):
         train(head, *narrow, make_recipe(), checkpoint=path)
+
+
+def rewrite(path, change):
+    """Change what a checkpoint says, and leave its digest as it is."""
+    tensors, metadata = read_tensors(path)
+    save_file(tensors, path, change(metadata))
+
+
+ABOUT = {
+    "rate": lambda about: about["groups"][0].update(lr=9.0),
+    "history": lambda about: about["history"][0].update(val_accuracy=1.0),
+    "phase": lambda about: about.update(phase=3),
+}
+
+
+@pytest.mark.parametrize("change", ABOUT)
+def test_settings_that_were_changed_are_refused(narrow, make_head, make_recipe, checkpoint, change):
+    def changed(metadata):
+        about = json.loads(metadata["about"])
+        ABOUT[change](about)
+        return metadata | {"about": json.dumps(about)}
+
+    rewrite(checkpoint, changed)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged \(its checksum is wrong\): remove it"):
+        train(make_head(narrow[0]), *narrow, make_recipe(), checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("missing", ["phase", "history", "best_epoch", "groups"])
+def test_settings_that_are_not_there_are_refused(narrow, make_head, make_recipe, checkpoint, missing):
+    def without(metadata):
+        about = json.loads(metadata["about"])
+        del about[missing]
+        tensors, _ = read_tensors(checkpoint)
+        digest = digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
+        return {"about": json.dumps(about), "digest": digest}  # as earlier versions wrote it
+
+    rewrite(checkpoint, without)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is (damaged|no checkpoint)"):
+        train(make_head(narrow[0]), *narrow, make_recipe(), checkpoint=checkpoint)
+
+
+def test_checkpoint_of_an_earlier_version_is_gone_on_with(narrow, make_head, make_recipe, checkpoint):
+    def earlier(metadata):
+        tensors, _ = read_tensors(checkpoint)
+        digest = digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
+        return {"about": metadata["about"], "digest": digest}
+
+    rewrite(checkpoint, earlier)
+    assert len(train(make_head(narrow[0]), *narrow, make_recipe(epochs=2), checkpoint=checkpoint).history) == 2
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "damaged"])
+def test_phase_of_a_damaged_checkpoint_is_not_guessed(tmp_path, kind):
+    path = tmp_path / "checkpoint.safetensors"
+    assert saved_phase(path) == saved_phase(None) == 0
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors (is damaged|cannot be read)"):
+        saved_phase(path)

@@ -77,7 +77,7 @@ def fill(
     progress : Progress, optional
         Draws the bar.
     workers : int
-        Processes that decode picture files; a few hundred are decoded in threads of this one.
+        Processes that decode image files.
 
     Raises
     ------
@@ -139,10 +139,9 @@ def _compute(
     workers: int,
 ) -> None:
     """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
-    files = sum(len(part.rows) for part in missing if not isinstance(part.dataset.images, np.ndarray))
     with (
         progress.bar("frozen pass", count, "images") as bar,
-        Workers(workers, files) as decoders,
+        Workers(workers) as decoders,
         ThreadPoolExecutor(1) as writer,
         _Shards(store, writer) as shards,
     ):
@@ -165,14 +164,14 @@ def _batches(
     missing: Sequence[_Missing], forward: FastForward, workers: Workers
 ) -> Iterator[tuple[ImageDataset, list[int], Pixels | list[Pixels]]]:
     """Yield batches; the files of the next ones are decoded while one is computed."""
-    size, side = forward.batch_size, forward.preprocess.image_size
+    size, side, levels = forward.batch_size, forward.preprocess.image_size, forward.preprocess.levels
     plan = [
         (part.dataset, part.rows[start : start + size]) for part in missing for start in range(0, len(part.rows), size)
     ]
     begun: deque[Callable[[], Pixels | list[Pixels]]] = deque()
     for number, (dataset, rows) in enumerate(plan):
         for ahead, ahead_rows in plan[number + len(begun) : number + 1 + AHEAD]:
-            begun.append(ahead.decoding(np.array(ahead_rows), side, workers))
+            begun.append(ahead.decoding(np.array(ahead_rows), side, workers, levels=levels))
         yield dataset, rows, begun.popleft()()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, Quiet, option, with_settings
+from frostline.cli.settings import CacheDir, MovedData, Quiet, option, with_settings
 
 SETTINGS = (
     "data_dir", "strict", "limit", "image_size", "model", "weights", "freeze", "taps", "seed", "device", "workers",
@@ -25,6 +25,7 @@ def audit(
         ),
     ],
     *,
+    data: MovedData = None,
     include_test: Annotated[
         bool, typer.Option("--include-test", help="Question the labels of the test split too.")
     ] = False,
@@ -49,7 +50,7 @@ def audit(
         raise ConfigError("--output is where --apply writes: --output-dir holds what an audit finds.")
     if name is not None:
         check_name(name)
-    config, own_name = _subject(subject, runs_dir, given)
+    config, own_name = _subject(subject, data, runs_dir, given)
     screen = Screen(quiet=quiet)
     if apply is not None:
         _correct(screen, config, apply, output, overwrite=overwrite, cache_dir=cache_dir)
@@ -70,15 +71,15 @@ def audit(
     if rows:
         screen.say("")
         screen.table(["most suspicious", "label", "suggested", "p(label)", "p(suggested)"], rows, left=3)
-    screen.say(f"\nwrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
+    screen.say("", f"wrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
     screen.say(f"look, edit audit.csv, then: frostline audit {subject} --apply {folder / 'audit.csv'}")
 
 
-def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
+def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, Any]) -> Any:
     """Return the settings of a run, or those that are given for a data set; and a name."""
     from frostline.config import make_config
     from frostline.errors import ConfigError, UnknownNameError
-    from frostline.images.registry import SOURCES, check_data, data_name
+    from frostline.images.registry import SOURCES, check_data, data_name, redirected
     from frostline.runs.folder import Run, list_runs
 
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -91,11 +92,13 @@ def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
                     "audit the data set by its own name."
                 )
             run = Run(folder)
-            settings = run.config.model_dump() | chosen
+            settings = redirected(run.config, data, run.name).model_dump() | chosen
             return make_config(**settings), run.folder.absolute().name
+    if data is not None:
+        raise ConfigError(f"--data is where the images of a run are now, and {subject} is no run: leave it out.")
     if subject not in SOURCES and not Path(subject).exists():
         known = [run.name for run in list_runs(runs_dir)]
-        own = ", or a folder or file (.csv, .parquet, .npz) of yours, and no such file or folder exists"
+        own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
     check_data(subject)
     return make_config(data=subject, **chosen), data_name(subject)
@@ -106,11 +109,8 @@ def _correct(
 ) -> None:
     with screen.lines():
         from frostline.experiments.audit.corrected import write_corrected
-        from frostline.images.registry import load_dataset
+        from frostline.images.registry import load_configured
 
-        splits = load_dataset(
-            config.data, config.data_dir, cache_dir=cache_dir, progress=screen.progress, workers=config.workers,
-            strict=config.strict,
-        )  # fmt: skip
+        splits = load_configured(config, cache_dir, screen.progress)
         path = write_corrected(splits, table, output, overwrite=overwrite)
     screen.say(f"try: frostline train {path}")

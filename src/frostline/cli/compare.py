@@ -8,8 +8,14 @@ import typer
 from frostline.cli.settings import OutputDir
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from frostline.cli.console import Screen
+    from frostline.evaluation.comparison import ClassChange
     from frostline.report.comparison import Comparison
+
+ALL_CLASSES = 30  # so many are printed in full
+SHOWN_CLASSES = 20  # of more
 
 
 def compare(
@@ -32,7 +38,7 @@ def compare(
         from frostline.report.comparison_page import write_page
 
         write_page(comparison, html)
-        Screen().say(f"\nwrote {html}")
+        Screen().say("", f"wrote {html}")
 
 
 def _show(screen: "Screen", comparison: "Comparison") -> None:
@@ -55,15 +61,24 @@ def _show(screen: "Screen", comparison: "Comparison") -> None:
     ]
     screen.table(["images right in", "only the first", "only the second", "McNemar p", "corrected"], pairs)
     for first, second, changes in comparison.classes:
+        shown = most_changed(changes)
         changed = [
             [change.name, f"{change.images:,}", f"{change.gained:,}", f"{change.lost:,}", f"{change.net:+,}",
              f"{change.p_adjusted:.3g}"]
-            for change in changes
+            for change in shown
         ]  # fmt: skip
         screen.say("")
         screen.table([f"class, {first} to {second}", "images", "gained", "lost", "net", "corrected p"], changed)
+        if len(shown) < len(changes):
+            screen.say(f"the {len(shown)} classes of {len(changes):,} that changed most; --html has all")
     screen.say("")
     for pair in comparison.pairs:
         screen.say(pair.verdict)
     for line in comparison.caveats:
         screen.say(line)
+
+
+def most_changed(changes: "Sequence[ClassChange]") -> "list[ClassChange]":
+    """Return all of few classes, of many those that lost most and those that gained most; the largest loss first."""
+    half = SHOWN_CLASSES // 2
+    return list(changes) if len(changes) <= ALL_CLASSES else [*changes[:half], *changes[-half:]]

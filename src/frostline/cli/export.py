@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.deploy import RunName
-from frostline.cli.settings import CacheDir, OutputDir, Quiet, option
+from frostline.cli.predict import RunName
+from frostline.cli.settings import CacheDir, MovedData, OutputDir, Quiet, option
 
 
 def export(
@@ -17,21 +17,24 @@ def export(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Accept int8 that loses more than 0.5 points of accuracy.")
     ] = False,
+    data: MovedData = None,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
     """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
     from frostline.cli.console import Screen, size_text
+    from frostline.images.registry import redirected
     from frostline.runs.folder import find_run
 
     screen = Screen(quiet=quiet)
     with screen.lines():
         found = find_run(run, output_dir)
+        redirected(found.config, data, found.name)  # refuses images that are gone before anything heavy is imported
         from frostline.export.deliver import Wish, export_run
 
         wish = Wish(kind, quantize, allow_loss)
-        done = export_run(found, wish, output, cache_dir=cache_dir, progress=screen.progress)
+        done = export_run(found, wish, output, data=data, cache_dir=cache_dir, progress=screen.progress)
     parity = done.parity
     screen.say(
         f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "

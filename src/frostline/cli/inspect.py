@@ -2,11 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import DATA_HELP, CacheDir, OutputDir
+from frostline.cli.settings import DATA_HELP, SOURCE_SETTINGS, CacheDir, OutputDir, with_settings
 
 if TYPE_CHECKING:
     from frostline.networks.weights import Offer
@@ -46,16 +46,26 @@ def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -
 
 
 @data_app.command("check")
-def data_check(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
-    """Verify files, counts, ranges, and look for pictures that stand in both train and test."""
+@with_settings(SOURCE_SETTINGS)
+def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **given: Any) -> None:
+    """Verify files, counts, ranges, and look for images that are in two splits or in two classes."""
     from frostline.cli.console import Screen
+    from frostline.config import make_config
     from frostline.errors import DataError
     from frostline.images.check import check
-    from frostline.images.registry import SOURCES, load_dataset
+    from frostline.images.listing import ClashError
+    from frostline.images.registry import SOURCES, load_configured
 
     screen = Screen()
-    with screen.lines():
-        findings = check(load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress))
+    chosen = {key: value for key, value in given.items() if value is not None}
+    try:
+        with screen.lines():
+            findings = check(load_configured(make_config(data=name, data_dir=data_dir, **chosen), cache_dir,
+                                             screen.progress))  # fmt: skip
+    except ClashError as error:
+        rows = [[cell for image in pair for cell in (image.shown_path, image.reason)] for pair in error.pairs]
+        screen.table(["same bytes: image", "class", "image", "class"], rows, left=4)
+        raise
     marks = {True: "ok", False: "WRONG", None: "note"}
     screen.table([name, "found", ""], [[item.what, item.found, marks[item.ok]] for item in findings], left=3)
     wrong = [item.what for item in findings if item.ok is False]
@@ -278,7 +288,8 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
     from frostline.runs.folder import list_runs
 
     screen = Screen()
-    rows = [_run_row(run) for run in list_runs(output_dir)]
+    with Screen(stderr=True).lines():  # what is said of runs that cannot be read
+        rows = [_run_row(run) for run in list_runs(output_dir)]
     if not rows:
         screen.say(f"no runs in {output_dir}: `frostline train fashion-mnist` makes one")
         return
@@ -288,16 +299,17 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
 
 def _run_row(run: "Run") -> list[str]:
     from frostline.errors import FrostlineError
+    from frostline.images.registry import data_name
 
     try:
         config = run.config
         reads = ",".join(config.taps) or "boundary"
-        way = [run.name, config.data, config.weights, config.freeze, reads, config.head]
+        way = [run.name, data_name(config.data), config.weights, config.freeze, reads, config.head]
         way += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
         if not run.finished:
             return [*way, "unfinished", "", ""]
         metrics = run.metrics
-        accuracies = [f"{metrics[split]['accuracy']:.4f}" for split in ("val", "test")]
+        accuracies = [f"{metrics[split]['accuracy']:.4f}" if metrics[split] else "-" for split in ("val", "test")]
         return [*way, *accuracies, f"{metrics['total_seconds']:.1f}"]
-    except (FrostlineError, KeyError) as error:
+    except FrostlineError as error:
         return [run.name, f"damaged: {error}", *[""] * 10]

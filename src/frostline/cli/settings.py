@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
-DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a .csv, .parquet or .npz file."
+DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a .csv, .tsv, .parquet or .npz file."
 
 Data = Annotated[str | None, typer.Argument(help=DATA_HELP, show_default=False)]
 OutputDir = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
@@ -41,6 +41,7 @@ def option(help_text: str, metavar: str | None = None) -> Any:
     return typer.Option(help=help_text, metavar=metavar, show_default=False)
 
 
+MovedData = Annotated[str | None, option("Where the run's images are now, if they were moved.", "PATH")]
 ConfigFile = Annotated[Path | None, option("TOML file with any settings of train.", "FILE")]
 
 # Each is left out (None) unless it is given: `TrainConfig` has the defaults.
@@ -48,7 +49,17 @@ SETTINGS: dict[str, Any] = {
     "data_dir": Annotated[Path | None, option("Folder that holds the data set's files.", "DIR")],
     "strict": Annotated[
         bool | None,
-        typer.Option("--strict", help="Refuse pictures that cannot be read (left out).", show_default=False),
+        typer.Option("--strict", help="Refuse images that cannot be read (left out).", show_default=False),
+    ],
+    "path_column": Annotated[str | None, option("Column of a table that holds the paths (path, file, …).", "NAME")],
+    "label_column": Annotated[str | None, option("Column that holds the classes (label, class).", "NAME")],
+    "split_column": Annotated[str | None, option("Column that says train, val or test (split).", "NAME")],
+    "group_column": Annotated[
+        str | None, option("Column of groups, e.g. patients, that stay in one split (group).", "NAME")
+    ],
+    "root": Annotated[Path | None, option("Folder that a table's paths start from (the table's own).", "DIR")],
+    "test_fraction": Annotated[
+        float | None, option("Part of each class to test on where no test split is given; 0: no test (0.15).", "X")
     ],
     "limit": Annotated[int | None, option("Use N training and N/6 test images, stratified.", "N")],
     "labels_per_class": Annotated[int | None, option("Train on N labelled images per class.", "N")],
@@ -122,6 +133,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+# How a data set of one's own is read.
+SOURCE_SETTINGS = ("path_column", "label_column", "split_column", "group_column", "root", "test_fraction")
+
+
 def with_settings(names: Iterable[str] = tuple(SETTINGS)) -> Callable[[Command], Command]:
     """Give a command that takes ``**given`` the options of some settings."""
 
@@ -156,4 +171,6 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
             f"which data set? Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
-    return make_config(**settings)
+    from frostline.images.registry import with_absolute_paths
+
+    return with_absolute_paths(make_config(**settings))

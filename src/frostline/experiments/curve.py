@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from frostline.config import TrainConfig
 from frostline.device import describe_device, pick_device
-from frostline.errors import RunError, first_line
+from frostline.errors import ConfigError, RunError, first_line
 from frostline.experiments.points import ALL, WAYS, Point, Question, check_question, how_many
 from frostline.experiments.summary import draw, summary, tabulate, write_table
 from frostline.experiments.ways import Setting, Way, fine_tuned, frozen, pixels, scratch
-from frostline.images.registry import load_dataset
+from frostline.images.registry import data_name, load_configured
 from frostline.images.splits import limited, per_class
 from frostline.progress import Progress, Silent, log
 from frostline.storage import cache_dir as cache_folder
@@ -71,7 +71,7 @@ def curve(
     cells = tabulate(points)
     write_table(cells, output / "curve.csv")
     write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
-    draw(cells, question, f"{config.data}: accuracy against labelled pictures", output / "curve.png")
+    draw(cells, question, f"{data_name(config.data)}: accuracy against labelled pictures", output / "curve.png")
     return points
 
 
@@ -123,8 +123,10 @@ def _measure(
     cache: Path,
     progress: Progress | None,
 ) -> None:
-    splits = load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress)
+    splits = load_configured(config, cache, progress)
     pool, test = splits.train, splits.test
+    if not len(test):
+        raise ConfigError("a learning curve needs a test split: choose a --test-fraction above 0.")
     if config.limit is not None:
         pool = pool.subset(limited(pool.labels, config.limit, config.seed))
         test = test.subset(limited(test.labels, max(config.limit // 6, 1), config.seed))

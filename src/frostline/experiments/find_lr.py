@@ -15,7 +15,7 @@ from torch import nn
 from frostline.config import TrainConfig
 from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError
-from frostline.images.registry import check_data, load_dataset
+from frostline.images.registry import check_data, load_configured
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split, stepwise
 from frostline.runs.learn import Material, Ready, make_ready
@@ -124,9 +124,7 @@ def find_lr(
     check_data(config.data)
     check_network(config)
     device, cache = pick_device(config.device), cache_folder(cache_dir)
-    splits = load_dataset(
-        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
-    )
+    splits = load_configured(config, cache, progress)
     parts = split(splits, config)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
     seed_everything(config.seed)

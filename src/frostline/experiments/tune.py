@@ -36,7 +36,7 @@ from frostline.experiments.space import (
 )
 from frostline.experiments.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
 from frostline.experiments.trial import Outcome, Trials
-from frostline.images.registry import check_data, load_dataset
+from frostline.images.registry import check_data, data_name, load_configured
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.folder import check_name, log_file
@@ -197,9 +197,7 @@ def _set_up(
 ) -> tuple[Trials, Space, Values, int]:
     """Return what runs trials, what is searched, where it begins, and the number of pictures that judge."""
     device = pick_device(config.device)
-    splits = load_dataset(
-        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
-    )
+    splits = load_configured(config, cache, progress)
     parts = split(splits, config)
     config = searched_settings(config, names)
     settled, backbone, _, preprocess = prepare(config, parts.train, cache, progress)
@@ -270,7 +268,7 @@ def _write(findings: Findings, trials: Trials, config: TrainConfig, folder: Path
     write_table(findings, folder / "trials.csv")
     write_bytes(folder / "summary.txt", ("\n".join(told(findings)) + "\n").encode(), REMEDY)
     if findings.shares:
-        draw(findings, f"{config.data}: what mattered", folder / "importance.png")
+        draw(findings, f"{data_name(config.data)}: what mattered", folder / "importance.png")
     best = findings.best
     if best is not None:
         changes = settings(findings.space, best.values)

@@ -14,7 +14,7 @@ from frostline.export.parity import LIMIT, Answers, Parity, Picture, Predictor, 
 from frostline.export.program import ProgramClassifier, to_pt2
 from frostline.export.quantise import accuracy, demand_accuracy, to_int8
 from frostline.export.whole import exported
-from frostline.images.registry import load_dataset
+from frostline.images.registry import check_data, load_configured, redirected
 from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
@@ -88,6 +88,7 @@ def export_run(
     wish: Wish,
     output: Path | None = None,
     *,
+    data: Path | str | None = None,
     backbone: Backbone | None = None,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
@@ -101,6 +102,8 @@ def export_run(
     wish : Wish
     output : Path, optional
         ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the present folder when left out. Replaced when it exists.
+    data : path, optional
+        Where the run's images are now, if they were moved.
     backbone : Backbone, optional
         The network, where `frostline.fit` was given one.
 
@@ -121,6 +124,8 @@ def export_run(
     if output.suffix != ending:
         raise ConfigError(f"--output {output}: expected a name that ends in {ending}.")
     about = origin(run)
+    config = redirected(run.config, data, run.name)
+    check_data(config.data)  # before the minutes that exporting takes
     model = load_bundle(run.model_folder, backbone)
     log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
     program = exported(model)
@@ -131,9 +136,8 @@ def export_run(
     else:
         content = to_pt2(program, about)
         predict = ProgramClassifier(content).answers
-    config = run.config
-    data = load_dataset(config.data, config.data_dir, cache_dir=cache_folder(cache_dir), progress=progress)
-    parts = split(data, config)
+    images = load_configured(config, cache_folder(cache_dir), progress)
+    parts = split(images, config)
     return delivered(content, about, predict, model, parts, wish, output, progress)
 
 

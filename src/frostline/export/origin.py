@@ -6,6 +6,7 @@ from typing import Any
 from frostline.runs.folder import Run
 
 FORMAT_VERSION = 1
+FIGURES = ("images", "accuracy", "accuracy_ci95", "loss", "ece")
 
 
 def origin(run: Run) -> dict[str, Any]:
@@ -32,7 +33,8 @@ def origin(run: Run) -> dict[str, Any]:
         "head": metrics["model"]["head"],
         "weights": metrics["weights"],
         "bundle_blake2b": bundle["blake2b"],
+        "rejection": bundle.get("rejection"),
         "seed": metrics["seed"],
-        "test": {name: metrics["test"][name] for name in ("images", "accuracy", "accuracy_ci95", "loss", "ece")},
+        "test": metrics["test"] and {name: metrics["test"][name] for name in FIGURES},
         "quantised": None,
     }

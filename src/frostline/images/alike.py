@@ -38,5 +38,37 @@ def group_numbers(classes: Sequence[str], row_ids: Sequence[bytes], hashes: Sequ
     )
 
 
+def joined_groups(alike: NDArray[np.int64], given: Sequence[str | None] | None) -> NDArray[np.int64]:
+    """Return one number per image, the same for those that look alike or belong to one given group.
+
+    Both relations together: A looks like B and B is of C's group, so A stays with C.
+
+    Parameters
+    ----------
+    alike : ndarray of int64, shape (N,)
+        From `group_numbers`.
+    given : sequence of str or None, optional
+        The group that each image belongs to; ``None``: none.
+    """
+    if given is None:
+        return alike
+    parents: dict[int, int] = {}
+
+    def root(number: int) -> int:
+        parents.setdefault(number, number)
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    first: dict[str, int] = {}
+    numbers = alike.tolist()
+    for number, group in zip(numbers, given, strict=True):
+        if group is not None:
+            low, high = sorted((root(number), root(first.setdefault(group, number))))
+            parents[high] = low
+    return np.array([root(number) for number in numbers], np.int64)
+
+
 def _number(name: str, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode() + b"\0" + key, digest_size=8).digest(), "little", signed=True)

@@ -1,14 +1,14 @@
-"""Is a data set what it claims to be: files, counts, ranges, and pictures that stand in both train and test."""
+"""Is a data set what it claims to be: files, counts, ranges, and images that stand in both train and test."""
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from frostline.images import fashion_mnist
 from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.overlap import overlaps
 
 
 @dataclass(frozen=True)
@@ -24,28 +24,23 @@ def check(splits: Splits) -> list[Finding]:
     """Check a loaded data set; see the module's first line for what is looked at."""
     findings = _published_files(splits) if splits.name == fashion_mnist.NAME else []
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    given = {name: part for name, part in parts.items() if part is not None}
+    given = {name: part for name, part in parts.items() if part is not None and len(part)}
     for name, part in given.items():
         findings += _part(name, part)
-    for one, other in combinations(given, 2):
-        shared = set(given[one].row_ids) & set(given[other].row_ids)
-        identical = f"{len(shared)} identical"
-        findings.append(Finding(f"pictures in both {one} and {other}", identical, True if not shared else None))
-        alike = _alike(given[one], given[other])
-        if alike is not None:
-            what = f"pictures that look alike in {one} and {other}"
-            findings.append(Finding(what, f"{alike} of {other}", True if not alike else None))
+    for shared in overlaps(given).values():
+        both = f"both {shared.first} and {shared.second}"
+        findings.append(
+            Finding(f"pictures in {both}", f"{shared.identical} identical", None if shared.identical else True)
+        )
+        findings += [Finding(f"  {one}", f"is {other}", None) for one, other in shared.examples]
+        if shared.look_alike is not None:
+            what = f"pictures that look alike in {shared.first} and {shared.second}"
+            found = f"{shared.look_alike} of {shared.second}"
+            findings.append(Finding(what, found, None if shared.look_alike else True))
     if splits.bad:
         findings.append(Finding("pictures that cannot be read", f"{len(splits.bad):,}", False))
         findings += [Finding(image.shown_path, image.reason, None) for image in splits.bad]
     return findings
-
-
-def _alike(one: ImageDataset, other: ImageDataset) -> int | None:
-    """Return how many pictures of the other part look like one of the first; none where that is not known."""
-    if one.groups is None or other.groups is None:
-        return None
-    return int(np.isin(other.groups, one.groups).sum())
 
 
 def _published_files(splits: Splits) -> list[Finding]:

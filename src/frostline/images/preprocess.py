@@ -9,10 +9,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name all of torch's users know)
 from numpy.typing import NDArray
 
+from frostline.errors import ConfigError
+from frostline.images.levels import Levels
 from frostline.images.square import centre_squares
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic")
+MAX_IMAGE_SIZE = 8192  # pixels a side
 VERSION = 2  # of how pictures are shrunk, cropped and resized
 
 
@@ -33,12 +37,25 @@ class Preprocess:
         Per channel (red, green, blue), of values in 0..1. ImageNet's by default.
     interpolation : str
         ``bilinear`` or ``bicubic``; what bicubic puts beyond 0 or 255 is cut off.
+    levels : Levels, optional
+        How files of more than 8 bits, or with transparency, become bytes: hand them to `decode_image`, too.
     """
 
     image_size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
+    levels: Levels | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise ConfigError(f"image size {self.image_size:,}: expected 1 to {MAX_IMAGE_SIZE:,} pixels.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(f"interpolation '{self.interpolation}': expected one of {', '.join(INTERPOLATIONS)}.")
+        for name, values, ranges in (("mean", self.mean, "0 to 1"), ("std", self.std, "above 0, up to 1")):
+            fits = [0 <= value <= 1 and (name == "mean" or value > 0) for value in values]
+            if len(values) != 3 or not all(fits):
+                raise ConfigError(f"{name} {values}: expected three numbers, {ranges}, for pixel values in 0 to 1.")
 
     def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Return float32 pixels 0..255, resized and cropped.
@@ -80,12 +97,15 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         values = asdict(self)
+        del values["levels"]
+        levels = {"levels": self.levels.to_dict()} if self.levels else {}
         return {
             "version": VERSION,
             "shrink": "halved while at least image_size; JPEG files as they are decoded",
             "crop": "centre square",
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
+            **levels,  # only where a data set needs them: other activations do not depend on them
         }
 
     @classmethod
@@ -100,7 +120,8 @@ class Preprocess:
         if values["version"] != VERSION:
             raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")
         interpolation = values["resize"].split(", ")[0]
-        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation)
+        levels = Levels.from_dict(values["levels"]) if "levels" in values else None
+        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation, levels)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:

@@ -1,17 +1,21 @@
 """The data sets that have a name, and those that a person has: a folder, a table, a file of arrays."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, DataError, UnknownNameError
 from frostline.images import drawn, fashion_mnist
 from frostline.images.arrays import load_npz
 from frostline.images.dataset import Splits
+from frostline.images.decode import MAX_PIXELS
 from frostline.images.folder import list_folder
 from frostline.images.listing import listed_splits
+from frostline.images.options import DEFAULTS, SourceOptions
 from frostline.images.scan import scan
 from frostline.images.table import list_table
 from frostline.progress import Progress
@@ -52,7 +56,7 @@ SOURCES: dict[str, DataSource] = {
 }
 
 
-FILES = (".csv", ".parquet", ".npz")
+FILES = (".csv", ".tsv", ".parquet", ".npz")
 
 
 def check_data(name: str) -> None:
@@ -63,20 +67,102 @@ def check_data(name: str) -> None:
     UnknownNameError
         With the nearest match.
     DataError
-        When it is a file of another kind.
+        When it is a path that leads nowhere, or to a file of another kind.
     """
-    path = Path(name)
+    path = Path(name).expanduser() if name.startswith("~") else Path(name)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
+        name.encode()
     except OSError as error:  # a folder on the way that may not be looked into, a name that is too long
         raise DataError(f"{name[:200]} cannot be opened: {error.strerror}.") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{name!r}: the path of the images is no UTF-8: rename it.") from error
     if name in SOURCES or is_folder:
         return
     if not is_file:
-        own = ", or a folder or file (.csv, .parquet, .npz) of yours, and no such file or folder exists"
-        raise UnknownNameError("data set", name, SOURCES, own)
+        _refuse_missing(name, path)
     if path.suffix.lower() not in FILES:
-        raise DataError(f"{name}: expected a folder, or a file that ends in .csv, .parquet or .npz.")
+        raise DataError(f"{name}: expected a folder, or a file that ends in {', '.join(FILES)}.")
+
+
+def _refuse_missing(name: str, path: Path) -> None:
+    if os.path.lexists(path):
+        raise DataError(f"{name}: expected a folder or a file ({', '.join(FILES)}), got a link to nothing or a device.")
+    if "/" in name or "\\" in name or path.suffix.lower() in FILES:
+        where = "" if path.is_absolute() else f" (looked for in {_working_folder()})"
+        raise DataError(f"there is no folder or file {name}{where}: check the path.")
+    own = f", or a folder or file ({', '.join(FILES)}) of yours, and no such file or folder exists"
+    raise UnknownNameError("data set", name, SOURCES, own)
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise DataError("the working directory no longer exists: change to another.") from error
+
+
+def absolute_data(name: str) -> str:
+    """Return a data set as it can be named from every folder: its own name, or the absolute path of what exists here.
+
+    Raises
+    ------
+    DataError
+        When the working directory no longer exists.
+    """
+    if name in SOURCES:
+        return name
+    path = Path(name).expanduser() if name.startswith("~") else Path(name)
+    whole = os.path.normpath(_working_folder() / path)
+    try:
+        whole.encode()  # a configuration file must be UTF-8
+        return whole if os.path.lexists(whole) else name
+    except (ValueError, OSError):
+        return name
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return settings that mean the same in every working directory.
+
+    Raises
+    ------
+    DataError
+        When the working directory no longer exists.
+    """
+    paths: dict[str, object] = {"data": absolute_data(config.data)}
+    for name in ("data_dir", "root"):
+        given = getattr(config, name)
+        paths[name] = given and Path(absolute_data(str(given)))
+    if Path(config.weights).suffix:  # a file, not a word
+        paths["weights"] = absolute_data(config.weights)
+    return config.model_copy(update=paths)
+
+
+def redirected(config: TrainConfig, data: str | Path | None, run: str) -> TrainConfig:
+    """Return a run's settings with its data where it is now.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run's.
+    data : path, optional
+        Where the data is now (``--data``); where it was when the run was begun when left out.
+    run : str
+        Its name, for messages.
+
+    Raises
+    ------
+    DataError
+        When the data is not there.
+    """
+    if data is not None:
+        return with_absolute_paths(config.model_copy(update={"data": str(data)}))
+    if config.data in SOURCES or os.path.lexists(config.data):
+        return config
+    raise DataError(
+        f"the images of run '{run}' are no longer at {config.data}: they were moved, renamed or removed. "
+        "--data PATH says where they are now."
+    )
 
 
 def data_name(name: str) -> str:
@@ -96,13 +182,15 @@ def load_dataset(
     progress: Progress | None = None,
     workers: int | None = None,
     strict: bool = False,
+    options: SourceOptions = DEFAULTS,
+    max_pixels: int = MAX_PIXELS,
 ) -> Splits:
     """Load a data set.
 
     Parameters
     ----------
     name : str
-        A name from ``frostline data list``; or the path of a folder of class folders, of a table (``.csv``,
+        A name from ``frostline data list``; or the path of a folder of class folders, of a table (``.csv``, ``.tsv``,
         ``.parquet``) or of arrays (``.npz``).
     directory : path, optional
         The folder that holds its files; looked for in the system's folder, then in the cache, then downloaded when
@@ -114,7 +202,11 @@ def load_dataset(
     workers : int, optional
         Processes that look at picture files; all cores when left out.
     strict : bool
-        Refuse picture files that cannot be read, instead of leaving them out.
+        Refuse image files that cannot be read, instead of leaving them out.
+    options : SourceOptions
+        A table's columns, and how much to test on.
+    max_pixels : int
+        What an image file may claim to have; larger ones are left out.
 
     Returns
     -------
@@ -130,11 +222,41 @@ def load_dataset(
         return SOURCES[name].load(
             Path(directory) if directory else None, Path(cache_dir) if cache_dir else None, progress
         )
-    path = Path(name)
+    path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if directory is not None:
         raise ConfigError(f"--data-dir belongs to a data set with a name: {name} says itself where it is.")
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return load_npz(path, data_name(name))
-    listing = list_folder(path) if path.is_dir() else list_table(path)
+    is_table = path.is_file() and path.suffix.lower() != ".npz"
+    if options.of_tables and not is_table:
+        raise ConfigError(f"{options.of_tables[0]} belongs to a table (.csv, .tsv, .parquet): {name} is none.")
+    if path.is_file() and not is_table:
+        return load_npz(path, data_name(name), options.test_fraction)
+    listing = list_table(path, options) if is_table else list_folder(path)
     look = partial(scan, root=path, cache=cache_folder(cache_dir), progress=progress, workers=workers)
-    return listed_splits(listing, data_name(name), look, strict=strict)
+    look = partial(look, max_pixels=max_pixels)
+    return listed_splits(
+        listing, data_name(name), look, strict=strict, test_fraction=options.test_fraction, max_pixels=max_pixels
+    )
+
+
+def load_configured(
+    config: TrainConfig, cache_dir: Path | str | None = None, progress: Progress | None = None
+) -> Splits:
+    """Load the data set that settings name, as they say; see `load_dataset` for what is raised."""
+    options = SourceOptions(
+        config.path_column,
+        config.label_column,
+        config.split_column,
+        config.group_column,
+        config.root,
+        config.test_fraction,
+    )
+    return load_dataset(
+        config.data,
+        config.data_dir,
+        cache_dir=cache_dir,
+        progress=progress,
+        workers=config.workers,
+        strict=config.strict,
+        max_pixels=config.max_pixels,
+        options=options,
+    )

@@ -1,5 +1,7 @@
 """Which images are trained on, which choose, and how few labels are enough: stratified and seeded."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,7 +68,8 @@ def by_group(
 ) -> tuple[Indices, Indices]:
     """Draw a share of every class, whole groups only; a class always keeps some groups.
 
-    A digest of seed and group decides, so adding pictures moves few others.
+    A digest of seed and group decides, so adding images moves few others. A group may hold images of several classes:
+    it is drawn when it fits the share of each of them.
 
     Parameters
     ----------
@@ -83,25 +86,50 @@ def by_group(
     drawn, rest : ndarray of int64
         Row numbers in ascending order.
     """
-    drawn = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        drawn[rows] = np.isin(groups[rows], _some_groups(groups[rows], share, seed, keep))
+    members = _members(labels, groups)
+    order = sorted(members, key=lambda number: digest_bytes(f"{seed} {number}".encode()))
+    spare, left = Counter[int](), Counter[int]()  # groups, and rows, that each class can still give
+    for counts in members.values():
+        spare.update(counts.keys())
+        left.update(counts)
+    spare = Counter({label: number - keep for label, number in spare.items()})
+    left = Counter({label: max(1, round(share * rows)) for label, rows in left.items()})
+    chosen, served = set[int](), set[int]()
+
+    def draw(number: int) -> None:
+        chosen.add(number)
+        served.update(members[number])
+        spare.subtract(members[number].keys())
+        left.subtract(members[number])
+
+    for number in order:
+        if all(spare[label] > 0 and rows <= left[label] for label, rows in members[number].items()):
+            draw(number)
+    for label in sorted(left):
+        if label in served:
+            continue
+        # Every group of the class is larger than the share, or holds another class that has given enough.
+        able = [number for number in order if label in members[number] and all(spare[c] > 0 for c in members[number])]
+        if able:
+            draw(min(able, key=lambda number: members[number].total()))
+    drawn = np.isin(groups, np.fromiter(chosen, np.int64, len(chosen)))
     return np.flatnonzero(drawn), np.flatnonzero(~drawn)
 
 
-def _some_groups(groups: NDArray[np.int64], share: float, seed: int, keep: int) -> list[int]:
-    numbers, counts = np.unique(groups, return_counts=True)
-    sizes = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    order = sorted(sizes, key=lambda number: digest_bytes(f"{seed} {number}".encode()))
-    room, chosen = max(1, round(share * len(groups))), list[int]()
-    for number in order:
-        if sizes[number] <= room and len(chosen) < len(order) - keep:
-            chosen.append(number)
-            room -= sizes[number]
-    if not chosen and len(order) > keep:  # every group is larger than the share
-        chosen.append(min(order, key=sizes.__getitem__))
-    return chosen
+def drawable(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> bool:
+    """Return whether `by_group` can draw anything: some group whose classes all have another one."""
+    members = _members(labels, groups)
+    held = Counter(label for counts in members.values() for label in counts)
+    return any(all(held[label] > 1 for label in counts) for counts in members.values())
+
+
+def _members(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, Counter[int]]:
+    """Return for each group how many rows of each class it holds."""
+    found: dict[int, Counter[int]] = {}
+    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
+    for group, label, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(group, Counter())[label] = count
+    return found
 
 
 def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:

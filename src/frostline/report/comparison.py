@@ -93,6 +93,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
     """
     _check_runs(runs)
     metrics = [run.metrics for run in runs]
+    for run, one in zip(runs, metrics, strict=True):
+        if one["test"] is None:
+            raise RunError(f"run '{run.name}' has no test split (--test-fraction 0): nothing to compare it by.")
     evidence = [read_evidence(run) for run in runs]
     for run, one, kept in zip(runs[1:], metrics[1:], evidence[1:], strict=True):
         _check_same_test((runs[0], metrics[0], evidence[0]), (run, one, kept))

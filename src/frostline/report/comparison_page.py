@@ -16,7 +16,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     ------
     StorageError
     """
-    write_bytes(path, page(comparison).encode(), "--html chooses another place")
+    write_bytes(path, page(comparison).encode(errors="replace"), "--html chooses another place")
 
 
 def page(comparison: Comparison) -> str:

@@ -20,7 +20,7 @@ def figure(metrics: dict[str, Any], *path: str | int, form: str = ".4f") -> Mark
     value: Any = metrics
     for key in path:
         value = value[key]
-    where = json.dumps(path, ensure_ascii=False)
+    where = json.dumps(path)
     return Markup('<data data-metric="{}" value="{}">{}</data>').format(where, repr(value), write(value, form))
 
 

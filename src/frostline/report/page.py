@@ -69,6 +69,9 @@ def _always(found: Material) -> dict[str, Any]:
 
 def _parts(found: Material) -> dict[str, Any]:
     names, test = found.class_names, found.metrics["test"]
+    if test is None:  # trained without a test split
+        curves_gap = gap(found) if found.history and not found.solved else ""
+        return {"sentences": list(what_was_trained(found)), "gap": curves_gap, "names": names}
     counts = np.array(test["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     parts: dict[str, Any] = {

@@ -45,10 +45,23 @@ def what_was_trained(found: Material) -> Iterator[Markup]:
         yield Markup('The network began with {} (SHA-256 <span title="{}">{}…</span>).').format(
             text, origin["sha256"], origin["sha256"][:12]
         )
+    yield from _shared_images(metrics)
     if found.bad_images:
         yield Markup("Pictures that could not be read and were left out: {:,} (<code>bad_images.csv</code>).").format(
             found.bad_images
         )
+
+
+def _shared_images(metrics: dict[str, Any]) -> Iterator[Markup]:
+    """Say that the test split shares images with what was trained on: its results look better than they are."""
+    for split, word in (("train", "training"), ("val", "validation")):
+        shared = metrics["data"].get("overlap", {}).get(f"{split}_test") or {}
+        same, alike = shared.get("identical", 0), shared.get("look_alike") or 0
+        if same or alike:
+            more = Markup(" and {:,} more look like one of these").format(alike) if alike else ""
+            yield Markup(
+                "<strong>{:,} test images are {} images, too</strong>{}: the results look better than they are."
+            ).format(same, word, more)
 
 
 def _solution(found: Material) -> Iterator[Markup]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from frostline.evaluation.metrics import most_confused
 from frostline.networks.backbone import GIVEN
-from frostline.runs.bundle import REMEDY, Model
+from frostline.runs.bundle import Model
+from frostline.runs.folder import REMEDY
 from frostline.storage import write_bytes
+from frostline.text import markdown_text, printable
 
 CARD = "MODEL_CARD.md"
 SPLITS = {"val": "validation", "test": "test"}
@@ -52,7 +54,7 @@ BUNDLED = (
 )
 RANDOM = "Random numbers: no one else's weights are in this model."
 FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their licence, is not known."
-OWN_FILE = "A file of the user's, `{file}`. Where it came from, and its licence, is not known."
+OWN_FILE = "A file of the user's, {file}. Where it came from, and its licence, is not known."
 
 
 def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -70,12 +72,12 @@ def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
     ------
     StorageError
     """
-    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(), REMEDY)
+    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), REMEDY)
 
 
 def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
     """Return the card of a run's model."""
-    lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {run}", ""]
+    lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {markdown_text(run)}", ""]
     parts = (_summary(model, metrics), _data(model, metrics), _results(metrics), _weights(model, metrics))
     for part in (*parts, _limits(metrics), _use(model)):
         lines += [*part, ""]
@@ -84,11 +86,13 @@ def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
 
 def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[str]:
     """Return the YAML lines: names of the hub, values as JSON."""
-    data, test = metrics["data"]["name"], metrics["test"]
+    data = metrics["data"]["name"]
+    split = "test" if metrics["test"] else "validation"
+    test = metrics["test"] or metrics["val"]
     results = [
         {"type": kind, "name": name, "value": test[figure]} for figure, (kind, name) in HUB_METRICS.items()
     ]  # fmt: skip
-    dataset = {"name": data, "type": data, "split": "test"}
+    dataset = {"name": data, "type": data, "split": split}
     task = {"type": "image-classification", "name": "Image classification"}
     values = {
         "license": APACHE if metrics["weights"].get("name") == "bundled" else UNKNOWN,
@@ -98,7 +102,8 @@ def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[st
         "metrics": [kind for kind, _ in HUB_METRICS.values()],
         "model-index": [{"name": run, "results": [{"task": task, "dataset": dataset, "metrics": results}]}],
     }
-    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    # What `printable` writes for a control character is an escape of YAML's quoted strings, too.
+    return [f"{name}: {printable(json.dumps(value, ensure_ascii=False))}" for name, value in values.items()]
 
 
 def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
@@ -106,9 +111,9 @@ def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     frozen = "no stage frozen" if facts["freeze"] == "none" else f"frozen up to `{facts['freeze']}`"
     reads = ", ".join(f"`{tap}`" for tap in model.boundary.taps) or f"`{model.boundary.end}`"
     return [
-        f"Sorts pictures into {len(model.class_names)} classes. {facts['name']}, {frozen}, with a {facts['head']} "
-        f"head that reads {reads}; {facts['parameters']:,} parameters, {facts['trainable_parameters']:,} of them "
-        "trained.",
+        f"Sorts pictures into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
+        f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
+        f"{facts['trainable_parameters']:,} of them trained.",
         "",
         f"Input: pictures of any size, grey or RGB; the square in the centre is resized to {facts['image_size']} "
         "pixels. Output: a probability for each class.",
@@ -121,39 +126,42 @@ def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     return [
         "## Data and labels",
         "",
-        f"`{data['name']}`: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation and "
-        f"{counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
+        f"{markdown_text(data['name'])}: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation "
+        f"and {counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
         + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
         + ".",
         *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
         "",
-        f"Labels, one for each picture: {', '.join(model.class_names)}.",
+        f"Labels, one for each picture: {', '.join(map(markdown_text, model.class_names))}.",
     ]
 
 
 def _results(metrics: Mapping[str, Any]) -> list[str]:
     rows = []
+    splits = {split: word for split, word in SPLITS.items() if metrics[split]}
+    judged = "test" if "test" in splits else "val"
     for figure, name in FIGURES.items():
-        cells = [f"{metrics[split][figure]:.4f}" for split in SPLITS]
+        cells = [f"{metrics[split][figure]:.4f}" for split in splits]
         if figure == "accuracy":
-            cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, SPLITS, strict=True)]
+            cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, splits, strict=True)]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     classes = [
-        f"| {_cell(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
+        f"| {markdown_text(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
         f"| {about['support']:,} |"
-        for name, about in metrics["test"]["per_class"].items()
+        for name, about in metrics[judged]["per_class"].items()
     ]
     return [
         "## Results",
         "",
-        "In brackets the 95 % interval (Wilson). The test split was read once, at the end; the validation split made "
-        "choices (such as epoch and temperature), so its figures are optimistic.",
+        "In brackets the 95 % interval (Wilson). "
+        + ("The test split was read once, at the end; t" if judged == "test" else "There was no test split. T")
+        + "he validation split made choices (such as epoch and temperature), so its figures are optimistic.",
         "",
-        f"| | {' | '.join(SPLITS.values())} |",
-        "|---|---|---|",
+        f"| | {' | '.join(splits.values())} |",
+        "|---" * (1 + len(splits)) + "|",
         *rows,
         "",
-        "| class (test) | precision | recall | F1 | pictures |",
+        f"| class ({splits[judged]}) | precision | recall | F1 | pictures |",
         "|---|---|---|---|---|",
         *classes,
     ]
@@ -171,14 +179,15 @@ def weights_licence(model: Model) -> str:
     name = origin.name if origin else GIVEN
     known = {"bundled": BUNDLED, "random": RANDOM, "imagenet": IMAGENET, GIVEN: FROM_PYTHON}
     if name == "pretrained":
-        return PRETRAINED.format(package=model.backbone.name.partition(":")[0])
-    return known.get(name) or OWN_FILE.format(file=Path(name).name)
+        return PRETRAINED.format(package=markdown_text(model.backbone.name.partition(":")[0]))
+    return known.get(name) or OWN_FILE.format(file=markdown_text(Path(name).name))
 
 
 def _limits(metrics: Mapping[str, Any]) -> list[str]:
-    test = metrics["test"]
+    test, word = (metrics["test"], "test") if metrics["test"] else (metrics["val"], "validation")
     mistakes = [
-        f"- {truth} taken for {other}: {count:,} of {test['per_class'][truth]['support']:,}."
+        f"- {markdown_text(truth)} taken for {markdown_text(other)}: {count:,} of "
+        f"{test['per_class'][truth]['support']:,}."
         for truth, other, count in most_confused(test["confusion"], list(test["per_class"]), MISTAKES)
     ]
     return [
@@ -188,7 +197,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[str]:
         "- Figures and probabilities hold for pictures like those of the data; elsewhere they are not known.",
         "- What lies outside the square in the centre of a picture is not seen.",
         "- Nothing was measured for groups of people, attacks, or damaged pictures.",
-        *(["", "Most frequent mistakes on the test split:", "", *mistakes] if mistakes else []),
+        *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
     ]
 
 
@@ -214,7 +223,3 @@ def _use(model: Model) -> list[str]:
 def _interval(results: Mapping[str, Any]) -> str:
     low, high = results["accuracy_ci95"]
     return f"{low:.4f} to {high:.4f}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

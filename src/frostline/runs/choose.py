@@ -12,6 +12,8 @@ from frostline.device import cores
 from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
+from frostline.images.levels import Levels
+from frostline.images.overlap import Overlap, overlaps
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
@@ -44,11 +46,18 @@ COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 @dataclass(frozen=True)
 class Parts:
-    """The images of a run: trained on, choosing, and judged by."""
+    """The images of a run: trained on, choosing settings, and measuring the result.
+
+    ``test`` has no images where none are to be held out (``--test-fraction 0``).
+    """
 
     train: ImageDataset
     val: ImageDataset
     test: ImageDataset
+
+    def overlaps(self) -> dict[str, Overlap]:
+        """Compare every two splits; see `frostline.images.overlap`."""
+        return overlaps({"train": self.train, "val": self.val, "test": self.test})
 
 
 def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
@@ -185,7 +194,7 @@ def prepare(
             "prior: how features vary within objects, from %s drawn pictures, passed once (--prior none does without)",
             f"{PRIOR_OBJECTS * PRIOR_PICTURES:,}",
         )
-    return settled, backbone, boundary, _preprocess(backbone, size)
+    return settled, backbone, boundary, _preprocess(backbone, size, images.levels)
 
 
 def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
@@ -236,9 +245,9 @@ def _copied(given: Backbone, last: str) -> Backbone:
     return backbone
 
 
-def _preprocess(backbone: Backbone, size: int) -> Preprocess:
+def _preprocess(backbone: Backbone, size: int, levels: Levels | None) -> Preprocess:
     intake = backbone.intake
-    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation)
+    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, levels)
 
 
 def _head_before(config: TrainConfig, boundary: Boundary) -> bool:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, RunError, first_line
-from frostline.images.given import Images, batches, read_pixels
+from frostline.evaluation.rejection import Rejection, check_share, named
+from frostline.images.given import Images, as_images, batches, read_pixels
+from frostline.images.levels import Levels
 
 RECORD = "frostline"  # key of the metadata
 BATCH = 32
@@ -31,6 +33,8 @@ class OnnxClassifier:
     Attributes
     ----------
     class_names : tuple of str
+    levels : Levels or None
+        How files of more than 8 bits, or with transparency, become bytes.
     about : dict
         What the file says of itself: ``image_size``, ``run``, ``data``, ``weights`` and more.
 
@@ -49,15 +53,20 @@ class OnnxClassifier:
             self.about: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[RECORD])
             self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
             self.image_size: int = self.about["image_size"]
+            kept = self.about.get("rejection")
+            self.rejection = Rejection.from_dict(kept) if kept else None
+            levels = self.about.get("preprocess", {}).get("levels")
+            self.levels = None if levels is None else Levels.from_dict(levels)
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.") from error
 
     def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""
+        images = as_images(images)
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)
         for start in range(0, len(images), BATCH):
-            pixels = read_pixels(images[start : start + BATCH], self.image_size)
+            pixels = read_pixels(images[start : start + BATCH], self.image_size, self.levels)
             for numbers, batch in batches(pixels, BATCH):
                 found = self._session.run(["probabilities", "class_ids"], {"images": batch})
                 probabilities[start + numbers], ids[start + numbers] = found
@@ -68,8 +77,8 @@ class OnnxClassifier:
 
         Parameters
         ----------
-        images : ndarray of uint8, or a sequence
-            (N, H, W) or (N, H, W, 3) pixels; or N items, each a file's path or pixels (H, W) or (H, W, 3).
+        images : path, PIL image, uint8 array, or several of them
+            One or many; see `frostline.images.given.as_images`.
 
         Raises
         ------
@@ -78,10 +87,20 @@ class OnnxClassifier:
         """
         return self.answers(images)[0]
 
-    def predict(self, images: Images) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        names: NDArray[np.str_] = np.array(self.class_names)[self.answers(images)[1]]
-        return names
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image; see `frostline.Classifier.predict`."""
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.Classifier.threshold`."""
+        check_share(reject)
+        if self.rejection is None:
+            raise RunError(
+                "this exported file does not know below which confidence to reject (an earlier version wrote it): "
+                "export its run again."
+            )
+        return self.rejection.threshold(reject)
 
 
 def _content(path: Path) -> bytes:

@@ -17,18 +17,20 @@ from frostline.device import describe_device, peak_memory_bytes, pick_device, se
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.dataset import Splits
-from frostline.images.registry import check_data, data_name, load_dataset
+from frostline.images.overlap import warn_of
+from frostline.images.registry import check_data, data_name, load_configured, with_absolute_paths
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
-from frostline.runs.bundle import Model, save_bundle
+from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.card import write_card
 from frostline.runs.choose import check_network, prepare, split
-from frostline.runs.data import check_same_data, data_facts
+from frostline.runs.data import check_same_data, data_facts, weights_facts, with_recorded_reason
 from frostline.runs.evidence import Predicted, write_evidence
-from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
+from frostline.runs.folder import OpenRun, Run, choose_name, open_run, write_bad_images
 from frostline.runs.index import write_index
 from frostline.runs.learn import Learned, Material, learn, make_test, probabilities
 from frostline.runs.phases import plan
@@ -90,30 +92,35 @@ def fit(
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     if splits is None:
         check_data(config.data)
+        config = with_absolute_paths(config)
     if backbone is not None:
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check_network(config, backbone)
     folder = Path(output_dir)
-    name = name or choose_name(data_name(config.data), folder, resume=resume)
+    if name is None:
+        name = choose_name(data_name(config.data), folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
         resumed = run.begun and resume
         trackers = choose_trackers(track, run, resumed=resumed)
         if resumed:
             config = _as_begun(config, run)
+            run.go_on()
             if run.finished:
-                run.checkpoint.unlink(missing_ok=True)
+                run.remove_checkpoint()
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 with tracked(trackers, run, config) as tracking:  # it may have been stopped before all was told
                     tracking.epochs(run.history)
                     tracking.results(run.metrics)
-                return run
+                return Run(run.folder)
         _run(run, config, splits, backbone, cache_folder(cache_dir), progress, trackers, begun=begun, resumed=resumed)
-    return run
+    return Run(run.folder)
 
 
 def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
     """Return the settings a run was begun with; what is asked for now must not contradict them."""
     begun = run.config
+    if Path(asked.data).is_absolute():
+        begun = with_absolute_paths(begun)  # runs of earlier versions name their data as it was typed
     for field in asked.model_fields_set:
         value, old = getattr(asked, field), getattr(begun, field)
         if value not in (old, None, "auto"):
@@ -125,7 +132,7 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
 
 
 def _run(
-    run: Run,
+    run: OpenRun,
     config: TrainConfig,
     splits: Splits | None,
     given: Backbone | None,
@@ -137,16 +144,17 @@ def _run(
     resumed: bool,
 ) -> None:
     device = pick_device(config.device)
-    splits = splits or load_dataset(
-        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
-    )
+    splits = splits or load_configured(config, cache, progress)
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)
+    warn_of(parts.overlaps(), splits.source)
     if resumed:
         check_same_data(run, parts)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress, given)
-    if not resumed:
-        begin(run, config, data_facts(parts))
+    if resumed:
+        with_recorded_reason(run, backbone)
+    else:
+        run.begin(config, data_facts(parts) | weights_facts(backbone))
     write_bad_images(run, splits.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, boundary))
@@ -161,33 +169,39 @@ def _run(
 
 
 def _leave(
-    run: Run, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
+    run: OpenRun, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
 ) -> dict[str, Any]:
     """Evaluate once, and leave the model and everything that is known of it; the results last."""
     config, parts, backbone = material.config, material.parts, material.backbone
     trained = learned.trained
 
     mirror = make_augment(config.augment).flip > 0
+    val = Predicted(probabilities(learned.module, learned.ready.val), learned.ready.val.labels)
     model = Model(
-        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror
-    )
+        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror,
+        calibrate_rejection(val.probabilities),
+    )  # fmt: skip
     save_bundle(model, run.model_folder)
-    log.info("evaluating on the test split, once")
+    log.info("evaluating on the test split, once" if len(parts.test) else "there is no test split to evaluate on")
     test, tested = make_test(learned, material)
-    predicted = {
-        name: Predicted(probabilities(learned.module, part), part.labels)
-        for name, part in (("val", learned.ready.val), ("test", test))
+    nothing = Predicted(np.empty((0, len(model.class_names)), np.float32), test.labels)
+    tested_on = Predicted(probabilities(learned.module, test), test.labels) if len(test) else nothing
+    predicted = {"val": val, "test": tested_on}
+    measured = {name: p for name, p in predicted.items() if len(p.labels)}
+    results: dict[str, Any] = {
+        name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in measured.items()
     }
-    results = {name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in predicted.items()}
     write_evidence(run, predicted, parts.test)
     write_index(run.index, learned.ready.trunk, learned.head, learned.ready.train, test, parts.train, config.seed)
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
-    title = f"{splits.name}: test accuracy {results['test']['accuracy']:.4f}"
-    draw_confusion(results["test"]["confusion"], model.class_names, title, run.folder / "confusion.png")
+    shown, word = ("test", "test") if "test" in results else ("val", "validation")
+    title = f"{splits.name}: {word} accuracy {results[shown]['accuracy']:.4f}"
+    draw_confusion(results[shown]["confusion"], model.class_names, title, run.folder / "confusion.png")
     metrics = {
         "schema": 1,
+        "test": None,  # of a run without a test split
         **results,
-        "calibration": before_and_after(learned.temperature, {name: p.pair for name, p in predicted.items()}),
+        "calibration": before_and_after(learned.temperature, {name: p.pair for name, p in measured.items()}),
         "frozen_pass": asdict(learned.frozen_pass + tested),
         "training": _training_facts(trained) | learned.facts,
         "weights": _weights_facts(backbone),
@@ -196,6 +210,7 @@ def _leave(
             "name": splits.name,
             "images": {part: len(d) for part, d in vars(parts).items()},
             "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()},
+            "overlap": {pair: shared.facts for pair, shared in parts.overlaps().items()},
         },
         "seed": config.seed,
         "versions": _versions(),
@@ -205,9 +220,10 @@ def _leave(
         "total_seconds": time.perf_counter() - begun,
     }
     write_card(model, metrics, run.model_folder)
+    seal_bundle(run.model_folder)
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
-    run.checkpoint.unlink(missing_ok=True)
-    log.info(_result_line(results["test"], time.perf_counter() - begun))
+    run.complete()
+    log.info(_result_line(metrics, time.perf_counter() - begun))
     return metrics
 
 
@@ -250,7 +266,13 @@ def _headline(config: TrainConfig, boundary: Boundary) -> str:
     return f"{config.model} at {config.image_size} px, {frozen}, {config.head} head {reads}, seed {config.seed}"
 
 
-def _result_line(test: dict[str, Any], seconds: float) -> str:
+def _result_line(metrics: dict[str, Any], seconds: float) -> str:
+    test = metrics["test"]
+    if test is None:
+        return (
+            f"no test accuracy (there is no test split); {metrics['val']['accuracy']:.4f} on the validation images, "
+            f"which settings were chosen by; {seconds:.1f} s in all"
+        )
     low, high = test["accuracy_ci95"]
     return (
         f"test accuracy {test['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {test['images']:,} images; "

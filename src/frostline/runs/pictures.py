@@ -15,6 +15,7 @@ from frostline.training.checkpoint import Epoch
 REMEDY = "--output-dir chooses another place"
 LONGEST_NAME = 30
 MOST_CLASSES = 40  # the confusion matrix of more classes grows no further: its names and squares get smaller
+MOST_NAMES = 100  # more would not be legible, and take minutes to place
 
 
 def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
@@ -61,8 +62,9 @@ def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = min(10.0, 10.0 * MOST_CLASSES / classes)
-    axes.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=size, parse_math=False)
-    axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
+    if classes <= MOST_NAMES:
+        axes.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=size, parse_math=False)
+        axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
     axes.set(xlabel="predicted", ylabel="truth")
     axes.set_title(title, parse_math=False)
     if classes <= 30:  # more would not be legible

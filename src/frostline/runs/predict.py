@@ -1,6 +1,5 @@
 """Using a finished run: class probabilities for new pictures, and its test result measured again."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,19 @@ from numpy.typing import NDArray
 
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
-from frostline.errors import ConfigError, DataError, RunError
+from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.decode import SUFFIXES
-from frostline.images.given import Images, read_pixels
-from frostline.images.registry import load_dataset
+from frostline.images.given import Images, as_images, read_pixels
+from frostline.images.registry import load_configured, redirected
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
+from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 from frostline.runs.learn import activations, judged, probabilities
 from frostline.storage import cache_dir as cache_folder
@@ -48,6 +48,7 @@ class Classifier:
         self._device = pick_device(device)
         self._forward = FastForward(model.frozen, model.preprocess, self._device)
         self._trained = model.trained.to(self._device).eval()
+        self._run: Run | None = None
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Classifier":
@@ -68,7 +69,14 @@ class Classifier:
         ConfigError
             When the package that the network comes from is not installed.
         """
-        return cls(load_bundle(Path(folder), backbone), device)
+        classifier = cls(load_bundle(Path(folder), backbone), device)
+        classifier._run = Run(folder)
+        return classifier
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are computed together."""
+        return self._forward.batch_size
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
@@ -76,8 +84,8 @@ class Classifier:
 
         Parameters
         ----------
-        images : ndarray of uint8, or a sequence
-            (N, H, W) or (N, H, W, 3) pixels; or N items, each a file's path or pixels (H, W) or (H, W, 3).
+        images : path, PIL image, uint8 array, or several of them
+            One or many; see `frostline.images.given.as_images`.
         tta : int
             Test-time augmentation: the mean over so many views of each picture, itself included (`tta_views`).
 
@@ -90,11 +98,12 @@ class Classifier:
         DataError
             When a file is no readable picture, or pixels are of another type or shape.
         """
+        images, preprocess = as_images(images), self.model.preprocess
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             some = images[start : start + self._forward.batch_size]
-            batch = read_pixels(some, self.model.preprocess.image_size)
-            resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
+            batch = read_pixels(some, preprocess.image_size, preprocess.levels)
+            resized = preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
                 for view in tta_views(tta, mirror=self.model.mirror)
@@ -102,10 +111,52 @@ class Classifier:
             parts.append(torch.stack(seen).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(self, images: Images) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        names: NDArray[np.str_] = np.array(self.class_names)[self.predict_proba(images).argmax(1)]
-        return names
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image.
+
+        Parameters
+        ----------
+        images
+            See `predict_proba`.
+        reject : float, optional
+            Return ``"unknown"`` below the confidence that loses at most this share of the validation images
+            (`frostline.evaluation.rejection`).
+
+        Raises
+        ------
+        DataError
+            As `predict_proba`.
+        RunError
+            When ``reject`` is given and the model knows no such confidence.
+        """
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.evaluation.rejection`.
+
+        Raises
+        ------
+        RunError
+            When the model knows none: an earlier version of Frostline saved it.
+        ConfigError
+            When ``reject`` is no share from 0 to 0.5.
+        """
+        check_share(reject)
+        return self.rejection.threshold(reject)
+
+    @property
+    def rejection(self) -> Rejection:
+        """What the validation split says of confidence; see `threshold` for what is raised."""
+        rejection = self.model.rejection
+        if rejection is None and self._run is not None and self._run.has(self._run.evidence.name):
+            rejection = calibrate_rejection(read_evidence(self._run).val.probabilities)  # an earlier version's run
+        if rejection is None:
+            raise RunError(
+                "this model does not know below which confidence to reject (an earlier version saved it): "
+                "train it again with this version."
+            )
+        return rejection
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
@@ -132,35 +183,15 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     return [row_ids_of_pixels(image[None])[0] for image in batch]
 
 
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the picture files among paths; folders are searched through, by file ending.
-
-    Raises
-    ------
-    DataError
-        When a path does not exist, or no picture is found.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(f"no file or folder {path}: check the path.")
-    if not found:
-        raise DataError(f"no pictures in {', '.join(map(str, paths))}: expected {', '.join(sorted(SUFFIXES))}.")
-    return found
-
-
 def evaluate_run(
     run: Run,
     *,
     tta: int = 1,
+    data: Path | str | None = None,
     backbone: Backbone | None = None,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Measure a finished run's model again on its validation split and on the test split it was judged by.
 
     Kept activations are used.
@@ -169,34 +200,41 @@ def evaluate_run(
     ----------
     tta : int
         Test-time augmentation: mean probabilities over so many views (`tta_views`).
+    data : path, optional
+        Where the images are now, if they were moved.
     backbone : Backbone, optional
         The network, where `frostline.fit` was given one.
 
     Returns
     -------
     dict
-        ``val`` and ``test``, as in ``metrics.json``; without further views ``calibration`` too.
+        ``val`` and ``test`` (``None`` where the run has no test split), as in ``metrics.json``; without further
+        views ``calibration`` too.
 
     Raises
     ------
     RunError, DataError, StorageError, ConfigError
     """
-    config, cache = run.config.model_copy(update={"workers": cores()}), cache_folder(cache_dir)
+    config = redirected(run.config.model_copy(update={"workers": cores()}), data, run.name)
+    cache = cache_folder(cache_dir)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)
     device = pick_device(config.device)
-    parts = split(load_dataset(config.data, config.data_dir, cache_dir=cache, progress=progress), config)
+    parts = split(load_configured(config, cache, progress), config)
     _compare_data(run, model, parts)
     forward = FastForward(model.frozen, model.preprocess, device)
     trained = model.trained.to(device).eval()
-    predicted = {}
+    predicted: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
     for name, dataset, settings in (("val", parts.val, config), ("test", parts.test, judged(config))):
+        if not len(dataset):
+            continue
         seen = []
         for view in views:
             (rows,), _ = activations((dataset,), forward, settings, cache, progress, view)
             seen.append(probabilities(trained, Examples(rows, dataset.labels)))
         predicted[name] = (np.mean(seen, axis=0), dataset.labels)
-    results = {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
+    results: dict[str, Any] = {"test": None}
+    results |= {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
     if tta == 1 and model.temperature is not None:
         results["calibration"] = before_and_after(model.temperature, predicted)
     return results

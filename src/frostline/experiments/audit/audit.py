@@ -29,7 +29,7 @@ from frostline.experiments.audit.page import write_page
 from frostline.experiments.audit.pool import Pool, make_pool
 from frostline.experiments.audit.table import REMEDY, write_table
 from frostline.images.dataset import Splits
-from frostline.images.registry import check_data, load_dataset
+from frostline.images.registry import check_data, load_configured
 from frostline.networks.boundary import Frozen
 from frostline.progress import Progress, log
 from frostline.runs.choose import PEAK_LR, check_network, prepare, usual_epochs
@@ -105,9 +105,7 @@ def audit(
         check_data(config.data)
     _refuse_taken(folder, overwrite=overwrite)
     cache = cache_folder(cache_dir)
-    splits = splits or load_dataset(
-        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
-    )
+    splits = splits or load_configured(config, cache, progress)
     pool = make_pool(splits, config)
     log.info("auditing %s: %s", splits.name, _told(pool, include_test=include_test))
     config, rows = _rows(pool, config, cache, progress)

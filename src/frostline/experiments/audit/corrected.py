@@ -46,7 +46,11 @@ def write_corrected(splits: Splits, table: Path, output: Path | None, *, overwri
     StorageError
         When the file exists, or cannot be written.
     """
-    parts = {n: p for n, p in (("train", splits.train), ("val", splits.val), ("test", splits.test)) if p is not None}
+    parts = {
+        n: p
+        for n, p in (("train", splits.train), ("val", splits.val), ("test", splits.test))
+        if p is not None and len(p)
+    }
     kind = ".npz" if isinstance(splits.train.images, np.ndarray) else ".csv"
     path = output or table.with_name(f"corrected{kind}")
     if path.suffix.lower() != kind:
@@ -58,7 +62,7 @@ def write_corrected(splits: Splits, table: Path, output: Path | None, *, overwri
         raise DataError(f"{table} asks for no change: give a new_label, or yes in remove.")
     corrected, relabelled, removed = _apply(parts, corrections, table)
     _refuse_clashes(corrected)
-    complete(splits.name, str(path), corrected["train"], corrected.get("val"), corrected.get("test"))
+    complete(splits.name, str(path), corrected["train"], corrected.get("val"), corrected.get("test"), test_fraction=0)
     if "test" in {correction.split for correction in corrections}:
         log.warning("the test split is changed too: its accuracy is not comparable with what was measured before")
     _write_arrays(corrected, path) if kind == ".npz" else _write_listing(corrected, path)

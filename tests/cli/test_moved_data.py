@@ -1,0 +1,85 @@
+"""A run whose images were moved: said before work begins, and `--data` leads to them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.config import make_config
+from frostline.runs.fit import fit
+from frostline.runs.folder import Run
+from tests.conftest import Frostline
+
+GONE = "the images of run 'moved' are no longer at {}: they were moved, renamed or removed. --data PATH says"
+
+
+def write_classes(root: Path) -> Path:
+    draw = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = draw.integers(0, 120, (40, 40, 3), dtype=np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Path]:
+    """A run, where its images were, and where they are."""
+    place = tmp_path_factory.mktemp("moved")
+    before = write_classes(place / "before")
+    config = make_config(
+        data=str(before), weights="random", image_size=64, taps="none", head="linear", epochs=2, val_fraction=0.25
+    )
+    run = fit(config, name="moved", output_dir=place / "runs", cache_dir=place / "cache")
+    after = place / "after"
+    before.rename(after)
+    return run, before, after
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "audit"])
+def test_images_that_are_gone_are_one_line_before_work_begins(
+    frostline: Frostline, moved: tuple[Run, Path, Path], command: str
+) -> None:
+    run, before, _ = moved
+    done = frostline(command, run.folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("frostline: " + GONE.format(before))
+
+
+def test_data_leads_to_them(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
+    run, _, after = moved
+    done = frostline("evaluate", run.folder, "--data", after)
+    assert done.returncode == 0, done.stderr
+    accuracy = f"{run.metrics['test']['accuracy']:.4f}"
+    assert f"recorded when the run finished: {accuracy}; now: {accuracy}" in done.stdout
+    shutil.copytree(after, tmp_path / "here")
+    done = frostline("audit", run.folder, "--data", "here", "--output-dir", "audits", "--name", "x")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "audits" / "x" / "audit.json").read_text())
+
+
+def test_data_that_is_not_there_either_is_named(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+    run, _, _ = moved
+    for command in ("evaluate", "export"):
+        done = frostline(command, run.folder, "--data", "nowhere")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "nowhere" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_data_belongs_to_a_run(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+    done = frostline("audit", moved[2], "--data", "elsewhere")
+    assert done.returncode == 2
+    assert "is no run: leave it out" in done.stderr
+
+
+def test_predict_needs_no_data_and_works_from_any_folder(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+    run, _, after = moved
+    done = frostline("predict", run.folder, after, "--format", "json", "--top", 1, "--reject", 0.05)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
+    assert len(json.loads(done.stdout)) == 24
