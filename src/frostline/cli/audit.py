@@ -94,6 +94,8 @@ def _subject(subject: str, runs_dir: Path, given: dict[str, Any]) -> Any:
             settings = run.config.model_dump() | chosen
             return make_config(**settings), run.folder.absolute().name
     if subject not in SOURCES and not Path(subject).exists():
+        if "/" in subject:
+            check_data(subject)  # says that there is no such path
         known = [run.name for run in list_runs(runs_dir)]
         own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
