@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError
-from frostline.images.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, picture_side
+from frostline.images.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, image_header
 from frostline.images.kinds import other_kind
 
 RNG = np.random.default_rng(7)
@@ -146,14 +146,14 @@ def test_rotation_note_of_a_camera_is_obeyed(note: int, turned: np.ndarray) -> N
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "PNG", exif=exif)), turned)
 
 
-def test_side_is_the_longer_one_and_needs_the_header_alone(tmp_path: Path) -> None:
+def test_size_and_mode_need_the_header_alone(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.new("L", (70, 30)).save(path)
-    assert picture_side(path) == 70
+    assert image_header(path) == ((70, 30), "L")
     path.write_bytes(path.read_bytes()[:-20])
-    assert picture_side(path) == 70
+    assert image_header(path) == ((70, 30), "L")
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        picture_side(tmp_path / "gone.png")
+        image_header(tmp_path / "gone.png")
 
 
 def test_single_pixel_is_a_picture() -> None:

@@ -61,6 +61,7 @@ SETTINGS: dict[str, Any] = {
     "test_fraction": Annotated[
         float | None, option("Part of each class to test on where no test split is given; 0: no test (0.15).", "X")
     ],
+    "max_pixels": Annotated[int | None, option("Pixels an image may have; larger are left out (100,000,000).", "N")],
     "limit": Annotated[int | None, option("Use N training and N/6 test images, stratified.", "N")],
     "labels_per_class": Annotated[int | None, option("Train on N labelled images per class.", "N")],
     "views": Annotated[

@@ -43,7 +43,7 @@ SUFFIXES = frozenset(
 )
 MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # larger claims are refused before decoding
-STRIP_PIXELS = 1 << 20  # that are converted at a time, so that no second copy of the image is needed
+STRIP_PIXELS = 1 << 18  # that are converted at a time, so that no second copy of the image is needed
 FAINT = 8  # grey levels: an image that differs from white by no more cannot be seen on it
 
 BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # as Pillow holds it; 4 in other modes
@@ -136,11 +136,6 @@ def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArr
         return np.asarray(shown), longer_side, Tones(kind, low, high, transparent, flat)
 
 
-def picture_side(source: Path | bytes) -> int:
-    """Return the longer side of an image in pixels, from its header alone; raises as `decode_image`."""
-    return max(image_header(source)[0])
-
-
 def image_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], str]:
     """Return an image's size (width, height) and Pillow's name of its mode; raises as `decode_image`."""
     with _opened(source, FORMATS, max_pixels, 1) as picture:
@@ -176,7 +171,7 @@ def _opened(
                 if needed > allowed:
                     raise DataError(
                         f"{name} needs {needed / 1e6:,.0f} MB of memory to decode ({width} x {height} pixels, "
-                        f"{picture.mode}): at most {allowed / 1e6:,.0f} MB are used."
+                        f"{picture.mode}): at most {allowed / 1e6:,.0f} MB are used (--max-pixels N allows more)."
                     )
                 if picture.format == "TIFF" and _tag(picture, 254) & REDUCED_PREVIEW:
                     raise DataError(f"{name} begins with a small preview, as cameras' raw files do: export it as JPEG.")

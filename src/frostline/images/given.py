@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline.errors import DataError
 from frostline.images.decode import MAX_PIXELS, picture_pixels
@@ -19,7 +19,10 @@ Item = Path | bytes | Image.Image | Pixels
 Images = Any  # whatever `as_images` knows
 Listed = Pixels | list[Item]  # what it makes of that
 
-EXPECTED = "expected an image, a path, or several: uint8 arrays (H, W) or (H, W, 3), batches (N, H, W) or (N, H, W, 3)"
+EXPECTED = (
+    "images: expected a uint8 array (H, W) or (H, W, 3), a batch (N, H, W) or (N, H, W, 3), a path, a PIL image, or "
+    "several of them, got"
+)
 
 
 def as_images(images: Images) -> Listed:
@@ -41,12 +44,12 @@ def as_images(images: Images) -> Listed:
     if _is_single(images):
         return [_item(images)]
     if isinstance(images, Mapping):
-        raise DataError(f"images: {EXPECTED}; got a {type(images).__name__}: give its values.")
+        raise DataError(f"{EXPECTED} a {type(images).__name__}: give its values.")
     if hasattr(images, "__array__"):
         return _from_array(np.asarray(images))
     if isinstance(images, Iterable):
         return [_item(one) for one in images]
-    raise DataError(f"images: {EXPECTED}; got {type(images).__name__}.")
+    raise DataError(f"{EXPECTED} {type(images).__name__}.")
 
 
 def read_pixels(
@@ -112,7 +115,7 @@ def _item(one: Any) -> Item:
     try:
         array = np.asarray(one)
     except ValueError as error:
-        raise DataError(f"images: {EXPECTED}; got a ragged {type(one).__name__}.") from error
+        raise DataError(f"{EXPECTED} a ragged {type(one).__name__}.") from error
     if array.ndim == 0 and array.dtype.kind in "OU":
         return _item(array.item()) if isinstance(array.item(), str | os.PathLike | bytes) else _refused(array)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))):
@@ -146,7 +149,7 @@ def _grey_or_rgb(array: Pixels) -> Pixels:
 
 
 def _refused(array: NDArray[Any]) -> Item:
-    raise DataError(f"images: {EXPECTED}; got {array.dtype} {array.shape}: {_advice(array)}.")
+    raise DataError(f"{EXPECTED} {array.dtype} {array.shape}: {_advice(array)}.")
 
 
 def _advice(array: NDArray[Any]) -> str:
@@ -176,7 +179,6 @@ def _decoded(pixels: Pixels | DataError) -> Pixels:
 def _from_pil(picture: Image.Image, levels: Levels | None) -> Pixels:
     """Return the pixels of the caller's image, which stays as it is."""
     try:
-        picture.load()
-        return picture_pixels(picture.copy(), levels)
+        return picture_pixels(ImageOps.exif_transpose(picture), levels)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise DataError(f"a PIL image of mode {picture.mode} cannot be read: {error}.") from error

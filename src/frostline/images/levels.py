@@ -114,11 +114,10 @@ def choose_levels(tones: Iterable[Tones]) -> Levels | None:
 
 
 def whole_range(files: Sequence[Tones]) -> Range:
-    """Return the range of the fewest bits, of those in use, that hold all values."""
+    """Return the range of the fewest bits, of those in use, that hold all values; their own where some are negative."""
     low, high = min(file.low for file in files), max(file.high for file in files)
     if low < 0:
-        bits = next((bits for bits in BITS if max(-low, high + 1) <= 2 ** (bits - 1)), 32)
-        return -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
+        return low, max(high, 0.0)
     return 0.0, 2.0 ** next((bits for bits in BITS if high < 2**bits), 32) - 1
 
 
