@@ -116,11 +116,14 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_clearing_parts_spares_everything_else(tmp_path: Path) -> None:
-    kept = [tmp_path / ".hidden", tmp_path / "a.part", tmp_path / "b"]
+    names = (".hidden", "a.part", "b", ".notes.part", ".b.0123abc.part", ".b.0123ABCD.part", ".0123abcd.part")
+    kept = [tmp_path / name for name in names]
     for path in [*kept, tmp_path / ".b.0123abcd.part"]:
         path.write_bytes(b"")
+    link = tmp_path / ".link.0123abcd.part"
+    link.symlink_to(kept[0])
     clear_parts(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, link])
 
 
 def test_cache_is_the_chosen_one_then_the_variable_then_the_platform(

@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from frostline.errors import FrostlineError, first_line
 
@@ -25,7 +26,7 @@ MAX_HEADER_BYTES = 10 * MIB  # of a safetensors file: a network of a few hundred
 Schema = TypeVar("Schema", bound="BaseModel")
 
 
-def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BinaryIO:
+def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BufferedReader:
     """Open a regular file for reading.
 
     Parameters
@@ -97,10 +98,11 @@ def reading(path: Path, error: type[FrostlineError], remedy: str) -> Iterator[No
     except OSError as cause:
         raise error(f"{path} cannot be read ({cause.strerror or first_line(cause)}): {remedy}.") from cause
     except Exception as cause:  # parsers raise whatever a damaged file leads them to, MemoryError included
-        raise error(f"{path} is damaged ({_fault(cause)}): {remedy}.") from cause
+        raise error(f"{path} is damaged ({fault_of(cause)}): {remedy}.") from cause
 
 
-def _fault(error: Exception) -> str:
+def fault_of(error: Exception) -> str:
+    """Return what a parser or schema found wrong, in a few words."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

@@ -217,8 +217,9 @@ def cache_list(cache_dir: CacheDir = None) -> None:
     from frostline.storage import cache_dir as cache_folder
 
     place = cache_folder(cache_dir)
-    stores = list_stores(place)
     screen = Screen()
+    with screen.lines():
+        stores = list_stores(place)
     rows = []
     for store in stores:
         spec = store.spec
@@ -241,7 +242,9 @@ def cache_verify(cache_dir: CacheDir = None) -> None:
 
     screen = Screen()
     faults = []
-    for store, found in verify(cache_folder(cache_dir)):
+    with screen.lines():
+        report = verify(cache_folder(cache_dir))
+    for store, found in report:
         screen.say(f"{store.name}: {store.rows:,} rows in {store.shards} shards: {'DAMAGED' if found else 'whole'}")
         faults += found
     for fault in faults:
