@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from frostline.errors import storage_error
+from frostline.errors import ConfigError, StorageError, storage_error
 
 if TYPE_CHECKING:  # it takes as long to import as all the rest
     from filelock import FileLock
@@ -75,6 +75,34 @@ def write_bytes(path: Path, data: bytes | memoryview, remedy: str = "") -> None:
 def write_json(path: Path, value: Any, remedy: str = "") -> None:
     """Write JSON, whole or not at all; see `replacing`. The order of keys is kept: it is the order of the classes."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), remedy)
+
+
+def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> None:
+    """Refuse to write to a file that an option names: one rule for all of them, asked before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+        What was there before stays unless it is a file and ``overwrite`` is given.
+    overwrite : bool
+    option : str
+        What chooses another place.
+
+    Raises
+    ------
+    ConfigError
+        When the path cannot name a file.
+    StorageError
+        When something is there.
+    """
+    if not path.name or "\0" in str(path):
+        raise ConfigError(f"{option} {str(path)!r}: expected the name of a file.")
+    if not os.path.lexists(path):
+        return
+    if path.is_dir() or not (path.is_symlink() or is_file_itself(path)):
+        raise StorageError(f"{path} is a folder or no regular file: {option} chooses another place.")
+    if not overwrite:
+        raise StorageError(f"{path} exists: --overwrite replaces it, or {option} chooses another place.")
 
 
 def is_file_itself(path: Path) -> bool:
