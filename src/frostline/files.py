@@ -64,7 +64,9 @@ def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BufferedReader:
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a regular file; see `open_file` for what is refused."""
     with open_file(path, most) as file:
-        data = file.read(most + 1)
+        data = file.read(os.fstat(file.fileno()).st_size + 1)  # no more: as much memory is taken as is asked for
+        while len(data) <= most and (more := file.read(MIB)):
+            data += more
     if len(data) > most:  # it grew meanwhile, or its size was no truth (/proc)
         raise OSError(errno.EFBIG, f"more than {most:,} bytes came out of it", str(path))
     return data
