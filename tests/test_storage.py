@@ -1,6 +1,7 @@
 """Files are whole or not there: failing, killed and full-disk writers leave the old file as it was."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from frostline.errors import StorageError
-from frostline.storage import cache_dir, clear_parts, json_text, replacing, write_bytes, write_json
+from frostline.errors import ConfigError, StorageError
+from frostline.storage import (
+    cache_dir,
+    check_output,
+    clear_parts,
+    json_text,
+    lock_in,
+    replacing,
+    write_bytes,
+    write_json,
+)
 
 
 def parts(folder: Path) -> list[Path]:
@@ -116,11 +126,14 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_clearing_parts_spares_everything_else(tmp_path: Path) -> None:
-    kept = [tmp_path / ".hidden", tmp_path / "a.part", tmp_path / "b"]
+    names = (".hidden", "a.part", "b", ".notes.part", ".b.0123abc.part", ".b.0123ABCD.part", ".0123abcd.part")
+    kept = [tmp_path / name for name in names]
     for path in [*kept, tmp_path / ".b.0123abcd.part"]:
         path.write_bytes(b"")
+    link = tmp_path / ".link.0123abcd.part"
+    link.symlink_to(kept[0])
     clear_parts(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, link])
 
 
 def test_cache_is_the_chosen_one_then_the_variable_then_the_platform(
@@ -144,3 +157,30 @@ def test_json_has_a_line_for_each_row_of_a_matrix_and_says_the_same() -> None:
 def test_json_of_a_name_that_is_no_utf8_is_json(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"file": "caf\udce9"})
     assert json.loads((tmp_path / "a.json").read_text()) == {"file": "caf\udce9"}
+
+
+def test_a_file_that_an_option_names_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path, pipe, link = tmp_path / "page.html", tmp_path / "pipe", tmp_path / "link"
+    check_output(path, overwrite=False)
+    path.write_text("mine")
+    link.symlink_to(tmp_path / "nowhere")
+    os.mkfifo(pipe)
+    for taken in (path, link):
+        with pytest.raises(StorageError, match="exists: --overwrite replaces it, or --output chooses another place"):
+            check_output(taken, overwrite=False)
+        check_output(taken, overwrite=True)
+    for never in (tmp_path, pipe, Path("/dev/null")):
+        with pytest.raises(StorageError, match="is a folder or no regular file"):
+            check_output(never, overwrite=True)
+    for impossible in ("", "/", "."):
+        with pytest.raises(ConfigError, match="expected the name of a file"):
+            check_output(Path(impossible), overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["folder", "link", "pipe"])
+def test_what_is_called_lock_and_is_none_is_never_opened(tmp_path: Path, name: str) -> None:
+    lock = tmp_path / "lock"
+    {"folder": lock.mkdir, "link": lambda: lock.symlink_to(tmp_path / "made"), "pipe": lambda: os.mkfifo(lock)}[name]()
+    with pytest.raises(FileExistsError):
+        lock_in(tmp_path)
+    assert not (tmp_path / "made").exists()

@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from frostline.errors import FrostlineError, first_line
 
@@ -26,7 +27,7 @@ MAX_HEADER_BYTES = 10 * MIB  # of a safetensors file: a network of a few hundred
 Schema = TypeVar("Schema", bound="BaseModel")
 
 
-def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BinaryIO:
+def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BufferedReader:
     """Open a regular file for reading.
 
     Parameters
@@ -63,10 +64,9 @@ def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BinaryIO:
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a regular file; see `open_file` for what is refused."""
     with open_file(path, most) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(size + 1)
-        if len(data) > size:
-            data += file.read(min(most, MAX_TEXT_BYTES))
+        data = file.read(os.fstat(file.fileno()).st_size + 1)  # no more: as much memory is taken as is asked for
+        while len(data) <= most and (more := file.read(MIB)):
+            data += more
     if len(data) > most:  # it grew meanwhile, or its size was no truth (/proc)
         raise OSError(errno.EFBIG, f"more than {most:,} bytes came out of it", str(path))
     return data
@@ -101,10 +101,11 @@ def reading(path: Path, error: type[FrostlineError], remedy: str) -> Iterator[No
     except OSError as cause:
         raise error(f"{path} cannot be read ({cause.strerror or first_line(cause)}): {remedy}.") from cause
     except Exception as cause:  # parsers raise whatever a damaged file leads them to, MemoryError included
-        raise error(f"{path} is damaged ({_fault(cause)}): {remedy}.") from cause
+        raise error(f"{path} is damaged ({fault_of(cause)}): {remedy}.") from cause
 
 
-def _fault(error: Exception) -> str:
+def fault_of(error: Exception) -> str:
+    """Return what a parser or schema found wrong, in a few words."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

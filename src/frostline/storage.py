@@ -1,16 +1,22 @@
 """Where files live, and how they are written so that a killed program leaves none half-made."""
 
+import errno
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from frostline.errors import storage_error
+from frostline.errors import ConfigError, StorageError, storage_error
+
+if TYPE_CHECKING:  # it takes as long to import as all the rest
+    from filelock import FileLock
 
 
 def cache_dir(chosen: Path | str | None = None) -> Path:
@@ -92,7 +98,70 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> None:
+    """Refuse to write to a file that an option names: one rule for all of them, asked before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+        What was there before stays unless it is a file and ``overwrite`` is given.
+    overwrite : bool
+    option : str
+        What chooses another place.
+
+    Raises
+    ------
+    ConfigError
+        When the path cannot name a file.
+    StorageError
+        When something is there.
+    """
+    if not path.name or "\0" in str(path):
+        raise ConfigError(f"{option} {str(path)!r}: expected the name of a file.")
+    if not os.path.lexists(path):
+        return
+    if path.is_dir() or not (path.is_symlink() or is_file_itself(path)):
+        raise StorageError(f"{path} is a folder or no regular file: {option} chooses another place.")
+    if not overwrite:
+        raise StorageError(f"{path} exists: --overwrite replaces it, or {option} chooses another place.")
+
+
+def is_file_itself(path: Path) -> bool:
+    """Whether a path is a regular file and no link to one: what may be removed by its name."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def lock_in(folder: Path) -> "FileLock":
+    """Return the lock of a folder, not yet held.
+
+    Raises
+    ------
+    OSError
+        When ``lock`` is there and is no file of its own: a link would be opened, and made, where it points to.
+    """
+    from filelock import FileLock
+
+    path = folder / "lock"
+    if path.is_symlink() or (path.exists() and not is_file_itself(path)):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    return FileLock(path)
+
+
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is called as `replacing` calls what it has not finished."""
+    return _PART.fullmatch(name) is not None
+
+
 def clear_parts(folder: Path) -> None:
     """Remove what killed writers left in a folder. Call it only under the folder's lock."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if is_part(path.name) and is_file_itself(path):
+            path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE = 0x20080522, 1  # linux/capability.h
+CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 0x20080522, 1, 2  # linux/capability.h
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def bound_by_permissions() -> Iterator[None]:
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
         sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then those beyond 32
         libc.capget(header, sets)
-        sets[0] &= ~(1 << CAP_DAC_OVERRIDE)
+        sets[0] &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
         if libc.capset(header, sets):
             raise OSError(ctypes.get_errno(), "cannot give up the right to override permissions")
     yield

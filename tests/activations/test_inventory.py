@@ -6,12 +6,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from frostline.activations.inventory import DAY, list_stores, prune, total_bytes, verify
+from frostline.activations.manifest import write_manifest
+from frostline.activations.shard import ShardEntry
 from frostline.activations.store import Store
 from frostline.errors import StorageError
+from frostline.hashing import digest_file
+from tests.activations.confined import bound_by_permissions
 from tests.activations.stores import DAMAGES, flip_bit, make_spec, make_store, opened, shard
+from tests.conftest import Frostline
 
 
 def aged(store: Store, days: float) -> Store:
@@ -89,9 +96,9 @@ def test_verify_finds_any_flipped_bit(cache: Path) -> None:
 
 def test_verify_finds_a_damaged_manifest(cache: Path) -> None:
     manifest = make_store(cache, (4,)).folder / "manifest.json"
-    flip_bit(manifest, 60)
+    flip_bit(manifest, manifest.read_bytes().index(b'"bytes": ') + 9)
     [(_, faults)] = verify(cache)
-    assert faults == [f"{manifest}: the list of shards is damaged"]
+    assert faults == [f"{manifest}: the list of shards is damaged (its checksum is wrong)"]
 
 
 def test_verify_changes_nothing(cache: Path, three: list[Store]) -> None:
@@ -169,3 +176,84 @@ def test_a_store_that_may_not_be_removed_is_named(cache: Path) -> None:
     with pytest.raises(StorageError, match=store.spec.digest):
         prune(cache, everything=True)
     assert (store.folder / "manifest.json").exists()
+
+
+def test_prune_leaves_what_frostline_did_not_make(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = cache / "activations"
+    store = make_store(cache, (4,))
+    thesis = [root / "thesis" / "spec.json", root / ("0" * 32) / "thesis.txt", root / ("1" * 32)]
+    thesis.append(tmp_path / "linked" / "manifest.json")
+    for path in thesis:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (root / ("2" * 32)).symlink_to(tmp_path / "linked")
+    elsewhere = make_store(tmp_path, (3,)).folder
+    (root / elsewhere.name[::-1]).symlink_to(elsewhere)
+    before = sorted(
+        path for folder in (tmp_path, root) for path in folder.rglob("*") if store.folder not in path.parents
+    )
+    removed, _ = prune(cache, everything=True)
+    assert [facts.folder for facts in removed] == [store.folder]
+    assert sorted(path for folder in (tmp_path, root) for path in folder.rglob("*")) == [
+        path for path in before if path != store.folder
+    ]
+    assert all(path.read_text() == "mine" for path in thesis)
+    [line] = [record.getMessage() for record in caplog.records if "left alone" in record.getMessage()]
+    assert "thesis (no store by its name)" in line and f"{'2' * 32} (a symbolic link)" in line
+
+
+def test_a_persons_file_in_a_store_stays_and_is_named(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = make_store(cache, (4,))
+    own = [store.folder / name for name in (".notes.part", "thesis.txt", "shard-00000.safetensors.txt")]
+    for path in own:
+        path.write_text("mine")
+    (store.folder / "shard-00007.safetensors").symlink_to(own[1])
+    prune(cache, everything=True)
+    assert sorted(store.folder.iterdir()) == sorted([*own, store.folder / "shard-00007.safetensors"])
+    assert all(path.read_text() == "mine" for path in own)
+    assert f"{store.folder} stays: it holds .notes.part, shard-00000.safetensors.txt" in caplog.text
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", ".shard-00000.safetensors.0123abcd.part")])
+def test_a_store_killed_before_its_first_shard_is_pruned(cache: Path, left: tuple[str, ...]) -> None:
+    folder = cache / "activations" / ("a" * 32)
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("")
+    prune(cache, everything=True)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "spec.json", "shard-00000.safetensors"])
+def test_a_pipe_or_folder_in_a_store_is_not_waited_for(cache: Path, name: str) -> None:
+    for make in (os.mkfifo, os.mkdir):
+        path = make_store(cache, (4,)).folder / name
+        path.unlink()
+        make(path)
+        [(facts, faults)] = verify(cache)
+        assert facts.rows == (0 if name == "manifest.json" else 4)
+        assert [fault.startswith(str(path)) for fault in faults] == ([] if name == "spec.json" else [True])
+        prune(cache, everything=True)
+        assert list(path.parent.iterdir()) == [path]
+        path.unlink() if make is os.mkfifo else path.rmdir()
+
+
+def test_a_store_out_of_reach_hides_no_other(cache: Path, frostline: Frostline) -> None:
+    closed, store = (make_store(cache, (4,), make_spec(network=name)) for name in ("closed", "open"))
+    closed.folder.chmod(0)
+    done = frostline("cache", "list", within=bound_by_permissions)
+    closed.folder.chmod(0o700)
+    assert done.returncode == 0 and store.spec.digest[:12] in done.stdout
+    assert f"{closed.folder.name} (Permission denied)" in done.stdout + done.stderr
+
+
+def test_verify_names_a_shard_whose_rows_are_not_what_the_store_keeps(cache: Path) -> None:
+    store = make_store(cache, (4,))
+    path = shard(store, 0)
+    content = save({"keys": np.zeros((4, 20), np.uint8), "rows": np.zeros((4, 3, 2), np.float32)})
+    path.write_bytes(content)
+    entry = ShardEntry(file=path.name, rows=4, bytes=len(content), blake2b=digest_file(path))
+    write_manifest(store.folder, [entry])
+    assert verify(cache)[0][1] == [f"{path}: its rows are float32, expected float16"]

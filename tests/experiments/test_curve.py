@@ -9,6 +9,7 @@ from frostline.config import make_config
 from frostline.errors import RunError
 from frostline.experiments.curve import curve
 from frostline.experiments.points import ALL, Question
+from frostline.manifest import write_manifest
 
 QUICK = Question(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
 TRAINED = Question(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)
@@ -34,7 +35,7 @@ def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_
         assert found[way, ALL, 0] > found[way, 2, 0]
     assert found["frozen", ALL, 0] > found["random-frozen", ALL, 0] and found["frozen", 8, 0] > 0.55
     assert sorted(path.name for path in (tmp_path / "curve").iterdir()) == [
-        "curve.csv", "curve.png", "points.jsonl", "settings.json", "summary.txt",
+        "curve.csv", "curve.png", "lock", "manifest.json", "points.jsonl", "settings.json", "summary.txt",
     ]  # fmt: skip
 
 
@@ -70,5 +71,42 @@ def test_other_settings_are_not_mixed(config, tmp_path):
     assert len(other) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    with pytest.raises(RunError, match="exists and holds no curve"):
+    with pytest.raises(RunError, match="exists and is no curve"):
         curve(config, question, tmp_path / "mine")
+
+
+def test_a_damaged_point_is_named_and_measured_again(config, tmp_path, caplog):
+    question = replace(QUICK, ways=("pixels",), labels=(2, 3), repeats=2)
+    whole = accuracies(curve(config, question, tmp_path / "curve"))
+    lines = tmp_path / "curve" / "points.jsonl"
+    written = lines.read_text().splitlines()
+    first = json.loads(written[0])
+    written[0] = json.dumps(first | {"accuracy": first["accuracy"] / 2})  # a wrong number is not taken
+    written[2] = written[2].replace("{", "[", 1)
+    lines.write_bytes("\n".join(written).encode() + b"\n\xff\xfe\n")
+    again = accuracies(curve(config, question, tmp_path / "curve"))
+    assert again == whole
+    assert f"{lines} is damaged in line 1, 3, 5: measured again" in caplog.text
+    assert len(lines.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 9000, b"\xff", b'{"config": 1, "question": {}}'])
+def test_damaged_settings_are_named(config, tmp_path, content):
+    write_manifest(tmp_path / "curve", "curve")
+    (tmp_path / "curve" / "settings.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"settings\.json is damaged .*: --overwrite begins again"):
+        curve(config, QUICK, tmp_path / "curve")
+
+
+def test_overwriting_a_curve_spares_what_is_not_of_it(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",), labels=(2,), repeats=1)
+    curve(config, question, tmp_path / "curve")
+    (tmp_path / "curve" / "thesis.txt").write_text("keep me")
+    (tmp_path / "curve" / "manifest.json").unlink()  # as an earlier version left it
+    curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+    assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"
+    (tmp_path / "curve" / "curve.csv").unlink()
+    (tmp_path / "curve" / "curve.csv").symlink_to(tmp_path / "curve" / "thesis.txt")
+    with pytest.raises(RunError, match=r"curve\.csv is a symbolic link"):
+        curve(config, question, tmp_path / "curve", overwrite=True)
+    assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"

@@ -3,17 +3,20 @@
 import csv
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from frostline.activations.inventory import list_stores
 from frostline.config import make_config, read_config
-from frostline.errors import ConfigError, RunError
+from frostline.errors import ConfigError, FrostlineError, RunError
 from frostline.experiments.mattered import final, told
 from frostline.experiments.study import FEWER
 from frostline.experiments.tune import Wish, tune
+from frostline.manifest import write_manifest
 from frostline.progress import Silent
 from frostline.runs.fit import fit
 from tests.commands import started
@@ -25,6 +28,11 @@ OPTIONS = ["--weights", "bundled", "--image-size", 64, "--taps", "none", "--epoc
 @pytest.fixture
 def config(small_fashion):
     return make_config(data="fashion-mnist", data_dir=small_fashion, **QUICK)
+
+
+@pytest.fixture
+def tiny(config):
+    return config.model_copy(update={"limit": 200})
 
 
 @pytest.fixture
@@ -54,6 +62,7 @@ def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache
     left = {path.name for path in (tmp_path / "found").iterdir()}
     assert left == {
         "settings.json", "study.db", "config.toml", "trials.csv", "importance.png", "summary.txt", "log.txt", "lock",
+        "manifest.json",
     }  # fmt: skip
     again = make_config(**read_config(tmp_path / "found" / "config.toml"))
     run = fit(again, name="best", output_dir=tmp_path / "runs")
@@ -153,3 +162,62 @@ def test_impossible_wishes_are_refused(config, tmp_path):
     with pytest.raises(RunError, match="exists and is no search"):
         tune(config, Wish(), tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "notes.txt").is_file()
+
+
+def test_what_is_left_of_a_start_that_was_killed_can_be_resumed(tiny, tmp_path):
+    write_manifest(tmp_path / "killed", "search")
+    (tmp_path / "killed" / "lock").touch()
+    (tmp_path / "killed" / "log.txt").write_text("began\n")
+    findings = tune(tiny, Wish(trials=1), tmp_path / "killed", resume=True)
+    assert len(findings.tried) == 1
+
+
+def test_a_start_that_fails_removes_only_what_it_made(tiny, tmp_path):
+    broken = tiny.model_copy(update={"weights": str(tmp_path / "none.pth")})
+    with pytest.raises(FrostlineError, match=r"none\.pth"):
+        tune(broken, Wish(trials=1), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    tune(tiny, Wish(trials=1), tmp_path / "old")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir() if path.name != "log.txt"}
+    with pytest.raises(FrostlineError, match=r"none\.pth"):
+        tune(broken, Wish(trials=1), tmp_path / "old", overwrite=True)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir() if path.name != "log.txt"}
+
+
+def test_what_a_search_keeps_is_checked_and_a_persons_file_survives(tiny, tmp_path):
+    folder = tmp_path / "found"
+    tune(tiny, Wish(trials=1), folder)
+    (folder / "notes.txt").write_text("keep me")
+    for name in ("settings.json", "study.db", "manifest.json"):
+        whole = (folder / name).read_bytes()
+        for damaged in (b"", whole[:-9], whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], b"[" * 5000):
+            (folder / name).write_bytes(damaged)
+            with pytest.raises(RunError, match=name.replace(".", r"\.")):
+                tune(tiny, Wish(trials=1), folder, resume=True)
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        with pytest.raises(RunError, match=name.replace(".", r"\.")):
+            tune(tiny, Wish(trials=1), folder, resume=True)
+        (folder / name).rmdir()
+        (folder / name).write_bytes(whole)
+    assert len(tune(tiny, Wish(trials=1), folder, resume=True).tried) == 1
+    tune(tiny, Wish(trials=1), folder, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "keep me"
+
+
+def test_a_study_that_was_changed_after_a_kill_is_refused(tiny, tmp_path):
+    folder = tmp_path / "killed"
+    tune(tiny, Wish(trials=1), folder)
+    write_manifest(folder, "search", ["settings.json"])  # as it is while trials run
+    with closing(sqlite3.connect(folder / "study.db")) as database:
+        database.execute("UPDATE trial_intermediate_values SET intermediate_value = 0.99")
+        database.commit()
+    with pytest.raises(RunError, match=r"study\.db is damaged \(trial 0 is not what was written\): --overwrite"):
+        tune(tiny, Wish(trials=2), folder, resume=True)
+
+
+def test_a_search_of_an_earlier_version_goes_on(tiny, tmp_path):
+    folder = tmp_path / "found"
+    tune(tiny, Wish(trials=1), folder)
+    (folder / "manifest.json").unlink()
+    assert len(tune(tiny, Wish(trials=2), folder, resume=True).tried) == 2

@@ -1,18 +1,20 @@
 """A file that is known to do what `predict` does, or no file at all."""
 
 import copy
+import hashlib
 import json
 
 import pytest
 import torch
 
-from frostline.errors import ConfigError, ExportError, UnknownNameError
+from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
 from frostline.export.deliver import Wish, delivered, export_run
 from frostline.export.origin import origin
 from frostline.export.parity import demand, measure, real_pictures
 from frostline.export.program import ProgramClassifier, to_pt2
 from frostline.export.quantise import demand_accuracy
 from frostline.runs.exported import OnnxClassifier
+from frostline.runs.seal import check_seal
 
 
 def deliver(content, model, parts, path):
@@ -28,6 +30,7 @@ def test_a_file_that_gives_the_same_is_written_with_its_figures(content, model, 
     assert figures["varied"] >= 16
     assert 0 < figures["largest_difference"] == done.parity.largest_difference <= 1e-4 == figures["limit"]
     assert figures["bytes"] == len(content)
+    assert figures["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("change", ["head", "conv1", "not a number"])
@@ -86,3 +89,23 @@ def test_impossible_wishes_are_refused(wish, kind, message):
 def test_a_name_says_what_the_file_is(finished, tmp_path):
     with pytest.raises(ConfigError, match=r"expected a name that ends in \.onnx"):
         export_run(finished, Wish(), tmp_path / "first.pt2")
+
+
+def test_a_damaged_program_is_refused(program, finished, tmp_path):
+    path = tmp_path / "first.pt2"
+    whole = to_pt2(program, origin(finished))
+    assert check_seal(whole) == "whole"
+    for place in (30, len(whole) // 2, len(whole) - 70, len(whole) - 5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"first\.pt2 is damaged"):
+            ProgramClassifier(path)
+
+
+@pytest.mark.parametrize("taken", ["first.onnx", "first.onnx.parity.json"])
+def test_a_file_that_is_there_is_not_replaced_unasked(finished, tmp_path, taken):
+    (tmp_path / taken).write_text("mine")
+    with pytest.raises(StorageError, match=f"{taken} exists: --overwrite replaces it"):
+        export_run(finished, Wish(), tmp_path / "first.onnx")
+    assert (tmp_path / taken).read_text() == "mine"

@@ -1,6 +1,8 @@
 """The ``.onnx`` file by itself, in real onnxruntime: real pictures of several sizes, grey and coloured."""
 
+import hashlib
 import json
+import os
 
 import numpy as np
 import onnx
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError, RunError
+from frostline.export.onnx import described
 from frostline.runs.exported import OnnxClassifier
 from tests.class_folders import write_classes
 
@@ -101,7 +104,7 @@ def test_what_is_no_picture_is_refused(onnx_classifier, tmp_path):
 
 def test_what_is_no_model_of_ours_is_refused(content, tmp_path):
     path = tmp_path / "model.onnx"
-    with pytest.raises(RunError, match="cannot be read: No such file"):
+    with pytest.raises(RunError, match=r"there is no .*model\.onnx"):
         OnnxClassifier(path)
     path.write_bytes(content[:5000])
     with pytest.raises(RunError, match=r"model\.onnx is no model that onnxruntime can read"):
@@ -111,3 +114,74 @@ def test_what_is_no_model_of_ours_is_refused(content, tmp_path):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(RunError, match="it does not say its classes"):
         OnnxClassifier(path)
+
+
+def test_three_lines_check_a_file(content):
+    at = content.rindex(b"frostline-sha256:") + len(b"frostline-sha256:")
+    whole = content[:at] + b"0" * 64 + content[at + 64 :]
+    assert hashlib.sha256(whole).hexdigest() == content[at : at + 64].decode()
+
+
+def test_a_flipped_bit_anywhere_is_found(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    record = content.index(b'{"format"')
+    places = [0, 1, 50, len(content) // 3, len(content) // 2, record + 11, len(content) - 1, len(content) - 40]
+    places += range(content.rindex(b"frostline-sha256:") - 4, content.rindex(b"frostline-sha256:") + 20)
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"model\.onnx .*(its checksum is (wrong|missing)|format|onnxruntime)"):
+            OnnxClassifier(path)
+
+
+def resealed(content, change):
+    model = onnx.load_from_string(content)
+    about = json.loads(model.metadata_props[0].value)
+    del about["seal"]
+    change(about)
+    return described(model, about)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_names": []},
+        {"class_names": ["a", "b"]},
+        {"class_names": ["a"] * 10},
+        {"class_names": "abcdefghij"},
+        {"class_names": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]},
+        {"image_size": 0},
+        {"image_size": 65},
+        {"image_size": "64"},
+        {"format": 3},
+        {"preprocess": {"image_size": 64, "mean": [8.485, 0.4, 0.4], "std": [1.0, 1.0, 1.0]}},
+        {"preprocess": {"image_size": 64, "mean": [0.4, 0.4, 0.4], "std": [0.0, 1.0, 1.0]}},
+        {"preprocess": []},
+    ],
+)
+def test_an_impossible_record_is_refused(content, tmp_path, change):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(resealed(content, lambda about: about.update(change)))
+    with pytest.raises(RunError, match=r"model\.onnx (is damaged|names \d+ classes)"):
+        OnnxClassifier(path)
+
+
+def test_a_file_of_an_earlier_version_is_used_with_a_warning(content, onnx_classifier, fashion, tmp_path, caplog):
+    model = onnx.load_from_string(content)
+    about = json.loads(model.metadata_props[0].value) | {"format": 1}
+    del about["seal"]
+    model.metadata_props[0].value = json.dumps(about)
+    path = tmp_path / "old.onnx"
+    path.write_bytes(model.SerializeToString())
+    old = OnnxClassifier(path)
+    assert f"{path} is of an earlier version and has no checksum" in caplog.text
+    images = fashion.test.images[:5]
+    assert (old.predict(images) == onnx_classifier.predict(images)).all()
+
+
+def test_a_pipe_or_folder_in_place_of_a_model_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path in (tmp_path / "pipe.onnx", tmp_path, "/dev/zero"):
+        with pytest.raises(RunError, match=f"{path} cannot be read"):
+            OnnxClassifier(path)

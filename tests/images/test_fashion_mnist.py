@@ -190,3 +190,41 @@ def test_official_addresses_end_in_a_folder() -> None:
     assert all(base.startswith("http") and base.endswith("/") for base in BASES)
     assert len(CLASS_NAMES) == 10
     assert str(SYSTEM_FOLDER) == "/usr/share/datasets/fashion-mnist"
+
+
+def with_a_flipped_pixel(fashion: Splits, folder: Path) -> Path:
+    """The published files but for one bit of one training image."""
+    copied(Path(fashion.source), folder)
+    images = np.array(fashion.train.images)
+    images[59_999, 14, 14] ^= 1
+    path = folder / "train-images-idx3-ubyte"
+    path.with_name(f"{path.name}.gz").unlink(missing_ok=True)
+    write_idx(path, images)
+    return path
+
+
+def test_one_flipped_pixel_is_told_or_refused(
+    fashion: Splits, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_a_flipped_pixel(fashion, tmp_path / "own")
+    splits = load(path.parent)
+    [line] = [record for record in caplog.records if "not the published files" in record.getMessage()]
+    assert (line.levelname, path.name in line.getMessage()) == ("WARNING", True)
+    assert (np.asarray(splits.train.images) != np.asarray(fashion.train.images)).sum() == 1
+    shutil.move(path.parent, store(cache))
+    with pytest.raises(DataError, match=rf"{path.name} is not the published file .*: get it again, or remove it"):
+        load(system=tmp_path)
+
+
+def test_files_of_ones_own_are_told_of_in_one_line(small_fashion: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "frostline"):
+        load(small_fashion)
+    [line] = [record.getMessage() for record in caplog.records]
+    names = ", ".join(part.name for part in FILES.values())
+    assert line == f"not the published files of Fashion-MNIST, taken as they are: {names} in {small_fashion}"
+
+
+def test_published_files_are_told_of_in_no_line(fashion: Splits, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "frostline"):
+        load(Path(fashion.source))
+    assert caplog.records == []

@@ -1,6 +1,8 @@
 """IDX files: read whole, or refused with what is wrong."""
 
 import gzip
+import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from frostline.errors import DataError
-from frostline.images.idx import MAX_BYTES, read_idx
+from frostline.images.idx import MAX_BYTES, read_idx, read_idx_and_md5
 from tests.conftest import idx_bytes, write_idx
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (20, 28, 28), dtype=np.uint8)
@@ -150,3 +152,22 @@ def test_gzip_bomb_is_not_unpacked_further_than_its_header(path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(DataError, match=f"^{tmp_path / name} cannot be read: {why}"):
         read_idx(tmp_path / name, 3)
+
+
+def test_a_pipe_or_device_is_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    for odd in (path, Path("/dev/zero"), path.parent):
+        with pytest.raises(DataError, match=f"{odd} cannot be read: it is"):
+            read_idx(odd, 1)
+
+
+def test_a_packed_file_that_goes_on_for_ever_is_left_where_its_header_ends(path: Path) -> None:
+    path.write_bytes(gzip.compress(idx_bytes(LABELS) + bytes(100 << 20), 1))
+    with pytest.raises(DataError, match="holds more than the 20 bytes"):
+        read_idx(path, 1)
+
+
+def test_the_digest_is_that_of_what_is_unpacked(path: Path) -> None:
+    for data in (idx_bytes(IMAGES), gzip.compress(idx_bytes(IMAGES))):
+        path.write_bytes(data)
+        assert read_idx_and_md5(path, 3)[1] == hashlib.md5(idx_bytes(IMAGES)).hexdigest()

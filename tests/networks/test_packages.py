@@ -79,7 +79,7 @@ def test_pretrained_weights_that_are_not_here_are_not_asked_for_offline(name: st
 
 
 def test_a_word_of_another_network_is_answered_with_this_ones() -> None:
-    with pytest.raises(WeightsError, match="--weights bundled: expected auto, pretrained, random or an existing"):
+    with pytest.raises(WeightsError, match="--weights bundled: expected auto, pretrained, random, the folder"):
         load_backbone("timm:resnet18", "bundled")
 
 

@@ -1,9 +1,11 @@
 """Weight files: every usual layout is read, nothing in them is run, and what does not fit is named."""
 
+import argparse
 import hashlib
 import io
 import json
 import math
+import os
 import pickle
 import shutil
 import socket
@@ -70,7 +72,7 @@ def test_features_alone_are_loaded(features_file: Path, features: State) -> None
 
 
 @pytest.mark.parametrize("wrapper", ["bare", "state_dict", "model_state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["features.", "", "module.features."])
+@pytest.mark.parametrize("prefix", ["features.", "", "module.features.", "net.", "model._orig_mod.features."])
 def test_usual_layouts_are_loaded(tmp_path: Path, features: State, wrapper: str, prefix: str) -> None:
     state = {prefix + key.removeprefix("features."): value for key, value in features.items()}
     content = state if wrapper == "bare" else {wrapper: state, "epoch": 3}
@@ -87,6 +89,56 @@ def test_old_format_of_torch_is_loaded(tmp_path: Path, features: State) -> None:
 def test_safetensors_is_told_by_content(tmp_path: Path, features: State, name: str) -> None:
     save_file(features, tmp_path / name)
     assert_loaded(tmp_path / name, features)
+
+
+def test_a_checkpoint_of_lightning_is_loaded(tmp_path: Path, features: State) -> None:
+    content = {
+        "state_dict": {f"model.{key}": value for key, value in features.items()} | {"head.weight": torch.zeros(3, 4)},
+        "hyper_parameters": argparse.Namespace(lr=0.1, name="net"),
+        "epoch": 3,
+    }
+    torch.save(content, tmp_path / "net.ckpt")
+    assert_loaded(tmp_path / "net.ckpt", features)
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+@pytest.mark.parametrize("where", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_one_flipped_bit_in_a_pth_is_found(tmp_path: Path, features: State, where: float) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(features, path)
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * where)] ^= 1
+    path.write_bytes(data)
+    assert "is no whole .pth file (the checksum of its member 'net/data/" in refusal(path)
+
+
+def test_a_format_without_checksums_is_told(tmp_path: Path, features: State, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(features, tmp_path / "net.pth", _use_new_zipfile_serialization=False)
+    with caplog.at_level("INFO", "frostline"):
+        read_state(tmp_path / "net.pth")
+    assert f"{tmp_path / 'net.pth'} is of torch's old format, which has no checksums" in caplog.text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, features: State, value: float, name: str) -> None:
+    broken = features | {"features.3.bias": torch.full((192,), value)}
+    save = torch.save if name == "net.pth" else save_file
+    save(broken, tmp_path / name)
+    with pytest.raises(WeightsError, match=f"{name}: 'features.3.bias' holds NaN or infinite values"):
+        load_backbone(weights=str(tmp_path / name))
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path, features: State) -> None:
+    save_file(features | {"features.3.bias": torch.zeros(192, dtype=torch.int32)}, tmp_path / "net.safetensors")
+    with pytest.raises(WeightsError, match=r"'features\.3\.bias' is torch\.int32, expected torch\.float32"):
+        load_backbone(weights=str(tmp_path / "net.safetensors"))
+
+
+def test_a_pipe_or_device_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.pth")
+    for path in (tmp_path / "net.pth", Path("/dev/zero")):
+        assert "it is no regular file" in refusal(path)
 
 
 def test_half_precision_is_widened(tmp_path: Path, features: State) -> None:
@@ -257,7 +309,10 @@ def test_truncated_safetensors_is_refused_in_one_line(tmp_path: Path, features: 
 def test_oversized_safetensors_header_is_refused_unread(tmp_path: Path, claimed: int, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(claimed.to_bytes(8, "little") + b"{" + bytes(1000))
-    assert refusal(path) == f"{path} is no weight file: its header claims more than 10,485,760 bytes."
+    assert refusal(path) == (
+        f"{path} is no whole safetensors file (its header claims {claimed:,} bytes, and at most 10,485,760 are read): "
+        "get it again."
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,15 +328,15 @@ def test_file_that_is_not_there_is_answered_with_the_words() -> None:
     with pytest.raises(WeightsError) as refused:
         load_backbone(weights="imagnet")
     assert str(refused.value) == (
-        "--weights imagnet: expected auto, imagenet, bundled, random or an existing .pth or .safetensors file. "
-        "Did you mean 'imagenet'?"
+        "--weights imagnet: expected auto, imagenet, bundled, random, the folder of a run, or an existing .pth or "
+        ".safetensors file. Did you mean 'imagenet'?"
     )
 
 
 def test_folder_is_no_weight_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="expected auto, imagenet"):
+    with pytest.raises(WeightsError, match="the folder holds no finished model"):
         load_backbone(weights=str(tmp_path))
-    with pytest.raises(WeightsError, match=f"^{tmp_path} cannot be read: Is a directory"):
+    with pytest.raises(WeightsError, match=rf"^{tmp_path} cannot be read \(it is a folder\)"):
         read_state(tmp_path)
 
 

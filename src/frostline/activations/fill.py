@@ -1,5 +1,6 @@
 """Compute the rows that a store lacks, keep them, and survive being stopped at any moment."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -91,13 +92,13 @@ def fill(
     spec = replace(spec, augment=view.to_dict())
     store = Store(cache, spec)
     with store.locked() as writable:
-        store.load(writable=writable)
+        store.load(writable=writable, row_shape=forward.row_shape)
         missing, absent = _missing(datasets, store, view.number)
         count = sum(len(part.rows) for part in missing)
         if count and not writable:
             raise StorageError(
-                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} activations: "
-                "make it writable, or --cache-dir chooses another cache."
+                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} activations "
+                f"({store.read_only}): make it writable, or --cache-dir chooses another cache."
             )
         if count:
             log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
@@ -194,10 +195,12 @@ class _Shards:
             self._wait()
 
     def add(self, keys: list[bytes], rows: torch.Tensor) -> None:
-        if self._store.spec.dtype == "float16" and not float(rows.abs().amax()) <= FLOAT16_MAX:
+        largest = float(rows.abs().amax())
+        if not math.isfinite(largest):
+            raise DataError("an activation is infinite or not a number: check the weights.")
+        if self._store.spec.dtype == "float16" and largest > FLOAT16_MAX:
             raise DataError(
-                "an activation is too large for float16 (or not a number): use cache_dtype = 'float32', "
-                "or check the weights."
+                "an activation is too large for float16: use cache_dtype = 'float32', or check the weights."
             )
         if self._rows is None:
             row_bytes = rows[0].numel() * self._dtype.itemsize

@@ -74,6 +74,12 @@ class FastForward:
             return 256
         return 32 if self.preprocess.image_size > 160 else 64
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        side = self.preprocess.image_size
+        return tuple(self(torch.zeros(1, 3, side, side)).shape[1:])
+
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return activations (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""

@@ -1,20 +1,22 @@
 """What the cache holds: list it, read every byte of it, give space back."""
 
-import json
-import shutil
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from frostline.activations.store import REMEDY, read_manifest, shard_fault
-from frostline.errors import storage_error
+from frostline.activations.manifest import MANIFEST, REMEDY, parse_manifest
+from frostline.activations.shard import SHARD_NAME, ShardEntry, read_shard
+from frostline.errors import first_line, storage_error
+from frostline.files import fault_of, parse_json, read_bytes
 from frostline.hashing import digest_json
 from frostline.progress import log
+from frostline.storage import is_file_itself, is_part, lock_in
 
 DAY = 86_400.0
 
@@ -36,59 +38,116 @@ class StoreFacts:
         return self.folder.name[:12]
 
 
+class _Foreign(Exception):  # noqa: N818  (not an error: it says why something is left alone)
+    """Something that Frostline did not make, or cannot tell."""
+
+
+@dataclass(frozen=True)
+class _Store:
+    facts: StoreFacts
+    entries: list[ShardEntry]
+    faults: list[str]
+
+
 def list_stores(cache: Path) -> list[StoreFacts]:
-    """Return every store, the most recently used first."""
+    """Return every store, the most recently used first; what is no store of Frostline's is mentioned in the log."""
+    return [store.facts for store in _stores(cache)]
+
+
+def _stores(cache: Path) -> list[_Store]:
     root = cache / "activations"
     try:
-        folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+        paths = sorted(root.iterdir()) if root.is_dir() else []
     except OSError as error:
         raise storage_error(error, root, REMEDY) from error
-    stores = []
-    for folder in folders:
-        with suppress(FileNotFoundError):  # another process removed it meanwhile
-            stores.append(_facts(folder))
-    return sorted(stores, key=lambda store: -store.last_used)
+    stores, foreign = [], []
+    for path in paths:
+        try:
+            with suppress(FileNotFoundError):  # another process removed it meanwhile
+                stores.append(_look(path))
+        except _Foreign as why:
+            foreign.append(f"{path.name} ({why})")
+        except OSError as error:
+            foreign.append(f"{path.name} ({error.strerror or first_line(error)})")
+    if foreign:
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+        log.warning("left alone in %s, being no stores of Frostline's: %s%s", root, ", ".join(foreign[:5]), more)
+    return sorted(stores, key=lambda store: -store.facts.last_used)
 
 
-def _facts(folder: Path) -> StoreFacts:
-    entries = read_manifest(folder)
-    manifest = folder / "manifest.json"
+def _look(folder: Path) -> _Store:
+    """Return what a store holds.
+
+    Raises
+    ------
+    _Foreign
+        When nothing in it says that it is one.
+    OSError
+        When it cannot be looked into.
+    """
+    if folder.is_symlink():
+        raise _Foreign("a symbolic link")
+    if not folder.is_dir() or not re.fullmatch("[0-9a-f]{32}", folder.name):
+        raise _Foreign("no store by its name")
+    files = {path.name: path.lstat() for path in _files(folder)}
+    spec, faults, entries = _spec(folder), list[str](), list[ShardEntry]()
     try:
-        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        entries = parse_manifest(read_bytes(folder / MANIFEST))
+        known = True
+    except FileNotFoundError:
+        known = bool(spec) or all(path.name == "lock" or is_part(path.name) for path in folder.iterdir())
+    except (OSError, ValueError) as error:
+        known = bool(spec)
+        faults = [f"{folder / MANIFEST}: the list of shards is damaged ({fault_of(error)})"]
+    if not known:
+        raise _Foreign("it holds no list of shards")
+    used = files[MANIFEST].st_mtime if MANIFEST in files else folder.stat().st_mtime
+    size = sum(facts.st_size for facts in files.values())
+    facts = StoreFacts(folder, spec, sum(entry.rows for entry in entries), len(entries), size, used)
+    return _Store(facts, entries, faults)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield what a store's writer made: regular files by the names that it gives."""
+    for path in folder.iterdir():
+        named = path.name in {MANIFEST, "spec.json", "lock"} or is_part(path.name)
+        if (named or re.fullmatch(SHARD_NAME, path.name)) and is_file_itself(path):
+            yield path
+
+
+def _spec(folder: Path) -> dict[str, Any]:
+    """Return how a store's rows were computed; nothing when its spec is missing, damaged or another store's."""
+    try:
+        spec = parse_json(read_bytes(folder / "spec.json"))
     except (OSError, ValueError):
-        spec = None  # a store whose first shard was never finished
-    if digest_json(spec) != folder.name:
-        spec = {}
-    size = sum(map(_bytes, folder.iterdir()))
-    used = manifest.stat().st_mtime if manifest.is_file() else folder.stat().st_mtime
-    return StoreFacts(folder, spec, sum(entry.rows for entry in entries), len(entries), size, used)
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # its writer renamed it meanwhile
-        return 0
+        return {}  # a store whose first shard was never finished
+    return spec if isinstance(spec, dict) and digest_json(spec) == folder.name else {}
 
 
 def verify(cache: Path) -> list[tuple[StoreFacts, list[str]]]:
     """Read every shard of every store; return each store with the faults found."""
-    report = []
-    for store in list_stores(cache):
-        entries = read_manifest(store.folder)
-        faults = [
-            f"{store.folder / entry.file}: {fault}" for entry in entries if (fault := shard_fault(store.folder, entry))
-        ]
-        if (store.folder / "manifest.json").is_file() and not entries:
-            faults.append(f"{store.folder / 'manifest.json'}: the list of shards is damaged")
-        report.append((store, faults))
-    return report
+    return [(store.facts, [*store.faults, *_shard_faults(store)]) for store in _stores(cache)]
+
+
+def _shard_faults(store: _Store) -> Iterator[str]:
+    row_shape: tuple[int, ...] | None = None
+    for entry in store.entries:
+        shard = read_shard(store.facts.folder, entry, store.facts.spec.get("dtype"))
+        fault = shard if isinstance(shard, str) else ""
+        if not isinstance(shard, str):
+            row_shape = row_shape or shard.rows.shape[1:]
+            if shard.rows.shape[1:] != row_shape:
+                fault = f"its rows have the shape {shard.rows.shape[1:]}, others {row_shape}"
+        if fault:
+            yield f"{store.facts.folder / entry.file}: {fault}"
 
 
 def prune(
     cache: Path, *, older_than_days: float | None = None, everything: bool = False
 ) -> tuple[list[StoreFacts], int]:
     """Remove stores that were not used lately; ones that a process is filling stay.
+
+    Only files that Frostline's cache makes are removed; a folder that holds anything else stays with it.
 
     Parameters
     ----------
@@ -115,8 +174,8 @@ def prune(
 
 
 def _remove(store: StoreFacts) -> bool:
-    lock = FileLock(store.folder / "lock")
     try:
+        lock = lock_in(store.folder)
         lock.acquire(timeout=0)
     except Timeout:
         log.warning("%s is in use and stays", store.name)
@@ -125,8 +184,13 @@ def _remove(store: StoreFacts) -> bool:
         raise storage_error(error, store.folder, REMEDY) from error
     try:
         # The list goes first: killed half-way, what is left is no store that claims rows it lost.
-        (store.folder / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(store.folder)
+        for path in sorted(_files(store.folder), key=lambda path: (path.name != MANIFEST, path.name == "lock")):
+            path.unlink()
+        left = sorted(path.name for path in store.folder.iterdir())
+        if left:
+            log.warning("%s stays: it holds %s, which Frostline did not make", store.folder, ", ".join(left[:5]))
+        else:
+            store.folder.rmdir()
     except OSError as error:
         raise storage_error(error, store.folder, REMEDY) from error
     finally:

@@ -9,45 +9,39 @@
 `docs/cache-format.md` specifies the bytes. A shard is listed only after it is whole on disk.
 """
 
-import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
-from numpy.typing import NDArray
+from filelock import Timeout
 
+from frostline.activations.manifest import MANIFEST, REMEDY, read_manifest, write_manifest
+from frostline.activations.shard import (
+    KEY_BYTES,
+    SHARD_NAME,
+    VIEW_BYTES,
+    Rows,
+    Shard,
+    ShardEntry,
+    read_shard,
+    shard_name,
+    shard_number,
+)
 from frostline.activations.spec import ActivationSpec
-from frostline.errors import StorageError, storage_error
-from frostline.hashing import ROW_ID_BYTES, digest_bytes, digest_file, digest_json
+from frostline.errors import StorageError, first_line
+from frostline.hashing import digest_bytes
 from frostline.progress import log
-from frostline.storage import clear_parts, write_bytes, write_json
-
-VIEW_BYTES = 4
-KEY_BYTES = ROW_ID_BYTES + VIEW_BYTES
-REMEDY = "--cache-dir chooses another cache"
-MAX_HEADER_BYTES = 1 << 16  # our shards hold two tensors; a longer header is not ours
-Rows = NDArray[np.generic]
+from frostline.storage import clear_parts, is_file_itself, lock_in, write_bytes, write_json
 
 
 def row_key(row_id: bytes, view: int = 0) -> bytes:
     """Return the 20-byte key of one view of one picture."""
     return row_id + view.to_bytes(VIEW_BYTES, "little")
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """One line of the manifest."""
-
-    file: str
-    rows: int
-    bytes: int
-    blake2b: str
 
 
 @dataclass(frozen=True)
@@ -75,23 +69,30 @@ class Store:
         self.shards: list[Rows] = []  # memory-mapped
         self.index: dict[bytes, Place] = {}
         self.damaged: list[str] = []  # shards that the last load named and left out
+        self.read_only = ""  # why the store cannot be written
         self._entries: list[ShardEntry] = []
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Hold the store alone while rows are added; yields whether it may be written.
 
-        Waits for another process that fills it. A cache that cannot be written is still read.
+        Waits for another process that fills it. A cache that cannot be written is still read, and so is a store that is
+        a symbolic link: nothing is written or removed through it.
         """
+        if self.folder.is_symlink():
+            self.read_only = f"{self.folder} is a symbolic link, which nothing is written through"
+            yield False
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock")
+            lock = lock_in(self.folder)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 log.info("waiting for another process that computes the same activations")
                 lock.acquire(poll_interval=0.1)
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+            self.read_only = first_line(error)
             log.debug("the cache at %s is read-only: %s", self.folder, error)
             yield False
             return
@@ -100,41 +101,56 @@ class Store:
         finally:
             lock.release()
 
-    def load(self, *, writable: bool) -> None:
-        """Read the manifest, verify every shard's bytes, and index the rows.
+    def load(self, *, writable: bool, row_shape: tuple[int, ...] | None = None) -> None:
+        """Read the manifest, verify every shard, and index the rows.
 
         A damaged shard is named in the log and, when the store is writable, dropped; its rows will be computed again.
+
+        Parameters
+        ----------
+        writable : bool
+            What `locked` yielded.
+        row_shape : tuple of int, optional
+            What every row must have; that of the first whole shard when left out.
         """
         if writable:
             clear_parts(self.folder)
         entries = read_manifest(self.folder)
         with ThreadPoolExecutor(2) as pool:
-            faults = list(pool.map(lambda entry: shard_fault(self.folder, entry), entries))
-        self._entries, self.shards, self.index = [], [], {}
-        self.damaged = [entry.file for entry, fault in zip(entries, faults, strict=True) if fault]
-        for entry, fault in zip(entries, faults, strict=True):
-            if fault:
+            found = list(pool.map(lambda entry: read_shard(self.folder, entry, self.spec.dtype), entries))
+        self._entries, self.shards, self.index, self.damaged = [], [], {}, []
+        for entry, shard in zip(entries, found, strict=True):
+            fault = shard if isinstance(shard, str) else self._misfit(shard, row_shape)
+            if fault or isinstance(shard, str):
+                self.damaged.append(entry.file)
                 log.warning(
                     "%s is damaged (%s): its %d rows are computed again", self.folder / entry.file, fault, entry.rows
                 )
             else:
-                self._adopt(entry)
+                self._adopt(entry, shard)
         if writable:
             self._drop_strays()
 
-    def _adopt(self, entry: ShardEntry) -> None:
-        keys, rows = map_shard(self.folder / entry.file)
+    def _misfit(self, shard: Shard, row_shape: tuple[int, ...] | None) -> str:
+        """Return why a shard does not go with the others; an empty string when it does."""
+        expected = self.shards[0].shape[1:] if self.shards and row_shape is None else row_shape
+        if expected is not None and shard.rows.shape[1:] != expected:
+            return f"its rows have the shape {shard.rows.shape[1:]}, expected {expected}"
+        if len(set(shard.keys)) != len(shard.keys) or any(key in self.index for key in shard.keys):
+            return "it holds a row twice"
+        return ""
+
+    def _adopt(self, entry: ShardEntry, shard: Shard) -> None:
         number = len(self.shards)
-        self.shards.append(rows)
+        self.shards.append(shard.rows)
         self._entries.append(entry)
-        packed = keys.tobytes()
-        self.index.update((packed[i * KEY_BYTES : (i + 1) * KEY_BYTES], Place(number, i)) for i in range(entry.rows))
+        self.index.update((key, Place(number, row)) for row, key in enumerate(shard.keys))
 
     def _drop_strays(self) -> None:
         """Remove shards that no manifest lists: damaged ones, and those of a writer killed before it listed them."""
         listed = {entry.file for entry in self._entries}
-        for path in self.folder.glob("shard-*.safetensors"):
-            if path.name not in listed:
+        for path in self.folder.iterdir():
+            if re.fullmatch(SHARD_NAME, path.name) and path.name not in listed and is_file_itself(path):
                 path.unlink()
 
     def append(self, keys: Sequence[bytes], rows: Rows) -> None:
@@ -148,90 +164,25 @@ class Store:
         from safetensors.numpy import save
 
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), KEY_BYTES)
-        used = [int(entry.file[6:11]) for entry in self._entries]
-        path = self.folder / f"shard-{max(used, default=-1) + 1:05d}.safetensors"
+        path = self.folder / shard_name(self._next_number())
         data = save({"keys": packed, "rows": rows})
-        write_bytes(path, data, REMEDY)
-        entry = ShardEntry(path.name, len(keys), len(data), digest_bytes(data))
         write_json(self.folder / "spec.json", self.spec.to_dict(), REMEDY)
+        write_bytes(path, data, REMEDY)
+        entry = ShardEntry(file=path.name, rows=len(keys), bytes=len(data), blake2b=digest_bytes(data))
         write_manifest(self.folder, [*self._entries, entry])
-        self._adopt(entry)
+        shard = read_shard(self.folder, entry, self.spec.dtype, written=True)
+        if isinstance(shard, str):
+            raise StorageError(f"{path} is not what was written a moment ago ({shard}): check the disk.")
+        self._adopt(entry, shard)
+
+    def _next_number(self) -> int:
+        """Return a number that no shard has, nor anything that is called like one."""
+        there = {entry.file for entry in self._entries} | {path.name for path in self.folder.iterdir()}
+        return max((shard_number(name) for name in there if re.fullmatch(SHARD_NAME, name)), default=-1) + 1
 
     def mark_used(self) -> None:
         """Note the time of use for `frostline cache list` and `prune`; a read-only cache keeps its old time."""
         try:
-            os.utime(self.folder / "manifest.json")
+            os.utime(self.folder / MANIFEST)
         except OSError as error:
             log.debug("no time of use noted: %s", error)
-
-
-def write_manifest(folder: Path, entries: Sequence[ShardEntry]) -> None:
-    """List the shards, with a checksum of the list itself."""
-    shards = [asdict(entry) for entry in entries]
-    write_json(folder / "manifest.json", {"shards": shards, "checksum": digest_json(shards)}, REMEDY)
-
-
-def read_manifest(folder: Path) -> list[ShardEntry]:
-    """Return the listed shards; none, with a warning, when the list is damaged.
-
-    Raises
-    ------
-    StorageError
-        When the folder is out of reach.
-    """
-    path = folder / "manifest.json"
-    try:
-        listed: Any = json.loads(path.read_text(encoding="utf-8"))
-        if listed["checksum"] != digest_json(listed["shards"]):
-            raise ValueError("its checksum is wrong")
-        return [ShardEntry(**entry) for entry in listed["shards"]]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise storage_error(error, path, REMEDY) from error
-    except (ValueError, KeyError, TypeError) as error:
-        log.warning("%s is damaged (%s): its rows are computed again", path, error)
-        return []
-
-
-def shard_fault(folder: Path, entry: ShardEntry) -> str:
-    """Return what is wrong with a shard, read byte by byte; an empty string when it is whole."""
-    path = folder / entry.file
-    try:
-        size = path.stat().st_size
-        if size != entry.bytes:
-            return f"{size:,} bytes, expected {entry.bytes:,}"
-        if digest_file(path) != entry.blake2b:
-            return "its checksum is wrong"
-    except FileNotFoundError:
-        return "the file is missing"
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def map_shard(path: Path) -> tuple[NDArray[np.uint8], Rows]:
-    """Map a verified shard: keys (N, 20) uint8 and rows (N, ...).
-
-    Raises
-    ------
-    StorageError
-        When the header is not one of ours.
-    """
-    foreign = StorageError(f"{path} is no shard of Frostline's: remove it.")
-    kinds = {"U8": np.uint8, "F16": np.float16, "F32": np.float32}
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MAX_HEADER_BYTES:
-                raise foreign
-            header = json.loads(file.read(length))
-
-        def mapped(name: str) -> NDArray[Any]:
-            about = header[name]
-            start = 8 + length + about["data_offsets"][0]
-            return np.memmap(path, kinds[about["dtype"]], "r", start, tuple(about["shape"]))
-
-        return np.array(mapped("keys")), mapped("rows")
-    except (ValueError, KeyError, TypeError) as error:
-        raise foreign from error

@@ -25,13 +25,17 @@ def compare(
         Path | None,
         typer.Option("--html", "--output", help="Write a page as well.", metavar="FILE", show_default=False),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Show runs side by side, and test whether they differ by more than chance."""
     from frostline.cli.console import Screen
     from frostline.report.comparison import compare as compare_runs
     from frostline.runs.folder import find_run
+    from frostline.storage import check_output
 
+    if html is not None:
+        check_output(html, overwrite=overwrite)
     comparison = compare_runs([find_run(name, output_dir) for name in runs])
     _show(Screen(), comparison)
     if html is not None:

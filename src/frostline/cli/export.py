@@ -13,6 +13,7 @@ def export(
     run: RunName,
     kind: Annotated[str, typer.Option("--format", help="onnx, or torch: a program of torch.export.")] = "onnx",
     output: Annotated[Path | None, option("The file to write (default RUN.onnx or RUN.pt2, here).", "FILE")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     quantize: Annotated[str | None, option("int8: 8 bits in place of 32.", "int8")] = None,
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Accept int8 that loses more than 0.5 points of accuracy.")
@@ -34,7 +35,9 @@ def export(
         from frostline.export.deliver import Wish, export_run
 
         wish = Wish(kind, quantize, allow_loss)
-        done = export_run(found, wish, output, data=data, cache_dir=cache_dir, progress=screen.progress)
+        done = export_run(
+            found, wish, output, overwrite=overwrite, data=data, cache_dir=cache_dir, progress=screen.progress
+        )
     parity = done.parity
     screen.say(
         f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "

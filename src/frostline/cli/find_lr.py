@@ -18,6 +18,7 @@ def find_lr(
     data: Data = None,
     *,
     output: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("find-lr.png"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     steps: Annotated[int, typer.Option(help="Learning rates to try, one gradient step each.", metavar="N")] = 100,
     lowest: Annotated[float, typer.Option(help="Rate to begin with.", metavar="X")] = 1e-6,
     highest: Annotated[
@@ -31,10 +32,12 @@ def find_lr(
     """Suggest a learning rate for train: raise it step by step and see where the loss falls and where it explodes."""
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
+    from frostline.storage import check_output
 
     checked = gather("find-lr", data, config, given)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a name that ends in .png.")
+    check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     with screen.lines():
         from frostline.experiments.find_lr import Span, draw_curve

@@ -79,6 +79,7 @@ def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = No
 def data_show(
     name: Name,
     output: Annotated[Path | None, typer.Option(help="PNG to write (default NAME.png).", show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     augment: Annotated[
         str | None,
@@ -93,20 +94,22 @@ def data_show(
     from frostline.config import split_pairs
     from frostline.errors import DataError, UnknownNameError
     from frostline.images.preprocess import Preprocess
-    from frostline.images.registry import load_dataset
+    from frostline.images.registry import data_name, load_dataset
     from frostline.images.sheet import PER_CLASS, draw_sheet, draw_views
     from frostline.images.views import View, make_augment
+    from frostline.storage import check_output
 
     screen = Screen()
     if split not in ("train", "val", "test"):
         raise UnknownNameError("split", split, ("train", "val", "test"))
     changes = None if augment is None else make_augment(split_pairs(augment))
+    path = output or Path(f"{data_name(name)}.png")
+    check_output(path, overwrite=overwrite)
     with screen.lines():
         splits = load_dataset(name, data_dir, cache_dir=cache_dir, progress=screen.progress)
     part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
     if part is None:
         raise DataError(f"{name} has no validation split of its own: each run draws one from train.")
-    path = output or Path(f"{splits.name}.png")
     if changes is None:
         draw_sheet(part, f"{splits.name}, {split} split: {len(part):,} images", path, seed)
     else:
@@ -227,8 +230,9 @@ def cache_list(cache_dir: CacheDir = None) -> None:
     from frostline.storage import cache_dir as cache_folder
 
     place = cache_folder(cache_dir)
-    stores = list_stores(place)
     screen = Screen()
+    with screen.lines():
+        stores = list_stores(place)
     rows = []
     for store in stores:
         spec = store.spec
@@ -251,7 +255,9 @@ def cache_verify(cache_dir: CacheDir = None) -> None:
 
     screen = Screen()
     faults = []
-    for store, found in verify(cache_folder(cache_dir)):
+    with screen.lines():
+        report = verify(cache_folder(cache_dir))
+    for store, found in report:
         screen.say(f"{store.name}: {store.rows:,} rows in {store.shards} shards: {'DAMAGED' if found else 'whole'}")
         faults += found
     for fault in faults:

@@ -20,13 +20,9 @@ def new(
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
     from frostline.images.registry import load_dataset
-    from frostline.storage import write_bytes
+    from frostline.storage import check_output, write_bytes
 
-    def refuse_taken() -> None:
-        if output.exists() and not overwrite:
-            raise ConfigError(f"{output} exists: --overwrite replaces it, --output chooses another name.")
-
-    refuse_taken()
+    check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     with screen.lines():
         splits = load_dataset(data, cache_dir=cache_dir, progress=screen.progress)
@@ -37,7 +33,7 @@ def new(
         text = to_toml(seen, choices).encode()
     except UnicodeEncodeError as error:
         raise ConfigError("the path of the pictures is no UTF-8, which a TOML file must be: rename it.") from error
-    refuse_taken()
+    check_output(output, overwrite=overwrite)
     write_bytes(output, text, "--output chooses another place")
     for sentence in seen:
         screen.say(sentence)

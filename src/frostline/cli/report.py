@@ -14,13 +14,17 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="Page to write (report.html in the run's folder).", show_default=False)
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     output_dir: OutputDir = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
     """Write what a run learned as one page to look at, from the run's folder alone."""
     from frostline.cli.console import Screen
     from frostline.runs.folder import find_run
+    from frostline.storage import check_output
 
+    if output is not None:
+        check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     found = find_run(run, output_dir)
     with screen.lines():

@@ -76,7 +76,10 @@ SETTINGS: dict[str, Any] = {
     "model": Annotated[str | None, option("Pre-trained network: alexnet, timm:NAME or torchvision:NAME (alexnet).")],
     "weights": Annotated[
         str | None,
-        option("auto, imagenet or bundled (alexnet), pretrained (others), random or a .pth/.safetensors file (auto)."),
+        option(
+            "auto, imagenet or bundled (alexnet), pretrained (others), random, a .pth/.safetensors file or a run's "
+            "folder (auto)."
+        ),
     ],
     "freeze": Annotated[
         str | None, option("Last frozen stage; none thaws all of them (the one heads go on: conv5).", "STAGE")

@@ -5,30 +5,39 @@ OUTPUT/
   points.jsonl    one line per point, written when it is known
   curve.csv       one line per way and number of labels: mean, interval, seconds
   curve.png, summary.txt
+  manifest.json   marks the folder; lock: held while a process writes
 """
 
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from os.path import lexists
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from frostline.config import TrainConfig
 from frostline.device import describe_device, pick_device
-from frostline.errors import ConfigError, RunError, first_line
+from frostline.errors import ConfigError, RunError, storage_error
 from frostline.experiments.points import ALL, WAYS, Point, Question, check_question, how_many
 from frostline.experiments.summary import draw, summary, tabulate, write_table
 from frostline.experiments.ways import Setting, Way, fine_tuned, frozen, pixels, scratch
+from frostline.files import read_bytes, read_json, reading
+from frostline.hashing import digest_json
 from frostline.images.registry import data_name, load_configured
 from frostline.images.splits import limited, per_class
+from frostline.manifest import Held, hold, remove_files
 from frostline.progress import Progress, Silent, log
 from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_bytes, write_json
 
 REMEDY = "--output-dir chooses another place"
+BEGIN_AGAIN = "--overwrite begins again"
+OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png", "summary.txt"})
 
 
 def curve(
@@ -63,19 +72,60 @@ def curve(
         For everything the user can mend.
     """
     check_question(question)
-    known = _begin(config, question, output, overwrite=overwrite)
-    missing = [point for point in question.points() if point not in known]
-    if missing:
-        _measure(config, question, missing, known, output, cache_folder(cache_dir), progress)
-    points = [known[point] for point in question.points()]
-    cells = tabulate(points)
-    write_table(cells, output / "curve.csv")
-    write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
-    draw(cells, question, f"{data_name(config.data)}: accuracy against labelled pictures", output / "curve.png")
+    with hold(
+        output, "curve", OWN_FILES, what=f"the curve in {output}", other=REMEDY, remedy=REMEDY, earlier=_earlier
+    ) as held:
+        held.made |= {name for name in OWN_FILES if not lexists(output / name)}
+        known = _begin(config, question, output, overwrite=overwrite)
+        if known:
+            held.keep()
+        missing = [point for point in question.points() if point not in known]
+        if missing:
+            _measure(config, question, missing, known, output, cache_folder(cache_dir), progress, held)
+        points = [known[point] for point in question.points()]
+        cells = tabulate(points)
+        write_table(cells, output / "curve.csv")
+        write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
+        draw(cells, question, f"{data_name(config.data)}: accuracy against labelled pictures", output / "curve.png")
     return points
 
 
 Known = dict[tuple[str, int, int], Point]
+
+
+class _Asked(BaseModel):
+    """What ``settings.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    question: dict[str, Any]
+
+
+class _Line(BaseModel):
+    """One line of ``points.jsonl``; lines of earlier versions have no digest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    way: str
+    labels: NonNegativeInt
+    repeat: NonNegativeInt
+    accuracy: float = Field(ge=0, le=1)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    epochs: NonNegativeInt
+    blake2b: str = ""
+
+    @property
+    def point(self) -> Point:
+        return Point(**self.model_dump(exclude={"blake2b"}))
+
+
+def _earlier(folder: Path) -> bool:
+    """Whether a version that wrote no manifests has drawn a curve here."""
+    try:
+        return bool(_Asked.model_validate_json(read_bytes(folder / "settings.json")).question)
+    except (OSError, ValueError):
+        return False
 
 
 def _begin(config: TrainConfig, question: Question, output: Path, *, overwrite: bool) -> Known:
@@ -89,29 +139,42 @@ def _begin(config: TrainConfig, question: Question, output: Path, *, overwrite: 
         asked["question"].pop(free)
     settings, lines = output / "settings.json", output / "points.jsonl"
     if settings.is_file() and not overwrite:
-        try:
-            begun = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{settings} is damaged ({first_line(error)}): --overwrite begins again.") from error
-        if begun != asked:
+        if read_json(settings, _Asked, RunError, BEGIN_AGAIN).model_dump() != asked:
             raise RunError(f"{output} holds a curve with other settings: --overwrite it, or {REMEDY}.")
         return _read(lines) if lines.is_file() else {}
-    if output.is_dir() and any(output.iterdir()) and not settings.is_file():
-        raise RunError(f"{output} exists and holds no curve: {REMEDY}.")
-    lines.unlink(missing_ok=True)
+    try:
+        remove_files(output, OWN_FILES)
+    except OSError as error:
+        raise storage_error(error, output, REMEDY) from error
     write_json(settings, asked, REMEDY)
     return {}
 
 
 def _read(lines: Path) -> Known:
+    """Return the points in a file; lines that are damaged go, and their points are measured again."""
+    with reading(lines, RunError, BEGIN_AGAIN):
+        content = read_bytes(lines)
     known: Known = {}
-    for line in lines.read_text(encoding="utf-8").splitlines():
+    whole, damaged = list[bytes](), list[str]()
+    for number, line in enumerate(content.splitlines(), 1):
         try:
-            point = Point(**json.loads(line))
-        except (ValueError, TypeError):
-            continue  # cut short when the process was killed: measured again
-        known[point.way, point.labels, point.repeat] = point
+            read = _Line.model_validate_json(line)
+        except ValueError:  # cut short when the process was killed
+            damaged.append(str(number))
+            continue
+        if read.blake2b not in ("", _digest(read.point)):
+            damaged.append(str(number))
+            continue
+        known[read.way, read.labels, read.repeat] = read.point
+        whole.append(line + b"\n")
+    if damaged:
+        log.warning("%s is damaged in line %s: measured again", lines, ", ".join(damaged[:20]))
+        write_bytes(lines, b"".join(whole), REMEDY)
     return known
+
+
+def _digest(point: Point) -> str:
+    return digest_json(asdict(point))
 
 
 def _measure(
@@ -122,6 +185,7 @@ def _measure(
     output: Path,
     cache: Path,
     progress: Progress | None,
+    held: Held,
 ) -> None:
     splits = load_configured(config, cache, progress)
     pool, test = splits.train, splits.test
@@ -148,6 +212,7 @@ def _measure(
             for point in mine:
                 known[point] = _point(way, point, drawn[point[1], point[2]])
                 _append(known[point], output / "points.jsonl")
+                held.keep()
                 bar.advance(1)
     device = describe_device(pick_device(config.device))
     log.info("%d points in %.0f s on %s", len(missing), time.perf_counter() - begun, device)
@@ -181,7 +246,6 @@ def _point(way: Way, point: tuple[str, int, int], labelled: NDArray[np.int64]) -
 
 
 def _append(point: Point, path: Path) -> None:
-    old = path.read_bytes() if path.is_file() else b""
-    if old and not old.endswith(b"\n"):
-        old = old[: old.rfind(b"\n") + 1]
-    write_bytes(path, old + json.dumps(asdict(point)).encode() + b"\n", REMEDY)
+    old = read_bytes(path) if path.is_file() else b""
+    line = json.dumps(asdict(point) | {"blake2b": _digest(point)})
+    write_bytes(path, old + line.encode() + b"\n", REMEDY)

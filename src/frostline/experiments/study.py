@@ -1,18 +1,24 @@
 """The trials of a search, kept in Optuna's SQLite study: which values come next, and what came of those before."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.errors import ConfigError, RunError, first_line
+from frostline.errors import ConfigError, RunError
 from frostline.experiments.space import Choice, Range, Space, Values
 from frostline.experiments.trial import Outcome
+from frostline.files import open_file, reading
+from frostline.hashing import digest_json
 
 if TYPE_CHECKING:
     import optuna
 
 NAME = "frostline"
+DIGEST = "blake2b"  # an attribute of a trial: over its values and what came of them
+MAX_STUDY_BYTES = 1 << 30
 ALL, FEWER, DIVERGED = "all pictures", "fewer pictures", "diverged"  # how a trial ended
 
 
@@ -73,35 +79,38 @@ class Study:
 
     def __init__(self, path: Path, space: Space, seed: int) -> None:
         import optuna
-        from sqlalchemy.exc import SQLAlchemyError
 
-        self._space, self._seed = space, seed
+        self._path, self._space, self._seed = path, space, seed
         self._distributions = {name: _distribution(place) for name, place in space.items()}
-        try:
+        self._states = optuna.trial.TrialState
+        with self._reading():
+            if path.is_file():
+                _check_pages(path)
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
             self._study = optuna.create_study(
                 study_name=NAME, storage=storage, direction="maximize", load_if_exists=True
             )
-            self._states = optuna.trial.TrialState
             for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
                 self._study.tell(trial.number, state=self._states.FAIL)  # its process was killed
-        except (SQLAlchemyError, RuntimeError) as error:
-            raise RunError(f"{path} cannot be read ({first_line(error)}): --overwrite begins again.") from error
+        self.tried()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._path, RunError, "--overwrite begins again")
 
     def tried(self) -> list[Tried]:
-        """Return the trials that ended, in their order."""
-        ended = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
-        return [
-            Tried(
-                number,
-                dict(trial.params),
-                dict(sorted(trial.intermediate_values.items())),
-                trial.user_attrs["epochs"],
-                trial.user_attrs["seconds"],
-                trial.user_attrs["ended"],
-            )
-            for number, trial in enumerate(ended, 1)
-        ]
+        """Return the trials that ended, in their order.
+
+        Raises
+        ------
+        RunError
+            When one is not what was written, or was tried in another space.
+        """
+        with self._reading():
+            ended = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
+            for trial in ended:
+                if trial.distributions != self._distributions:
+                    raise ValueError(f"trial {trial.number} was tried with other settings than are searched")
+            return [_tried(number, trial) for number, trial in enumerate(ended, 1)]
 
     def ask(self, start: Values) -> "OpenTrial":
         """Begin a trial: the first one with the values of ``start``, the others where earlier ones point to."""
@@ -123,17 +132,21 @@ class OpenTrial:
         self.number = number
         self.values: Values = dict(trial.params)
         self._seconds, self._epochs = 0.0, 0
+        self._accuracies: dict[int, float] = {}
 
     def report(self, pictures: int, outcome: Outcome) -> None:
         """Note what the training on some pictures came to."""
         self._trial.report(outcome.accuracy, pictures)
+        self._accuracies[pictures] = float(outcome.accuracy)
         self._seconds, self._epochs = self._seconds + outcome.seconds, outcome.epochs
 
     def end(self, how: str, accuracy: float) -> None:
         """Note the end."""
         import optuna
 
-        for name, value in (("ended", how), ("seconds", self._seconds), ("epochs", self._epochs)):
+        facts = {"ended": how, "seconds": self._seconds, "epochs": self._epochs}
+        digest = _digest(self.values, self._accuracies, facts)
+        for name, value in (facts | {DIGEST: digest}).items():
             self._trial.set_user_attr(name, value)
         if how == ALL:
             self._study.tell(self._trial, accuracy)
@@ -145,6 +158,35 @@ class OpenTrial:
         import optuna
 
         self._study.tell(self._trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _check_pages(path: Path) -> None:
+    """Let SQLite look for damage in its file, which it would not notice by itself.
+
+    Raises
+    ------
+    ValueError, sqlite3.Error, OSError
+    """
+    open_file(path, MAX_STUDY_BYTES).close()
+    with closing(sqlite3.connect(path)) as database:
+        (answer,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        raise ValueError(answer)
+
+
+def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> Tried:
+    accuracies = dict(sorted(trial.intermediate_values.items()))
+    facts = {name: trial.user_attrs[name] for name in ("ended", "seconds", "epochs")}
+    if facts["ended"] not in (ALL, FEWER, DIVERGED) or not all(0 <= value <= 1 for value in accuracies.values()):
+        raise ValueError(f"trial {trial.number} is impossible")
+    # Studies of earlier versions have no digests.
+    if trial.user_attrs.get(DIGEST, "") not in ("", _digest(trial.params, accuracies, facts)):
+        raise ValueError(f"trial {trial.number} is not what was written")
+    return Tried(number, dict(trial.params), accuracies, facts["epochs"], facts["seconds"], facts["ended"])
+
+
+def _digest(values: Mapping[str, Any], accuracies: Mapping[int, float], facts: Mapping[str, Any]) -> str:
+    return digest_json([dict(values), {str(count): value for count, value in accuracies.items()}, dict(facts)])
 
 
 def importances(tried: Sequence[Tried], space: Space, pictures: int, seed: int) -> dict[str, float]:

@@ -7,20 +7,21 @@ OUTPUT/
   trials.csv       one line per trial
   importance.png, summary.txt
   log.txt          what was said, with times
+  manifest.json    digests of what is read again; lock: held while a process writes
 """
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
 
 from frostline.config import TrainConfig, make_config, write_config
 from frostline.device import pick_device
-from frostline.errors import ConfigError, RunError, first_line, storage_error
+from frostline.errors import ConfigError, FrostlineError, RunError, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
 from frostline.experiments.space import (
@@ -36,19 +37,20 @@ from frostline.experiments.space import (
 )
 from frostline.experiments.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
 from frostline.experiments.trial import Outcome, Trials
+from frostline.files import read_bytes, reading
 from frostline.images.registry import check_data, data_name, load_configured
+from frostline.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.folder import check_name, log_file
 from frostline.runs.learn import Material
 from frostline.storage import cache_dir as cache_folder
-from frostline.storage import clear_parts, write_bytes, write_json
+from frostline.storage import write_bytes, write_json
 
 REMEDY = "--output-dir chooses another place"
-OWN_FILES = frozenset(
-    {"settings.json", "study.db", "study.db-journal", "config.toml", "trials.csv", "importance.png", "summary.txt"}
-    | {"log.txt", "lock"}
-)
+BEGIN_AGAIN = "--overwrite begins again"
+READ_AGAIN = ("settings.json", "study.db", "config.toml")
+OWN_FILES = frozenset({*READ_AGAIN, "study.db-journal", "trials.csv", "importance.png", "summary.txt", "log.txt"})
 
 
 @dataclass(frozen=True)
@@ -112,84 +114,96 @@ def tune(
     check_optuna()
     check_data(config.data)
     check_network(config)
-    names = searched_names(config, wish.search)
-    with _open_folder(folder, overwrite=overwrite, resume=resume):
-        config, names = _begin(config, names, wish.search, folder)
-        trials, space, start, judges = _set_up(config, names, cache_folder(cache_dir), progress)
-        study = Study(folder / "study.db", space, config.seed)
-        try:
-            _search(study, trials, space, start, wish, progress)
-        finally:  # also when stopped: what is done is told
-            findings = find(study.tried(), space, trials.amounts, judges, config.seed)
-            _write(findings, trials, config, folder)
+    if resume and not folder.exists():
+        raise RunError(f"there is no search in {folder} to resume: leave --resume out, or name it with --name.")
+    names: Sequence[str] = searched_names(config, wish.search)
+    check_name(folder.name)
+    with hold(
+        folder, "search", OWN_FILES, what=f"search '{folder.name}'", other="choose another --name", remedy=REMEDY,
+        earlier=_earlier,
+    ) as held:  # fmt: skip
+        begun = None if overwrite else _begun(folder)
+        if begun is not None:
+            _check_same(begun, config, wish.search, folder, resume=resume)
+            config, names = begun.settings, begun.search
+            held.keep()
+        held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+        with log_file(folder / "log.txt"):
+            trials, space, start, judges = _set_up(config, names, cache_folder(cache_dir), progress)
+            if begun is None:  # what is overwritten goes only now
+                _begin(config, names, folder)
+            write_manifest(folder, "search", ["settings.json"], remedy=REMEDY)
+            study = Study(folder / "study.db", space, config.seed)
+            held.keep()
+            try:
+                _search(study, trials, space, start, wish, progress)
+            finally:  # also when stopped: what is done is told
+                findings = find(study.tried(), space, trials.amounts, judges, config.seed)
+                _write(findings, trials, config, folder)
+                write_manifest(folder, "search", READ_AGAIN, complete=True, remedy=REMEDY)
     return findings
 
 
-@contextmanager
-def _open_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[None]:
-    """Hold the folder of a search alone."""
-    check_name(folder.name)
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    begun = "settings.json" in there
-    foreign = sorted(name for name in there - OWN_FILES if not name.endswith(".part"))
-    if foreign and not begun:
-        raise RunError(f"{folder} exists and is no search (it holds {foreign[0]}): choose another --name.")
-    if begun and not (overwrite or resume):
+class Begun(BaseModel):
+    """What ``settings.json`` holds: what a search was begun with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    search: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def settings(self) -> TrainConfig:
+        """The settings, checked."""
+        return make_config(**self.config)
+
+
+def _earlier(folder: Path) -> bool:
+    """Whether a version that wrote no manifests has searched here."""
+    try:
+        return bool(Begun.model_validate_json(read_bytes(folder / "settings.json")).settings)
+    except (OSError, ValueError, FrostlineError):
+        return False
+
+
+def _begun(folder: Path) -> Begun | None:
+    """Return what the search in a folder was begun with; ``None`` before that was written down."""
+    path = folder / "settings.json"
+    manifest = read_manifest(folder, BEGIN_AGAIN) or Manifest(folder, "search", complete=False)
+    if not path.exists() and "settings.json" not in manifest.files:
+        return None
+    with reading(path, RunError, BEGIN_AGAIN):
+        begun = Begun.model_validate_json(manifest.read("settings.json"))
+    if "study.db" in manifest.files:
+        manifest.check("study.db")
+    return begun
+
+
+def _check_same(begun: Begun, config: TrainConfig, search: Sequence[str] | None, folder: Path, *, resume: bool) -> None:
+    """Refuse to go on unasked, or with other settings than a search was begun with."""
+    if not resume:
         raise RunError(
             f"search '{folder.name}' exists: choose another --name, --resume to go on with it, or --overwrite it."
         )
-    if resume and not begun:
-        raise RunError(f"there is no search in {folder} to resume: leave --resume out, or name it with --name.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is writing search '{folder.name}': wait for it.") from error
-    except OSError as error:
-        raise storage_error(error, folder, REMEDY) from error
-    try:
-        clear_parts(folder)
-        if overwrite:
-            for name in OWN_FILES - {"lock", "log.txt"}:
-                (folder / name).unlink(missing_ok=True)
-        with log_file(folder / "log.txt"):
-            yield
-    except BaseException:
-        if not (folder / "study.db").is_file():  # a start that failed leaves no folder behind
-            for name in OWN_FILES:
-                (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-    finally:
-        lock.release()
-
-
-def _begin(
-    config: TrainConfig, names: Sequence[str], search: Sequence[str] | None, folder: Path
-) -> tuple[TrainConfig, tuple[str, ...]]:
-    """Write down what is asked for, or return what the search was begun with, which that must not contradict."""
-    path = folder / "settings.json"
-    if not path.is_file():
-        asked = config.model_dump(mode="json", exclude_unset=True)
-        write_json(path, {"config": asked, "search": list(names)}, REMEDY)
-        return config, tuple(names)
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        begun, searched = make_config(**kept["config"]), tuple(kept["search"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({first_line(error)}): --overwrite begins again.") from error
     for field in config.model_fields_set:
-        value, old = getattr(config, field), getattr(begun, field)
+        value, old = getattr(config, field), getattr(begun.settings, field)
         if value != old:
             raise RunError(
                 f"search '{folder.name}' was begun with {field} = {old!r}, now {value!r} is asked for: "
                 "leave it out to resume, choose another --name, or --overwrite."
             )
-    if search is not None and set(search) != set(searched):
-        raise RunError(f"search '{folder.name}' searches {', '.join(searched)}: leave --search out to resume.")
-    return begun, searched
+    if search is not None and set(search) != set(begun.search):
+        raise RunError(f"search '{folder.name}' searches {', '.join(begun.search)}: leave --search out to resume.")
+
+
+def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
+    """Write down what is asked for, in place of what was there."""
+    try:
+        remove_files(folder, OWN_FILES - {"log.txt"})
+    except OSError as error:
+        raise storage_error(error, folder, REMEDY) from error
+    asked = config.model_dump(mode="json", exclude_unset=True)
+    write_json(folder / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
 
 
 def _set_up(

@@ -1,5 +1,6 @@
 """A run's model as one file that is known to do what `predict` does, or no file at all."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run
 from frostline.runs.predict import Classifier
 from frostline.storage import cache_dir as cache_folder
-from frostline.storage import write_bytes, write_json
+from frostline.storage import check_output, write_bytes, write_json
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 QUANTISATIONS = ("int8",)
@@ -89,6 +90,7 @@ def export_run(
     output: Path | None = None,
     *,
     data: Path | str | None = None,
+    overwrite: bool = False,
     backbone: Backbone | None = None,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
@@ -101,9 +103,11 @@ def export_run(
         Finished; its pictures must still be there.
     wish : Wish
     output : Path, optional
-        ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the present folder when left out. Replaced when it exists.
+        ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the present folder when left out.
     data : path, optional
         Where the run's images are now, if they were moved.
+    overwrite : bool
+        Replace the file, and the one with the figures beside it, when they exist.
     backbone : Backbone, optional
         The network, where `frostline.fit` was given one.
 
@@ -123,6 +127,8 @@ def export_run(
     output = output or Path(f"{run.name}-{wish.quantise}{ending}" if wish.quantise else f"{run.name}{ending}")
     if output.suffix != ending:
         raise ConfigError(f"--output {output}: expected a name that ends in {ending}.")
+    for path in (output, _parity_path(output)):
+        check_output(path, overwrite=overwrite)
     about = origin(run)
     config = redirected(run.config, data, run.name)
     check_data(config.data)  # before the minutes that exporting takes
@@ -204,11 +210,21 @@ def _quantised(
 
 
 def _written(output: Path, content: bytes, parity: Parity, int8: dict[str, Any] | None) -> Exported:
-    parity_path = output.with_name(f"{output.name}.parity.json")
-    figures = {"file": output.name, "bytes": len(content), "compared_with": "frostline predict", "limit": LIMIT}
+    parity_path = _parity_path(output)
+    figures = {
+        "file": output.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "compared_with": "frostline predict",
+        "limit": LIMIT,
+    }
     write_bytes(output, content, REMEDY)
     write_json(parity_path, {**figures, **asdict(parity), "int8": int8, "versions": _versions()}, REMEDY)
     return Exported(output, parity_path, parity, int8)
+
+
+def _parity_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parity.json")
 
 
 def _versions() -> dict[str, str]:

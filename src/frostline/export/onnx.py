@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 from frostline.errors import ConfigError, ExportError, first_line
 from frostline.export.whole import INPUT, OUTPUTS, quiet
 from frostline.runs.exported import RECORD
+from frostline.runs.seal import UNSEALED, sealed
 
 OPSET = 20
 MOST_BYTES = 2_000_000_000  # a protocol buffer ends at 2 GiB
@@ -74,15 +75,18 @@ def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes
 
 
 def described(model: Any, about: dict[str, Any]) -> bytes:
-    """Return a model with what it says of itself in its metadata, as bytes; traces of how it was made are taken off."""
+    """Return a model with what it says of itself in its metadata, as bytes with a checksum.
+
+    Traces of how it was made are taken off.
+    """
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     del model.metadata_props[:]
-    model.metadata_props.add(key=RECORD, value=json.dumps(about, ensure_ascii=False))
+    model.metadata_props.add(key=RECORD, value=json.dumps({**about, "seal": UNSEALED}, ensure_ascii=False))
     model.producer_name, model.producer_version = "frostline", about["frostline"]
     content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    return sealed(content)
 
 
 def _name_shape(model: Any) -> None:

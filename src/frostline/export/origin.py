@@ -1,11 +1,11 @@
 """What an exported file says of itself: its classes, its preprocessing, and the run that it came from."""
 
-import json
 from typing import Any
 
+from frostline.runs.bundle import read_description
+from frostline.runs.exported import FORMAT_VERSION
 from frostline.runs.folder import Run
 
-FORMAT_VERSION = 1
 FIGURES = ("images", "accuracy", "accuracy_ci95", "loss", "ece")
 
 
@@ -15,10 +15,10 @@ def origin(run: Run) -> dict[str, Any]:
     Raises
     ------
     RunError
-        When the run is not finished.
+        When the run is not finished, or not as it was written.
     """
     metrics = run.metrics
-    bundle = json.loads((run.model_folder / "model.json").read_text(encoding="utf-8"))
+    bundle = read_description(run.model_folder).model_dump(mode="json")
     return {
         "format": FORMAT_VERSION,
         "frostline": bundle["frostline"],

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from frostline.errors import RunError
 from frostline.export.parity import Answers, Picture
 from frostline.export.whole import quiet
+from frostline.files import MAX_TENSOR_FILE_BYTES, read_bytes, reading
 from frostline.images.given import batches
+from frostline.runs.exported import AGAIN, read_record, refuse_damaged
+from frostline.runs.seal import UNSEALED, sealed
 
 RECORD = "frostline.json"  # name of the file inside the archive
 
@@ -21,7 +26,9 @@ def to_pt2(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     content = io.BytesIO()
     with quiet():
         torch.export.save(program, content, extra_files={RECORD: json.dumps(about, ensure_ascii=False)})
-    return content.getvalue()
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.comment = UNSEALED.encode()
+    return sealed(content.getvalue())
 
 
 class ProgramClassifier:
@@ -37,14 +44,21 @@ class ProgramClassifier:
     about : dict
         What the file says of itself.
     class_names : tuple of str
+
+    Raises
+    ------
+    RunError
+        When it is none, or not as it was written.
     """
 
     def __init__(self, source: Path | bytes) -> None:
+        name = "the exported model" if isinstance(source, bytes) else str(source)
         files = {RECORD: ""}
-        with quiet():
-            content = io.BytesIO(source if isinstance(source, bytes) else source.read_bytes())
-            self._module = torch.export.load(content, extra_files=files).module()
-        self.about: dict[str, Any] = json.loads(files[RECORD])
+        with reading(Path(name), RunError, AGAIN), quiet():
+            content = source if isinstance(source, bytes) else read_bytes(source, MAX_TENSOR_FILE_BYTES)
+            refuse_damaged(content, name)
+            self._module = torch.export.load(io.BytesIO(content), extra_files=files).module()
+        self.about: dict[str, Any] = read_record(files[RECORD], content, name)
         self.class_names = tuple(self.about["class_names"])
 
     @torch.inference_mode()

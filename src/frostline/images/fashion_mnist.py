@@ -4,17 +4,19 @@ Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747. Names, addresses and MD5s: the RE
 github.com/zalandoresearch/fashion-mnist.
 """
 
-import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frostline.download import download
 from frostline.errors import DataError
 from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.idx import read_idx
-from frostline.progress import Progress
+from frostline.images.idx import read_idx_and_md5
+from frostline.progress import Progress, log
 from frostline.storage import cache_dir
 
 NAME = "fashion-mnist"
@@ -30,6 +32,7 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+PUBLISHED_COUNTS = {60_000, 10_000}
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: apt-get install dataset-fashion-mnist
 BASES = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -128,18 +131,36 @@ def get(
     return paths
 
 
-def load(directory: Path | None = None, cache: Path | None = None, progress: Progress | None = None) -> Splits:
+def load(
+    directory: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    system: Path = SYSTEM_FOLDER,
+) -> Splits:
     """Load Fashion-MNIST; see `get` for where it is looked for.
+
+    Files in an explicit ``directory`` may be others than the published ones: one line in the log says so.
 
     Raises
     ------
     DataError
-        When a file is damaged, or counts and labels do not fit.
+        When a file is damaged or not the published one, or counts and labels do not fit.
     """
-    paths = get(directory, cache, progress)
+    paths = get(directory, cache, progress, system=system)
+    with ThreadPoolExecutor(2) as pool:  # unpacking and digests run beside each other
+        read = dict(zip(FILES, pool.map(lambda role: _content(paths[role], FILES[role]), FILES), strict=True))
+    others = [paths[role] for role, (_, published) in read.items() if not published]
+    if others and directory is None:
+        raise DataError(f"{others[0]} is not the published file (its MD5 is wrong): get it again, or remove it.")
+    if others:
+        names = ", ".join(path.name for path in others)
+        counts = {len(read[role][0]) for role in FILES if paths[role] in others}
+        level = logging.WARNING if counts & PUBLISHED_COUNTS else logging.INFO  # damaged, or of somebody's own making
+        log.log(level, "not the published files of Fashion-MNIST, taken as they are: %s in %s", names, directory)
     parts = {}
     for split in ("train", "test"):
-        images, labels = read_idx(paths[f"{split} images"], 3), read_idx(paths[f"{split} labels"], 1)
+        images, labels = read[f"{split} images"][0], read[f"{split} labels"][0]
         try:
             parts[split] = ImageDataset(images, labels.astype(np.int64), CLASS_NAMES)
         except DataError as error:
@@ -150,6 +171,9 @@ def load(directory: Path | None = None, cache: Path | None = None, progress: Pro
 
 def content_matches(path: Path, part: Part) -> bool:
     """Whether a file is the published one, by the MD5 of what it holds (a repacked gz counts)."""
-    shape = read_idx(path, 3 if "idx3" in part.name else 1)
-    header = bytes((0, 0, 8, shape.ndim)) + b"".join(size.to_bytes(4, "big") for size in shape.shape)
-    return hashlib.md5(header + shape.tobytes(), usedforsecurity=False).hexdigest() == part.content_md5
+    return _content(path, part)[1]
+
+
+def _content(path: Path, part: Part) -> tuple[NDArray[np.uint8], bool]:
+    array, md5 = read_idx_and_md5(path, 3 if "idx3" in part.name else 1)
+    return array, md5 == part.content_md5

@@ -1,6 +1,7 @@
 """The networks that have a name, and loading them with weights."""
 
 import fnmatch
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from frostline.hashing import digest_arrays, sha256_file
 from frostline.networks import alexnet, packages
 from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.networks.network import Network
-from frostline.networks.weights import choose, fitted, read_state
+from frostline.networks.trained import TENSORS, find_bundle, read_stages
+from frostline.networks.weights import State, choose, fitted, read_state
 from frostline.progress import Progress
 
 NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK}
@@ -78,8 +80,8 @@ def load_backbone(
     name : str
         A name from ``frostline models list``.
     weights : str
-        ``auto``, ``random`` or the path of a ``.pth`` or ``.safetensors`` file; for AlexNet also ``imagenet`` and
-        ``bundled``, for networks of other packages ``pretrained``.
+        ``auto``, ``random``, the path of a ``.pth`` or ``.safetensors`` file, or the folder of a finished run; for
+        AlexNet also ``imagenet`` and ``bundled``, for networks of other packages ``pretrained``.
     last : str, optional
         The deepest stage that is needed; the stage heads usually go on when left out.
     with_classifier : bool
@@ -110,14 +112,35 @@ def load_backbone(
         digest = weights_digest(backbone)
     else:
         backbone = network.build(deepest, with_classifier=with_classifier)
-        places = {key: network.published_key(key) for key in backbone.state_dict()}
-        wanted = {places[key]: tuple(value.shape) for key, value in backbone.state_dict().items()}
-        state = fitted(read_state(path), wanted, name, str(path))
-        backbone.load_state_dict({key: state[place] for key, place in places.items()}, assign=True)
-        digest = sha256_file(path)
+        bundle = find_bundle(path)
+        if bundle is None:
+            state, source, place_of = read_state(path), path, network.published_key
+        else:
+            state, source, place_of = read_stages(bundle, name), bundle / TENSORS, str
+        _fill(backbone, state, place_of, name, source)
+        digest = sha256_file(source)
     backbone.origin = WeightsOrigin(recorded, digest, reason)
     backbone.requires_grad_(True)
     return channels_last(backbone)
+
+
+def _fill(backbone: Backbone, state: State, place_of: Callable[[str], str], name: str, source: Path) -> None:
+    """Give a backbone the tensors of a file, in which each has a place of its own.
+
+    Raises
+    ------
+    WeightsError
+    """
+    own = backbone.state_dict()
+    places = {key: place_of(key) for key in own}
+    chosen = fitted(state, {places[key]: tuple(value.shape) for key, value in own.items()}, name, str(source))
+    for key, value in own.items():
+        found = chosen[places[key]]
+        if found.is_floating_point() != value.is_floating_point():
+            raise WeightsError(
+                f"{source} does not fit {name}: '{places[key]}' is {found.dtype}, expected {value.dtype}."
+            )
+    backbone.load_state_dict({key: chosen[place] for key, place in places.items()}, assign=True)
 
 
 def rebuild(name: str, last: str, state: dict[str, torch.Tensor], origin: WeightsOrigin | None) -> Backbone:

@@ -1,8 +1,10 @@
 """Where pre-trained weights come from, and reading them without ever running what is in the file."""
 
-import json
+import argparse
 import pickle
 import warnings
+import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,12 @@ import torch
 
 from frostline.download import offline
 from frostline.errors import DownloadError, WeightsError, did_you_mean, first_line
+from frostline.files import MAX_TENSOR_FILE_BYTES, open_file, parse_json, read_tensors, reading
 from frostline.networks.published import Published
-from frostline.progress import Progress
+from frostline.networks.trained import find_bundle
+from frostline.progress import Progress, log
 
 RECORD = "frostline"  # key, in a safetensors file's metadata, of how `frostline pretrain` made it
-MAX_HEADER_BYTES = 10 << 20  # a network of a few hundred tensors needs kilobytes
 
 State = dict[str, torch.Tensor]
 
@@ -75,7 +78,7 @@ def choose(
     Parameters
     ----------
     wanted : str
-        One of the offer's words or a file.
+        One of the offer's words, a file, or the folder of a run or bundle.
     offer : Offer
         The network's.
     cache : Path, optional
@@ -86,7 +89,7 @@ def choose(
     Returns
     -------
     name, path, reason : str, Path or None, str
-        The name to record, the file to read (``None`` for random) and one plain line that says why.
+        The name to record, the file or run folder to read (``None`` for random) and one plain line that says why.
 
     Raises
     ------
@@ -101,7 +104,9 @@ def choose(
     if wanted == offer.word and offer.bundled and offer.published:
         return offer.word, offer.published.get(cache, progress), f"{called}, as asked"
     if wanted not in ("auto", offer.word):
-        return wanted, _existing(wanted, offer.words), f"weights from {wanted}, as asked"
+        found = _existing(wanted, offer.words)
+        what = f"the stages of run '{found.absolute().name}'" if found.is_dir() else f"weights from {wanted}"
+        return wanted, found, f"{what}, as asked"
     why = "none are published"
     if offer.published is not None:
         try:
@@ -118,41 +123,42 @@ def choose(
 
 def _existing(name: str, words: Iterable[str]) -> Path:
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and find_bundle(path)):
         return path
+    if path.is_dir():
+        raise WeightsError(f"--weights {name}: the folder holds no finished model: give a run's folder, or a file.")
     hint = did_you_mean(name, words)
-    raise WeightsError(f"--weights {name}: expected {', '.join(words)} or an existing .pth or .safetensors file.{hint}")
+    raise WeightsError(
+        f"--weights {name}: expected {', '.join(words)}, the folder of a run, or an existing .pth or .safetensors "
+        f"file.{hint}"
+    )
 
 
 def read_state(path: Path) -> State:
     """Read the tensors of a ``.safetensors`` or ``.pth`` file; nothing in it is run.
 
-    Wrappers (``state_dict``, ``model``) and the prefix ``module.`` are taken off.
+    Wrappers (``state_dict``, ``model``) are taken off.
 
     Raises
     ------
     WeightsError
         When it is neither, is damaged, or holds more than tensors.
     """
+    with (
+        reading(path, WeightsError, "give a .pth or .safetensors file"),
+        open_file(path, MAX_TENSOR_FILE_BYTES) as file,
+    ):
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:] == b"{":
+        return _read_safetensors(path)
+    return _read_pth(path, zipped=head.startswith(b"PK\3\4"))
+
+
+def _read_safetensors(path: Path) -> State:
     try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    safe = path.suffix == ".safetensors" or head[8:] == b"{"
-    state = _read_safetensors(path, head) if safe else _read_pth(path)
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-
-
-def _read_safetensors(path: Path, head: bytes) -> State:
-    from safetensors.torch import load_file
-
-    if int.from_bytes(head[:8], "little") > MAX_HEADER_BYTES:
-        raise WeightsError(f"{path} is no weight file: its header claims more than {MAX_HEADER_BYTES:,} bytes.")
-    try:
-        return load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}): get it again.") from error
+        return read_tensors(path)[0]
+    except Exception as error:  # a damaged header leads the parser to many kinds
+        raise WeightsError(f"{path} is no whole safetensors file ({first_line(error)}): get it again.") from error
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -164,16 +170,20 @@ def read_record(path: Path) -> dict[str, Any]:
         When there is no such record inside.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            record: dict[str, Any] = json.loads(file.metadata()[RECORD])
+        record: dict[str, Any] = parse_json(read_tensors(path)[1][RECORD].encode())
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has no record of a pre-training by Frostline inside.") from error
     return record
 
 
-def _read_pth(path: Path) -> State:
+def _read_pth(path: Path, *, zipped: bool) -> State:
+    if not zipped:
+        log.info("%s is of torch's old format, which has no checksums: damage to it would go unnoticed", path)
     try:
-        with warnings.catch_warnings():
+        # Training programs keep their options beside the weights. A Namespace holds plain values and runs nothing.
+        if zipped:
+            _check_members(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # torch remarks on pickle protocols; the file is judged below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -191,6 +201,41 @@ def _read_pth(path: Path) -> State:
     ):
         raise WeightsError(f"{path} holds no state dict: expected a mapping of names to tensors.")
     return dict(loaded)
+
+
+def _check_members(path: Path) -> None:
+    """Compare the checksums of a ``.pth`` file's members, which torch does not look at.
+
+    Raises
+    ------
+    ValueError
+        Or what `zipfile` raises.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("its members are compressed, which torch never does")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of its member {damaged!r} is wrong")
+
+
+def without_prefix(state: State, wanted: Iterable[str], least: int) -> State:
+    """Return a state without the one prefix, such as ``module.`` or ``model._orig_mod.``, that hides wanted keys.
+
+    Programs that wrap a network (Lightning, DataParallel, torch.compile) put such prefixes before its names. With less
+    than half of ``least`` wanted keys behind one prefix, the state is another network's, and stays as it is.
+    """
+    names = set(wanted)
+    hits = Counter(key[:at] for key in state for at in _starts(key) if key[at:] in names)
+    prefix = max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")
+    if not prefix or 2 * hits[prefix] < least:
+        return state
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
+def _starts(key: str) -> list[int]:
+    """Return where the parts of a dotted name begin."""
+    return [0, *(at + 1 for at, letter in enumerate(key) if letter == ".")]
 
 
 def nearest_network(state: Mapping[str, torch.Tensor]) -> str:
@@ -221,6 +266,8 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
     WeightsError
         Naming the key, both shapes and the nearest known network.
     """
+    whole = state
+    state = without_prefix(state, {*wanted, *(key.removeprefix("features.") for key in wanted)}, len(wanted))
     if "features.0.weight" in wanted and "features.0.weight" not in state and "0.weight" in state:
         state = {f"features.{key}": tensor for key, tensor in state.items()}
     chosen = {}
@@ -233,7 +280,7 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
             hint = " It holds the features alone: freeze at conv5 or below." if alone else ""
             raise WeightsError(
                 f"{source} does not fit {network}: '{key}' of shape {shape} is missing "
-                f"(the file looks like {nearest_network(state)}).{hint}"
+                f"(the file looks like {nearest_network(whole)}).{hint}"
             )
         if tuple(state[key].shape) != shape:
             raise WeightsError(
@@ -241,4 +288,6 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
                 f"(the file looks like {nearest_network(state)})."
             )
         chosen[key] = state[key].to(torch.float32) if state[key].is_floating_point() else state[key]
+        if not chosen[key].isfinite().all():
+            raise WeightsError(f"{source}: '{key}' holds NaN or infinite values: get the weights again.")
     return chosen

@@ -1,23 +1,102 @@
 """A model in one ``.onnx`` file, used by onnxruntime alone: neither the run nor torch is needed.
 
 The file takes raw pictures, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
-``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin.
+``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin,
+and a checksum of the whole file (`frostline.runs.seal`).
 """
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, model_validator
 
 from frostline.errors import ConfigError, RunError, first_line
 from frostline.evaluation.rejection import Rejection, check_share, named
+from frostline.files import read_bytes, reading
 from frostline.images.given import Images, as_images, batches, read_pixels
 from frostline.images.levels import Levels
+from frostline.progress import log
+from frostline.runs.schemas import Schema
+from frostline.runs.seal import check_seal
 
 RECORD = "frostline"  # key of the metadata
+FORMAT_VERSION = 2  # 1 had no checksum
+MAX_FILE_BYTES = 1 << 31  # a protocol buffer ends there
+AGAIN = "export the run again, or copy the file again"
 BATCH = 32
+
+
+class _Preprocess(Schema):
+    model_config = ConfigDict(extra="allow")
+
+    image_size: Annotated[int, Field(ge=1)]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 10 for value in self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} are impossible for pixels in 0 to 1")
+        return self
+
+
+class ExportRecord(Schema):
+    """What an exported file says of itself; the rest is for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal[1, 2]
+    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=1)]
+    preprocess: _Preprocess
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("class_names has a name twice")
+        if self.image_size != self.preprocess.image_size:
+            raise ValueError(f"image_size is {self.image_size}, in preprocess {self.preprocess.image_size}")
+        return self
+
+
+def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
+    """Return what an exported file says of itself.
+
+    Parameters
+    ----------
+    text : str
+        The record.
+    content : bytes
+        Of the whole file.
+    name : str
+        Named in messages.
+
+    Raises
+    ------
+    RunError
+        When it is impossible, or the file's checksum is missing.
+    """
+    with reading(Path(name), RunError, AGAIN):
+        record = ExportRecord.model_validate_json(text)
+        if check_seal(content) == "none":
+            if record.format > 1:
+                raise ValueError("its checksum is missing")
+            # Refused, models that are in use would stop working at an update; taken silently, damage would be, too.
+            log.warning("%s is of an earlier version and has no checksum: damage to it goes unnoticed; %s", name, AGAIN)
+    return record.model_dump(mode="json")
+
+
+def refuse_damaged(content: bytes, name: str) -> None:
+    """Refuse an exported file's content that is not as it was written, before anything reads it.
+
+    Raises
+    ------
+    RunError
+    """
+    if check_seal(content) == "damaged":
+        raise RunError(f"{name} is damaged (its checksum is wrong): {AGAIN}.")
 
 
 class OnnxClassifier:
@@ -48,17 +127,20 @@ class OnnxClassifier:
 
     def __init__(self, source: Path | str | bytes, threads: int | None = None) -> None:
         name = "the exported model" if isinstance(source, bytes) else str(source)
-        self._session = _session(source if isinstance(source, bytes) else _content(Path(source)), name, threads)
-        try:
-            self.about: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[RECORD])
-            self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
-            self.image_size: int = self.about["image_size"]
-            kept = self.about.get("rejection")
-            self.rejection = Rejection.from_dict(kept) if kept else None
-            levels = self.about.get("preprocess", {}).get("levels")
+        content = source if isinstance(source, bytes) else _content(Path(source))
+        refuse_damaged(content, name)
+        self._session = _session(content, name, threads)
+        text = self._session.get_modelmeta().custom_metadata_map.get(RECORD)
+        if text is None:
+            raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.")
+        self.about: dict[str, Any] = read_record(text, content, name)
+        self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
+        self.image_size: int = self.about["image_size"]
+        _check_ends(self._session, len(self.class_names), name)
+        with reading(Path(name), RunError, AGAIN):
+            rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
+            self.rejection = None if rejection is None else Rejection.from_dict(rejection)
             self.levels = None if levels is None else Levels.from_dict(levels)
-        except (KeyError, ValueError, TypeError) as error:
-            raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.") from error
 
     def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""
@@ -104,10 +186,23 @@ class OnnxClassifier:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    with reading(path, RunError, "expected a file that `frostline export` wrote"):
+        return read_bytes(path, MAX_FILE_BYTES)
+
+
+def _check_ends(session: Any, classes: int, name: str) -> None:
+    """Refuse a graph whose inputs and outputs are not those of an exported model with so many classes."""
+    ends = [(end.name, end.type, len(end.shape)) for end in (*session.get_inputs(), *session.get_outputs())]
+    expected = [
+        ("images", "tensor(uint8)", 4),
+        ("probabilities", "tensor(float)", 2),
+        ("class_ids", "tensor(int64)", 1),
+    ]
+    if ends != expected:
+        raise RunError(f"{name} is no model that `frostline export` wrote: its inputs and outputs are others.")
+    width = session.get_outputs()[0].shape[1]
+    if isinstance(width, int) and width != classes:
+        raise RunError(f"{name} names {classes} classes, and its network has {width}: {AGAIN}.")
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:

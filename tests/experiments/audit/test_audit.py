@@ -72,3 +72,10 @@ def test_labels_of_the_test_split_are_questioned_when_that_is_asked_for(planted:
 def test_an_audit_is_not_overwritten_unasked(planted: Planted):
     with pytest.raises(RunError, match="holds an audit, perhaps an edited one: choose another --name, or --overwrite"):
         audit(planted.config, planted.folder, cache_dir=planted.cache, splits=planted.splits)
+
+
+def test_an_audit_is_not_written_into_a_persons_folder(planted: Planted, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"exists and is no audit \(it holds thesis\.txt\)"):
+        audit(planted.config, tmp_path, cache_dir=planted.cache, splits=planted.splits, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -1,6 +1,7 @@
 """A table, edited or cut, becomes a data set that train takes; what does not fit is refused in one line."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,16 @@ def test_a_file_that_is_there_stays(planted: Planted, label_lines, tmp_path):
     assert write_corrected(planted.splits, table, None, overwrite=True).stat().st_size > 1000
     with pytest.raises(DataError, match=r"corrected table ends in \.npz: change --output"):
         write_corrected(planted.splits, table, tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("content", [b"\0" * 50, b"\xff\xfe" * 9, b'"' + b"a" * 200_000])
+def test_what_is_no_table_is_refused(planted: Planted, tmp_path, content):
+    (tmp_path / "odd.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"odd\.csv"):
+        write_corrected(planted.splits, tmp_path / "odd.csv", None)
+
+
+def test_a_pipe_in_place_of_a_table_is_not_waited_for(planted: Planted, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv cannot be read \(it is no regular file\)"):
+        write_corrected(planted.splits, tmp_path / "pipe.csv", None)

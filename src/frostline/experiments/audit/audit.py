@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from frostline.experiments.audit.neighbours import nearest, reduce
 from frostline.experiments.audit.page import write_page
 from frostline.experiments.audit.pool import Pool, make_pool
 from frostline.experiments.audit.table import REMEDY, write_table
+from frostline.files import parse_json, read_bytes
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, load_configured
+from frostline.manifest import hold
 from frostline.networks.boundary import Frozen
 from frostline.progress import Progress, log
 from frostline.runs.choose import PEAK_LR, check_network, prepare, usual_epochs
@@ -98,12 +101,37 @@ def audit(
     FrostlineError
         For everything the user can mend.
     """
-    begun = time.perf_counter()
     check_cleanlab()
     check_network(config)
     if splits is None:
         check_data(config.data)
-    _refuse_taken(folder, overwrite=overwrite)
+    with hold(
+        folder, "audit", OWN_FILES, what=f"audit '{folder.name}'", other="choose another --name", remedy=REMEDY,
+        earlier=_earlier,
+    ) as held:  # fmt: skip
+        _refuse_taken(folder, overwrite=overwrite)
+        held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+        return _look(config, folder, cache_dir, progress, splits, include_test=include_test)
+
+
+def _earlier(folder: Path) -> bool:
+    """Whether a version that wrote no manifests has audited here."""
+    try:
+        return "test_labels_questioned" in parse_json(read_bytes(folder / "audit.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _look(
+    config: TrainConfig,
+    folder: Path,
+    cache_dir: Path | str | None,
+    progress: Progress | None,
+    splits: Splits | None,
+    *,
+    include_test: bool,
+) -> Audit:
+    begun = time.perf_counter()
     cache = cache_folder(cache_dir)
     splits = splits or load_configured(config, cache, progress)
     pool = make_pool(splits, config)
@@ -133,8 +161,7 @@ def audit(
 
 
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
-    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if any(name in OWN_FILES for name in there) and not overwrite:
+    if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
         raise RunError(f"{folder} holds an audit, perhaps an edited one: choose another --name, or --overwrite it.")
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.errors import DataError, StorageError, UnknownNameError
+from frostline.errors import DataError, UnknownNameError
 from frostline.experiments.audit.table import Correction, read_table
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.listing import complete
 from frostline.progress import log
-from frostline.storage import replacing, write_bytes
+from frostline.storage import check_output, replacing, write_bytes
 
 REMEDY = "--output chooses another place"
 Parts = dict[str, ImageDataset]
@@ -55,8 +55,7 @@ def write_corrected(splits: Splits, table: Path, output: Path | None, *, overwri
     path = output or table.with_name(f"corrected{kind}")
     if path.suffix.lower() != kind:
         raise DataError(f"{path}: this data set's corrected table ends in {kind}: change --output.")
-    if path.exists() and not overwrite:
-        raise StorageError(f"{path} exists: --overwrite replaces it, or {REMEDY}.")
+    check_output(path, overwrite=overwrite)
     corrections = read_table(table)
     if not corrections:
         raise DataError(f"{table} asks for no change: give a new_label, or yes in remove.")

@@ -2,13 +2,15 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.errors import DataError, first_line
+from frostline.errors import DataError
 from frostline.experiments.audit.findings import Finding, Judged
 from frostline.experiments.audit.pool import Pool
+from frostline.files import read_bytes, reading
 from frostline.storage import write_bytes
 
 REMEDY = "--output-dir chooses another place"
@@ -17,6 +19,7 @@ COLUMNS = (
     "p_suggested", "like", "note", "content",
 )  # fmt: skip
 NEEDED = ("split", "number", "label", "new_label", "remove", "content")
+MAX_TABLE_BYTES = 1 << 30
 YES = ("yes", "y", "true", "1", "x")
 NO = ("no", "n", "false", "0", "")
 
@@ -87,13 +90,11 @@ def read_table(path: Path) -> list[Correction]:
     DataError
         When it is no such table, or a line cannot be understood.
     """
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-            lines = [] if missing else [(reader.line_num, line) for line in reader]
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path} is no readable CSV file: {first_line(error)}.") from error
+    with reading(path, DataError, "give an audit.csv, edited or a part of it"):
+        text = read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig", "surrogateescape")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+        lines = [] if missing else [(reader.line_num, line) for line in reader]
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]}: expected an audit.csv with its first line, or a part of it."
@@ -108,7 +109,7 @@ def _correction(path: Path, number: int, line: dict[str, str | None]) -> Correct
     remove, new = cells["remove"].strip().lower(), cells["new_label"]
     if remove not in YES + NO:
         raise DataError(f"{where}: remove: expected yes or nothing, got {cells['remove'][:40]!r}.")
-    if not cells["number"].isdecimal():
+    if not re.fullmatch("[0-9]{1,12}", cells["number"]):
         raise DataError(f"{where}: number: expected the picture's number in its split, got {cells['number'][:40]!r}.")
     if remove in NO and new in ("", cells["label"]):
         return None
