@@ -1,5 +1,7 @@
 """What the server answers is what the model says, however the pictures come."""
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,6 +64,23 @@ def test_json_is_as_good_as_files(server: Running, garments: Files) -> None:
     by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
     by_form = server.predict(garments[:3]).json()["results"]
     assert [one["name"] for one in by_json] == ["picture 1", "picture 2", "picture 3"]
+    assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg; charset=binary", "application/octet-stream"])
+def test_raw_body_is_one_image(server: Running, garments: Files, kind: str) -> None:
+    raw = server.ask("/v1/predict?top=10", garments[0][1], content_type=kind)
+    by_form = server.predict(garments[:1], "?top=10").json()["results"][0]
+    assert raw.status == 200
+    assert raw.json()["results"] == [{"name": "picture 1", "predictions": by_form["predictions"]}]
+
+
+@pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/x-any;name=a.png;BASE64,"])
+def test_data_uri_is_as_good_as_base64(server: Running, garments: Files, head: str) -> None:
+    texts = [base64.b64encode(data).decode() for _, data in garments[:2]]
+    body = json.dumps({"images": [head + texts[0], texts[1]]}).encode()
+    by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
+    by_form = server.predict(garments[:2]).json()["results"]
     assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
 
 

@@ -14,11 +14,13 @@ class Wish(BaseModel):
 
 
 class Pictures(BaseModel):
-    """Pictures as JSON."""
+    """Images as JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[str] = Field(description="Picture files (PNG, JPEG, WebP, GIF, BMP, TIFF), each as base64.")
+    images: list[str] = Field(
+        description="Image files (PNG, JPEG, WebP, GIF, BMP, TIFF), each as base64 or as a `data:` URI in base64."
+    )
 
 
 class Prediction(BaseModel):
@@ -51,15 +53,29 @@ class Answer(BaseModel):
     neighbours: list[Neighbour] | None = Field(default=None, description="The nearest training pictures first.")
 
 
-class Answers(BaseModel):
-    """One answer for each picture, in their order."""
+class Refusal(BaseModel):
+    """An image that could not be classified, and why."""
 
-    results: list[Answer]
+    name: str = Field(description="The file's name as it came, without folders.")
+    error: "Problem"
+
+
+class Answers(BaseModel):
+    """One entry for each image, in their order.
+
+    An image that cannot be classified costs the others nothing: its entry has `error` in place of `predictions`. A
+    request of which no image can be classified is refused as a whole, with 422, or 503 when it is worth trying again.
+    """
+
+    results: list[Answer | Refusal]
 
 
 class About(BaseModel):
     """The model and what the server takes."""
 
+    api: int = Field(
+        description="Version of this interface. 2: an entry of `results` may be an error; raw bodies and `data:` URIs."
+    )
     name: str
     kind: str = Field(description="run, bundle or onnx.")
     classes: list[str]

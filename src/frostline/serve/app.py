@@ -36,6 +36,7 @@ from frostline.serve.upload import FIELD, Bodies, GoneError, pictures_of
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 PREDICT = "/v1/predict"
+API = 2  # see `frostline.serve.answers.About`
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -130,6 +131,7 @@ def _static(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any,
 
 def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics) -> None:
     about = About(
+        api=API,
         name=served.name,
         kind=served.kind,
         classes=list(served.predicts.class_names),
@@ -168,6 +170,8 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
         "content": {
             "multipart/form-data": {"schema": _multipart_schema(limits.images)},
             "application/json": {"schema": _json_schema(limits.images)},
+            "application/octet-stream": {"schema": _one_schema()},
+            "image/*": {"schema": _one_schema()},
         },
     }
 
@@ -179,7 +183,11 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
         responses=_problems(408, 413, 415, 503),
     )
     async def predict(request: Request) -> Response:
-        """Classify 1 to 32 pictures."""
+        """Classify 1 to 32 images.
+
+        An image that cannot be classified has an `error` in its entry of `results`, and the others are answered. (Until
+        version 1 of this interface, such a request was refused as a whole; what was answered is answered as before.)
+        """
         wish = _wish(request.scope["query_string"].decode("latin-1"))
         classify.check(wish)
         try:
@@ -191,7 +199,7 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
                     raise ProblemError(
                         408, "slow-body", f"the body did not come within {limits.body_seconds:g} s: send it again."
                     ) from error
-                pictures = pictures_of(bytes(upload.data), request.headers.get("content-type", ""), limits)
+                pictures = pictures_of(upload.take(), request.headers.get("content-type", ""), limits)
                 answers = await _while_there(request, classify(pictures, wish), limits.answer_seconds)
         except GoneError:
             metrics.gone.inc()
@@ -248,9 +256,12 @@ def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _multipart_schema(most: int) -> dict[str, Any]:
-    one = {"type": "string", "format": "binary", "description": "A picture file."}
-    many = {"type": "array", "items": one, "minItems": 1, "maxItems": most}
+    many = {"type": "array", "items": _one_schema(), "minItems": 1, "maxItems": most}
     return {"type": "object", "properties": {FIELD: many}, "required": [FIELD], "additionalProperties": False}
+
+
+def _one_schema() -> dict[str, Any]:
+    return {"type": "string", "format": "binary", "description": "An image file."}
 
 
 def _json_schema(most: int) -> dict[str, Any]:
