@@ -95,7 +95,7 @@ def _processor_seconds() -> float:
 
 def decoded(images: ImageDataset, side: int) -> np.ndarray:
     """Decode all files in processes, as the frozen pass does."""
-    with Workers(cores(), len(images)) as workers:
+    with Workers(cores()) as workers:
         return np.stack(images.decoding(np.arange(len(images)), side, workers)())
 
 

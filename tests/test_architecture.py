@@ -9,7 +9,19 @@ import pytest
 import frostline
 
 ROOT = Path(frostline.__file__).parent
-GROUND = {"config", "files", "hashing", "device", "storage", "download", "progress", "templates", "evaluation"}
+GROUND = {
+    "config",
+    "files",
+    "text",
+    "hashing",
+    "manifest",
+    "device",
+    "storage",
+    "download",
+    "progress",
+    "templates",
+    "evaluation",
+}
 FLOORS = [
     {"errors"},
     GROUND,

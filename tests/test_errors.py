@@ -5,9 +5,19 @@ import inspect
 import re
 
 import pytest
+import torch
 
 from frostline import errors
-from frostline.errors import FrostlineError, StorageError, UnknownNameError, did_you_mean, is_disk_error, storage_error
+from frostline.errors import (
+    FrostlineError,
+    StorageError,
+    UnknownNameError,
+    did_you_mean,
+    is_disk_error,
+    is_out_of_memory,
+    storage_error,
+    stream_error,
+)
 
 
 def test_tree_is_the_one_drawn_at_the_top() -> None:
@@ -55,9 +65,34 @@ def test_disk_refusal_says_path_cause_and_option(number: int, words: str) -> Non
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES])
+def test_errors_of_one_file_are_the_users_only_where_they_name_it(number: int) -> None:
+    assert is_disk_error(OSError(number, "cause", "/some/file"))
+    assert not is_disk_error(OSError(number, "cause"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.EIO])
+def test_errors_of_the_system_are_never_ours(number: int) -> None:
+    assert is_disk_error(OSError(number, "cause"))
+    assert "cannot use a file (the system did not say which): " in str(storage_error(OSError(number, "cause")))
+
+
+def test_a_stream_is_named() -> None:
+    message = str(stream_error(OSError(errno.ENOSPC, "cause"), "standard output"))
+    assert message.startswith("cannot write to standard output: the disk is full")
+
+
+def test_memory_that_nobody_has_is_recognized() -> None:
+    assert is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 46)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RecursionError("maximum recursion depth exceeded"))
+
+
 def test_other_system_errors_keep_their_own_words() -> None:
-    other = OSError(errno.ENAMETOOLONG, "File name too long")
+    other = OSError(errno.ECONNREFUSED, "Connection refused", "/socket")
     assert not is_disk_error(other)
     error = storage_error(other, "/there")
     assert isinstance(error, StorageError)
-    assert "cannot use /there: File name too long." in str(error)
+    assert "cannot use /there: Connection refused." in str(error)

@@ -25,7 +25,7 @@ def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/mem", "/", "/nope/\0", "/" + "a" * 300])
 def test_what_is_no_file_becomes_one_error_that_names_it(path: str) -> None:
     with (
-        pytest.raises(RunError, match="cannot be read .*: run it again"),
+        pytest.raises(RunError, match=r"cannot be read .*: run it again"),
         reading(Path(path), RunError, "run it again"),
     ):
         read_bytes(Path(path))
@@ -52,7 +52,7 @@ def test_json_that_breaks_parsers_is_a_value_error(text: bytes) -> None:
 def test_json_that_fits_no_schema_names_the_file(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "metrics.json"
     path.write_bytes(text)
-    with pytest.raises(RunError, match="metrics.json is damaged"):
+    with pytest.raises(RunError, match=r"metrics\.json is damaged"):
         read_json(path, Record, RunError, "run it again")
 
 

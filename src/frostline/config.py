@@ -8,6 +8,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from frostline.errors import ConfigError, did_you_mean
+from frostline.files import read_bytes, reading
 from frostline.storage import write_bytes
 
 
@@ -171,12 +172,19 @@ def read_config(path: Path) -> dict[str, Any]:
     ConfigError
         When the file is missing or is no TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no configuration file at {path}: check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} is not a readable TOML file: {error}.") from error
+    with reading(path, ConfigError, "give a TOML file, such as a run's config.toml"):
+        return parse_config(read_bytes(path))
+
+
+def parse_config(data: bytes) -> dict[str, Any]:
+    """Return the settings in a TOML file's content.
+
+    Raises
+    ------
+    ValueError
+        When it is no TOML in UTF-8; parsers may raise other errors, too.
+    """
+    return tomllib.loads(data.decode())
 
 
 def write_config(config: TrainConfig, path: Path) -> None:

@@ -85,17 +85,35 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-_DISK = {
+_ANY_PLACE = {  # whatever was done, the system or the disk is at fault
     errno.ENOSPC: "the disk is full: free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another place",
     errno.EFBIG: "the file would be larger than the system allows here: choose another place",
     errno.EROFS: "the file system is read-only: choose another place",
+    errno.EIO: "the disk reported an input/output error: check the disk or choose another place",
+    errno.ENOMEM: "the system has no memory left for it: close other programs",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
+    errno.ENFILE: "too many files are open on this system: close other programs",
+}
+_THAT_PLACE = {  # the person's fault only where the error says which file
     errno.EACCES: "permission denied: choose a place that you may write to",
     errno.EPERM: "operation not permitted: choose a place that you may write to",
     errno.ENOTDIR: "a part of that path is a file, not a folder: choose another place",
     errno.EEXIST: "a file or folder of that name stands in the way: choose another place",
-    errno.EIO: "the disk reported an input/output error: check the disk or choose another place",
+    errno.EISDIR: "it is a folder, and a file was expected: choose another name",
+    errno.ENOENT: "it does not exist, or no longer: check the path",
+    errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
+    errno.ELOOP: "its symbolic links lead in a circle: remove one",
+    errno.ENOTEMPTY: "the folder is not empty: choose another place",
+    errno.EBUSY: "it is in use by the system or another program: try again, or choose another place",
+    errno.ETXTBSY: "it is a program that runs now: choose another name",
+    errno.ESTALE: "the network drive has lost it: mount it again",
+    errno.ENXIO: "it is no file that can be read or written: choose another",
+    errno.ENODEV: "its device is gone: check the path",
+    errno.EINVAL: "the system takes no such path or file here: choose another place",
+    errno.EILSEQ: "the file system takes no such name: choose another",
 }
+_REASONS = _ANY_PLACE | _THAT_PLACE
 
 
 def storage_error(error: OSError, path: Path | str | None = None, remedy: str = "") -> StorageError:
@@ -110,15 +128,34 @@ def storage_error(error: OSError, path: Path | str | None = None, remedy: str = 
     remedy : str
         The option that chooses another place, e.g. ``"--cache-dir"``.
     """
-    where = path if path is not None else error.filename or "a file"
-    why = _DISK.get(error.errno or 0, error.strerror or str(error))
+    where = path if path is not None else _file_of(error) or "a file (the system did not say which)"
     how = f" ({remedy})" if remedy else ""
-    return StorageError(f"cannot use {where}: {why}{how}. What was whole before is untouched.")
+    return StorageError(f"cannot use {where}: {_reason(error)}{how}. What was whole before is untouched.")
+
+
+def stream_error(error: OSError, stream: str) -> StorageError:
+    """Turn an ``OSError`` of writing to a stream, e.g. ``"standard output"``, into one line that names it."""
+    return StorageError(f"cannot write to {stream}: {_reason(error)}.")
 
 
 def is_disk_error(error: OSError) -> bool:
-    """Whether the error is about the disk (full, read-only, forbidden) and not a defect of ours."""
-    return error.errno in _DISK
+    """Whether the error is about a file that it names, or about the disk or system; else it is a defect of ours."""
+    return error.errno in _ANY_PLACE or (error.errno in _THAT_PLACE and _file_of(error) is not None)
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def _file_of(error: OSError) -> str | None:
+    named = error.filename if error.filename is not None else error.filename2
+    return named if isinstance(named, str) and named else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch could not get the memory that it asked for."""
+    words = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 def first_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from frostline.errors import FrostlineError, first_line
 
 if TYPE_CHECKING:  # processes that decode images use this module, and start quicker without
     from pydantic import BaseModel
+    from torch import Tensor
 
 MIB = 1 << 20
 MAX_TEXT_BYTES = 64 * MIB  # of a JSON, TOML or CSV file
@@ -122,6 +123,44 @@ def parse_json(data: bytes) -> Any:
     from pydantic_core import from_json
 
     return from_json(data, allow_inf_nan=False)
+
+
+def parse_tensors(data: bytes) -> "dict[str, Tensor]":
+    """Return the tensors of a safetensors file's content.
+
+    Raises
+    ------
+    ValueError, safetensors.SafetensorError
+        When it is no whole safetensors file, or its header is larger than any of ours.
+    """
+    from safetensors.torch import load
+
+    _check_header(data[:8])
+    return load(data)
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Read a safetensors file that may be large: its tensors, and its metadata.
+
+    Raises
+    ------
+    OSError
+        See `open_file`.
+    ValueError, safetensors.SafetensorError
+        When it is no whole safetensors file, or its header is larger than any of ours.
+    """
+    import safetensors
+
+    with open_file(path, MAX_TENSOR_FILE_BYTES) as file:
+        _check_header(file.read(8))
+    with safetensors.safe_open(path, framework="pt") as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+
+
+def _check_header(first: bytes) -> None:
+    size = int.from_bytes(first, "little")
+    if len(first) < 8 or size > MAX_HEADER_BYTES:
+        raise ValueError(f"its header claims {size:,} bytes, and at most {MAX_HEADER_BYTES:,} are read")
 
 
 def read_json(path: Path, schema: type[Schema], error: type[FrostlineError], remedy: str) -> Schema:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,12 @@ def digest_bytes(data: bytes) -> str:
 def digest_file(path: Path) -> str:
     """Return what `digest_bytes` gives for the bytes of a file, read in pieces."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return digest_open_file(file)
+
+
+def digest_open_file(file: BinaryIO) -> str:
+    """Return what `digest_bytes` gives for what is left of an open file, read in pieces."""
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
 
 def sha256_file(path: Path) -> str:

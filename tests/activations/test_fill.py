@@ -13,7 +13,6 @@ from frostline.activations.store import read_manifest
 from frostline.errors import DataError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
-from frostline.images.workers import FEW
 from tests.activations.passes import Counter, Interrupter, as_files, everything, first, keep, make_forward
 from tests.activations.stores import DAMAGES
 
@@ -248,24 +247,15 @@ def test_no_images_leave_no_rows(fashion: Splits, cache: Path, forward: FastForw
     assert keep([first(fashion, 5)], cache / "empty", forward)[2] == 5
 
 
-def test_processes_and_threads_give_the_same_rows(
-    fashion: Splits, cache: Path, tmp_path: Path, forward: FastForward
-) -> None:
-    files = as_files(first(fashion, FEW + 40), tmp_path)
-    rows = everything(keep(files, cache / "processes", forward)[0][0])
-    few = files.subset(np.arange(FEW, FEW + 40))
-    torch.testing.assert_close(everything(keep(few, cache / "threads", forward)[0][0]), rows[FEW:], rtol=0, atol=0)
-
-
 def test_a_damaged_file_among_many_is_named_and_what_came_before_is_kept(
     fashion: Splits, cache: Path, tmp_path: Path, forward: FastForward
 ) -> None:
-    files = as_files(first(fashion, FEW + 40), tmp_path)
-    bad = files.images[FEW]
+    files = as_files(first(fashion, 168), tmp_path)
+    bad = files.images[128]
     whole = bad.read_bytes()
     assert files.row_ids
     bad.write_bytes(whole[:99])
     with pytest.raises(DataError, match=f"^{bad} is damaged"):
         keep(files, cache, forward)
     bad.write_bytes(whole)
-    assert keep(files, cache, forward)[2] == len(files) - FEW
+    assert keep(files, cache, forward)[2] == len(files) - 128

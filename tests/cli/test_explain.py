@@ -84,8 +84,7 @@ def test_a_run_without_an_index_says_so(frostline, finished, pictures, tmp_path)
         (["--stage", "covn5"], "unknown stage of alexnet as this model runs it 'covn5'"),
         (["--method", "grad-cam"], "unknown method 'grad-cam': expected one of gradcam, hirescam."),
         (["--format", "csv"], "unknown format 'csv': expected one of table, json."),
-        (["notes.png"], "notes.png is no picture that can be read"),
-        (["nowhere.png"], "no file or folder nowhere.png"),
+        (["--method", "gradcam", "--top", 0], "--top"),
     ],
 )
 def test_impossible_wishes_get_one_line_and_leave_nothing(explain, pictures, tmp_path, arguments, fault):
@@ -94,6 +93,26 @@ def test_impossible_wishes_get_one_line_and_leave_nothing(explain, pictures, tmp
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert fault in line
+    assert not (tmp_path / "explained").exists()
+
+
+def test_a_file_that_cannot_be_read_costs_the_others_nothing(explain, pictures, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    done = explain(pictures, "notes.png", "nowhere.png", "--format", "json", "--top", 1)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)["pictures"]
+    assert [bool(one["classes"]) for one in found] == [True, True, True, False, False]
+    assert [one["file"] for one in found[3:]] == ["nowhere.png", "notes.png"]
+    assert found[4]["error"].startswith("is no picture that can be read")
+    assert done.stderr.splitlines()[-1] == "warning: 2 of 5 images could not be read; the others were used"
+    assert explain(pictures, "notes.png", "--strict").returncode == 2
+
+
+def test_nothing_is_written_where_nothing_can_be_read(explain, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    done = explain("notes.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "frostline: none of 1 images could be read; notes.png is no picture" in done.stderr
     assert not (tmp_path / "explained").exists()
 
 

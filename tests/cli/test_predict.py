@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import termios
+from contextlib import chdir
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 
 from frostline.images.fashion_mnist import CLASS_NAMES
 from frostline.runs.predict import Classifier
+from tests.cli.test_streams import reader_gone, stream_to
 from tests.conftest import COMMAND
 
 
@@ -76,16 +80,124 @@ def test_a_run_may_be_given_by_its_folder(frostline, finished, pictures):
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_what_cannot_be_read_is_named(predict, tmp_path, pictures):
-    (tmp_path / "notes.png").write_text("no picture")
-    for path, message in (
-        (tmp_path / "notes.png", "notes.png is no picture that can be read"),
-        (tmp_path / "nowhere", "no file or folder"),
+@pytest.fixture
+def mixed(pictures):
+    """The pictures with files that cannot be read, and names that are more than names."""
+    (pictures / "._a.png").write_text("passed over")
+    (pictures / "=cmd.png").write_text("no picture")
+    (pictures / "\x1b[31m.png").write_bytes((pictures / "a.png").read_bytes()[:40])
+    return pictures
+
+
+def test_files_that_cannot_be_read_cost_the_others_nothing(predict, mixed):
+    done = predict(mixed, mixed / "nowhere.png", "--format", "json", "--top", 2)
+    assert done.returncode == 0
+    found = {entry["file"]: entry for entry in json.loads(done.stdout)}
+    bad = {str(mixed / name) for name in ("=cmd.png", "\x1b[31m.png", "nowhere.png")}
+    assert {name for name, entry in found.items() if not entry["predictions"]} == bad
+    assert len(found) == 6
+    assert found[str(mixed / "nowhere.png")]["error"] == "does not exist"
+    assert found[str(mixed / "=cmd.png")]["error"].startswith("is no picture that can be read")
+    *named, counted = done.stderr.splitlines()
+    assert counted == "warning: 3 of 6 images could not be read; the others were used"
+    assert len(named) == 3 and all(line.startswith("warning: ") for line in named)
+    assert "\x1b" not in done.stderr and "\\x1b[31m.png" in done.stderr
+
+
+def test_strict_answers_the_others_and_exits_with_2(predict, mixed):
+    done = predict(mixed, "--format", "csv", "--top", 1, "--strict")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("frostline: 2 of 5 images could not be read (--strict); ")
+    assert len(done.stdout.splitlines()) == 6
+
+
+def test_where_nothing_can_be_read_the_exit_code_is_2(predict, mixed):
+    done = predict(mixed / "=cmd.png")
+    assert done.returncode == 2
+    assert "frostline: none of 1 images could be read; " in done.stderr
+    assert "=cmd.png is no picture that can be read" in done.stderr
+
+
+def test_a_line_of_csv_says_why_and_no_cell_is_a_formula(predict, mixed):
+    done = predict(".", "--format", "csv", "--top", 1, within=partial(chdir, mixed))
+    assert done.returncode == 0
+    lines = list(csv.reader(io.StringIO(done.stdout)))
+    assert lines[0] == ["file", "rank", "class", "probability", "error"]
+    by_name = {line[0]: line for line in lines[1:]}
+    assert by_name["\\x1b[31m.png"][1:4] == ["", "", ""]
+    assert by_name["'=cmd.png"][4].startswith("is no picture")
+    assert by_name["a.png"][1] == "1" and by_name["a.png"][4] == ""
+
+
+def test_a_table_names_the_reason(predict, mixed):
+    done = predict(mixed)
+    assert done.returncode == 0
+    (line,) = [line for line in done.stdout.splitlines() if "=cmd.png" in line]
+    assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is no picture that can be read")
+
+
+def test_unknown_is_said_in_every_format(predict, pictures, finished):
+    classifier = Classifier.load(finished.folder)
+    paths = sorted(pictures.iterdir())
+    expected = [float(row.max()) < classifier.threshold(0.5) for row in classifier.predict_proba(paths)]
+    done = predict(pictures, "--format", "json", "--reject", 0.5)
+    assert [entry["rejected"] for entry in json.loads(done.stdout)] == expected
+    lines = list(csv.DictReader(io.StringIO(predict(pictures, "--format", "csv", "--reject", 0.5, "--top", 1).stdout)))
+    assert [line["rejected"] == "true" for line in lines] == expected
+    table = predict(pictures, "--reject", 0.5).stdout.splitlines()[1:]
+    assert ["unknown (best guess " in line for line in table] == expected
+    assert predict(pictures, "--reject", 0.9).returncode == 2
+
+
+def test_images_are_sorted_into_folders_of_their_class(predict, mixed, tmp_path, finished):
+    done = predict(mixed, "--sort-into", "out", "--format", "json", "--top", 1)
+    assert done.returncode == 0
+    placed = {entry["file"]: entry for entry in json.loads(done.stdout) if "sorted_to" in entry}
+    assert len(placed) == 3
+    for file, entry in placed.items():
+        target = tmp_path / entry["sorted_to"]
+        assert target.read_bytes() == Path(file).read_bytes()
+        assert target.parent.name == entry["predictions"][0]["class"].replace("/", "_")
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 3
+    again = predict(mixed, "--sort-into", "out", "--format", "json", "--top", 1)
+    assert again.stdout == done.stdout
+    assert "out: 3 were there already" in again.stderr
+    refused = predict(mixed, "--sort-into", mixed / "out")
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_a_file_is_written_whole_and_over_no_other(predict, pictures, tmp_path):
+    done = predict(pictures, "--format", "csv", "--output", "found.csv")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = (tmp_path / "found.csv").read_text()
+    assert text == predict(pictures, "--format", "csv").stdout
+    refused = predict(pictures, "--output", "found.csv")
+    assert refused.returncode == 2
+    assert refused.stderr == ("frostline: found.csv exists: --overwrite replaces it, --output chooses another name.\n")
+    assert predict(pictures, "--output", "found.csv", "--overwrite").returncode == 0
+    assert (tmp_path / "found.csv").read_text().startswith("file ")
+
+
+def test_a_reader_that_goes_or_a_full_disk_ends_it_in_one_line_at_most(predict, pictures):
+    gone = predict(pictures, "--format", "csv", within=reader_gone)
+    assert (gone.returncode, gone.stderr) == (0, "")
+    full = predict(pictures, "--format", "csv", within=partial(stream_to, 1, "/dev/full"))
+    assert full.returncode == 2
+    assert full.stderr.startswith("frostline: cannot write to standard output: the disk is full")
+
+
+def test_impossible_options_are_refused_before_work(predict, pictures):
+    for options, words in (
+        (["--link", "hard"], "--link is for --sort-into"),
+        (["--link", "soft", "--sort-into", "x"], "unknown kind of link 'soft'"),
+        (["--max-pixels", 0], "--max-pixels 0: expected 1 or more"),
+        (["--reject", -1], "--reject -1: expected the share"),
     ):
-        done = predict(pictures, path, "--format", "json")
+        done = predict(pictures, *options)
         assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
-        assert message in line
+        assert words in done.stderr
+    done = predict(pictures, "--max-pixels", 100)
+    assert done.returncode == 2 and "claims 28 x 40 pixels" in done.stderr
 
 
 def test_an_unfinished_run_cannot_predict(frostline, finished, pictures, tmp_path):

@@ -108,7 +108,9 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     (message,) = [line for line in errors.splitlines() if line]
-    assert message == ("frostline: interrupted; what was computed is kept. The same command with --resume goes on.")
+    assert message == (
+        "frostline: interrupted; partial results are saved. Run the same command with --resume to continue."
+    )
     run = find_run("long", tmp_path / "runs")
     done_before = len(run.history)
     assert 1 <= done_before < 25

@@ -66,7 +66,7 @@ def test_files_are_decoded_when_asked_for(files: tuple[Path, ...]) -> None:
     dataset = ImageDataset(files, labels(), NAMES)
     assert dataset.side is None
     chosen = np.array([5, 0])
-    with Workers(2, len(files)) as workers:
+    with Workers(2) as workers:
         for decoded in (dataset.pixels(chosen), dataset.decoding(chosen, None, workers)()):
             np.testing.assert_array_equal(decoded, grey()[[5, 0]])
 

@@ -13,7 +13,6 @@ from frostline.hashing import row_id_of_bytes
 from frostline.images.dataset import Splits
 from frostline.images.look import Look
 from frostline.images.scan import scan
-from frostline.images.workers import FEW
 from frostline.progress import Silent
 from tests.class_folders import garments, write_classes, write_hostile
 
@@ -115,6 +114,7 @@ def test_a_name_that_is_no_utf8_is_remembered(files: list[Path], tmp_path: Path,
     assert looked([odd], tmp_path, cache) == (first, 0)
 
 
+MANY = 70
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -132,7 +132,7 @@ def test_processes_share_the_work_and_do_not_run_the_script_again(tmp_path: Path
 
     folder = tmp_path / "many"
     folder.mkdir()
-    for i, pixels in enumerate(garments(fashion.train, 8, FEW + 1)):
+    for i, pixels in enumerate(garments(fashion.train, 8, MANY)):
         Image.fromarray(pixels).save(folder / f"{i:04d}.png")
     (folder / "0000.png").write_bytes(b"")
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -141,4 +141,4 @@ def test_processes_share_the_work_and_do_not_run_the_script_again(tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     row = row_id_of_bytes((folder / "0001.png").read_bytes()).hex()
-    assert done.stdout.splitlines() == ["begun", f"{FEW + 1} {FEW} {row}"]
+    assert done.stdout.splitlines() == ["begun", f"{MANY} {MANY - 1} {row}"]

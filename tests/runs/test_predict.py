@@ -8,12 +8,14 @@ from PIL import Image
 
 from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.registry import load_dataset
 from frostline.runs.bundle import load_bundle
 from frostline.runs.choose import split
+from frostline.runs.evidence import read_evidence
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.predict import Classifier, evaluate_run, picture_files, tta_views
+from frostline.runs.predict import Classifier, evaluate_run, tta_views
 from tests.small_run import small_config
 
 FLOAT16 = 5e-3  # what keeping activations in float16 moves a probability by, at most
@@ -153,19 +155,27 @@ def test_an_unfinished_run_holds_no_model(tmp_path):
         Run(tmp_path).metrics  # noqa: B018
 
 
-def test_folders_are_searched_for_pictures(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    for name in ("b.PNG", "a.jpg", "notes.txt", "deep/er/c.webp"):
-        (tmp_path / name).write_bytes(b"")
-    found = picture_files([tmp_path, tmp_path / "notes.txt"])
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["a.jpg", "b.PNG", "deep/er/c.webp", "notes.txt"]
+def test_answers_below_the_calibrated_confidence_are_unknown(finished, classifier, test_part):
+    val = read_evidence(finished).val.probabilities
+    assert classifier.model.rejection == calibrate_rejection(val)
+    threshold = classifier.threshold(0.3)
+    assert (val.max(1) < threshold).mean() <= 0.3
+    probabilities = classifier.predict_proba(test_part.images)
+    found = classifier.predict(test_part.images, reject=0.3)
+    assert (found == "unknown").sum() == (probabilities.max(1) < threshold).sum() > 0
+    known = found != "unknown"
+    assert found[known].tolist() == classifier.predict(test_part.images)[known].tolist()
+    with pytest.raises(ConfigError, match=r"--reject 1: expected"):
+        classifier.threshold(1)
 
 
-def test_paths_without_pictures_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"no file or folder .*nowhere"):
-        picture_files([tmp_path / "nowhere"])
-    with pytest.raises(DataError, match=r"no pictures in .*expected \.bmp"):
-        picture_files([tmp_path])
+def test_a_run_saved_before_models_had_thresholds_takes_them_from_its_evidence(finished, classifier):
+    without = replace(load_bundle(finished.folder), rejection=None)
+    with pytest.raises(RunError, match="does not know below which confidence to reject"):
+        Classifier(without).threshold(0.05)
+    earlier = Classifier.load(finished.folder)
+    earlier.model = without
+    assert earlier.threshold(0.3) == classifier.threshold(0.3)
 
 
 def test_averaging_over_views_begins_with_the_picture_and_its_mirror_image(classifier, test_part):

@@ -77,7 +77,7 @@ def fill(
     progress : Progress, optional
         Draws the bar.
     workers : int
-        Processes that decode picture files; a few hundred are decoded in threads of this one.
+        Processes that decode image files.
 
     Raises
     ------
@@ -139,10 +139,9 @@ def _compute(
     workers: int,
 ) -> None:
     """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
-    files = sum(len(part.rows) for part in missing if not isinstance(part.dataset.images, np.ndarray))
     with (
         progress.bar("frozen pass", count, "images") as bar,
-        Workers(workers, files) as decoders,
+        Workers(workers) as decoders,
         ThreadPoolExecutor(1) as writer,
         _Shards(store, writer) as shards,
     ):

@@ -70,7 +70,7 @@ def audit(
     if rows:
         screen.say("")
         screen.table(["most suspicious", "label", "suggested", "p(label)", "p(suggested)"], rows, left=3)
-    screen.say(f"\nwrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
+    screen.say("", f"wrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
     screen.say(f"look, edit audit.csv, then: frostline audit {subject} --apply {folder / 'audit.csv'}")
 
 

@@ -32,7 +32,7 @@ def compare(
         from frostline.report.comparison_page import write_page
 
         write_page(comparison, html)
-        Screen().say(f"\nwrote {html}")
+        Screen().say("", f"wrote {html}")
 
 
 def _show(screen: "Screen", comparison: "Comparison") -> None:

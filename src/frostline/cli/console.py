@@ -1,9 +1,10 @@
 """What a person sees: lines, bars and tables on a terminal; plain lines elsewhere; nothing with --quiet."""
 
 import logging
-import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline.progress import Bar, Progress, Silent, log
+from frostline.text import printable
 
 MEBIBYTE = 1 << 20
 
@@ -55,7 +57,10 @@ class RichBars:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self._console, transient=True) as progress:
+        # What a command writes to standard output meanwhile is data: rich must not draw it above the bar.
+        with RichProgress(
+            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as progress:
             yield _RichBar(progress, progress.add_task(label, total=total, unit=unit, note=""))
 
 
@@ -66,7 +71,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        self._console.print(prefix + record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(prefix + printable(record.getMessage()), markup=False, highlight=False, soft_wrap=True)
 
 
 class Screen:
@@ -81,7 +86,8 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
-        self.console = Console(stderr=stderr, quiet=quiet, width=_width(2 if stderr else 1))
+        file = sys.stderr if stderr else sys.stdout
+        self.console = Console(file=file, quiet=quiet, width=_width(file))
         self.progress: Progress = RichBars(self.console) if self.console.is_terminal and not quiet else Silent()
 
     @contextmanager
@@ -99,22 +105,25 @@ class Screen:
 
     def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:
         """Print a table; the first ``left`` columns are text, the others numbers."""
-        table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(
+            title=printable(title) or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        )
         for number, name in enumerate(columns):
             text = number < left  # on a narrow terminal text goes on in the next line: nothing is cut off
-            table.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+            table.add_column(printable(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         self.console.print(table)
 
-    def say(self, text: str) -> None:
-        """Print one plain line."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def say(self, *lines: str) -> None:
+        """Print plain lines; what is no printable character in them is escaped."""
+        for line in lines:
+            self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def _width(stream: int) -> int | None:
+def _width(stream: TextIO) -> int | None:
     """Return a fixed width where the stream is no terminal: a table in a file must not be squeezed."""
-    return None if os.isatty(stream) else 10_000
+    return None if stream.isatty() else 10_000
 
 
 def size_text(count: float) -> str:

@@ -92,4 +92,4 @@ def curve(
     screen.say("")
     for line in summary(points, question):
         screen.say(line)
-    screen.say(f"\nwrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")
+    screen.say("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")

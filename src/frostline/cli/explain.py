@@ -1,16 +1,16 @@
 """`frostline explain`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.deploy import RunName
+from frostline.cli.predict import RunName
 from frostline.cli.settings import OutputDir, check_name, option
 
 if TYPE_CHECKING:
+    from frostline.images.dataset import BadImage
     from frostline.report.explained import Explained
 
 FORMATS = ("table", "json")
@@ -26,10 +26,15 @@ def explain(
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 2 when some images cannot be read, after explaining the others.")
+    ] = False,
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Show where pictures speak for their likeliest classes (Grad-CAM), and the training pictures most like them."""
     from frostline.cli.console import Screen
+    from frostline.cli.streams import write_result
+    from frostline.cli.unread import Unread
     from frostline.config import choices
     from frostline.runs.folder import find_run
 
@@ -42,17 +47,17 @@ def explain(
         from frostline.progress import log
         from frostline.report.explain import Explainer, check_captum
         from frostline.report.explained import write_explanations
-        from frostline.runs.predict import picture_files
+        from frostline.runs.image_files import find_images
 
         check_captum()
-        files = picture_files(paths)
+        images = find_images(paths)
         explainer = Explainer.load(found.folder, device)
         place = explainer.stage(stage)
         if not explainer.knows_neighbours:
             log.warning("run '%s' has no %s: no training pictures are shown", found.name, found.index.name)
-        explained, sheet = write_explanations(
+        explained, bad, sheet = write_explanations(
             explainer,
-            files,
+            images.files,
             folder,
             title=f"Why run '{found.name}' answers so",
             stage=place,
@@ -61,13 +66,21 @@ def explain(
             neighbours=neighbours,
             progress=screen.progress,
         )
+        bad = [*images.bad, *bad]
+        unread = Unread(len(images.files) + len(images.bad))
+        unread.tell((one.path, one.reason) for one in bad)
     if output_format == "json":
         about = {"run": str(found.folder), "stage": place, "grid": explainer.grids[place], "method": method,
-                 "sheet": str(sheet)}  # fmt: skip
-        listed = about | {"pictures": [_as_json(one) for one in explained]}
-        sys.stdout.write(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
-    else:
+                 "sheet": str(sheet) if sheet else None}  # fmt: skip
+        listed = about | {"pictures": [*map(_as_json, explained), *map(_bad_as_json, bad)]}
+        write_result(json.dumps(listed, indent=2) + "\n")
+    elif sheet is not None:
         _show(explained, sheet)
+    unread.conclude(screen, strict=strict)
+
+
+def _bad_as_json(one: "BadImage") -> dict[str, Any]:
+    return {"file": str(one.path), "picture": None, "classes": [], "neighbours": None, "error": one.reason}
 
 
 def _as_json(one: "Explained") -> dict[str, Any]:
@@ -98,4 +111,4 @@ def _show(explained: list["Explained"], sheet: Path) -> None:
         for row, one in zip(rows, explained, strict=True):
             row.append(", ".join(f"{near.class_name} {near.similarity:.2f}" for near, _ in one.neighbours or []))
     screen.table(columns, rows, left=len(columns))
-    screen.say(f"\nwrote {sheet}, and beside it a folder of pictures for each file")
+    screen.say("", f"wrote {sheet}, and beside it a folder of pictures for each file")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.deploy import RunName
+from frostline.cli.predict import RunName
 from frostline.cli.settings import CacheDir, OutputDir, Quiet, option
 
 

@@ -1,6 +1,13 @@
 """The entry point: which command, and how errors reach a person."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -8,20 +15,31 @@ import typer
 from frostline.cli.audit import audit
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
-from frostline.cli.deploy import evaluate, predict
+from frostline.cli.evaluate import evaluate
 from frostline.cli.explain import explain
 from frostline.cli.export import export
 from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
+from frostline.cli.predict import predict
 from frostline.cli.pretrain import pretrain
 from frostline.cli.report import report
 from frostline.cli.serve import serve
+from frostline.cli.streams import ReaderGone, lasting_streams
 from frostline.cli.train import train
 from frostline.cli.tune import tune
-from frostline.errors import FrostlineError, is_disk_error, storage_error
+from frostline.errors import (
+    ConfigError,
+    FrostlineError,
+    first_line,
+    is_disk_error,
+    is_out_of_memory,
+    storage_error,
+)
+from frostline.text import printable
 
 DONE, DEFECT, USER_CAN_MEND, INTERRUPTED = 0, 1, 2, 130
+RESUMABLE = ("train", "tune", "pretrain")  # by --resume
 
 app = typer.Typer(
     name="frostline",
@@ -69,41 +87,119 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 2 the user can mend it, 1 a defect of ours, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 2 caused by user input or the environment, 1 a defect of ours, 130 interrupted by Ctrl-C, 143 by
+    SIGTERM. When the reader of standard output has gone, a command that works (train) finishes its work, one that only
+    answers (predict) stops; both exit with 0.
+    """
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    with lasting_streams() as failure, stop_signals() as received:
+        code = _run(arguments)
+        if code == INTERRUPTED:
+            _say(f"\nfrostline: interrupted{_continue_hint(arguments)}")
+            return 128 + received[-1] if received else INTERRUPTED
+        unwritten = failure()
+        if code == DONE and unwritten is not None:
+            return _refuse(f"{unwritten} Everything else was done.")
+        return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
+        _check_surroundings(arguments)
         code = app(arguments, prog_name="frostline", standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
         return _refuse_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        return INTERRUPTED
+    except ReaderGone:
+        return DONE
     except FrostlineError as error:
-        return _refuse(str(error), error)
+        return _refuse(str(error))
     except OSError as error:
         if is_disk_error(error):
-            return _refuse(str(storage_error(error)), error)
+            return _refuse(str(storage_error(error)))
         raise
-    if code == INTERRUPTED:  # newer versions of typer turn Ctrl-C into this code without a word
-        sys.stderr.write(
-            "\nfrostline: interrupted; what was computed is kept. The same command with --resume goes on.\n"
-        )
-    return code if isinstance(code, int) else DONE
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            fault = f"there is not enough memory ({first_line(error)})"
+            return _refuse(f"{fault}: close other programs, or use fewer or smaller images.")
+        raise
+    return code if isinstance(code, int) else DONE  # newer versions of typer turn Ctrl-C into its code
+
+
+def _check_surroundings(arguments: list[str]) -> None:
+    """Refuse what no command can work with, before a library does so in its own words.
+
+    Raises
+    ------
+    ConfigError
+        When an argument is empty, or the working directory is gone.
+    """
+    for before, argument in pairwise(["", *arguments]):
+        name = argument.removesuffix("=") if argument.startswith("-") else before if before.startswith("--") else ""
+        if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+            what = f"{name} has an empty value" if name else "an argument is empty"
+            raise ConfigError(f"{what}: give one, or leave it out.")
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory cannot be used ({error.strerror}): it was moved or removed; change to another one."
+        ) from error
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Take SIGTERM, and the terminal's end, as Ctrl-C is taken; yield those that came.
+
+    A signal that somebody has set a handler for, or that is ignored (`nohup`), is left alone.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        wanted = []  # no other thread may set handlers
+    taken = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _continue_hint(arguments: list[str]) -> str:
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if command in RESUMABLE:
+        return "; partial results are saved. Run the same command with --resume to continue."
+    return "; run the same command again to continue." if command == "curve" else "."
 
 
 def _refuse_usage(error: typer.TyperException) -> int:
     message = error.format_message()
     if message.startswith("Usage:"):  # no command was given: the message is the help
-        sys.stderr.write(message + "\n")
+        _say(message)
         return USER_CAN_MEND
     where = getattr(error, "ctx", None)
     hint = f" See `{where.command_path} --help`." if where is not None else ""
-    return _refuse(message + ("" if message.endswith((".", "?")) else ".") + hint, error)
+    return _refuse(" ".join(message.split()) + ("" if message.endswith((".", "?")) else ".") + hint)
 
 
-def _refuse(message: str, error: Exception) -> int:
-    sys.stderr.write(f"frostline: {' '.join(message.split())}\n")
+def _refuse(message: str) -> int:
+    _say(f"frostline: {printable(message.strip())}")
     return USER_CAN_MEND
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")

@@ -41,4 +41,4 @@ def new(
     write_bytes(output, text, "--output chooses another place")
     for sentence in seen:
         screen.say(sentence)
-    screen.say(f"\nwrote {output}    try: frostline train --config {output}")
+    screen.say("", f"wrote {output}    try: frostline train --config {output}")

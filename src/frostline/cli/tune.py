@@ -57,5 +57,5 @@ def tune(
         screen.say(line)
     if findings.best is not None:
         picture = "importance.png, " if findings.shares else ""
-        screen.say(f"\nwrote {folder}: config.toml, trials.csv, {picture}summary.txt and study.db")
+        screen.say("", f"wrote {folder}: config.toml, trials.csv, {picture}summary.txt and study.db")
         screen.say(f"try: frostline train --config {folder / 'config.toml'}")

@@ -32,6 +32,7 @@ def origin(run: Run) -> dict[str, Any]:
         "head": metrics["model"]["head"],
         "weights": metrics["weights"],
         "bundle_blake2b": bundle["blake2b"],
+        "rejection": bundle.get("rejection"),
         "seed": metrics["seed"],
         "test": {name: metrics["test"][name] for name in ("images", "accuracy", "accuracy_ci95", "loss", "ece")},
         "quantised": None,

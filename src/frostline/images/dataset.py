@@ -14,6 +14,7 @@ from frostline.images.decode import decode_image
 from frostline.images.workers import Workers
 
 Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
+AT_ONCE = 4  # files that a process is handed together
 RowIds = Callable[[Sequence[Path]], list[bytes]]
 
 
@@ -145,8 +146,7 @@ class ImageDataset:
             images = self.images
             return lambda: images[indices]
         paths = [self.images[i] for i in indices]
-        decode = partial(decode_image, side=side)
-        decoded = workers.map(decode, paths) if workers else map(decode, paths)
+        decoded = (workers or Workers()).map(partial(decode_image, side=side), paths, AT_ONCE)
         return lambda: list(decoded)
 
 

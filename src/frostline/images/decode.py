@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline.errors import DataError
+from frostline.images.budget import BUDGET, Budget
 from frostline.images.square import centre_square, halved_by
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # exotic decoders stay shut
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # 300 MB decoded; larger claims are refused before decoding
+
+
+def budget_of(max_pixels: int) -> Budget:
+    """Return what decoding one image may cost: who allows more pixels than usual allows their time and memory."""
+    more = max(1.0, max_pixels / MAX_PIXELS)
+    return Budget(BUDGET.seconds * more, int(BUDGET.memory * more))
 
 
 def decode_image(
@@ -86,7 +93,7 @@ def _opened(
         raise DataError(f"{name} is no picture that can be read: expected one of {', '.join(formats)}.") from error
     except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked
         raise DataError(f"{name} claims too many pixels: at most {max_pixels:,} are read.") from error
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(f"{name} is damaged and cannot be decoded: {error}.") from error

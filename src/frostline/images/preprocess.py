@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name all of torch's users know)
 from numpy.typing import NDArray
 
+from frostline.errors import ConfigError
 from frostline.images.square import centre_squares
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic")
+MAX_IMAGE_SIZE = 8192  # pixels a side
 VERSION = 2  # of how pictures are shrunk, cropped and resized
 
 
@@ -39,6 +42,16 @@ class Preprocess:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise ConfigError(f"image size {self.image_size:,}: expected 1 to {MAX_IMAGE_SIZE:,} pixels.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(f"interpolation '{self.interpolation}': expected one of {', '.join(INTERPOLATIONS)}.")
+        for name, values, ranges in (("mean", self.mean, "0 to 1"), ("std", self.std, "above 0, up to 1")):
+            fits = [0 <= value <= 1 and (name == "mean" or value > 0) for value in values]
+            if len(values) != 3 or not all(fits):
+                raise ConfigError(f"{name} {values}: expected three numbers, {ranges}, for pixel values in 0 to 1.")
 
     def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Return float32 pixels 0..255, resized and cropped.

@@ -13,15 +13,14 @@ from typing import Any
 
 import PIL
 
-from frostline.device import cores
 from frostline.hashing import digest_bytes, digest_json
-from frostline.images.look import Look, look_at
+from frostline.images.decoders import look_at_each
+from frostline.images.look import Look
 from frostline.images.workers import Workers
 from frostline.progress import Progress, Silent
 from frostline.storage import write_json
 
 MADE = f"version 2, Pillow {PIL.__version__}"  # another decoder may read what this one refused
-CHUNK = 32  # pictures that a process is handed at once
 
 
 def scan(
@@ -42,12 +41,12 @@ def scan(
         Frostline's cache.
     progress : Progress, optional
     workers : int, optional
-        Processes; all cores when left out. A few hundred pictures are looked at in threads of this one.
+        Processes; all cores when left out.
 
     Raises
     ------
     DataError
-        When a process was killed.
+        When no process can be started.
     StorageError
         When the memo cannot be written.
     """
@@ -62,9 +61,9 @@ def scan(
     try:
         with (
             (progress or Silent()).bar("looking at the pictures", len(unseen), "images") as bar,
-            Workers(workers or cores(), len(unseen)) as pool,
+            Workers(workers) as pool,
         ):
-            for i, look in zip(unseen, pool.map(look_at, [paths[i] for i in unseen], CHUNK), strict=True):
+            for i, look in zip(unseen, look_at_each([paths[i] for i in unseen], pool), strict=True):
                 looks[i] = look
                 stamp = stamps[i]
                 if look.row_id and stamp is not None:

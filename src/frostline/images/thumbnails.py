@@ -58,13 +58,16 @@ class Thumbnails:
 
         Raises
         ------
-        KeyError
-            When a tensor is missing.
+        KeyError, ValueError
+            When a tensor is missing, or is not what `to_tensors` gives.
         """
-        names = _parts(tensors[f"{prefix}.names"], tensors[f"{prefix}.name_ends"])
+        positions = tensors[f"{prefix}.positions"]
+        if positions.dtype != torch.int64 or positions.ndim != 1:
+            raise ValueError(f"{prefix}.positions is no row of whole numbers")
+        names = _parts(tensors[f"{prefix}.names"], tensors[f"{prefix}.name_ends"], len(positions))
         return cls(
-            tensors[f"{prefix}.positions"].numpy(),
-            _parts(tensors[f"{prefix}.bytes"], tensors[f"{prefix}.ends"]),
+            positions.numpy(),
+            _parts(tensors[f"{prefix}.bytes"], tensors[f"{prefix}.ends"], len(positions)),
             [name.decode(errors="surrogateescape") for name in names],
         )
 
@@ -108,7 +111,12 @@ def _bytes(data: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
 
 
-def _parts(data: torch.Tensor, ends: torch.Tensor) -> list[bytes]:
+def _parts(data: torch.Tensor, ends: torch.Tensor, count: int) -> list[bytes]:
+    limits = [0, *ends.flatten().tolist()]
+    if data.dtype != torch.uint8 or data.ndim != 1 or ends.dtype != torch.int64 or ends.shape != (count,):
+        raise ValueError(f"its thumbnails are not {count} pieces of bytes")
+    if limits != sorted(limits) or limits[-1] != len(data):
+        raise ValueError("its thumbnails end elsewhere than it says")
     whole, begin, parts = data.numpy().tobytes(), 0, []
     for end in ends.tolist():
         parts.append(whole[begin:end])

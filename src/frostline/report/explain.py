@@ -24,7 +24,7 @@ from frostline.networks.backbone import Backbone
 from frostline.networks.maps import MappedNetwork
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
-from frostline.runs.index import Index, read_index
+from frostline.runs.index import Index, find_index
 
 BATCH = 32
 METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
@@ -108,8 +108,7 @@ class Explainer:
             When there is no whole model, or the index is damaged.
         """
         run = Run(folder)
-        index = read_index(run.index) if run.index.is_file() else None
-        return cls(load_bundle(run.folder, backbone), device, index)
+        return cls(load_bundle(run.folder, backbone), device, find_index(run))
 
     @property
     def knows_neighbours(self) -> bool:

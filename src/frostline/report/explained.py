@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.errors import DataError
+from frostline.images.dataset import BadImage
 from frostline.images.decode import decode_image
-from frostline.images.given import read_pixels
+from frostline.images.decoders import Decoders
 from frostline.progress import Progress, Silent, log
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
 from frostline.report.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
 from frostline.report.overlay import colour, overlay, png, square
+from frostline.runs.image_files import reason_of
 from frostline.storage import write_bytes
 
 SIDE = 320  # pixels of the pictures that are written
@@ -59,7 +62,7 @@ def write_explanations(
     top: int = 3,
     neighbours: int = 5,
     progress: Progress | None = None,
-) -> tuple[list[Explained], Path]:
+) -> tuple[list[Explained], list[BadImage], Path | None]:
     """Explain picture files, and write what can be looked at.
 
     Parameters
@@ -83,59 +86,97 @@ def write_explanations(
     Returns
     -------
     explained : list of Explained
-    sheet : Path
+    bad : list of BadImage
+        What could not be read; the others are explained without it.
+    sheet : Path or None
+        ``None`` when nothing could be read: nothing is written then.
 
     Raises
     ------
-    ConfigError, DataError, StorageError
+    ConfigError, StorageError
     """
     stage = explainer.stage(stage)
     names = _folder_names(files)
-    explained, rows = list[Explained](), list[Row]()
-    with (progress or Silent()).bar("explaining", len(files), "pictures") as bar:
+    explained, bad, rows = list[Explained](), list[BadImage](), list[Row]()
+    ask = _Question(stage, method, top, neighbours)
+    size = explainer.model.preprocess.image_size
+    with (
+        Decoders(side=size) as seen_by_network,
+        Decoders(side=SIDE) as seen_by_people,
+        (progress or Silent()).bar("explaining", len(files), "images") as bar,
+    ):
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
-            places = [folder / name for name in names[start : start + BATCH]]
-            for done, row in _batch(explainer, some, places, (stage, method), top, neighbours):
+            good = list[_Seen]()
+            decoded = zip(some, names[start : start + BATCH], seen_by_network.decode(some), strict=True)
+            shown = seen_by_people.decode(some)
+            for (file, name, pixels), picture in zip(decoded, shown, strict=True):
+                fault = next((one for one in (pixels, picture) if isinstance(one, DataError)), None)
+                if isinstance(pixels, np.ndarray) and isinstance(picture, np.ndarray):
+                    good.append(_Seen(file, folder / name, pixels, square(picture, SIDE)))
+                elif fault is not None:
+                    bad.append(BadImage(file, reason_of(fault, file)))
+            for done, row in _batch(explainer, good, ask):
                 explained.append(done)
                 rows += [row] if len(rows) < MOST_ROWS else []
             bar.advance(len(some))
-    if len(files) > MOST_ROWS:
-        log.info("the sheet shows the first %d of %d pictures", MOST_ROWS, len(files))
+    if not rows:
+        return explained, bad, None
+    if len(explained) > MOST_ROWS:
+        log.info("the sheet shows the first %d of %d images", MOST_ROWS, len(explained))
     sheet = folder / "sheet.png"
     side = explainer.grids[stage]
     write_bytes(sheet, draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} places"), REMEDY)
-    return explained, sheet
+    return explained, bad, sheet
 
 
-def _batch(
-    explainer: Explainer, files: Sequence[Path], places: Sequence[Path], how: tuple[str, str], top: int, neighbours: int
-) -> Iterator[tuple[Explained, Row]]:
-    seen = read_pixels(files, explainer.model.preprocess.image_size)
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of each image."""
+
+    stage: str
+    method: str
+    top: int
+    neighbours: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """An image as the network and as people see it, and the folder for what is written of it."""
+
+    file: Path
+    place: Path
+    pixels: NDArray[np.uint8]
+    picture: NDArray[np.uint8]
+
+
+def _batch(explainer: Explainer, images: Sequence[_Seen], ask: _Question) -> Iterator[tuple[Explained, Row]]:
+    seen = [image.pixels for image in images]
     probabilities = explainer.predict_proba(seen)  # (B, classes)
-    order = probabilities.argsort(axis=1)[:, ::-1][:, :top]  # (B, K)
-    maps = [scale(explainer.signed_maps(seen, column.tolist(), *how)) for column in order.T]
-    near = explainer.neighbours(seen, neighbours) if explainer.knows_neighbours else None
-    for i, (file, place) in enumerate(zip(files, places, strict=True)):
-        pixels = square(decode_image(file, SIDE), SIDE)
-        picture = _write(place / "picture.png", pixels)
+    order = probabilities.argsort(axis=1)[:, ::-1][:, : ask.top]  # (B, K)
+    maps = [scale(explainer.signed_maps(seen, column.tolist(), ask.stage, ask.method)) for column in order.T]
+    near = explainer.neighbours(seen, ask.neighbours) if explainer.knows_neighbours else None
+    for i, image in enumerate(images):
+        picture = _write(image.place / "picture.png", image.picture)
         spoken, panels = list[Spoken](), list[Panel]()
         for rank, (label, heat) in enumerate(zip(order[i], maps, strict=True), 1):
             name, probability = explainer.class_names[label], float(probabilities[i, label])
             grown = enlarge(heat[i : i + 1], SIDE)[0]
-            over, blank = overlay(pixels, grown), not heat[i].any()
-            stem = place / f"{rank}-{_plain(name)}"
+            over, blank = overlay(image.picture, grown), not heat[i].any()
+            stem = image.place / f"{rank}-{_plain(name)}"
             map_file = _write(stem.with_name(f"{stem.name}-map.png"), colour(grown))
             over_file = _write(stem.with_name(f"{stem.name}-overlay.png"), over)
             spoken.append(Spoken(name, probability, map_file, over_file, blank))
-            panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[how[1]]} finds no place" if blank else ""))
+            panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[ask.method]} finds no place" * blank))
         alike = None if near is None else near[i]
-        kept = None if alike is None else [(one, _write_thumbnail(place, n, one)) for n, one in enumerate(alike, 1)]
+        kept = (
+            None if alike is None else [(one, _write_thumbnail(image.place, n, one)) for n, one in enumerate(alike, 1)]
+        )
         like = [
             Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}")
             for one in alike or []
         ]
-        yield Explained(file, picture, spoken, kept), Row(Panel(pixels, file.name), panels, like)
+        yield Explained(image.file, picture, spoken, kept), Row(Panel(image.picture, image.file.name), panels, like)
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:

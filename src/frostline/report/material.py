@@ -1,6 +1,7 @@
 """What a run's folder has for its report, and one line for each thing that it has not."""
 
-import json
+import csv
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, TypeVar
 import safetensors
 import torch
 
-from frostline.errors import FrostlineError, first_line
+from frostline.errors import FrostlineError, RunError, first_line
+from frostline.files import reading
+from frostline.runs.bundle import checked_tensors
 from frostline.runs.evidence import Evidence, read_evidence
-from frostline.runs.folder import Run
+from frostline.runs.folder import AGAIN, Run
 from frostline.runs.index import Index, read_index
 from frostline.training.checkpoint import Epoch
 
@@ -74,17 +77,16 @@ def gather(run: Run) -> Material:
     found = Material(run.name)
     found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
-    found.toml = _try(found, "settings", "config.toml", lambda: _text(run.folder / "config.toml")) or ""
+    found.toml = _try(found, "settings", "config.toml", lambda: run.read("config.toml").decode()) or ""
     found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
     found.evidence = _try(
         found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
     )
     found.index = _try(found, "map", "index.safetensors", lambda: read_index(run.index))
     found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
-    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run.folder / "data.json")) or {}
-    bad = run.folder / "bad_images.csv"
-    if bad.is_file():
-        found.bad_images = max(0, len(bad.read_bytes().splitlines()) - 1)
+    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run)) or {}
+    if run.has("bad_images.csv"):
+        found.bad_images = _try(found, "images left out", "bad_images.csv", lambda: _bad_images(run)) or 0
     classes = len(found.metrics["test"]["per_class"]) if "test" in found.metrics else None
     if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
         found.evidence = None
@@ -108,29 +110,36 @@ def _overlays(found: Material, folder: Path, evidence: Evidence) -> dict[int, by
 def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | None:
     try:
         return read()
-    except FileNotFoundError:
-        reason = f"{file} is not there"
     except FrostlineError as error:
         reason = f"{file} is not there" if isinstance(error.__cause__, FileNotFoundError) else f"{file} is damaged"
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        reason = f"{file} is damaged ({first_line(error)})"
     line = f"{what}: {reason}"
     if line not in found.missing:
         found.missing.append(line)
     return None
 
 
-def _images(path: Path) -> dict[str, int]:
-    return {name: int(part["images"]) for name, part in json.loads(_text(path)).items()}
+def _images(run: Run) -> dict[str, int]:
+    record = run.begin_record
+    return {"train": record.train.images, "val": record.val.images, "test": record.test.images}
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _bad_images(run: Run) -> int:
+    data = run.read("bad_images.csv")
+    with reading(run.folder / "bad_images.csv", RunError, AGAIN):
+        rows = list(csv.DictReader(io.StringIO(data.decode(errors="surrogateescape"), newline="")))
+    return len(rows)
 
 
 def first_filters(folder: Path) -> torch.Tensor | None:
-    """Return the first convolution over three colours (N, 3, H, W) of a bundle, or ``None`` if it has none."""
-    with safetensors.safe_open(folder / "model.safetensors", framework="pt") as file:
+    """Return the first convolution over three colours (N, 3, H, W) of a bundle, or ``None`` if it has none.
+
+    Raises
+    ------
+    RunError
+        When the bundle is damaged.
+    """
+    path = checked_tensors(folder)
+    with reading(path, RunError, AGAIN), safetensors.safe_open(path, framework="pt") as file:
         for key in sorted(file.keys()):
             shape = file.get_slice(key).get_shape()
             if key.startswith("stages.") and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= 3:

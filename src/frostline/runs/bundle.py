@@ -3,32 +3,40 @@
 model/model.json          network, boundary, preprocessing, head, class names, weights' origin
 model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
 model/MODEL_CARD.md       the same for people, with the results (`frostline.runs.card`)
+model/manifest.json       digests of the others; the run's manifest has the digest of this one
 """
 
 import copy
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, Self
 
-import safetensors
-from safetensors.torch import load_file, save
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from safetensors.torch import save
 from torch import nn
 
 from frostline import __version__
-from frostline.errors import RunError, UnknownNameError, first_line
-from frostline.hashing import digest_file
+from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
+from frostline.evaluation.rejection import Rejection
+from frostline.files import MAX_TENSOR_FILE_BYTES, open_file, parse_json, read_bytes, read_tensors, reading
+from frostline.hashing import digest_file, digest_open_file
 from frostline.images.preprocess import Preprocess
+from frostline.manifest import MANIFEST, Manifest, check_ours, read_manifest, write_manifest
 from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin
-from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed
+from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed, make_boundary
+from frostline.networks.describe import check_image_size
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import filled, find_network
+from frostline.runs.folder import BUNDLE, BUNDLE_FILES, REMEDY, Run, warn_unverified
+from frostline.runs.schemas import Positive, Schema, WeightsRecord
 from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 2
-TENSORS = "model.safetensors"
-INSIDE_RUN = "model"  # the bundle's folder in a run's
-REMEDY = "--output-dir chooses another place"
+DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+AGAIN = "copy it again from its run, or run it again"
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Model:
     ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
     ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
     ``mirror`` says that a picture and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
+    ``rejection`` says below which confidence an answer may count as unknown.
     """
 
     backbone: Backbone
@@ -47,6 +56,7 @@ class Model:
     class_names: tuple[str, ...]
     temperature: float | None = None
     mirror: bool = True
+    rejection: Rejection | None = None
 
     @property
     def frozen(self) -> Frozen:
@@ -59,18 +69,119 @@ class Model:
         return nn.Sequential(Thawed(self.backbone, self.boundary, self.preprocess.image_size), self.head)
 
 
+class _Exact(Schema):
+    """An entry that this version knows whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BoundaryRecord(_Exact):
+    """A `Boundary`, and the side of the grid that its taps are averaged to."""
+
+    freeze: str
+    taps: tuple[str, ...]
+    end: str
+    tap_grid: int
+
+
+class HeadRecord(_Exact):
+    """A `HeadSpec`."""
+
+    kind: Literal["linear", "mlp", "ridge"]
+    features: Annotated[int, Field(ge=1, le=1 << 28)]
+    classes: Annotated[int, Field(ge=1, le=1 << 24)]
+    hidden_width: Annotated[int, Field(ge=1, le=65536)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class PreprocessRecord(Schema):
+    """A `Preprocess`, as `Preprocess.to_dict` gives it; what it says beyond these is held against that."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: int
+    resize: str
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def make(self) -> Preprocess:
+        """Return the preprocessing."""
+        return Preprocess.from_dict(self.model_dump())
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            known = json.loads(json.dumps(self.make().to_dict()))
+        except ConfigError as error:
+            raise ValueError(first_line(error)) from error
+        said = json.loads(self.model_dump_json())
+        if known != said:
+            other = next(name for name in {**known, **said} if known.get(name) != said.get(name))
+            raise ValueError(f"{other} is {said.get(other)!r}, expected {known.get(other)!r}")
+        return self
+
+
+class RejectionRecord(_Exact):
+    """A `Rejection`; earlier versions wrote none."""
+
+    images: int
+    thresholds: tuple[float, ...]
+
+    def make(self) -> Rejection:
+        """Return the thresholds."""
+        return Rejection(self.images, self.thresholds)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.make()
+        return self
+
+
+ClassName = Annotated[str, Field(min_length=1)]
+
+
+class Description(_Exact):
+    """What ``model.json`` says; ``blake2b`` is of ``model.safetensors``, and ``temperature`` is in the head already."""
+
+    format: int
+    frostline: str
+    network: Annotated[str, Field(min_length=1)]
+    boundary: BoundaryRecord
+    preprocess: PreprocessRecord
+    head: HeadRecord
+    class_names: Annotated[tuple[ClassName, ...], Field(min_length=1)]
+    temperature: Positive | None
+    mirror: bool
+    rejection: RejectionRecord | None = None
+    weights: WeightsRecord | None
+    blake2b: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(self.class_names) != self.head.classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.head.classes} classes")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("class_names has a name twice")
+        return self
+
+
 def save_bundle(model: Model, folder: Path) -> None:
-    """Write a model; the JSON comes last, so a folder with it is whole.
+    """Write a model into a folder.
 
     Raises
     ------
+    RunError
+        When the folder holds what is not ours.
     StorageError
     """
-    tensors = {f"stages.{key}": value for key, value in model.backbone.stages.state_dict().items()}
-    tensors |= {f"head.{key}": value for key, value in model.head.state_dict().items()}
-    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_bytes(folder / TENSORS, save(flat), REMEDY)
+    if folder.name != BUNDLE or Run(folder.parent).state == "none":
+        check_ours(folder, "bundle", BUNDLE_FILES, other="choose another folder", earlier=_is_bundle)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
+    tensors |= {f"head.{key}": value.detach().cpu().contiguous() for key, value in model.head.state_dict().items()}
+    write_bytes(folder / TENSORS, save(tensors), REMEDY)
     origin = model.backbone.origin
+    digest = digest_file(folder / TENSORS)
     about = {
         "format": FORMAT_VERSION,
         "frostline": __version__,
@@ -79,12 +190,82 @@ def save_bundle(model: Model, folder: Path) -> None:
         "preprocess": model.preprocess.to_dict(),
         "head": model.head.spec.to_dict(),
         "class_names": list(model.class_names),
-        "temperature": model.temperature,  # in the head already
+        "temperature": model.temperature,
         "mirror": model.mirror,
+        "rejection": model.rejection.to_dict() if model.rejection else None,
         "weights": asdict(origin) if origin else None,
-        "blake2b": digest_file(folder / TENSORS),  # safetensors has no checksum of its own
+        "blake2b": digest,
     }
-    write_json(folder / "model.json", about, REMEDY)
+    write_json(folder / DESCRIPTION, about, REMEDY)
+    seal_bundle(folder)
+
+
+def seal_bundle(folder: Path) -> None:
+    """Write the manifest of a bundle.
+
+    Raises
+    ------
+    StorageError
+    """
+    write_manifest(folder, "bundle", [name for name in BUNDLE_FILES if name != MANIFEST], complete=True, remedy=REMEDY)
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        _description(folder / DESCRIPTION, read_bytes(folder / DESCRIPTION))
+    except (OSError, FrostlineError):
+        return False
+    return True
+
+
+def read_description(folder: Path) -> Description:
+    """Read what a bundle says of itself, checked against its manifest and its run's.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the bundle.
+
+    Raises
+    ------
+    RunError
+        When it is missing, damaged, of another version, or not as Frostline wrote it.
+    """
+    path, manifest = folder / DESCRIPTION, _manifest(folder)
+    if manifest is not None:
+        return _description(path, manifest.read(DESCRIPTION))
+    with reading(path, RunError, AGAIN):
+        data = read_bytes(path)
+    return _description(path, data)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """Return a bundle's manifest, checked against its run's when it lies in a run."""
+    run = Run(folder.absolute().parent)
+    if folder.absolute().name == BUNDLE and run.begun:
+        of_run = read_manifest(run.folder, AGAIN)
+        if of_run is not None and of_run.complete:
+            of_run.read(f"{BUNDLE}/{MANIFEST}")
+    manifest = read_manifest(folder, AGAIN)
+    if manifest is None:
+        warn_unverified(folder)
+    elif manifest.kind != "bundle":
+        raise RunError(f"{folder / MANIFEST} is of a {manifest.kind}, not of a model: {AGAIN}.")
+    return manifest
+
+
+def _description(path: Path, data: bytes) -> Description:
+    with reading(path, RunError, AGAIN):
+        about = parse_json(data)
+        if not isinstance(about, dict):
+            raise ValueError("it is no table")
+        version = about.get("format")
+        if isinstance(version, int) and version != FORMAT_VERSION:
+            raise RunError(f"{path} has bundle format {version}, this version reads {FORMAT_VERSION}.")
+        description = Description.model_validate_json(data)
+        if description.boundary.tap_grid != TAP_GRID:
+            raise RunError(f"{path} was made with another tap grid than this version's {TAP_GRID}.")
+    return description
 
 
 def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
@@ -100,57 +281,111 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     Raises
     ------
     RunError
-        When it is missing, damaged or of another version.
+        When it is missing, damaged, of another version, or not as Frostline wrote it.
     """
-    folder = folder / INSIDE_RUN if (folder / INSIDE_RUN).is_dir() else folder
-    try:
-        about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT_VERSION:
-            raise RunError(f"{folder} has bundle format {about['format']}, this version reads {FORMAT_VERSION}.")
-        if about["boundary"].pop("tap_grid") != TAP_GRID:
-            raise RunError(f"{folder} was made with another tap grid than this version's {TAP_GRID}.")
-        if digest_file(folder / TENSORS) != about["blake2b"]:
-            raise ValueError(f"the checksum of {TENSORS} is wrong")
-        tensors = load_file(folder / TENSORS)
-        taps = tuple(about["boundary"].pop("taps"))
-        boundary = Boundary(**about["boundary"], taps=taps)
-        origin = WeightsOrigin(**about["weights"]) if about["weights"] else None
-        stages = {k: v for k, v in tensors.items() if k.startswith("stages.")}
-        backbone = filled(_network(folder, about, given, boundary.end), stages, origin)
-        head = Head(HeadSpec(**about["head"]))
-        head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
-        preprocess = Preprocess.from_dict(about["preprocess"])
-        class_names, temperature, mirror = tuple(about["class_names"]), about["temperature"], about["mirror"]
-        if len(class_names) != head.spec.classes:
-            raise ValueError(f"{len(class_names)} class_names for {head.spec.classes} classes")
-        if not isinstance(mirror, bool):
-            raise ValueError(f"mirror is {mirror!r}")
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.") from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        UnknownNameError,
-        safetensors.SafetensorError,
-    ) as error:
-        raise RunError(f"the model in {folder} is damaged ({first_line(error)}): run it again.") from error
-    return Model(backbone, boundary, preprocess, head.eval(), class_names, temperature, mirror)
+    folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
+    if not os.path.lexists(folder / DESCRIPTION) and not os.path.lexists(folder / MANIFEST):
+        raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.")
+    about = read_description(folder)
+    backbone, boundary = _network(folder, about, given)
+    spec = HeadSpec(**about.head.model_dump())
+    path = _checked_tensors(folder, about.blake2b)
+    with reading(path, RunError, AGAIN):
+        tensors, _ = read_tensors(path)
+    _check_tensors(path, tensors, backbone, spec)
+    stages = {key: value for key, value in tensors.items() if key.startswith("stages.")}
+    origin = WeightsOrigin(**about.weights.model_dump()) if about.weights else None
+    backbone = filled(backbone, stages, origin)
+    head = Head(spec)
+    head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
+    preprocess = about.preprocess.make()
+    rejection = about.rejection.make() if about.rejection else None
+    model = Model(
+        backbone, boundary, preprocess, head.eval(), about.class_names, about.temperature, about.mirror, rejection
+    )
+    if not os.path.lexists(folder / MANIFEST):
+        _check_size(folder / DESCRIPTION, model)
+    return model
 
 
-def _network(folder: Path, about: dict[str, Any], given: Backbone | None, last: str) -> Backbone:
-    """Return the network of a bundle, its weights still to come."""
-    name, from_python = about["network"], (about["weights"] or {}).get("name") == GIVEN
-    if given is None and not from_python:
-        return find_network(name).build(last)
-    if given is None:
+def checked_tensors(folder: Path) -> Path:
+    """Return the path of a bundle's tensors, once their digest is right.
+
+    Raises
+    ------
+    RunError
+        When it is not, or the bundle's other files are missing or damaged.
+    """
+    return _checked_tensors(folder, read_description(folder).blake2b)
+
+
+def _checked_tensors(folder: Path, digest: str) -> Path:
+    path, manifest = folder / TENSORS, read_manifest(folder, AGAIN)
+    with reading(path, RunError, AGAIN):
+        if manifest is not None:
+            found = manifest.check(TENSORS)
+        else:
+            with open_file(path, MAX_TENSOR_FILE_BYTES) as file:
+                found = digest_open_file(file)
+        if found != digest:
+            raise ValueError(f"its checksum is not the one in {DESCRIPTION}")
+    return path
+
+
+def _network(folder: Path, about: Description, given: Backbone | None) -> tuple[Backbone, Boundary]:
+    """Return the network of a bundle, its weights still to come, and where it is cut."""
+    name, from_python = about.network, about.weights is not None and about.weights.name == GIVEN
+    if given is None and from_python:
         raise RunError(
             f"the model in {folder} stands on a network that Python code gave, {name}: "
             "only Python can load it, with Classifier.load(folder, backbone=Backbone.from_module(…))."
         )
-    if given.name != name:
+    if given is not None and given.name != name:
         raise RunError(f"the model in {folder} stands on the network {name}, and {given.name} was given.")
-    return copy.deepcopy(given).upto(last)
+    expected = Boundary(about.boundary.freeze, about.boundary.taps, about.boundary.end)
+    try:
+        last = expected.end
+        backbone = find_network(name).build(last) if given is None else copy.deepcopy(given).upto(last)
+        boundary = make_boundary(backbone, expected.freeze, expected.taps)
+    except UnknownNameError as error:
+        raise RunError(f"{folder / DESCRIPTION} is damaged ({first_line(error)}): {AGAIN}.") from error
+    if boundary != expected:
+        raise RunError(f"{folder / DESCRIPTION} is damaged (its boundary cannot be): {AGAIN}.")
+    return backbone, boundary
+
+
+def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], backbone: Backbone, spec: HeadSpec) -> None:
+    """Refuse tensors that are not exactly those that the network and the head need, or are not finite."""
+    with torch.device("meta"):
+        head = Head(spec).state_dict()
+    wanted = backbone.state_dict() | {f"head.{name}": value for name, value in head.items()}
+    fault = ""
+    for name in sorted({*tensors, *wanted}):
+        if name not in tensors:
+            fault = f"'{name}' is missing"
+        elif name not in wanted:
+            fault = f"'{name}' is not of this network"
+        elif tensors[name].shape != wanted[name].shape or tensors[name].dtype != wanted[name].dtype:
+            fault = f"'{name}' is {_kind(tensors[name])}, expected {_kind(wanted[name])}"
+        elif tensors[name].is_floating_point() and not tensors[name].isfinite().all():
+            fault = f"'{name}' is not finite"
+        if fault:
+            raise RunError(f"{path} is damaged ({fault}): {AGAIN}.")
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _check_size(path: Path, model: Model) -> None:
+    """Refuse an image size that network and head cannot take."""
+    backbone, size = model.backbone.outline(), model.preprocess.image_size
+    try:
+        check_image_size(backbone, size)
+    except ConfigError as error:
+        raise RunError(f"{path} is damaged ({first_line(error)}): {AGAIN}.") from error
+    with torch.no_grad():
+        rows = Frozen(backbone, model.boundary)(torch.empty(1, 3, size, size, device="meta"))
+        features = Thawed(backbone, model.boundary, size).eval()(rows).flatten(1).shape[1]
+    if features != model.head.spec.features:
+        raise RunError(f"{path} is damaged (image_size {size} does not suit the head): {AGAIN}.")

@@ -11,7 +11,8 @@ from typing import Any
 
 from frostline.evaluation.metrics import most_confused
 from frostline.networks.backbone import GIVEN
-from frostline.runs.bundle import REMEDY, Model
+from frostline.runs.bundle import Model
+from frostline.runs.folder import REMEDY
 from frostline.storage import write_bytes
 
 CARD = "MODEL_CARD.md"

@@ -1,11 +1,13 @@
-"""Which pictures a run was begun with: it goes on with the same, or not at all."""
+"""What a run was begun with: it goes on with the same images and weights, or not at all."""
 
-import json
+from dataclasses import asdict, replace
 from typing import Any
 
 from frostline.errors import RunError
+from frostline.networks.backbone import Backbone
 from frostline.runs.choose import Parts
 from frostline.runs.folder import Run
+from frostline.runs.schemas import SplitRecord
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -13,6 +15,18 @@ NAMES = {"train": "training", "val": "validation", "test": "test"}
 def data_facts(parts: Parts) -> dict[str, Any]:
     """Return what ``data.json`` holds: of each split how many pictures, and a digest of content, order and labels."""
     return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in vars(parts).items()}
+
+
+def weights_facts(backbone: Backbone) -> dict[str, Any]:
+    """Return what ``data.json`` holds of the weights: where they came from, and why these."""
+    return {"weights": asdict(backbone.origin)} if backbone.origin else {}
+
+
+def with_recorded_reason(run: Run, backbone: Backbone) -> None:
+    """Give the weights the reason that was noted when the run was begun: now they are no more than those it names."""
+    recorded = run.begin_record.weights
+    if recorded is not None and backbone.origin is not None:
+        backbone.origin = replace(backbone.origin, reason=recorded.reason)
 
 
 def check_same_data(run: Run, parts: Parts) -> None:
@@ -23,15 +37,11 @@ def check_same_data(run: Run, parts: Parts) -> None:
     RunError
         When pictures came, went or changed, or ``data.json`` is missing or damaged.
     """
-    path, now = run.folder / "data.json", data_facts(parts)
-    try:
-        then = json.loads(path.read_text(encoding="utf-8"))
-        changes = [_change(NAMES[name], then[name], now[name]) for name in now if then[name] != now[name]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} does not say which pictures run '{run.name}' was begun with, so it cannot go on: "
-            "--overwrite it, or choose another --name."
-        ) from error
+    then, now = run.begin_record, data_facts(parts)
+    splits = {"train": then.train, "val": then.val, "test": then.test}
+    changes = [
+        _change(NAMES[name], split, now[name]) for name, split in splits.items() if split.model_dump() != now[name]
+    ]
     if changes:
         raise RunError(
             f"run '{run.name}' was begun with other pictures ({'; '.join(changes)}): "
@@ -39,7 +49,7 @@ def check_same_data(run: Run, parts: Parts) -> None:
         )
 
 
-def _change(name: str, then: dict[str, Any], now: dict[str, Any]) -> str:
-    if then["images"] == now["images"]:
+def _change(name: str, then: SplitRecord, now: dict[str, Any]) -> str:
+    if then.images == now["images"]:
         return f"{name}: {now['images']:,} as before, but not the same"
-    return f"{name}: {then['images']:,} then, {now['images']:,} now"
+    return f"{name}: {then.images:,} then, {now['images']:,} now"

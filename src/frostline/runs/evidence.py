@@ -10,19 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from frostline.errors import RunError, first_line
+from frostline.errors import RunError
 from frostline.evaluation.mistakes import worth_showing
+from frostline.files import MAX_TENSOR_FILE_BYTES, parse_tensors, reading
 from frostline.images.dataset import ImageDataset
 from frostline.images.thumbnails import Thumbnails, make_thumbnails
-from frostline.runs.folder import REMEDY, Run
+from frostline.runs.folder import AGAIN, REMEDY, Run
 from frostline.storage import write_bytes
 
 SPLITS = ("val", "test")
+ROUNDING = 1e-3  # of a sum of probabilities in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +79,31 @@ def read_evidence(run: Run) -> Evidence:
     Raises
     ------
     RunError
-        When it is missing or damaged.
+        When it is missing, damaged, or not as the run wrote it.
     """
-    try:
-        tensors = load_file(run.evidence)
-        val, test = (
-            Predicted(tensors[f"{name}.probabilities"].numpy(), tensors[f"{name}.labels"].numpy()) for name in SPLITS
-        )
-        return Evidence(val, test, Thumbnails.from_tensors("shown", tensors))
-    except FileNotFoundError as error:
-        raise RunError(f"run '{run.name}' has no {run.evidence.name}: run it again from its config.toml.") from error
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise RunError(
-            f"{run.evidence} is damaged ({first_line(error)}): run it again from its config.toml."
-        ) from error
+    data = run.read(run.evidence.name, MAX_TENSOR_FILE_BYTES)
+    with reading(run.evidence, RunError, AGAIN):
+        tensors = parse_tensors(data)
+        val, test = (_predicted(name, tensors) for name in SPLITS)
+        if val.probabilities.shape[1] != test.probabilities.shape[1]:
+            raise ValueError("val and test have other classes")
+        shown = Thumbnails.from_tensors("shown", tensors)
+        if len(shown) and not 0 <= shown.positions.min() <= shown.positions.max() < len(test.labels):
+            raise ValueError("it shows images that the test split has not")
+    return Evidence(val, test, shown)
+
+
+def _predicted(name: str, tensors: Mapping[str, torch.Tensor]) -> Predicted:
+    """Return the predictions of a split; ``ValueError`` when they cannot be."""
+    probabilities, labels = tensors[f"{name}.probabilities"], tensors[f"{name}.labels"]
+    if probabilities.dtype != torch.float32 or probabilities.ndim != 2 or not probabilities.shape[1]:
+        raise ValueError(f"{name}.probabilities is no table of numbers")
+    if labels.dtype != torch.int64 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"{name}.labels is not one whole number for each image")
+    if len(labels):
+        low, high = probabilities.aminmax()
+        if not (low >= 0 and high <= 1 + ROUNDING and (probabilities.sum(1) - 1).abs().max() < ROUNDING):
+            raise ValueError(f"{name}.probabilities are none")
+        if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+            raise ValueError(f"{name}.labels has classes that are none")
+    return Predicted(probabilities.numpy(), labels.numpy())

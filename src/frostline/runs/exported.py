@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, RunError, first_line
+from frostline.evaluation.rejection import Rejection, check_share, named
 from frostline.images.given import Images, batches, read_pixels
 
 RECORD = "frostline"  # key of the metadata
@@ -49,6 +50,8 @@ class OnnxClassifier:
             self.about: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[RECORD])
             self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
             self.image_size: int = self.about["image_size"]
+            kept = self.about.get("rejection")
+            self.rejection = Rejection.from_dict(kept) if kept else None
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.") from error
 
@@ -78,10 +81,20 @@ class OnnxClassifier:
         """
         return self.answers(images)[0]
 
-    def predict(self, images: Images) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        names: NDArray[np.str_] = np.array(self.class_names)[self.answers(images)[1]]
-        return names
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image; see `frostline.Classifier.predict`."""
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.Classifier.threshold`."""
+        check_share(reject)
+        if self.rejection is None:
+            raise RunError(
+                "this exported file does not know below which confidence to reject (an earlier version wrote it): "
+                "export its run again."
+            )
+        return self.rejection.threshold(reject)
 
 
 def _content(path: Path) -> bytes:

@@ -17,18 +17,19 @@ from frostline.device import describe_device, peak_memory_bytes, pick_device, se
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_dataset
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
 from frostline.progress import Progress, log
-from frostline.runs.bundle import Model, save_bundle
+from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.card import write_card
 from frostline.runs.choose import check_network, prepare, split
-from frostline.runs.data import check_same_data, data_facts
+from frostline.runs.data import check_same_data, data_facts, weights_facts, with_recorded_reason
 from frostline.runs.evidence import Predicted, write_evidence
-from frostline.runs.folder import Run, begin, choose_name, open_run, write_bad_images
+from frostline.runs.folder import OpenRun, Run, choose_name, open_run, write_bad_images
 from frostline.runs.index import write_index
 from frostline.runs.learn import Learned, Material, learn, make_test, probabilities
 from frostline.runs.phases import plan
@@ -94,21 +95,23 @@ def fit(
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check_network(config, backbone)
     folder = Path(output_dir)
-    name = name or choose_name(data_name(config.data), folder, resume=resume)
+    if name is None:
+        name = choose_name(data_name(config.data), folder, resume=resume)
     with open_run(folder, name, overwrite=overwrite, resume=resume) as run:
         resumed = run.begun and resume
         trackers = choose_trackers(track, run, resumed=resumed)
         if resumed:
             config = _as_begun(config, run)
+            run.go_on()
             if run.finished:
-                run.checkpoint.unlink(missing_ok=True)
+                run.remove_checkpoint()
                 log.info("run '%s' is finished already; nothing to resume", run.name)
                 with tracked(trackers, run, config) as tracking:  # it may have been stopped before all was told
                     tracking.epochs(run.history)
                     tracking.results(run.metrics)
-                return run
+                return Run(run.folder)
         _run(run, config, splits, backbone, cache_folder(cache_dir), progress, trackers, begun=begun, resumed=resumed)
-    return run
+    return Run(run.folder)
 
 
 def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
@@ -125,7 +128,7 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
 
 
 def _run(
-    run: Run,
+    run: OpenRun,
     config: TrainConfig,
     splits: Splits | None,
     given: Backbone | None,
@@ -145,8 +148,10 @@ def _run(
     if resumed:
         check_same_data(run, parts)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress, given)
-    if not resumed:
-        begin(run, config, data_facts(parts))
+    if resumed:
+        with_recorded_reason(run, backbone)
+    else:
+        run.begin(config, data_facts(parts) | weights_facts(backbone))
     write_bad_images(run, splits.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, boundary))
@@ -161,23 +166,22 @@ def _run(
 
 
 def _leave(
-    run: Run, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
+    run: OpenRun, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
 ) -> dict[str, Any]:
     """Evaluate once, and leave the model and everything that is known of it; the results last."""
     config, parts, backbone = material.config, material.parts, material.backbone
     trained = learned.trained
 
     mirror = make_augment(config.augment).flip > 0
+    val = Predicted(probabilities(learned.module, learned.ready.val), learned.ready.val.labels)
     model = Model(
-        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror
-    )
+        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror,
+        calibrate_rejection(val.probabilities),
+    )  # fmt: skip
     save_bundle(model, run.model_folder)
     log.info("evaluating on the test split, once")
     test, tested = make_test(learned, material)
-    predicted = {
-        name: Predicted(probabilities(learned.module, part), part.labels)
-        for name, part in (("val", learned.ready.val), ("test", test))
-    }
+    predicted = {"val": val, "test": Predicted(probabilities(learned.module, test), test.labels)}
     results = {name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in predicted.items()}
     write_evidence(run, predicted, parts.test)
     write_index(run.index, learned.ready.trunk, learned.head, learned.ready.train, test, parts.train, config.seed)
@@ -205,8 +209,9 @@ def _leave(
         "total_seconds": time.perf_counter() - begun,
     }
     write_card(model, metrics, run.model_folder)
+    seal_bundle(run.model_folder)
     write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
-    run.checkpoint.unlink(missing_ok=True)
+    run.complete()
     log.info(_result_line(results["test"], time.perf_counter() - begun))
     return metrics
 

@@ -1,7 +1,8 @@
 """The run folder: what a run leaves behind, and who may write there.
 
 runs/NAME/
-  config.toml    re-runs the same run       data.json      which pictures it was begun with
+  manifest.json  marks the folder as a run, and lists the files that are read again, with digests; written last
+  config.toml    re-runs the same run       data.json      what it was begun with: images, weights
   history.csv    one line per epoch
   metrics.json   the results; written last  curves.png, confusion.png
   model/         the deployable bundle      log.txt        what was said, with times
@@ -15,31 +16,49 @@ runs/NAME/
 
 import csv
 import io
-import json
 import logging
+import logging.handlers
+import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
-from frostline.config import TrainConfig, make_config, read_config, write_config
-from frostline.errors import RunError, did_you_mean, storage_error
+from frostline.config import TrainConfig, make_config, parse_config, write_config
+from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
+from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline.images.dataset import BadImage
-from frostline.progress import log
-from frostline.storage import clear_parts, write_bytes, write_json
+from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
+from frostline.progress import LogTarget, log
+from frostline.runs.schemas import BeginRecord, Results, same_run
+from frostline.storage import write_bytes, write_json
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
-OWN_FILES = frozenset(
-    {"config.toml", "data.json", "history.csv", "metrics.json", "curves.png", "confusion.png", "model", "log.txt"}
-    | {"lock", "bad_images.csv", "checkpoint.safetensors", "evidence.safetensors", "index.safetensors", "report.html"}
-    | {"tracking.json", "tensorboard"}
-)
+AGAIN = "run it again from its config.toml"
+ANEW = "a changed one is for a new run, with --config"
+BUNDLE = "model"  # the folder of the deployable model
+BUNDLE_FILES = ("model.json", "model.safetensors", "MODEL_CARD.md", MANIFEST)
+BEGIN_FILES = ("config.toml", "data.json")
+# What is checked when it is read; the bundle's own manifest lists the rest of it.
+LISTED_FILES = (
+    *BEGIN_FILES, "history.csv", "metrics.json", "evidence.safetensors", "index.safetensors", "bad_images.csv",
+    f"{BUNDLE}/{MANIFEST}",
+)  # fmt: skip
+REPLACED_FILES = (
+    *LISTED_FILES, "curves.png", "confusion.png", "report.html", "tracking.json", "checkpoint.safetensors", "log.txt",
+    *(f"{BUNDLE}/{name}" for name in BUNDLE_FILES),
+)  # fmt: skip
+EVENT_FILES = "tensorboard/events.out.tfevents.*.frostline"
+MAX_RESULTS_BYTES = 256 * MIB  # a confusion matrix of thousands of classes
+
+State = Literal["none", "marked", "unfinished", "finished", "damaged"]
 
 
 class Run:
@@ -63,14 +82,33 @@ class Run:
         return self.folder.name
 
     @property
+    def state(self) -> State:
+        """How far it came.
+
+        ``none`` where there is no run, ``marked`` when it was stopped before its settings were written (its name is
+        free), ``damaged`` when its manifest cannot be read.
+        """
+        if not os.path.lexists(self.folder / MANIFEST):
+            return _earlier_state(self.folder)
+        try:
+            manifest = read_manifest(self.folder)
+        except RunError:
+            return "none" if _earlier_state(self.folder) == "none" else "damaged"
+        if manifest is None or manifest.kind != "run":
+            return "none"
+        if manifest.complete:
+            return "finished"
+        return "unfinished" if "config.toml" in manifest.files else "marked"
+
+    @property
     def begun(self) -> bool:
-        """Whether a configuration was written: from then on it can be resumed."""
-        return (self.folder / "config.toml").is_file()
+        """Whether its settings were written: from then on its name is taken."""
+        return self.state not in ("none", "marked")
 
     @property
     def finished(self) -> bool:
-        """Whether the results are there; they are written last."""
-        return (self.folder / "metrics.json").is_file()
+        """Whether everything is there."""
+        return self.state == "finished"
 
     @property
     def model_folder(self) -> Path:
@@ -92,10 +130,65 @@ class Run:
         """Where the reduced activations lie; see `frostline.runs.index`."""
         return self.folder / "index.safetensors"
 
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name."""
+        return os.path.lexists(self.folder / name)
+
+    def read(self, name: str, most: int = MAX_TEXT_BYTES, remedy: str = AGAIN) -> bytes:
+        """Return the content of one of its files, checked against the manifest.
+
+        The files of runs without a manifest, which earlier versions made, are read with a warning.
+
+        Parameters
+        ----------
+        name : str
+            Relative to the folder.
+        most : int
+            Bytes that it may have.
+        remedy : str
+            What the user can do when it is not as it should be.
+
+        Raises
+        ------
+        RunError
+            When it is missing, no regular file, too large, or not the file that Frostline wrote.
+        """
+        manifest = read_manifest(self.folder, remedy)
+        if manifest is not None:
+            return manifest.read(name, most)
+        with reading(self.folder / name, RunError, remedy):
+            data = read_bytes(self.folder / name, most)
+        warn_unverified(self.folder)
+        return data
+
     @property
     def config(self) -> TrainConfig:
-        """The settings, with everything that was chosen by the data."""
-        return make_config(**read_config(self.folder / "config.toml"))
+        """The settings, with everything that was chosen by the data.
+
+        Raises
+        ------
+        RunError
+            When ``config.toml`` is missing, damaged, or not as the run wrote it.
+        """
+        path, data = self.folder / "config.toml", self.read("config.toml", remedy=ANEW)
+        with reading(path, RunError, AGAIN):
+            values = parse_config(data)
+        try:
+            return make_config(**values)
+        except ConfigError as error:
+            raise RunError(f"{path}: {error}") from error
+
+    @property
+    def begin_record(self) -> BeginRecord:
+        """What it was begun with, as in ``data.json``.
+
+        Raises
+        ------
+        RunError
+        """
+        data = self.read("data.json")
+        with reading(self.folder / "data.json", RunError, AGAIN):
+            return BeginRecord.model_validate_json(data)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -104,28 +197,37 @@ class Run:
         Raises
         ------
         RunError
-            When the run is not finished.
+            When the run is not finished, or they are damaged or another run's.
         """
-        path = self.folder / "metrics.json"
-        try:
-            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        state = self.state
+        if state in ("marked", "unfinished"):
             raise RunError(
                 f"run '{self.name}' has no results yet: `frostline train … --name {self.name} --resume` finishes it."
-            ) from error
-        except (ValueError, OSError) as error:
-            raise RunError(f"{path} is damaged ({error}): run it again from its config.toml.") from error
-        return loaded
+            )
+        path, data = self.folder / "metrics.json", self.read("metrics.json", MAX_RESULTS_BYTES)
+        with reading(path, RunError, AGAIN):
+            results = _results(data)
+        if not os.path.lexists(self.folder / MANIFEST) and not self._suits(results):
+            raise RunError(f"{path} is of another run: {AGAIN}.")
+        return results
+
+    def _suits(self, results: dict[str, Any]) -> bool:
+        """Whether results agree with the other files, for want of a manifest."""
+        settings = self.config.model_dump(mode="json") if self.has("config.toml") else None
+        return same_run(results, self.begin_record if self.has("data.json") else None, settings)
 
     @property
     def history(self) -> list[Epoch]:
-        """One entry per epoch."""
-        with (self.folder / "history.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [
-            Epoch(int(row.pop("epoch")), row.pop("freeze"), **{name: float(value) for name, value in row.items()})
-            for row in rows
-        ]
+        """One entry per epoch.
+
+        Raises
+        ------
+        RunError
+        """
+        data = self.read("history.csv")
+        with reading(self.folder / "history.csv", RunError, AGAIN):
+            rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+            return TypeAdapter(list[Epoch]).validate_python(rows)
 
     def write_history(self, history: Sequence[Epoch]) -> None:
         """Write ``history.csv``."""
@@ -134,6 +236,37 @@ class Run:
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)
         write_bytes(self.folder / "history.csv", text.getvalue().encode(), REMEDY)
+
+
+def _results(data: bytes) -> dict[str, Any]:
+    Results.model_validate_json(data)
+    return dict(parse_json(data))
+
+
+@cache
+def warn_unverified(folder: Path) -> None:
+    """Say once that the files of a folder cannot be checked."""
+    log.warning("%s has no %s (an earlier version made it): its files were not verified", folder, MANIFEST)
+
+
+def _earlier_state(folder: Path) -> State:
+    """Return the state of a run that has no manifest."""
+    there = {name for name in ("config.toml", "data.json", "metrics.json") if os.path.lexists(folder / name)}
+    if "config.toml" in there and len(there) > 1:
+        return "finished" if "metrics.json" in there else "unfinished"
+    return "finished" if "metrics.json" in there and _made_earlier(folder) else "none"
+
+
+def _made_earlier(folder: Path) -> bool:
+    """Whether a folder without a manifest is a run of an earlier version: by what its files say, not by their names."""
+    for name, fits in (("data.json", BeginRecord.model_validate_json), ("metrics.json", _results)):
+        try:
+            with reading(folder / name, RunError, AGAIN):
+                fits(read_bytes(folder / name, MAX_RESULTS_BYTES))
+        except RunError:
+            continue
+        return True
+    return False
 
 
 def find_run(name: str, output_dir: Path) -> Run:
@@ -145,7 +278,7 @@ def find_run(name: str, output_dir: Path) -> Run:
         With the nearest match.
     """
     for folder in (output_dir / name, Path(name)):
-        if Run(folder).begun:
+        if name and Run(folder).begun:
             return Run(folder)
     known = [run.name for run in list_runs(output_dir)]
     there = f"runs there: {', '.join(known)}." if known else "there are no runs yet."
@@ -153,9 +286,35 @@ def find_run(name: str, output_dir: Path) -> Run:
 
 
 def list_runs(output_dir: Path) -> list[Run]:
-    """Return the runs of a folder, oldest first."""
-    folders = [path for path in output_dir.iterdir() if Run(path).begun] if output_dir.is_dir() else []
-    return [Run(path) for path in sorted(folders, key=lambda path: ((path / "config.toml").stat().st_mtime, path.name))]
+    """Return the runs of a folder, oldest first; one that cannot be looked into is named and left out.
+
+    Raises
+    ------
+    StorageError
+        When the folder itself cannot be read.
+    """
+    found = []
+    for path in _entries(output_dir):
+        try:
+            if path.is_dir() and os.listdir(path) and Run(path).begun:  # noqa: PTH208
+                found.append((_begun_at(path), path.name))
+        except OSError as error:
+            log.warning("%s cannot be read (%s): left out", path, error.strerror)
+    return [Run(output_dir / name) for _, name in sorted(found)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise storage_error(error, folder, REMEDY) from error
+
+
+def _begun_at(folder: Path) -> float:
+    path = folder / "config.toml"
+    return (path if os.path.lexists(path) else folder).lstat().st_mtime
 
 
 def choose_name(data: str, output_dir: Path, *, resume: bool) -> str:
@@ -168,11 +327,12 @@ def choose_name(data: str, output_dir: Path, *, resume: bool) -> str:
     """
     pattern = re.compile(rf"{re.escape(data)}-(\d+)")
     if resume:
-        open_runs = [run.name for run in list_runs(output_dir) if pattern.fullmatch(run.name) and not run.finished]
+        runs = [run for run in list_runs(output_dir) if pattern.fullmatch(run.name)]
+        open_runs = [run.name for run in runs if run.state == "unfinished"]
         if not open_runs:
             raise RunError(f"no unfinished run of {data} in {output_dir}: leave --resume out, or name it with --name.")
         return open_runs[-1]
-    taken = [path.name for path in output_dir.iterdir()] if output_dir.is_dir() else []
+    taken = [path.name for path in _entries(output_dir)]
     numbers = [int(match[1]) for name in taken if (match := pattern.fullmatch(name))]
     return f"{data}-{max(numbers, default=0) + 1}"
 
@@ -188,67 +348,118 @@ def check_name(name: str) -> None:
         raise RunError(f"--name '{name}': expected up to 100 letters, digits, '-', '_', '.' or '+'.")
 
 
+class OpenRun(Run):
+    """A run folder that this process alone may write to.
+
+    Parameters
+    ----------
+    folder : Path
+    held : Held
+    log_file : LogFile
+        Holds what was said so far.
+    """
+
+    def __init__(self, folder: Path, held: Held, log_file: "LogFile") -> None:
+        super().__init__(folder)
+        self._held, self._log_file = held, log_file
+
+    def begin(self, config: TrainConfig, record: Mapping[str, Any]) -> None:
+        """Write the settings and what the run begins with (`BeginRecord`); what is overwritten goes only now.
+
+        Raises
+        ------
+        StorageError
+        """
+        self._held.keep()
+        write_manifest(self.folder, "run", remedy=REMEDY)  # what was there before counts no more
+        try:
+            remove_files(self.folder, [*REPLACED_FILES, *_event_files(self.folder)])
+        except OSError as error:
+            raise storage_error(error, self.folder, REMEDY) from error
+        self._log_file.write_to(self.folder / "log.txt")
+        write_json(self.folder / "data.json", record, REMEDY)
+        write_config(config, self.folder / "config.toml")
+        write_manifest(self.folder, "run", BEGIN_FILES, remedy=REMEDY)
+
+    def go_on(self) -> None:
+        """Write on where an earlier process stopped.
+
+        Raises
+        ------
+        StorageError
+        """
+        self._held.keep()
+        self._log_file.write_to(self.folder / "log.txt")
+
+    def complete(self) -> None:
+        """Say that everything is there.
+
+        Raises
+        ------
+        StorageError
+        """
+        before = read_manifest(self.folder, AGAIN)
+        known = {name: before.files[name] for name in BEGIN_FILES if name in before.files} if before else {}
+        write_manifest(self.folder, "run", LISTED_FILES, complete=True, known=known, remedy=REMEDY)
+        self.remove_checkpoint()
+
+    def remove_checkpoint(self) -> None:
+        """Remove the state of training, which nothing needs any more.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            remove_files(self.folder, [self.checkpoint.name])
+        except OSError as error:
+            raise storage_error(error, self.checkpoint, REMEDY) from error
+
+
+def _event_files(folder: Path) -> list[str]:
+    """Return what TensorBoard reads, as far as Frostline wrote it."""
+    return [path.relative_to(folder).as_posix() for path in folder.glob(EVENT_FILES)]
+
+
 @contextmanager
-def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> Iterator[Run]:
+def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> Iterator[OpenRun]:
     """Hold a run folder alone: a new one, one to be resumed, or one to be overwritten.
+
+    A start that fails before `OpenRun.begin` removes what it made, and nothing else.
 
     Raises
     ------
     RunError
-        When the name is taken, or another process is writing there.
+        When the name is taken, by a run or anything else, or another process is writing there.
     StorageError
         When the folder cannot be written.
     """
     check_name(name)
     run = Run(output_dir / name)
     _refuse_taken(run, overwrite=overwrite, resume=resume)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.folder / "lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is writing run '{name}': wait for it, or choose another --name.") from error
-    except OSError as error:
-        raise storage_error(error, run.folder, REMEDY) from error
-    try:
+    with (
+        hold(
+            run.folder,
+            "run",
+            (*REPLACED_FILES, *_event_files(run.folder)),
+            what=f"run '{name}'",
+            other="choose another --name",
+            remedy=REMEDY,
+            earlier=_made_earlier,
+        ) as held,
+        _log_lines() as lines,
+    ):
         _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun while we looked
-        clear_parts(run.folder)
-        clear_parts(run.model_folder)
-        with log_file(run.folder / "log.txt"):
-            yield run
-    except BaseException:
-        if not run.begun:  # a start that failed leaves no folder behind
-            _remove_own(run, OWN_FILES)
-            with suppress(OSError):
-                run.folder.rmdir()
-        raise
-    finally:
-        lock.release()
+        yield OpenRun(run.folder, held, lines)
 
 
 def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
-    foreign = {path.name for path in run.folder.iterdir()} - OWN_FILES if run.folder.is_dir() else set()
-    foreign = {name for name in foreign if not name.endswith(".part")}
-    if foreign and not run.begun:
-        raise RunError(f"{run.folder} exists and is no run (it holds {sorted(foreign)[0]}): choose another --name.")
-    if run.begun and not (overwrite or resume):
-        state = "finished" if run.finished else "unfinished"
+    state = run.state
+    if state in ("finished", "unfinished") and not (overwrite or resume):
         raise RunError(
             f"run '{run.name}' exists ({state}): choose another --name, --resume to go on with it, "
             "or --overwrite to replace it."
         )
-
-
-def begin(run: Run, config: TrainConfig, data: dict[str, Any]) -> None:
-    """Write the settings and the data's digests into an open run folder; what is overwritten goes only now.
-
-    Raises
-    ------
-    StorageError
-    """
-    _remove_own(run, OWN_FILES - {"lock", "log.txt"})
-    write_json(run.folder / "data.json", data, REMEDY)
-    write_config(config, run.folder / "config.toml")
 
 
 def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
@@ -260,7 +471,7 @@ def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
     """
     path = run.folder / "bad_images.csv"
     if not bad:
-        path.unlink(missing_ok=True)
+        remove_files(run.folder, [path.name])
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -270,28 +481,54 @@ def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
     log.info("what is left out: see %s", path)
 
 
-def _remove_own(run: Run, names: frozenset[str]) -> None:
-    for path in run.folder.iterdir():
-        if path.name in names:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+class LogFile(logging.handlers.MemoryHandler):
+    """Holds the library's log lines until there is a file for them."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=sys.maxsize, flushLevel=sys.maxsize)
+        self.setLevel(logging.INFO)
+
+    def write_to(self, path: Path) -> None:
+        """Write the lines so far and those to come, with times, at the end of a file.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            target = LogTarget(path)
+        except OSError as error:
+            raise storage_error(error, path, REMEDY) from error
+        self.setTarget(target)
+        self.flush()
+        self.capacity = 1
+
+    def close(self) -> None:
+        """Close the file, too."""
+        target = self.target
+        super().close()
+        if target is not None:
+            target.close()
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write the library's log lines, with times, to a file as well."""
-    try:
-        handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, path, REMEDY) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.INFO)
+    with _log_lines() as lines:
+        lines.write_to(path)
+        yield
+
+
+@contextmanager
+def _log_lines() -> Iterator[LogFile]:
+    lines = LogFile()
     level = log.level
     if log.getEffectiveLevel() > logging.INFO:
         log.setLevel(logging.INFO)
-    log.addHandler(handler)
+    log.addHandler(lines)
     try:
-        yield
+        yield lines
     finally:
-        log.removeHandler(handler)
+        log.removeHandler(lines)
         log.setLevel(level)
-        handler.close()
+        lines.close()

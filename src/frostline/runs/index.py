@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
-from frostline.errors import RunError, first_line
+from frostline.errors import RunError
+from frostline.files import MIB, parse_tensors, reading
 from frostline.images.dataset import ImageDataset
 from frostline.images.thumbnails import Thumbnails, make_thumbnails
 from frostline.networks.heads import Head
-from frostline.runs.folder import REMEDY
+from frostline.runs.folder import AGAIN, REMEDY, Run
 from frostline.storage import write_bytes
 from frostline.training.examples import Examples
 
@@ -31,6 +31,7 @@ AXES_BYTES = 2_700_000
 PICTURES_BYTES = 5_000_000
 FEATURES_BYTES = 300_000_000  # of the sample while the axes are sought
 BATCH = 256
+MAX_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,14 +133,20 @@ def write_index(
 def read_index(path: Path) -> Index:
     """Read what `write_index` wrote.
 
+    Parameters
+    ----------
+    path : Path
+        In a run folder.
+
     Raises
     ------
     RunError
-        When it is missing or damaged.
+        When it is missing, damaged, or not as the run wrote it.
     """
-    try:
-        tensors = load_file(path)
-        return Index(
+    data = Run(path.parent).read(path.name, MAX_BYTES)
+    with reading(path, RunError, AGAIN):
+        tensors = parse_tensors(data)
+        index = Index(
             tensors["mean"],
             tensors["axes"].float(),
             tensors["train.points"].float(),
@@ -148,10 +155,33 @@ def read_index(path: Path) -> Index:
             tensors["test.points"].float(),
             tensors["test.positions"].numpy(),
         )
-    except FileNotFoundError as error:
-        raise RunError(f"there is no {path}: run it again from its config.toml.") from error
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path} is damaged ({first_line(error)}): run it again from its config.toml.") from error
+        _check(index)
+    return index
+
+
+def find_index(run: Run) -> Index | None:
+    """Return a run's index, or ``None`` where it has none; raises as `read_index` does."""
+    return read_index(run.index) if run.has(run.index.name) else None
+
+
+def _check(index: Index) -> None:
+    """Raise ``ValueError`` when shapes do not agree, or numbers are none."""
+    features, axes = index.axes.shape
+    members, shown = len(index.train_labels), len(index.test_positions)
+    expected = {
+        "mean": (index.mean, (features,)),
+        "axes": (index.axes, (features, axes)),
+        "train.points": (index.train_points, (members, axes)),
+        "test.points": (index.test_points, (shown, axes)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise ValueError(f"{name} is no table of finite numbers {shape}")
+    for name, numbers in (("train.labels", index.train_labels), ("test.positions", index.test_positions)):
+        if numbers.dtype != np.int64 or numbers.ndim != 1 or (len(numbers) and numbers.min() < 0):
+            raise ValueError(f"{name} is no row of whole numbers")
+    if len(index.pictures) != members:
+        raise ValueError(f"it has {len(index.pictures)} thumbnails for {members} images")
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -1,6 +1,5 @@
 """Using a finished run: class probabilities for new pictures, and its test result measured again."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ from numpy.typing import NDArray
 
 from frostline.activations.forward import FastForward
 from frostline.device import cores, pick_device
-from frostline.errors import ConfigError, DataError, RunError
+from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.rejection import calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.decode import SUFFIXES
 from frostline.images.given import Images, read_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
@@ -22,6 +21,7 @@ from frostline.networks.backbone import Backbone
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
+from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 from frostline.runs.learn import activations, judged, probabilities
 from frostline.storage import cache_dir as cache_folder
@@ -48,6 +48,7 @@ class Classifier:
         self._device = pick_device(device)
         self._forward = FastForward(model.frozen, model.preprocess, self._device)
         self._trained = model.trained.to(self._device).eval()
+        self._run: Run | None = None
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Classifier":
@@ -68,7 +69,14 @@ class Classifier:
         ConfigError
             When the package that the network comes from is not installed.
         """
-        return cls(load_bundle(Path(folder), backbone), device)
+        classifier = cls(load_bundle(Path(folder), backbone), device)
+        classifier._run = Run(folder)
+        return classifier
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are computed together."""
+        return self._forward.batch_size
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
@@ -102,10 +110,47 @@ class Classifier:
             parts.append(torch.stack(seen).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(self, images: Images) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `predict_proba` for what may come in."""
-        names: NDArray[np.str_] = np.array(self.class_names)[self.predict_proba(images).argmax(1)]
-        return names
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image.
+
+        Parameters
+        ----------
+        images
+            See `predict_proba`.
+        reject : float, optional
+            Return ``"unknown"`` below the confidence that loses at most this share of the validation images
+            (`frostline.evaluation.rejection`).
+
+        Raises
+        ------
+        DataError
+            As `predict_proba`.
+        RunError
+            When ``reject`` is given and the model knows no such confidence.
+        """
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.evaluation.rejection`.
+
+        Raises
+        ------
+        RunError
+            When the model knows none: an earlier version of Frostline saved it.
+        ConfigError
+            When ``reject`` is no share from 0 to 0.5.
+        """
+        check_share(reject)
+        rejection = self.model.rejection
+        if rejection is None and self._run is not None and self._run.has(self._run.evidence.name):
+            rejection = calibrate_rejection(read_evidence(self._run).val.probabilities)  # an earlier version's run
+        if rejection is None:
+            raise RunError(
+                "this model does not know below which confidence to reject (an earlier version saved it): "
+                "train it again with this version."
+            )
+        return rejection.threshold(reject)
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
@@ -130,27 +175,6 @@ def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
     if isinstance(batch, np.ndarray):
         return row_ids_of_pixels(batch)
     return [row_ids_of_pixels(image[None])[0] for image in batch]
-
-
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the picture files among paths; folders are searched through, by file ending.
-
-    Raises
-    ------
-    DataError
-        When a path does not exist, or no picture is found.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(f"no file or folder {path}: check the path.")
-    if not found:
-        raise DataError(f"no pictures in {', '.join(map(str, paths))}: expected {', '.join(sorted(SUFFIXES))}.")
-    return found
 
 
 def evaluate_run(

@@ -20,16 +20,18 @@ class EventFiles:
     folder : Path
     config : TrainConfig
         Kept as text.
+    resumed : bool
+        Go on with what earlier files of the folder hold.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, *, resumed: bool) -> None:
         from tensorboardX import SummaryWriter
 
-        there = set(scalars(folder))
+        there = set(scalars(folder)) if resumed else set()
         self._last = max((step for name, step, _ in there if name == EPOCH_METRICS[0]), default=0)
         self._results = {name for name, _, _ in there} - set(EPOCH_METRICS)
         number = len(list(folder.glob("events.*")))  # two within a second must not have one name
-        self._writer = SummaryWriter(str(folder), filename_suffix=f".{number}")
+        self._writer = SummaryWriter(str(folder), filename_suffix=f".{number}.frostline")  # by that name they are ours
         if not number:
             settings = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
             self._writer.add_text("config.toml", f"```\n{settings}```", 0)

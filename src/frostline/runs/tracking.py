@@ -4,22 +4,25 @@ Tracking decides nothing about a run, so it is no setting: ``config.toml`` does 
 says what a run was tracked with; a resumed run goes on there.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, RunError, UnknownNameError, first_line
+from frostline.files import read_bytes, reading
 from frostline.progress import log
 from frostline.runs.folder import REMEDY, Run
 from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
+NOTES = TypeAdapter(dict[str, Annotated[str, Field(max_length=100)]], config=ConfigDict(strict=True))
 TOO_MANY = frozenset({"per_class", "confusion", "seed", "schema"})
 
 
@@ -125,6 +128,8 @@ def tracked(names: Sequence[str], run: Run, config: TrainConfig) -> Iterator[Tra
 
 def _open(name: str, run: Run, config: TrainConfig) -> Tracker:
     noted = _noted(run)
+    if (run.folder / "tensorboard").is_symlink():
+        raise RunError(f"{run.folder / 'tensorboard'} is a symbolic link: put it elsewhere, or leave --track out.")
     try:
         if name == "mlflow":
             from frostline.runs.track_mlflow import MlflowTracker
@@ -135,7 +140,7 @@ def _open(name: str, run: Run, config: TrainConfig) -> Tracker:
         else:
             from frostline.runs.track_tensorboard import EventFiles
 
-            tracker, note = EventFiles(run.folder / "tensorboard", config), "tensorboard"
+            tracker, note = EventFiles(run.folder / "tensorboard", config, resumed=name in noted), "tensorboard"
     except Exception as error:
         raise RunError(
             f"--track {name} cannot begin ({first_line(error)}): mend it, or leave it out; "
@@ -150,13 +155,13 @@ def _notes(run: Run) -> Path:
 
 
 def _noted(run: Run) -> dict[str, str]:
-    try:
-        noted: dict[str, str] = json.loads(_notes(run).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """Return where the run is tracked; the manifest does not list it: a finished run may be tracked, too."""
+    path = _notes(run)
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{_notes(run)} is damaged ({first_line(error)}): remove it to track the run anew.") from error
-    return noted
+    remedy = "remove it to track the run anew"
+    with reading(path, RunError, remedy):
+        return NOTES.validate_json(read_bytes(path))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

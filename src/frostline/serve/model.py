@@ -14,7 +14,7 @@ from frostline.device import cores
 from frostline.report.explain import Explainer
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run, find_run
-from frostline.runs.index import read_index
+from frostline.runs.index import find_index
 from frostline.runs.predict import Classifier
 
 Pixels = NDArray[np.uint8]
@@ -116,8 +116,7 @@ def load_served(source: str, output_dir: Path) -> Served:
 
 def _from_folder(folder: Path, name: str, kind: str) -> Served:
     classifier = Classifier.load(folder)
-    index = Run(folder).index
-    why = Explainer(classifier.model, index=read_index(index) if index.is_file() else None)
+    why = Explainer(classifier.model, index=find_index(Run(folder)))
     explains = bool(why.stages) and find_spec("captum") is not None
     side = classifier.model.preprocess.image_size
     return Served(name, kind, classifier, side, why, explains, why.knows_neighbours)

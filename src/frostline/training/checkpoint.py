@@ -1,17 +1,21 @@
 """The state of training on disk: tensors as safetensors, the rest as JSON beside them; no pickle."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import safetensors
+import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 from safetensors.torch import save
 from torch import nn
 
 from frostline.errors import RunError, first_line
+from frostline.files import read_tensors, reading
 from frostline.hashing import digest_arrays
 from frostline.storage import write_bytes
 from frostline.training.average import Average
@@ -21,16 +25,18 @@ from frostline.training.average import Average
 class Epoch:
     """One line of the history; ``freeze`` is the last stage that was frozen then."""
 
-    epoch: int
+    epoch: Annotated[int, Field(ge=1)]
     freeze: str
     train_loss: float
-    train_accuracy: float
-    val_loss: float
+    train_accuracy: Annotated[float, Field(ge=0, le=1)]
+    val_loss: float  # not a number, like the accuracy, where nothing validates
     val_accuracy: float
-    lr: float
-    seconds: float
+    lr: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
 
 
+FORMAT_VERSION = "2"
+REMEDY = "remove it to train from the start; the kept activations stay"
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 
 
@@ -71,6 +77,18 @@ class TrainingState:
         return self.average.module if self.average else self.module
 
 
+class _About(BaseModel):
+    """What a checkpoint says beside its tensors."""
+
+    model_config = ConfigDict(strict=True)
+
+    phase: Annotated[int, Field(ge=0)]
+    history: list[Epoch]
+    before: Annotated[int, Field(ge=0)]
+    best_epoch: Annotated[int, Field(ge=0)]
+    averaged: Annotated[int, Field(ge=0)]
+
+
 def save_state(state: TrainingState, path: Path, phase: int) -> None:
     """Write the state whole, or leave the old file.
 
@@ -92,12 +110,24 @@ def save_state(state: TrainingState, path: Path, phase: int) -> None:
 
 
 def saved_phase(path: Path | None) -> int:
-    """Return which phase of training a checkpoint belongs to; 0 when there is none, or none that can be read."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["about"])["phase"])
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError):
-        return 0  # what is wrong with it is told by `load_state`
+    """Return which phase of training a checkpoint belongs to; 0 when there is none.
+
+    Raises
+    ------
+    RunError
+        When the file is damaged.
+    """
+    if path is None or not os.path.lexists(path):
+        return 0
+    return _about(path, _read(path, REMEDY)[0]).phase
+
+
+def _about(path: Path, value: dict[str, Any]) -> _About:
+    with reading(path, RunError, REMEDY):
+        about = _About.model_validate_json(json.dumps(value))
+        if not about.before <= len(about.history) or about.best_epoch > len(about.history):
+            raise ValueError("its numbers of epochs do not agree")
+    return about
 
 
 def load_state(state: TrainingState, path: Path) -> None:
@@ -108,18 +138,17 @@ def load_state(state: TrainingState, path: Path) -> None:
     RunError
         When the file is damaged or belongs to another model.
     """
-    remedy = "remove it to train from the start; the kept activations stay"
-    about, kept = read_checkpoint(path, state.module, state.optimiser, remedy)
+    value, kept = read_checkpoint(path, state.module, state.optimiser, REMEDY)
+    about = _about(path, value)
     state.best = {key.removeprefix("best."): value for key, value in kept.items() if key.startswith("best.")}
-    state.best_epoch, state.before = about["best_epoch"], about["before"]
-    state.history = [Epoch(**line) for line in about["history"]]
+    state.best_epoch, state.before, state.history = about.best_epoch, about.before, about.history
     if state.average:
         average = {key.removeprefix("average."): kept[key] for key in kept if key.startswith("average.")}
         try:
             state.average.module.load_state_dict(average)
         except RuntimeError as error:
-            raise RunError(f"{path} holds no average of this model's weights: {remedy}.") from error
-        state.average.updates = about["averaged"]
+            raise RunError(f"{path} holds no average of this model's weights: {REMEDY}.") from error
+        state.average.updates = about.averaged
 
 
 def write_checkpoint(
@@ -145,13 +174,28 @@ def write_checkpoint(
             if value is not None:  # SGD keeps no momentum before its first step
                 tensors[f"optimiser.{number}.{slot}"] = torch.as_tensor(value)
     flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    metadata = {"about": json.dumps(about | {"groups": packed["param_groups"]}), "digest": _digest(flat)}
-    write_bytes(path, save(flat, metadata), remedy)
+    text = json.dumps(about | {"groups": packed["param_groups"]})
+    write_bytes(path, save(flat, {"about": text, "format": FORMAT_VERSION, "digest": _digest(flat, text)}), remedy)
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Return a digest of tensors by name: safetensors has no checksum of its own."""
-    return digest_arrays((name, tensors[name].numpy()) for name in sorted(tensors))
+def _digest(tensors: Mapping[str, torch.Tensor], about: str | None) -> str:
+    """Return a digest of tensors by name and of the JSON: safetensors has no checksum of its own."""
+    named = [(name, tensors[name].numpy()) for name in sorted(tensors)]
+    said = [] if about is None else [("", np.frombuffer(about.encode(), np.uint8))]
+    return digest_arrays([*said, *named])
+
+
+def _read(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the JSON and the tensors of a checkpoint, once its digest is right."""
+    with reading(path, RunError, remedy):
+        tensors, metadata = read_tensors(path)
+        about = metadata["about"]
+        # Earlier versions told no format, and left the JSON out of the digest.
+        if _digest(tensors, about if "format" in metadata else None) != metadata["digest"]:
+            raise ValueError("its checksum is wrong")
+        if metadata.get("format", FORMAT_VERSION) != FORMAT_VERSION:
+            raise ValueError(f"it has format {metadata['format']}, this version reads {FORMAT_VERSION}")
+        return dict(from_json(about)), tensors
 
 
 def read_checkpoint(
@@ -164,12 +208,9 @@ def read_checkpoint(
     RunError
         When the file is damaged or belongs to another model; ends with the ``remedy``.
     """
+    about, tensors = _read(path, remedy)
+    groups = about.pop("groups", None)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["about"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-            if _digest(tensors) != file.metadata()["digest"]:
-                raise ValueError("its checksum is wrong")
         parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "kept": {}, "optimiser": {}}
         for key, value in tensors.items():
             part, name = key.split(".", 1)
@@ -178,17 +219,16 @@ def read_checkpoint(
         for name, value in parts["optimiser"].items():
             number, slot = name.split(".", 1)
             slots.setdefault(int(number), {})[slot] = value
-        groups = about.pop("groups")
         expected = optimiser.state_dict()["param_groups"]
         if [group.keys() for group in groups] != [group.keys() for group in expected]:
             raise ValueError("it was written by another optimiser")
         module.load_state_dict(parts["module"])
         optimiser.load_state_dict({"state": slots, "param_groups": groups})
-        for parameter, state in optimiser.state.items():
-            # A fused step walks through memory: what it keeps must lie there in the order of the weights.
-            for slot, value in state.items():
-                if value.shape == parameter.shape:
-                    state[slot] = torch.empty_like(parameter, requires_grad=False).copy_(value)
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path} is no whole checkpoint of this model ({first_line(error)}): {remedy}.") from error
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise RunError(f"{path} is no checkpoint of this model ({first_line(error)}): {remedy}.") from error
+    for parameter, state in optimiser.state.items():
+        # A fused step walks through memory: what it keeps must lie there in the order of the weights.
+        for slot, value in state.items():
+            if value.shape == parameter.shape:
+                state[slot] = torch.empty_like(parameter, requires_grad=False).copy_(value)
     return about, parts["kept"]

@@ -1,6 +1,7 @@
 """The one mini-batch loop: gradient descent with backpropagation on rows, wherever they come from."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def train(
         phase.earlier.best_epoch,
         _copy(module) if phase.earlier.best_epoch else {},
     )
-    if checkpoint is not None and checkpoint.is_file() and saved_phase(checkpoint) == phase.number:
+    if checkpoint is not None and os.path.lexists(checkpoint) and saved_phase(checkpoint) == phase.number:
         load_state(state, checkpoint)
         log.info("continuing after epoch %d", len(state.history))
         _report(state, on_epoch)

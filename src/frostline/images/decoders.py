@@ -1,0 +1,86 @@
+"""Decoding in processes: image files and bytes in, pixels or the reason why there are none out."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.errors import DataError
+from frostline.images.decode import FORMATS, MAX_PIXELS, budget_of, decode_image
+from frostline.images.look import Look, look_at
+from frostline.images.workers import Workers
+
+AT_ONCE = 32  # files that a process looks at together
+Decoded = NDArray[np.uint8] | DataError  # pixels (H, W) or (H, W, 3), or why there are none
+
+
+class Decoders:
+    """Decodes images in processes that a hostile file can neither keep busy nor fill; threads may share it.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many processes work at once; one for each core when left out.
+    side : int, optional
+    formats : tuple of str
+    max_pixels : int
+        See `frostline.images.decode.decode_image`.
+    """
+
+    def __init__(
+        self,
+        count: int | None = None,
+        side: int | None = None,
+        formats: tuple[str, ...] = FORMATS,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self._workers = Workers(count)
+        self._work = partial(_try_to_decode, side=side, formats=formats, max_pixels=max_pixels)
+        self._budget = budget_of(max_pixels)
+
+    def __enter__(self) -> "Decoders":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what was not begun."""
+        self._workers.close()
+
+    def submit(self, source: Path | bytes) -> "Future[Decoded]":
+        """Begin with one image; the future can be cancelled until a process takes it (``asyncio.wrap_future``)."""
+        return self._workers.submit(self._work, source, budget=self._budget, lost=_lost)
+
+    def decode(self, sources: Sequence[Path | bytes]) -> list[Decoded]:
+        """Return pixels, or a ``DataError``, for each image, in order.
+
+        Raises
+        ------
+        DataError
+            When no process can be started, or the system ends them because memory does.
+        """
+        return list(self.each(sources))
+
+    def each(self, sources: Sequence[Path | bytes]) -> Iterator[Decoded]:
+        """Begin with all images; yield what `decode` returns as it is ready."""
+        return self._workers.map(self._work, sources, budget=self._budget, lost=_lost)
+
+
+def _try_to_decode(source: Path | bytes, side: int | None, formats: tuple[str, ...], max_pixels: int) -> Decoded:
+    try:
+        return decode_image(source, side, formats, max_pixels)
+    except DataError as error:
+        return error
+
+
+def _lost(source: Path | bytes, reason: str) -> Decoded:
+    return DataError(f"{'the picture' if isinstance(source, bytes) else source} {reason}.")
+
+
+def look_at_each(paths: Sequence[Path], workers: Workers) -> Iterator[Look]:
+    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
+    return workers.map(look_at, paths, AT_ONCE, lost=lambda _, reason: Look(b"", b"", 0, reason))

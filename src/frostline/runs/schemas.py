@@ -1,0 +1,196 @@
+"""What the files of a run may say: types, ranges, and counts that must agree.
+
+Keys that other versions add are let in.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+ROUNDING = 1e-6
+
+
+class Schema(BaseModel):
+    """Types as they are in JSON, and finite numbers."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class SplitRecord(Schema):
+    """How many images a split has, and a digest of their content, order and labels."""
+
+    images: Count
+    fingerprint: str
+
+
+class WeightsRecord(Schema):
+    """Where the weights came from, and why these."""
+
+    name: str
+    sha256: Sha256
+    reason: str
+
+
+class BeginRecord(Schema):
+    """``data.json``: what a run was begun with. Earlier versions did not note the weights."""
+
+    train: SplitRecord
+    val: SplitRecord
+    test: SplitRecord
+    weights: WeightsRecord | None = None
+
+
+class ClassResults(Schema):
+    """Of one class."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
+
+
+class SplitResults(Schema):
+    """Of one split."""
+
+    images: Annotated[int, Field(ge=1)]
+    accuracy: Share
+    accuracy_ci95: tuple[Share, Share]
+    loss: Amount
+    top5_accuracy: Share
+    f1_macro: Share
+    ece: Share
+    per_class: Annotated[dict[str, ClassResults], Field(min_length=1)]
+    confusion: list[list[Count]]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        classes = len(self.per_class)
+        if len(self.confusion) != classes or any(len(row) != classes for row in self.confusion):
+            raise ValueError(f"confusion is no table of {classes} x {classes} classes")
+        confusion = np.array(self.confusion)
+        if confusion.sum(1).tolist() != [line.support for line in self.per_class.values()]:
+            raise ValueError("confusion does not agree with per_class")
+        if confusion.sum() != self.images:
+            raise ValueError("confusion does not agree with images")
+        if not math.isclose(confusion.trace() / self.images, self.accuracy, abs_tol=ROUNDING):
+            raise ValueError("confusion does not agree with accuracy")
+        low, high = self.accuracy_ci95
+        if not low - ROUNDING <= self.accuracy <= high + ROUNDING:
+            raise ValueError("accuracy is outside accuracy_ci95")
+        if self.top5_accuracy < self.accuracy - ROUNDING:
+            raise ValueError("top5_accuracy is below accuracy")
+        return self
+
+
+class FrozenPassResults(Schema):
+    """Of the frozen pass."""
+
+    images: Count
+    from_cache: Count
+    seconds: Amount
+    images_per_second: Amount
+
+
+class TrainingResults(Schema):
+    """Of training; ``l2`` where the head was fitted in closed form."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    best_epoch: Annotated[int, Field(ge=1)]
+    seconds: Amount
+    temperature: Positive | None = None
+    l2: Amount | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.best_epoch > self.epochs:
+            raise ValueError("best_epoch is beyond epochs")
+        return self
+
+
+class CalibrationResults(Schema):
+    """Of calibration."""
+
+    temperature: Positive
+
+
+class NetworkResults(Schema):
+    """What was trained."""
+
+    name: str
+    freeze: str
+    taps: list[str]
+    image_size: Annotated[int, Field(ge=1)]
+    head: str = ""
+    prior: str | None = None
+    parameters: Count
+    trainable_parameters: Count
+
+
+class DataResults(Schema):
+    """On what."""
+
+    name: str
+    images: dict[str, Count]
+    fingerprint: dict[str, str]
+
+
+class WeightsResults(Schema):
+    """Which weights it began with."""
+
+    name: str | None = None
+    sha256: Sha256 | None = None
+
+
+class Results(Schema):
+    """``metrics.json``; ``test`` is missing or null where there is no test split."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    val: SplitResults
+    test: SplitResults | None = None
+    calibration: CalibrationResults | None = None
+    frozen_pass: FrozenPassResults
+    training: TrainingResults
+    weights: WeightsResults
+    model: NetworkResults
+    data: DataResults | None = None
+    seed: Count
+    versions: dict[str, str] = {}
+    device: str = ""
+    peak_memory_bytes: Count = 0
+    total_seconds: Amount
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.test is not None and list(self.test.per_class) != list(self.val.per_class):
+            raise ValueError("val and test have other classes")
+        return self
+
+
+def same_run(results: dict[str, Any], begun: BeginRecord | None, settings: dict[str, Any] | None) -> bool:
+    """Whether results can be those of a run that was begun with some images and settings, as far as these tell.
+
+    Parameters
+    ----------
+    results : dict
+        As in ``metrics.json``.
+    begun : BeginRecord, optional
+    settings : dict, optional
+        As in ``config.toml``.
+    """
+    fingerprints = results.get("data", {}).get("fingerprint", {})
+    if begun is not None and fingerprints:
+        splits = {"train": begun.train, "val": begun.val, "test": begun.test}
+        if any(name in splits and splits[name].fingerprint != digest for name, digest in fingerprints.items()):
+            return False
+    if settings is None:
+        return True
+    model = results["model"]
+    said = {"seed": results["seed"], "image_size": model["image_size"], "freeze": model["freeze"]}
+    return all(settings.get(name) in (None, value) for name, value in said.items())
