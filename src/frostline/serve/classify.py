@@ -37,7 +37,8 @@ class Classify:
         self._batcher = Batcher[Pixels, Row](self._probabilities, limits, metrics, BATCHES, begin_thread)
 
     async def warm_up(self) -> None:
-        """Run the network once: the first time takes longer."""
+        """Start the processes that decode, and run the network once: the first time takes longer."""
+        await self._decoding.warm_up()
         side = self._served.side or 224
         blank = [np.zeros((side, side, 3), np.uint8)]
         await self._batcher.beside(lambda: self._served.predicts.predict_proba(blank))

@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from queue import SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frostline.device import cores
+from frostline.errors import DataError
+from frostline.images.decoders import Decoded, Decoders
+from frostline.progress import log
 from frostline.serve.batcher import Batcher
 from frostline.serve.cost import is_cheap
-from frostline.serve.decoder import Decoded, Decoder, Pixels
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.problems import ProblemError, bad_image, busy
 
-PROCESSES = min(4, cores())  # for cheap images
-GIVE_WAY = 10  # niceness of the process for costly ones
+Pixels = NDArray[np.uint8]
+PROCESSES = max(2, min(4, cores()))  # for cheap images; `Decoders` of one count share theirs, so it is not 1
+SMALLEST = b"GIF87a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 class Decoding:
@@ -33,13 +36,17 @@ class Decoding:
         self._limits = limits
         self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
         self._held = 0  # bytes of decoded images
-        bounds = (side, FORMATS, limits.pixels, limits.decode_seconds, limits.decode_bytes)
-        self._cheap = _Lane([Decoder(*bounds) for _ in range(PROCESSES)], replace(limits, enough=1))
+        how = (side, FORMATS, limits.pixels)
+        self._cheap = _Lane(Decoders(PROCESSES, *how), PROCESSES, replace(limits, enough=1))
         alone = replace(limits, enough=1, batch=1, queue=limits.costly_queue)
-        self._costly = _Lane([Decoder(*bounds, GIVE_WAY)], alone)
+        self._costly = _Lane(Decoders(1, *how), 1, alone)
+
+    async def warm_up(self) -> None:
+        """Start the processes."""
+        await asyncio.gather(*(lane.decode([SMALLEST]) for lane in (*[self._cheap] * PROCESSES, self._costly)))
 
     def close(self) -> None:
-        """End the processes."""
+        """Drop what waits."""
         self._cheap.close()
         self._costly.close()
 
@@ -65,7 +72,7 @@ class Decoding:
         """Return the pixels of each image, or why there are none."""
         cheap = [number for number, data in enumerate(images) if is_cheap(data)]
         if len(cheap) == len(images):
-            return [_judged(one) for one in await self._cheap.decode(images)]
+            return await self._cheap.decode(images)
         costly = [number for number in range(len(images)) if number not in set(cheap)]
         others = asyncio.gather(*(self._alone(images[number]) for number in costly))
         try:
@@ -73,13 +80,13 @@ class Decoding:
             found = dict(zip(costly, await others, strict=True))
         finally:
             others.cancel()
-        found |= dict(zip(cheap, map(_judged, decoded), strict=True))
+        found |= dict(zip(cheap, decoded, strict=True))
         return [found[number] for number in range(len(images))]
 
     async def _alone(self, data: bytes) -> Pixels | ProblemError:
         try:
             async with asyncio.timeout(self._limits.costly_seconds):
-                return _judged((await self._costly.decode([data]))[0])
+                return (await self._costly.decode([data]))[0]
         except (TimeoutError, ProblemError):
             return busy("is costly to decode, and others wait: try again in a moment, or send a smaller image.")
 
@@ -87,30 +94,26 @@ class Decoding:
 class _Lane:
     """Some processes, each with a thread that waits for it."""
 
-    def __init__(self, decoders: Sequence[Decoder], limits: Limits) -> None:
+    def __init__(self, decoders: Decoders, count: int, limits: Limits) -> None:
         self._decoders = decoders
-        self._idle: SimpleQueue[Decoder] = SimpleQueue()
-        for decoder in decoders:
-            self._idle.put(decoder)
-        self._batcher = Batcher[bytes, Decoded](self._decode, limits, threads=len(decoders))
+        self._batcher = Batcher[bytes, Decoded](self._decode, limits, threads=count)
 
-    async def decode(self, images: Sequence[bytes]) -> list[Decoded]:
+    async def decode(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
         if not images:
             return []
         with self._batcher.admit(len(images)):
-            return await self._batcher.classify(images)
+            try:
+                return [_judged(one) for one in await self._batcher.classify(images)]
+            except DataError as error:  # the machine's fault, not the images'
+                log.error("%s", error)
+                return [busy("cannot be decoded now: try again in a moment.")] * len(images)
 
     def _decode(self, images: Sequence[bytes]) -> list[Decoded]:
-        decoder = self._idle.get()
-        try:
-            return decoder(images)
-        finally:
-            self._idle.put(decoder)
+        return self._decoders.decode(images, at_once=len(images))
 
     def close(self) -> None:
+        self._decoders.close()
         self._batcher.close()
-        for decoder in self._decoders:
-            decoder.close()
 
 
 def _judged(decoded: Decoded) -> Pixels | ProblemError:
