@@ -104,6 +104,16 @@ def test_overlay_and_neighbours_come_when_asked_for(server: Running, garments: F
     assert len(one["neighbours"]) == 3 and one["neighbours"][0]["class"] in about["classes"]
 
 
+def test_reject_marks_what_the_model_would_reject(server: Running, run: Run, garments: Files) -> None:
+    about = server.ask("/v1/model").json()
+    assert about["rejects"] and about["api"] == 2
+    results = server.predict(garments, "?reject=0.5").json()["results"]
+    threshold = Classifier.load(run.folder).threshold(0.5)
+    expected = [one["predictions"][0]["probability"] < threshold for one in results]
+    assert [one["rejected"] for one in results] == expected and True in expected
+    assert "rejected" not in server.predict(garments[:1]).json()["results"][0]
+
+
 def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> None:
     running = Running(run.model_folder)
     try:

@@ -99,7 +99,9 @@ def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, stat
     assert (reply.status, reply.json()["type"]) == (status, f"urn:frostline:problem:{problem}")
 
 
-@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13"])
+@pytest.mark.parametrize(
+    "query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13", "?reject=0.6", "?reject=nan"]
+)
 def test_options_out_of_range(server: Running, query: str) -> None:
     reply = server.predict([("a.png", PICTURE)], query)
     assert reply.status == 422 and reply.json()["errors"][0]["where"].startswith("query.")

@@ -1,16 +1,32 @@
 """What goes in and out, as the OpenAPI document describes it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from frostline.evaluation.rejection import MOST
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Take null out of a schema: a query cannot say it, and leaves the name out."""
+    schema |= schema.pop("anyOf")[0]
+    del schema["default"]
+
 
 class Wish(BaseModel):
-    """What a request asks for each picture: its query."""
+    """What a request asks for each image: its query."""
 
     top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
     explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
     neighbours: int = Field(0, ge=0, le=12, description="How many training pictures to add.")
+    reject: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None,
+        ge=0,
+        le=MOST,
+        json_schema_extra=_without_null,
+        description="Say of each whether it is `rejected`: below the confidence that loses at most this share of "
+        "the validation images.",
+    )
 
 
 class Pictures(BaseModel):
@@ -47,6 +63,10 @@ class Answer(BaseModel):
 
     name: str = Field(description="The file's name as it came, without folders.")
     predictions: list[Prediction] = Field(description="The most probable first.")
+    rejected: bool | None = Field(
+        default=None,
+        description="Whether it counts as unknown; only when `reject` was asked, or the server always does.",
+    )
     overlay: str | None = Field(
         default=None, description="What the best class was seen by (Grad-CAM), a PNG as a data address."
     )
@@ -81,6 +101,8 @@ class About(BaseModel):
     classes: list[str]
     explains: bool = Field(description="Whether `explain=true` is answered.")
     neighbours: bool = Field(description="Whether `neighbours=N` is answered.")
+    rejects: bool = Field(description="Whether `reject=X` is answered.")
+    reject: float | None = Field(default=None, description="What `reject` is when a request does not say.")
     formats: list[str]
     limits: dict[str, int | float]
     version: str

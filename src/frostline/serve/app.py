@@ -46,7 +46,14 @@ PAGE = {
 }
 
 
-def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_host: bool = False) -> ASGIApp:
+def make_app(
+    served: Served,
+    limits: Limits,
+    keys: Keys | None = None,
+    *,
+    any_host: bool = False,
+    reject: float | None = None,
+) -> ASGIApp:
     """Return the application that serves a model.
 
     Parameters
@@ -57,9 +64,11 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
         Without them whoever reaches the server may use it.
     any_host : bool
         Whether a request may name another host than loopback's.
+    reject : float, optional
+        The share of validation images that answers may lose, when a request names none.
     """
     metrics = Metrics()
-    classify = Classify(served, limits, metrics)
+    classify = Classify(served, limits, metrics, reject)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,7 +88,7 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_defect)
     predict = _add_predict(app, classify, limits, metrics)
-    _add_state(app, served, limits, metrics)
+    _add_state(app, served, limits, metrics, reject)
     _add_page(app)
     if keys:
         _describe_keys(app)
@@ -129,7 +138,7 @@ def _static(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any,
     return show
 
 
-def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics) -> None:
+def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, reject: float | None) -> None:
     about = About(
         api=API,
         name=served.name,
@@ -137,6 +146,8 @@ def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics) -
         classes=list(served.predicts.class_names),
         explains=served.explains,
         neighbours=served.knows_neighbours,
+        rejects=served.rejects,
+        reject=reject,
         formats=list(FORMATS),
         limits=limits.public(),
         version=__version__,

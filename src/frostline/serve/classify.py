@@ -1,7 +1,7 @@
 """From image files to answers: decode and classify in batches, explain."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,14 @@ class Classify:
     served : Served
     limits : Limits
     metrics : Metrics
+    reject : float, optional
+        The share of validation images that answers may lose, when a request names none.
     """
 
-    def __init__(self, served: Served, limits: Limits, metrics: Metrics) -> None:
-        self._served, self._limits, self._metrics = served, limits, metrics
+    def __init__(self, served: Served, limits: Limits, metrics: Metrics, reject: float | None = None) -> None:
+        self._served, self._limits, self._metrics, self._reject = served, limits, metrics, reject
         self._names = list(served.predicts.class_names)
+        self._threshold = lru_cache(128)(served.predicts.threshold)
         self._decoding = Decoding(served.side, limits)
         self._batcher = Batcher[Pixels, Row](self._probabilities, limits, metrics, BATCHES, begin_thread)
 
@@ -60,6 +63,8 @@ class Classify:
             raise ProblemError(422, "no-explanations", "this model explains nothing: leave out explain.")
         if wish.neighbours and not self._served.knows_neighbours:
             raise ProblemError(422, "no-neighbours", "this model knows no training pictures: leave out neighbours.")
+        if wish.reject is not None and not self._served.rejects:
+            raise ProblemError(422, "no-rejection", "this model knows no thresholds to reject by: leave out reject.")
 
     async def __call__(self, files: Sequence[Upload], wish: Wish) -> list[dict[str, Any]]:
         """Return an entry for each image, as `frostline.serve.answers.Answers` describes them.
@@ -92,6 +97,11 @@ class Classify:
             {"predictions": [self._prediction(row, number) for number in numbers[: wish.top]]}
             for row, numbers in zip(rows, order, strict=True)
         ]
+        reject = self._reject if wish.reject is None else wish.reject
+        if reject is not None:
+            threshold = self._threshold(reject)
+            for answer, row in zip(answers, rows, strict=True):
+                answer["rejected"] = bool(row.max() < threshold)
         if wish.explain or wish.neighbours:
             best = [numbers[0] for numbers in order]
             await self._batcher.beside(partial(self._say_why, answers, pixels, best, wish))
