@@ -28,6 +28,9 @@ class TrainConfig(BaseModel):
     strict: Annotated[bool, Field(description="refuse pictures that cannot be read, instead of leaving them out")] = (
         False
     )
+    max_pixels: Annotated[
+        int, Field(ge=1, le=2**31, description="pixels that an image file may have; larger ones are left out")
+    ] = 100_000_000
     model: Annotated[
         str,
         Field(description="pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME"),

@@ -29,7 +29,7 @@ def resized(images, width, height, mode):
     [(28, 28, 1), (28, 28, 33), (64, 64, 2), (31, 90, 3), (129, 127, 2), (700, 517, 1), (1, 3, 2)],
 )
 def test_it_gives_what_predict_gives(onnx_classifier, classifier, fashion, width, height, count, mode):
-    images = resized(fashion.test.images[:count], width, height, mode)
+    images = list(resized(fashion.test.images[:count], width, height, mode))
     found, expected = onnx_classifier.predict_proba(images), classifier.predict_proba(images)
     assert (found.shape, found.dtype) == ((count, 10), np.float32)
     assert np.abs(found - expected).max() <= LIMIT

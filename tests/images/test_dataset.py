@@ -131,3 +131,22 @@ def test_subset_keeps_order_and_row_ids(files: tuple[Path, ...], known: bool) ->
         assert part.labels.tolist() == [0, 0, 1]
         assert part.row_ids == [ids[i] for i in chosen]
         np.testing.assert_array_equal(part.pixels(np.arange(3)), grey()[chosen])
+
+
+def test_a_file_that_was_changed_since_it_was_identified_is_refused(tmp_path: Path) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for number, path in enumerate(files):
+        Image.new("L", (4, 4), number).save(path)
+    images = ImageDataset(tuple(files), np.array([0, 1]), ("a", "b"))
+    assert len(images.row_ids) == 2
+    Image.new("L", (4, 4), 9).save(files[1])
+    with pytest.raises(DataError, match=f"^{files[1]} was changed while it was being read"):
+        images.pixels(np.arange(2))
+    assert images.pixels(np.array([0]))[0].max() == 0
+
+
+def test_files_may_have_as_many_pixels_as_is_said(tmp_path: Path) -> None:
+    Image.new("L", (40, 40)).save(tmp_path / "a.png")
+    images = ImageDataset((tmp_path / "a.png",), np.array([0]), ("a",), max_pixels=1599)
+    with pytest.raises(DataError, match="claims 40 x 40 pixels: at most 1,599 are read"):
+        images.pixels(np.arange(1))

@@ -76,7 +76,8 @@ def test_reasons_tell_what_is_wrong(tmp_path: Path) -> None:
     write_bad(tmp_path, BAD)
     expected = {
         "empty.jpg": "is empty",
-        "archive.jpeg": "is no picture that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM",
+        "archive.jpeg": "is an archive: unpack it",
+        "text.jpg": "is no picture that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
         "bomb 20000.png": "claims too many pixels: at most 100,000,000 are read",
         "folder.jpg": "cannot be opened: Is a directory",
         "dangling.png": "cannot be opened: No such file or directory",

@@ -10,6 +10,7 @@ import pytest
 
 from frostline.errors import DataError
 from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.levels import Tones
 from frostline.images.listing import Listing, complete, listed_splits
 from frostline.images.look import Look
 from frostline.runs.choose import split
@@ -28,7 +29,7 @@ def seen(paths: Sequence[Path]) -> list[Look]:
             hashlib.blake2b(text.encode(errors="replace"), digest_size=size).digest()
             for text, size in ((stem, 16), (look, 8))
         ]
-        looks.append(Look(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None))
+        looks.append(Look(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None, Tones()))
     return looks
 
 

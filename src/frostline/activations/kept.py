@@ -108,8 +108,9 @@ class LiveActivations:
         parts = []
         for start in range(0, len(indices), size):
             batch = indices[start : start + size]
-            pixels = self._dataset.pixels(batch, self._forward.preprocess.image_size)
-            resized = self._forward.preprocess.resize(pixels)  # (B, C, S, S)
+            preprocess = self._forward.preprocess
+            pixels = self._dataset.decoding(batch, preprocess.image_size, levels=preprocess.levels)()
+            resized = preprocess.resize(pixels)  # (B, C, S, S)
             parts.append(self._forward(self._view(resized, self._row_ids(batch))).cpu())
         return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step
 

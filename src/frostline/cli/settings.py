@@ -50,6 +50,7 @@ SETTINGS: dict[str, Any] = {
         bool | None,
         typer.Option("--strict", help="Refuse pictures that cannot be read (left out).", show_default=False),
     ],
+    "max_pixels": Annotated[int | None, option("Pixels an image may have; larger are left out (100,000,000).", "N")],
     "limit": Annotated[int | None, option("Use N training and N/6 test images, stratified.", "N")],
     "labels_per_class": Annotated[int | None, option("Train on N labelled images per class.", "N")],
     "views": Annotated[

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from frostline.errors import DataError
 from frostline.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
-from frostline.images.decode import decode_image
+from frostline.images.decode import MAX_PIXELS, budget_of, decode_image
+from frostline.images.levels import Levels
 from frostline.images.workers import Workers
 
 Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
@@ -52,6 +53,10 @@ class ImageDataset:
         Images of one number look alike: a split that is drawn keeps them on one side.
     longest_side : int, optional
         Of picture files, in pixels, where it is known.
+    levels : Levels, optional
+        How files of more than 8 bits, or with transparency, become bytes.
+    max_pixels : int
+        What a file may claim to have.
 
     Raises
     ------
@@ -65,6 +70,8 @@ class ImageDataset:
     identify: RowIds | None = None
     groups: NDArray[np.int64] | None = None
     longest_side: int | None = None
+    levels: Levels | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         images = self.images
@@ -136,18 +143,46 @@ class ImageDataset:
         DataError
             When a file is no readable picture.
         """
-        return self.decoding(indices, side)()
+        return self.decoding(indices, side, levels=self.levels)()
 
     def decoding(
-        self, indices: NDArray[np.integer], side: int | None, workers: Workers | None = None
+        self,
+        indices: NDArray[np.integer],
+        side: int | None,
+        workers: Workers | None = None,
+        *,
+        levels: Levels | None = None,
     ) -> Callable[[], Pixels | list[Pixels]]:
-        """Begin with what `pixels` returns, and return what waits for it."""
+        """Begin with what `pixels` returns, and return what waits for it.
+
+        A file whose row id is known must still have that content: no row is ever kept under another image's id.
+
+        Parameters
+        ----------
+        workers : Workers, optional
+            Processes that decode.
+        levels : Levels, optional
+            In place of the data set's own: those that a model was trained with.
+        """
         if isinstance(self.images, np.ndarray):
             images = self.images
             return lambda: images[indices]
         paths = [self.images[i] for i in indices]
-        decoded = (workers or Workers()).map(partial(decode_image, side=side), paths, AT_ONCE)
+        row_ids = [self.row_ids[i] if "row_ids" in self.__dict__ else None for i in indices]
+        work = partial(_decode_file, side=side, levels=levels, max_pixels=self.max_pixels)
+        budget = budget_of(self.max_pixels)
+        files = list(zip(paths, row_ids, strict=True))
+        decoded = (workers or Workers()).map(work, files, AT_ONCE, budget=budget, lost=_refuse_file)
         return lambda: list(decoded)
+
+
+def _decode_file(file: tuple[Path, bytes | None], side: int | None, levels: Levels | None, max_pixels: int) -> Pixels:
+    path, row_id = file
+    return decode_image(path, side, max_pixels=max_pixels, levels=levels, row_id=row_id)
+
+
+def _refuse_file(file: tuple[Path, bytes | None], reason: str) -> Pixels:
+    raise DataError(f"{file[0]} {reason}.")
 
 
 def _row_id(path: Path) -> bytes:

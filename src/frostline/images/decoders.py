@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import DataError
-from frostline.images.decode import FORMATS, MAX_PIXELS, budget_of, decode_image
-from frostline.images.look import Look, look_at
+from frostline.images.decode import FORMATS, MAX_PIXELS, budget_of, decode_image, image_header
+from frostline.images.levels import Levels
+from frostline.images.look import Look, look_at, unusable
 from frostline.images.workers import Workers
 
 AT_ONCE = 32  # files that a process looks at together
@@ -27,6 +29,7 @@ class Decoders:
     side : int, optional
     formats : tuple of str
     max_pixels : int
+    levels : Levels, optional
         See `frostline.images.decode.decode_image`.
     """
 
@@ -36,9 +39,10 @@ class Decoders:
         side: int | None = None,
         formats: tuple[str, ...] = FORMATS,
         max_pixels: int = MAX_PIXELS,
+        levels: Levels | None = None,
     ) -> None:
         self._workers = Workers(count)
-        self._work = partial(_try_to_decode, side=side, formats=formats, max_pixels=max_pixels)
+        self._work = partial(_try_to_decode, side=side, formats=formats, max_pixels=max_pixels, levels=levels)
         self._budget = budget_of(max_pixels)
 
     def __enter__(self) -> "Decoders":
@@ -70,17 +74,29 @@ class Decoders:
         return self._workers.map(self._work, sources, at_once, budget=self._budget, lost=_lost)
 
 
-def _try_to_decode(source: Path | bytes, side: int | None, formats: tuple[str, ...], max_pixels: int) -> Decoded:
+def look_at_each(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[Look]:
+    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
+    work = partial(look_at, max_pixels=max_pixels)
+    return workers.map(work, paths, AT_ONCE, budget=budget_of(max_pixels), lost=lambda _, reason: unusable(reason))
+
+
+def headers(paths: Sequence[Path]) -> list[tuple[tuple[int, int], str]]:
+    """Return size (width, height) and Pillow's mode of each file, read in processes.
+
+    Raises
+    ------
+    DataError
+        When one is no image.
+    """
+    return list(Workers().map(image_header, paths, AT_ONCE))
+
+
+def _try_to_decode(source: Path | bytes, **how: Any) -> Decoded:
     try:
-        return decode_image(source, side, formats, max_pixels)
+        return decode_image(source, **how)
     except DataError as error:
         return error
 
 
 def _lost(source: Path | bytes, reason: str) -> Decoded:
     return DataError(f"{'the picture' if isinstance(source, bytes) else source} {reason}.")
-
-
-def look_at_each(paths: Sequence[Path], workers: Workers) -> Iterator[Look]:
-    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
-    return workers.map(look_at, paths, AT_ONCE, lost=lambda _, reason: Look(b"", b"", 0, reason))

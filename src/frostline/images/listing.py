@@ -11,6 +11,8 @@ import numpy as np
 from frostline.errors import DataError
 from frostline.images.alike import group_numbers
 from frostline.images.dataset import BadImage, ImageDataset, Splits
+from frostline.images.decode import MAX_PIXELS
+from frostline.images.levels import choose_levels, remarks, scales
 from frostline.images.look import Look
 from frostline.images.splits import by_group
 from frostline.progress import log
@@ -44,7 +46,9 @@ class Listing:
     source: str
 
 
-def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = False) -> Splits:
+def listed_splits(
+    listing: Listing, name: str, scan: Scan, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """Look at every file and return the readable ones as splits; those that are missing are drawn (`complete`).
 
     Parameters
@@ -56,6 +60,8 @@ def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = Fal
         Returns what is seen in each of some files (`frostline.images.scan`).
     strict : bool
         Refuse a file that cannot be read, instead of leaving it out.
+    max_pixels : int
+        What a file may claim to have when it is decoded.
 
     Raises
     ------
@@ -79,6 +85,8 @@ def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = Fal
         raise DataError(f"{listing.source}: the class {unprintable[0]!r} cannot be printed: rename it.")
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
     row_of = dict(zip(paths, rows, strict=True))
+    tones = [looks[i].tones for i in good]
+    levels = choose_levels(tones)
     images = ImageDataset(
         tuple(paths),
         np.array([numbers[class_name] for class_name in classes], np.int64),
@@ -86,11 +94,17 @@ def listed_splits(listing: Listing, name: str, scan: Scan, *, strict: bool = Fal
         identify=lambda wanted: [row_of[path] for path in wanted],
         groups=group_numbers(classes, rows, [looks[i].look for i in good]),
         longest_side=max((looks[i].side for i in good), default=None),
+        levels=levels,
+        max_pixels=max_pixels,
     )
     parts = {}
     for split in ("train", "val", "test"):
         members = [place for place, i in enumerate(good) if (listing.splits[i] or "train") == split]
         parts[split] = images.subset(np.array(members, np.int64)) if members else None
+    for line in scales(tones, levels):
+        log.info("%s: %s", listing.source, line)
+    for line in remarks(tones, [listing.splits[i] or "train" for i in good], paths):
+        log.warning("%s: %s", listing.source, line)
     return complete(name, listing.source, parts["train"], parts["val"], parts["test"], bad)
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 from frostline.errors import DataError
 from frostline.hashing import row_id_of_bytes
 from frostline.images.alike import difference_hash
-from frostline.images.decode import decode_image, read_file
+from frostline.images.decode import MAX_PIXELS, examine, read_file
+from frostline.images.levels import Tones
+
+SIDE = 512  # a look shrinks larger images while they stay at least that large: quicker, and it sees all that it needs
 
 
 @dataclass(frozen=True)
@@ -21,28 +24,36 @@ class Look:
         Difference hash, 8 bytes; empty when it is no picture.
     side : int
         The longer side in pixels; 0 when it is no picture.
+    tones : Tones
+        What values it holds.
     """
 
     row_id: bytes
     look: bytes
     side: int
     reason: str | None
+    tones: Tones
 
 
-def look_at(path: Path) -> Look:
+def look_at(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
     """Read and decode one file."""
     try:
         data = read_file(path)
     except OSError as error:
-        return Look(b"", b"", 0, f"cannot be opened: {error.strerror}")
+        return unusable(f"cannot be opened: {error.strerror}")
     row_id = row_id_of_bytes(data)
     if not data:
-        return Look(row_id, b"", 0, "is empty")
+        return unusable("is empty", row_id)
     try:
-        pixels = decode_image(data)
+        pixels, side, tones = examine(data, SIDE, max_pixels)
     except DataError as error:
-        return Look(row_id, b"", 0, _reason(error))
-    return Look(row_id, difference_hash(pixels), max(pixels.shape[:2]), None)
+        return unusable(_reason(error), row_id)
+    return Look(row_id, difference_hash(pixels), side, None, tones)
+
+
+def unusable(reason: str, row_id: bytes = b"") -> Look:
+    """Return the look of a file that cannot be used."""
+    return Look(row_id, b"", 0, reason, Tones())
 
 
 def _reason(error: DataError) -> str:

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812  (the name all of torch's users kn
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError
+from frostline.images.levels import Levels
 from frostline.images.square import centre_squares
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -36,12 +37,15 @@ class Preprocess:
         Per channel (red, green, blue), of values in 0..1. ImageNet's by default.
     interpolation : str
         ``bilinear`` or ``bicubic``; what bicubic puts beyond 0 or 255 is cut off.
+    levels : Levels, optional
+        How files of more than 8 bits, or with transparency, become bytes: hand them to `decode_image`, too.
     """
 
     image_size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
@@ -93,12 +97,15 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         values = asdict(self)
+        del values["levels"]
+        levels = {"levels": self.levels.to_dict()} if self.levels else {}
         return {
             "version": VERSION,
             "shrink": "halved while at least image_size; JPEG files as they are decoded",
             "crop": "centre square",
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
+            **levels,  # only where a data set needs them: other activations do not depend on them
         }
 
     @classmethod
@@ -113,7 +120,8 @@ class Preprocess:
         if values["version"] != VERSION:
             raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")
         interpolation = values["resize"].split(", ")[0]
-        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation)
+        levels = Levels.from_dict(values["levels"]) if "levels" in values else None
+        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation, levels)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:

@@ -10,6 +10,7 @@ from frostline.errors import ConfigError, DataError, UnknownNameError
 from frostline.images import drawn, fashion_mnist
 from frostline.images.arrays import load_npz
 from frostline.images.dataset import Splits
+from frostline.images.decode import MAX_PIXELS
 from frostline.images.folder import list_folder
 from frostline.images.listing import listed_splits
 from frostline.images.scan import scan
@@ -96,6 +97,7 @@ def load_dataset(
     progress: Progress | None = None,
     workers: int | None = None,
     strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Splits:
     """Load a data set.
 
@@ -115,6 +117,8 @@ def load_dataset(
         Processes that look at picture files; all cores when left out.
     strict : bool
         Refuse picture files that cannot be read, instead of leaving them out.
+    max_pixels : int
+        What an image file may claim to have; larger ones are left out.
 
     Returns
     -------
@@ -137,4 +141,5 @@ def load_dataset(
         return load_npz(path, data_name(name))
     listing = list_folder(path) if path.is_dir() else list_table(path)
     look = partial(scan, root=path, cache=cache_folder(cache_dir), progress=progress, workers=workers)
-    return listed_splits(listing, data_name(name), look, strict=strict)
+    look = partial(look, max_pixels=max_pixels)
+    return listed_splits(listing, data_name(name), look, strict=strict, max_pixels=max_pixels)

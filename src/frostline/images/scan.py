@@ -2,7 +2,7 @@
 
 What was seen is remembered by path, size and time of change in CACHE/scans/, one file per data set:
 
-    {"made": …, "checksum": …, "files": {PATH: [size, mtime_ns, row id, difference hash, side, reason], …}}
+    {"made": …, "checksum": …, "files": {PATH: [size, mtime_ns, row id, difference hash, side, reason, tones], …}}
 """
 
 import json
@@ -14,13 +14,15 @@ from typing import Any
 import PIL
 
 from frostline.hashing import digest_bytes, digest_json
+from frostline.images.decode import MAX_PIXELS
 from frostline.images.decoders import look_at_each
+from frostline.images.levels import Tones
 from frostline.images.look import Look
 from frostline.images.workers import Workers
 from frostline.progress import Progress, Silent
 from frostline.storage import write_json
 
-MADE = f"version 2, Pillow {PIL.__version__}"  # another decoder may read what this one refused
+MADE = f"version 3, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 
 
 def scan(
@@ -29,6 +31,7 @@ def scan(
     cache: Path,
     progress: Progress | None = None,
     workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Look]:
     """Look at every file that is new or was changed since the last time.
 
@@ -42,6 +45,8 @@ def scan(
     progress : Progress, optional
     workers : int, optional
         Processes; all cores when left out.
+    max_pixels : int
+        What a file may claim to have.
 
     Raises
     ------
@@ -51,7 +56,8 @@ def scan(
         When the memo cannot be written.
     """
     memo = cache / "scans" / f"{digest_bytes(os.fsencode(root.resolve()))}.json"
-    known = _read_memo(memo)
+    made = MADE if max_pixels == MAX_PIXELS else f"{MADE}, {max_pixels} pixels"
+    known = _read_memo(memo, made)
     keys, stamps = [_key(path) for path in paths], [_stamp(path) for path in paths]
     seen = {
         key: known[key] for key, stamp in zip(keys, stamps, strict=True) if key in known and known[key][:2] == stamp
@@ -63,15 +69,15 @@ def scan(
             (progress or Silent()).bar("looking at the pictures", len(unseen), "images") as bar,
             Workers(workers) as pool,
         ):
-            for i, look in zip(unseen, look_at_each([paths[i] for i in unseen], pool), strict=True):
+            for i, look in zip(unseen, look_at_each([paths[i] for i in unseen], pool, max_pixels), strict=True):
                 looks[i] = look
                 stamp = stamps[i]
                 if look.row_id and stamp is not None:
-                    seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.side, look.reason]
+                    seen[keys[i]] = [*stamp, look.row_id.hex(), look.look.hex(), look.side, look.reason, look.tones]
                 bar.advance(1)
     finally:  # what was seen before a Ctrl-C is kept too
         if seen != known:
-            write_json(memo, {"made": MADE, "checksum": digest_json(seen), "files": seen}, "--cache-dir")
+            write_json(memo, {"made": made, "checksum": digest_json(seen), "files": seen}, "--cache-dir")
     return [look for look in looks if look is not None]
 
 
@@ -88,14 +94,15 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def _from_entry(entry: list[Any]) -> Look:
-    return Look(bytes.fromhex(entry[2]), bytes.fromhex(entry[3]), *entry[4:])
+    *_, row_id, look, side, reason, tones = entry
+    return Look(bytes.fromhex(row_id), bytes.fromhex(look), side, reason, Tones(*tones))
 
 
-def _read_memo(path: Path) -> dict[str, list[Any]]:
+def _read_memo(path: Path, made: str) -> dict[str, list[Any]]:
     """Return what was seen before; nothing when the memo is missing, damaged or of another version."""
     try:
         memo = json.loads(path.read_bytes())
-        whole = memo["made"] == MADE and memo["checksum"] == digest_json(memo["files"])
+        whole = memo["made"] == made and memo["checksum"] == digest_json(memo["files"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
     return dict(memo["files"]) if whole else {}

@@ -14,6 +14,7 @@ from frostline.images.views import View
 from frostline.storage import write_bytes
 
 PER_CLASS = 12
+SIDE = 128  # pixels: more of an image cannot be seen on a sheet
 MOST_CLASSES = 60  # rows of a sheet; more would take minutes to draw
 
 
@@ -30,7 +31,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
     rows = []
     for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
         members = _members(dataset, label, seed)
-        rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class]))))
+        rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class], SIDE))))
     _draw(rows, per_class, title, path)
 
 

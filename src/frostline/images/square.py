@@ -31,8 +31,11 @@ def centre_square(picture: Image.Image, side: int, factor: int | None = None) ->
         By how much to shrink; `halved_by` when left out.
     """
     factor = factor or halved_by(*picture.size, side)
-    if factor > 1:
-        picture = picture.reduce(factor)
+    return crop_to_square(picture.reduce(factor) if factor > 1 else picture)
+
+
+def crop_to_square(picture: Image.Image) -> Image.Image:
+    """Return the square in the centre of an image."""
     width, height = picture.size
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2

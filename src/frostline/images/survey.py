@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.decode import FORMATS
+from frostline.images.decoders import headers
 
 SAMPLE = 300  # headers that are read
 GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
@@ -89,9 +88,5 @@ def _headers(part: ImageDataset) -> tuple[list[tuple[int, int]], list[str]]:
         height, width = part.images.shape[1:3]
         return [(width, height)], ["L" if part.images.ndim == 3 else "RGB"]
     chosen: Sequence[Path] = [part.images[i] for i in np.unique(np.linspace(0, len(part) - 1, SAMPLE).astype(int))]
-    sizes, modes = [], []
-    for path in chosen:
-        with Image.open(path, formats=FORMATS) as picture:
-            sizes.append(picture.size)
-            modes.append(picture.mode)
-    return sizes, modes
+    found = headers(chosen)
+    return [size for size, _ in found], [mode for _, mode in found]

@@ -14,6 +14,7 @@ from frostline.images.dataset import ImageDataset
 SIDE = 64  # pixels of the longer side; smaller pictures are not enlarged
 LOSSLESS_SIDE = 32
 JPEG_QUALITY = 85
+AT_ONCE = 64  # pictures that are decoded together
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +89,11 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side:
         When a file is no readable picture any more.
     """
     encoded, names = [], []
-    for position in positions:
-        (pixels,) = dataset.pixels(np.array([position]), side)
-        encoded.append(encode(pixels, side))
-        names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
+    for start in range(0, len(positions), AT_ONCE):
+        some = np.asarray(positions[start : start + AT_ONCE])
+        for position, pixels in zip(some, dataset.pixels(some, side), strict=True):
+            encoded.append(encode(pixels, side))
+            names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
 
 

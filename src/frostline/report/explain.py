@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from frostline.device import pick_device
 from frostline.errors import ConfigError, RunError, UnknownNameError
-from frostline.images.given import Images, read_pixels
+from frostline.images.given import Images, as_images, read_pixels
 from frostline.networks.backbone import Backbone
 from frostline.networks.maps import MappedNetwork
 from frostline.runs.bundle import Model, load_bundle
@@ -173,7 +173,7 @@ class Explainer:
 
         if method not in METHODS:
             raise UnknownNameError("method", method, METHODS)
-        stage = self.stage(stage)
+        stage, images = self.stage(stage), as_images(images)
         wanted = self._wanted(images, classes)
         ask = LayerGradCam if method == "gradcam" else LayerGradientXActivation
         cam = ask(self._network, self._network.maps[stage])
@@ -249,10 +249,12 @@ class Explainer:
         self, images: Images, shape: tuple[int, ...] | None, work: Callable[[torch.Tensor, int], torch.Tensor]
     ) -> NDArray[np.float32]:
         """Return what ``work`` makes of every batch of network inputs and the position of its first picture."""
+        images = as_images(images)
         parts = [] if shape is None else [np.empty((0, *shape), np.float32)]
         for start in range(0, len(images), BATCH):
-            pixels = read_pixels(images[start : start + BATCH], self.model.preprocess.image_size)
-            x = self.model.preprocess(pixels).to(self._device)  # (B, 3, S, S)
+            preprocess = self.model.preprocess
+            pixels = read_pixels(images[start : start + BATCH], preprocess.image_size, preprocess.levels)
+            x = preprocess(pixels).to(self._device)  # (B, 3, S, S)
             with self._lock:
                 parts.append(work(x, start).cpu().numpy())
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)

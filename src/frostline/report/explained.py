@@ -99,10 +99,10 @@ def write_explanations(
     names = _folder_names(files)
     explained, bad, rows = list[Explained](), list[BadImage](), list[Row]()
     ask = _Question(stage, method, top, neighbours)
-    size = explainer.model.preprocess.image_size
+    size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
     with (
-        Decoders(side=size) as seen_by_network,
-        Decoders(side=SIDE) as seen_by_people,
+        Decoders(side=size, levels=levels) as seen_by_network,
+        Decoders(side=SIDE, levels=levels) as seen_by_people,
         (progress or Silent()).bar("explaining", len(files), "images") as bar,
     ):
         for start in range(0, len(files), BATCH):

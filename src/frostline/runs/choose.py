@@ -12,6 +12,7 @@ from frostline.device import cores
 from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
+from frostline.images.levels import Levels
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.splits import limited, per_class, train_val
 from frostline.images.views import make_augment
@@ -185,7 +186,7 @@ def prepare(
             "prior: how features vary within objects, from %s drawn pictures, passed once (--prior none does without)",
             f"{PRIOR_OBJECTS * PRIOR_PICTURES:,}",
         )
-    return settled, backbone, boundary, _preprocess(backbone, size)
+    return settled, backbone, boundary, _preprocess(backbone, size, images.levels)
 
 
 def settle(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
@@ -236,9 +237,9 @@ def _copied(given: Backbone, last: str) -> Backbone:
     return backbone
 
 
-def _preprocess(backbone: Backbone, size: int) -> Preprocess:
+def _preprocess(backbone: Backbone, size: int, levels: Levels | None) -> Preprocess:
     intake = backbone.intake
-    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation)
+    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, levels)
 
 
 def _head_before(config: TrainConfig, boundary: Boundary) -> bool:

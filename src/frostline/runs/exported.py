@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, RunError, first_line
 from frostline.evaluation.rejection import Rejection, check_share, named
-from frostline.images.given import Images, batches, read_pixels
+from frostline.images.given import Images, as_images, batches, read_pixels
+from frostline.images.levels import Levels
 
 RECORD = "frostline"  # key of the metadata
 BATCH = 32
@@ -32,6 +33,8 @@ class OnnxClassifier:
     Attributes
     ----------
     class_names : tuple of str
+    levels : Levels or None
+        How files of more than 8 bits, or with transparency, become bytes.
     about : dict
         What the file says of itself: ``image_size``, ``run``, ``data``, ``weights`` and more.
 
@@ -52,15 +55,18 @@ class OnnxClassifier:
             self.image_size: int = self.about["image_size"]
             kept = self.about.get("rejection")
             self.rejection = Rejection.from_dict(kept) if kept else None
+            levels = self.about.get("preprocess", {}).get("levels")
+            self.levels = None if levels is None else Levels.from_dict(levels)
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.") from error
 
     def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""
+        images = as_images(images)
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)
         for start in range(0, len(images), BATCH):
-            pixels = read_pixels(images[start : start + BATCH], self.image_size)
+            pixels = read_pixels(images[start : start + BATCH], self.image_size, self.levels)
             for numbers, batch in batches(pixels, BATCH):
                 found = self._session.run(["probabilities", "class_ids"], {"images": batch})
                 probabilities[start + numbers], ids[start + numbers] = found
@@ -71,8 +77,8 @@ class OnnxClassifier:
 
         Parameters
         ----------
-        images : ndarray of uint8, or a sequence
-            (N, H, W) or (N, H, W, 3) pixels; or N items, each a file's path or pixels (H, W) or (H, W, 3).
+        images : path, PIL image, uint8 array, or several of them
+            One or many; see `frostline.images.given.as_images`.
 
         Raises
         ------

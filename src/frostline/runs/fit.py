@@ -141,7 +141,13 @@ def _run(
 ) -> None:
     device = pick_device(config.device)
     splits = splits or load_dataset(
-        config.data, config.data_dir, cache_dir=cache, progress=progress, workers=config.workers, strict=config.strict
+        config.data,
+        config.data_dir,
+        cache_dir=cache,
+        progress=progress,
+        workers=config.workers,
+        strict=config.strict,
+        max_pixels=config.max_pixels,
     )
     log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
     parts = split(splits, config)

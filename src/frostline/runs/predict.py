@@ -14,7 +14,7 @@ from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
-from frostline.images.given import Images, read_pixels
+from frostline.images.given import Images, as_images, read_pixels
 from frostline.images.registry import load_dataset
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
@@ -84,8 +84,8 @@ class Classifier:
 
         Parameters
         ----------
-        images : ndarray of uint8, or a sequence
-            (N, H, W) or (N, H, W, 3) pixels; or N items, each a file's path or pixels (H, W) or (H, W, 3).
+        images : path, PIL image, uint8 array, or several of them
+            One or many; see `frostline.images.given.as_images`.
         tta : int
             Test-time augmentation: the mean over so many views of each picture, itself included (`tta_views`).
 
@@ -98,11 +98,12 @@ class Classifier:
         DataError
             When a file is no readable picture, or pixels are of another type or shape.
         """
+        images, preprocess = as_images(images), self.model.preprocess
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self._forward.batch_size):
             some = images[start : start + self._forward.batch_size]
-            batch = read_pixels(some, self.model.preprocess.image_size)
-            resized = self.model.preprocess.resize(batch)  # (B, C, S, S)
+            batch = read_pixels(some, preprocess.image_size, preprocess.levels)
+            resized = preprocess.resize(batch)  # (B, C, S, S)
             seen = [
                 self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
                 for view in tta_views(tta, mirror=self.model.mirror)

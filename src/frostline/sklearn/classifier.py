@@ -1,6 +1,7 @@
 """A head on frozen stages, with thawed ones if asked for, as a scikit-learn classifier."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from frostline.runs.learn import Learned, Material, learn
 from frostline.runs.phases import plan
 from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import Network
-from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
+from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
@@ -142,7 +143,8 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like
-            uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N paths.
+            uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N paths. Files that are no readable images are
+            left out, with their labels and a warning.
         y : array-like of shape (N,)
             Labels of any kind.
 
@@ -160,9 +162,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         check_consistent_length(images, y)
         config = config_of(self.get_params())
         check_network(config)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
-        side = longest_side(images) if config.image_size is None else None
-        dataset = ImageDataset(images, numbers, self._class_names, longest_side=side)
+        dataset, kept = usable(images, cache_folder(self.cache_dir))
+        self.classes_, numbers = np.unique(y[kept], return_inverse=True)
+        dataset = replace(dataset, labels=numbers, class_names=self._class_names)
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             learned = self._learn(dataset, config)
         self.history_, self.best_epoch_ = learned.trained.history, learned.trained.best_epoch

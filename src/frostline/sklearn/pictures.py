@@ -12,7 +12,9 @@ from sklearn.utils.validation import validate_data
 
 from frostline.errors import DataError, InputError
 from frostline.images.dataset import ImageDataset, Pixels, check_pixels
-from frostline.images.decode import picture_side
+from frostline.images.levels import choose_levels
+from frostline.images.scan import scan
+from frostline.progress import log
 
 
 class TakesPictures(BaseEstimator):  # type: ignore[misc]
@@ -41,14 +43,42 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
         return images
 
 
-def unlabelled(images: Pixels | tuple[Path, ...], side: int | None = None) -> ImageDataset:
-    """Return pictures as a data set of one class; ``side`` is their longest, where it is known."""
-    return ImageDataset(images, np.zeros(len(images), np.int64), ("",), longest_side=side)
+def unlabelled(images: Pixels | tuple[Path, ...]) -> ImageDataset:
+    """Return images as a data set of one class."""
+    return ImageDataset(images, np.zeros(len(images), np.int64), ("",))
 
 
-def longest_side(images: Pixels | tuple[Path, ...]) -> int:
-    """Return the longest side of any picture in pixels; of files the headers are read."""
-    return max(images.shape[1:3]) if isinstance(images, np.ndarray) else max(map(picture_side, images))
+def usable(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset, NDArray[np.intp]]:
+    """Return the images that can be read as a data set of one class, and which of those given they are.
+
+    A list of files that was made with ``rglob("*.*")`` may hold others, such as ``.DS_Store``: they are left out, with
+    a warning. What was seen in the files is remembered in the cache.
+
+    Raises
+    ------
+    InputError
+        When no file can be read.
+    """
+    if isinstance(images, np.ndarray):
+        return unlabelled(images), np.arange(len(images))
+    looks = scan(images, images[0].absolute().parent / "X", cache)
+    good = np.flatnonzero([look.reason is None for look in looks])
+    bad = [(path, look.reason) for path, look in zip(images, looks, strict=True) if look.reason is not None]
+    if bad:
+        first = f"{bad[0][0]} {bad[0][1]}"
+        if not len(good):
+            raise InputError(f"X: none of {len(images):,} files is an image that can be read; {first}.")
+        log.warning("X: %d of %d files cannot be read and are left out; %s", len(bad), len(images), first)
+    row_of = {images[i]: looks[i].row_id for i in good}
+    dataset = ImageDataset(
+        tuple(images[i] for i in good),
+        np.zeros(len(good), np.int64),
+        ("",),
+        identify=lambda wanted: [row_of[path] for path in wanted],
+        longest_side=max(looks[i].side for i in good),
+        levels=choose_levels([looks[i].tones for i in good]),
+    )
+    return dataset, good
 
 
 def pictures_of(X: Any) -> Pixels | tuple[Path, ...]:

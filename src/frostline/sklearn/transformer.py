@@ -17,7 +17,7 @@ from frostline.networks.registry import outline
 from frostline.runs.choose import prepare, with_freeze
 from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import Network
-from frostline.sklearn.pictures import TakesPictures, longest_side, unlabelled
+from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
 from frostline.storage import cache_dir as cache_folder
 
@@ -103,7 +103,9 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         return tags
 
     def fit(self, X: Any, y: Any = None) -> "ActivationTransformer":
-        """Load the network and choose the image size; no picture runs through it yet.
+        """Load the network, choose the image size and, for files of more than 8 bits, their scale.
+
+        No image runs through the network yet.
 
         Raises
         ------
@@ -114,9 +116,9 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         shape = outline(config.model)
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
-        side = longest_side(images) if config.image_size is None else None
         cache = cache_folder(self.cache_dir)
-        self.network_ = Network(*prepare(config, unlabelled(images, side), cache, None, load=load_again))
+        readable, _ = usable(images, cache)
+        self.network_ = Network(*prepare(config, readable, cache, None, load=load_again))
         self.image_size_ = self.network_.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
         self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
