@@ -26,9 +26,15 @@ START_SECONDS = 60
 class Running:
     """A server on a free port of 127.0.0.1; give it a run's folder."""
 
-    def __init__(self, folder: Path, limits: Mapping[str, float] | None = None, keys: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Mapping[str, float] | None = None,
+        keys: Path | None = None,
+        reject: float | None = None,
+    ) -> None:
         here, there = multiprocessing.Pipe(False)
-        self.process = PROCESSES.Process(target=_serve, args=(folder, dict(limits or {}), keys, there))
+        self.process = PROCESSES.Process(target=_serve, args=(folder, dict(limits or {}), keys, reject, there))
         self.process.start()
         there.close()
         if not here.poll(START_SECONDS):
@@ -109,7 +115,11 @@ def encoded(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def _serve(
-    folder: Path, limits: dict[str, Any], keys: Path | None, told: "multiprocessing.connection.Connection"
+    folder: Path,
+    limits: dict[str, Any],
+    keys: Path | None,
+    reject: float | None,
+    told: "multiprocessing.connection.Connection",
 ) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
     from frostline.serve.keys import read_keys
@@ -119,4 +129,4 @@ def _serve(
 
     with measured():
         served = load_served(str(folder), folder.parent)
-        serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, told.send, Limits(**limits))
+        serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, told.send, Limits(**limits), reject)

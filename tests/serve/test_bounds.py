@@ -1,5 +1,6 @@
 """Bounds of time, size and number, on a server whose bounds are small; and keys."""
 
+import os
 import socket
 import threading
 import time
@@ -147,13 +148,42 @@ def test_right_key_opens_and_page_and_health_need_none(tight: Running) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("short\n", "key 1 has 5 characters"), ("# nothing\n", "holds no key"), ("schlüssel-mit-umlaut\n", "plain ASCII")],
+    [
+        ("short\n", "key 1 has 5 characters"),
+        ("two words that are long\n", "key 1 holds a blank"),
+        ("# nothing\n", "holds no key"),
+        ("schlüssel-mit-umlaut\n", "plain ASCII"),
+    ],
 )
 def test_key_files_that_are_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=words):
         read_keys(path)
+
+
+def test_key_file_that_is_a_pipe_or_folder_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "none", Path("a\0b")):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_keys(path)
+
+
+def test_pixels_that_an_image_may_claim_are_an_option(run: Run) -> None:
+    running = Running(run.folder, {"pixels": 63})
+    try:
+        reply = running.predict([("a.png", PICTURE)])
+        assert reply.status == 422 and "at most 63 are read" in reply.json()["errors"][0]["detail"]
+    finally:
+        running.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(["--max-pixels", "0"], "--max-pixels 0"), (["--reject", "0.7"], "--reject 0.7")]
+)
+def test_options_that_cannot_be(run: Run, frostline: Frostline, option: list[str], words: str) -> None:
+    done = frostline("serve", run.folder, "--port", 0, *option)
+    assert done.returncode == 2 and words in done.stderr
 
 
 def test_sigterm_lets_requests_finish(run: Run) -> None:

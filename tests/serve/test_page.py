@@ -84,9 +84,7 @@ def test_table_of_twenty_is_what_predict_says(
     upload(page, garments)
     expect(page.get_by_role("status")).to_have_text("20 pictures done")
     expect(page.locator("tbody tr")).to_have_count(20)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
-    got = list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+    got = download_csv(page)
     for name, data in garments:
         (tmp_path / name).write_bytes(data)
     said = frostline("predict", run.folder, *[name for name, _ in garments], "--format", "csv").stdout
@@ -113,14 +111,61 @@ def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> 
 
 def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, garments: Files, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "empty.png").touch()
     (tmp_path / "boot.png").write_bytes(garments[0][1])
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(33 << 20)
-    page.set_input_files("#files", [tmp_path / name for name in ("notes.txt", "huge.png", "boot.png")])
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("notes.txt is no picture that can be read")
-    expect(alert).to_contain_text("huge.png is too large: it has 33.0 MiB, at most 32.0 MiB are taken.")
-    expect(page.get_by_role("status")).to_have_text("1 picture done")
+    page.set_input_files("#files", [tmp_path / name for name in ("notes.txt", "empty.png", "huge.png", "boot.png")])
+    expect(page.get_by_role("status")).to_have_text("4 pictures done, 3 without an answer")
+    rows = page.locator("tbody tr")
+    expect(rows.nth(0)).to_contain_text("notes.txt")
+    expect(rows.nth(0)).to_contain_text("is no picture that can be read: expected one of PNG")
+    expect(rows.nth(1)).to_contain_text("empty")
+    expect(rows.nth(2)).to_contain_text("too large: it has 33.0 MiB, at most 32.0 MiB are taken")
+    expect(page.locator("#name")).to_have_text("boot.png")
+    lines = download_csv(page)
+    assert [(line[0], bool(line[2]), bool(line[4])) for line in lines[1:5]] == [
+        ("notes.txt", False, True), ("empty.png", False, True), ("huge.png", False, True), ("boot.png", True, False)
+    ]  # fmt: skip
+
+
+def download_csv(page: Page) -> list[list[str]]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    return list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+
+
+def test_names_are_shown_as_text_and_never_computed_by_a_spreadsheet(page: Page, garments: Files) -> None:
+    names = ["=1+1.png", "@SUM(A1).png", "-2.png", "<img src=x onerror=alert(1)>.png", 'a,"b".png', "\u202egnp.png"]
+    upload(page, [(name, garments[0][1]) for name in names])
+    expect(page.get_by_role("status")).to_have_text("6 pictures done")
+    shown = page.locator("tbody tr button").all_inner_texts()
+    assert shown == [*names[:5], "\\u202egnp.png"]
+    files = list(dict.fromkeys(line[0] for line in download_csv(page)[1:]))
+    assert files == ["'=1+1.png", "'@SUM(A1).png", "'-2.png", *names[3:5], "\\u202egnp.png"]
+
+
+def test_answer_below_the_threshold_is_shown_as_not_sure(browser: Browser, run: Run, garments: Files) -> None:
+    running = Running(run.folder, reject=0.5)
+    page = browser.new_page()
+    try:
+        results = running.predict(garments).json()["results"]
+        names = [one["name"] for one in results if one["rejected"]]
+        assert 0 < len(names) < len(garments)
+        page.goto(running.address)
+        expect(page.locator("#model")).to_have_text("first · 10 classes")
+        upload(page, garments)
+        expect(page.get_by_role("status")).to_have_text("20 pictures done")
+        unsure = page.locator("tbody tr", has_text="not sure (")
+        assert [row.get_by_role("button").inner_text() for row in unsure.all()] == names
+        unsure.first.click()
+        expect(page.locator("#answer")).to_contain_text("Not sure (")
+        lines = download_csv(page)
+        assert lines[0][-1] == "rejected"
+        assert list(dict.fromkeys(line[0] for line in lines if line[-1] == "true")) == names
+    finally:
+        page.close()
+        running.close()
 
 
 def test_camera_takes_a_picture(page: Page) -> None:

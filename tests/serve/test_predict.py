@@ -1,5 +1,7 @@
 """What the server answers is what the model says, however the pictures come."""
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,6 +67,23 @@ def test_json_is_as_good_as_files(server: Running, garments: Files) -> None:
     assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
 
 
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg; charset=binary", "application/octet-stream"])
+def test_raw_body_is_one_image(server: Running, garments: Files, kind: str) -> None:
+    raw = server.ask("/v1/predict?top=10", garments[0][1], content_type=kind)
+    by_form = server.predict(garments[:1], "?top=10").json()["results"][0]
+    assert raw.status == 200
+    assert raw.json()["results"] == [{"name": "picture 1", "predictions": by_form["predictions"]}]
+
+
+@pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/x-any;name=a.png;BASE64,"])
+def test_data_uri_is_as_good_as_base64(server: Running, garments: Files, head: str) -> None:
+    texts = [base64.b64encode(data).decode() for _, data in garments[:2]]
+    body = json.dumps({"images": [head + texts[0], texts[1]]}).encode()
+    by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
+    by_form = server.predict(garments[:2]).json()["results"]
+    assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_every_format_that_is_named_is_read(server: Running, fashion: Splits, kind: str) -> None:
     reply = server.predict([("x", encoded(np.asarray(fashion.test.images[0]), kind))], "?top=1")
@@ -83,6 +102,16 @@ def test_overlay_and_neighbours_come_when_asked_for(server: Running, garments: F
     one, two = server.predict(garments[:2], "?explain=true&neighbours=3").json()["results"]
     assert one["overlay"].startswith("data:image/png;base64,") and one["overlay"] != two["overlay"]
     assert len(one["neighbours"]) == 3 and one["neighbours"][0]["class"] in about["classes"]
+
+
+def test_reject_marks_what_the_model_would_reject(server: Running, run: Run, garments: Files) -> None:
+    about = server.ask("/v1/model").json()
+    assert about["rejects"] and about["api"] == 2
+    results = server.predict(garments, "?reject=0.5").json()["results"]
+    threshold = Classifier.load(run.folder).threshold(0.5)
+    expected = [one["predictions"][0]["probability"] < threshold for one in results]
+    assert [one["rejected"] for one in results] == expected and True in expected
+    assert "rejected" not in server.predict(garments[:1]).json()["results"][0]
 
 
 def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> None:

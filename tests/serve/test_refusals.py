@@ -1,6 +1,9 @@
 """What is refused, and in which words: RFC 9457, nothing of the inside, never a 500."""
 
+import base64
+import json
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -32,13 +35,39 @@ def vast_png() -> bytes:
     ],
     ids=["cut", "vast", "words", "empty", "ppm"],
 )
-def test_what_is_no_picture_is_named(server: Running, name: str, data: bytes, words: str) -> None:
-    reply = server.predict([("good.png", PICTURE), (name, data)])
+def test_bad_image_is_named_and_the_good_ones_are_answered(server: Running, name: str, data: bytes, words: str) -> None:
+    reply = server.predict([("good.png", PICTURE), (name, data), ("also good.png", PICTURE)])
+    first, bad, last = reply.json()["results"]
+    assert reply.status == 200 and first["predictions"] == last["predictions"]
+    assert bad["name"] == name and set(bad) == {"name", "error"}
+    assert (bad["error"]["type"], bad["error"]["status"]) == ("urn:frostline:problem:bad-image", 422)
+    assert words in bad["error"]["detail"]
+
+
+def test_request_without_any_good_image_is_refused_as_a_whole(server: Running) -> None:
+    reply = server.predict([("cut.png", NOISE[:2000]), ("notes.txt", b"just words")])
     assert reply.status == 422 and reply.headers["content-type"] == "application/problem+json"
     problem = reply.json()
     assert (problem["type"], problem["status"]) == ("urn:frostline:problem:bad-image", 422)
-    assert [(one["image"], one["name"]) for one in problem["errors"]] == [(1, name)]
-    assert words in problem["errors"][0]["detail"]
+    assert [(one["image"], one["name"]) for one in problem["errors"]] == [(0, "cut.png"), (1, "notes.txt")]
+    assert "cut.png is damaged" in problem["errors"][0]["detail"]
+
+
+def test_what_is_no_base64_costs_the_others_nothing(server: Running) -> None:
+    texts = [base64.b64encode(PICTURE).decode(), "%%%", "data:text/html;base64,AAAA", "data:image/png,AAAA"]
+    results = server.ask("/v1/predict", json.dumps({"images": texts}).encode(), content_type="application/json").json()
+    good, *bad = results["results"]
+    assert good["predictions"] and [one["name"] for one in bad] == ["picture 2", "picture 3", "picture 4"]
+    said = [one["error"]["detail"] for one in bad]
+    assert "picture 2 is no base64" in said[0] and all("is no data: URI of an image" in one for one in said[1:])
+
+
+def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running) -> None:
+    begun = time.monotonic()
+    for body in (b'{"images": [' + b"1," * 4_000_000 + b"1]}", b'{"images": [' + b"[]," * 4_000_000 + b"1]}"):
+        reply = server.ask("/v1/predict", body, content_type="application/json")
+        assert reply.status == 422 and len(reply.content) < 1000
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize(
@@ -50,7 +79,9 @@ def test_what_is_no_picture_is_named(server: Running, name: str, data: bytes, wo
         (form([("a", PICTURE)])[0][:-20], form([])[1], 400, "damaged-body"),
         (b"x", "multipart/form-data", 400, "damaged-body"),
         (b"x", "multipart/form-data; boundary=edge", 400, "damaged-body"),
-        (PICTURE, "image/png", 415, "unknown-body"),
+        (b"no image", "image/png", 422, "bad-image"),
+        (b"", "application/octet-stream", 422, "bad-image"),
+        (PICTURE, "application/x-www-form-urlencoded", 415, "unknown-body"),
         (PICTURE, "", 415, "unknown-body"),
         (as_json([PICTURE] * 33), "application/json", 422, "image-count"),
         (as_json([]), "application/json", 422, "image-count"),
@@ -59,7 +90,8 @@ def test_what_is_no_picture_is_named(server: Running, name: str, data: bytes, wo
         (b'{"images": "AAAA"}', "application/json", 422, "invalid"),
         (b'{"images": [', "application/json", 422, "invalid"),
         (b'{"images": [], "path": "/etc/passwd"}', "application/json", 422, "invalid"),
-        (b"[" * 100_000, "application/json", 422, "invalid"),
+        (b"[" * 4_000, "application/json", 422, "invalid"),
+        (b"[" * 100_000, "application/json", 422, "image-count"),
     ],
 )
 def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, status: int, problem: str) -> None:
@@ -67,7 +99,9 @@ def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, stat
     assert (reply.status, reply.json()["type"]) == (status, f"urn:frostline:problem:{problem}")
 
 
-@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13"])
+@pytest.mark.parametrize(
+    "query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13", "?reject=0.6", "?reject=nan"]
+)
 def test_options_out_of_range(server: Running, query: str) -> None:
     reply = server.predict([("a.png", PICTURE)], query)
     assert reply.status == 422 and reply.json()["errors"][0]["where"].startswith("query.")

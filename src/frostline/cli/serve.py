@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from frostline.cli.settings import OutputDir, Quiet
+from frostline.cli.settings import OutputDir, Quiet, option
 
 
 def serve(
@@ -21,6 +21,13 @@ def serve(
         Path | None, typer.Option(help="One key per line; requests must bring one.", metavar="FILE", show_default=False)
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let anybody in who reaches another host.")] = False,
+    max_pixels: Annotated[int | None, option("Refuse images that claim more pixels (50 million).", "N")] = None,
+    reject: Annotated[
+        float | None,
+        option(
+            "Mark answers as unknown below the confidence that loses at most this share of the validation images.", "X"
+        ),
+    ] = None,
     output_dir: OutputDir = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
@@ -38,9 +45,12 @@ def serve(
         raise ConfigError(
             f"serve needs {error.name}, which is not installed: pip install 'frostline[serve]'."
         ) from error
+    if max_pixels is not None and max_pixels < 1:
+        raise ConfigError(f"--max-pixels {max_pixels}: expected 1 or more.")
     screen = Screen(quiet=quiet)
     with screen.lines():
         from frostline.serve.keys import read_keys
+        from frostline.serve.limits import Limits
         from frostline.serve.model import load_served
         from frostline.serve.server import is_loopback
         from frostline.serve.server import serve as run_server
@@ -51,6 +61,9 @@ def serve(
             )
         keys = read_keys(api_key_file) if api_key_file else None
         served = load_served(model, output_dir)
+        limits = Limits() if max_pixels is None else Limits(pixels=max_pixels)
         run_server(
-            served, host, port, keys, lambda address: screen.say(f"serving {served.kind} '{served.name}' at {address}")
-        )
+            served, host, port, keys,
+            lambda address: screen.say(f"serving {served.kind} '{served.name}' at {address}"),
+            limits, reject,
+        )  # fmt: skip

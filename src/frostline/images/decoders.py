@@ -59,19 +59,19 @@ class Decoders:
         """Begin with one image; the future can be cancelled until a process takes it (``asyncio.wrap_future``)."""
         return self._workers.submit(self._work, source, budget=self._budget, lost=_lost)
 
-    def decode(self, sources: Sequence[Path | bytes]) -> list[Decoded]:
-        """Return pixels, or a ``DataError``, for each image, in order.
+    def decode(self, sources: Sequence[Path | bytes], at_once: int = 1) -> list[Decoded]:
+        """Return pixels, or a ``DataError``, for each image, in order; a process is handed ``at_once`` together.
 
         Raises
         ------
         DataError
             When no process can be started, or the system ends them because memory does.
         """
-        return list(self.each(sources))
+        return list(self.each(sources, at_once))
 
-    def each(self, sources: Sequence[Path | bytes]) -> Iterator[Decoded]:
+    def each(self, sources: Sequence[Path | bytes], at_once: int = 1) -> Iterator[Decoded]:
         """Begin with all images; yield what `decode` returns as it is ready."""
-        return self._workers.map(self._work, sources, budget=self._budget, lost=_lost)
+        return self._workers.map(self._work, sources, at_once, budget=self._budget, lost=_lost)
 
 
 def look_at_each(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[Look]:

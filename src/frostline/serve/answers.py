@@ -1,24 +1,42 @@
 """What goes in and out, as the OpenAPI document describes it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from frostline.evaluation.rejection import MOST
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Take null out of a schema: a query cannot say it, and leaves the name out."""
+    schema |= schema.pop("anyOf")[0]
+    del schema["default"]
+
 
 class Wish(BaseModel):
-    """What a request asks for each picture: its query."""
+    """What a request asks for each image: its query."""
 
     top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
     explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
     neighbours: int = Field(0, ge=0, le=12, description="How many training pictures to add.")
+    reject: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None,
+        ge=0,
+        le=MOST,
+        json_schema_extra=_without_null,
+        description="Say of each whether it is `rejected`: below the confidence that loses at most this share of "
+        "the validation images.",
+    )
 
 
 class Pictures(BaseModel):
-    """Pictures as JSON."""
+    """Images as JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[str] = Field(description="Picture files (PNG, JPEG, WebP, GIF, BMP, TIFF), each as base64.")
+    images: list[str] = Field(
+        description="Image files (PNG, JPEG, WebP, GIF, BMP, TIFF), each as base64 or as a `data:` URI in base64."
+    )
 
 
 class Prediction(BaseModel):
@@ -45,26 +63,46 @@ class Answer(BaseModel):
 
     name: str = Field(description="The file's name as it came, without folders.")
     predictions: list[Prediction] = Field(description="The most probable first.")
+    rejected: bool | None = Field(
+        default=None,
+        description="Whether it counts as unknown; only when `reject` was asked, or the server always does.",
+    )
     overlay: str | None = Field(
         default=None, description="What the best class was seen by (Grad-CAM), a PNG as a data address."
     )
     neighbours: list[Neighbour] | None = Field(default=None, description="The nearest training pictures first.")
 
 
-class Answers(BaseModel):
-    """One answer for each picture, in their order."""
+class Refusal(BaseModel):
+    """An image that could not be classified, and why."""
 
-    results: list[Answer]
+    name: str = Field(description="The file's name as it came, without folders.")
+    error: "Problem"
+
+
+class Answers(BaseModel):
+    """One entry for each image, in their order.
+
+    An image that cannot be classified costs the others nothing: its entry has `error` in place of `predictions`. A
+    request of which no image can be classified is refused as a whole, with 422, or 503 when it is worth trying again.
+    """
+
+    results: list[Answer | Refusal]
 
 
 class About(BaseModel):
     """The model and what the server takes."""
 
+    api: int = Field(
+        description="Version of this interface. 2: an entry of `results` may be an error; raw bodies and `data:` URIs."
+    )
     name: str
     kind: str = Field(description="run, bundle or onnx.")
     classes: list[str]
     explains: bool = Field(description="Whether `explain=true` is answered.")
     neighbours: bool = Field(description="Whether `neighbours=N` is answered.")
+    rejects: bool = Field(description="Whether `reject=X` is answered.")
+    reject: float | None = Field(default=None, description="What `reject` is when a request does not say.")
     formats: list[str]
     limits: dict[str, int | float]
     version: str

@@ -36,6 +36,7 @@ from frostline.serve.upload import FIELD, Bodies, GoneError, pictures_of
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 PREDICT = "/v1/predict"
+API = 2  # see `frostline.serve.answers.About`
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -45,7 +46,14 @@ PAGE = {
 }
 
 
-def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_host: bool = False) -> ASGIApp:
+def make_app(
+    served: Served,
+    limits: Limits,
+    keys: Keys | None = None,
+    *,
+    any_host: bool = False,
+    reject: float | None = None,
+) -> ASGIApp:
     """Return the application that serves a model.
 
     Parameters
@@ -56,9 +64,11 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
         Without them whoever reaches the server may use it.
     any_host : bool
         Whether a request may name another host than loopback's.
+    reject : float, optional
+        The share of validation images that answers may lose, when a request names none.
     """
     metrics = Metrics()
-    classify = Classify(served, limits, metrics)
+    classify = Classify(served, limits, metrics, reject)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +88,7 @@ def make_app(served: Served, limits: Limits, keys: Keys | None = None, *, any_ho
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_defect)
     predict = _add_predict(app, classify, limits, metrics)
-    _add_state(app, served, limits, metrics)
+    _add_state(app, served, limits, metrics, reject)
     _add_page(app)
     if keys:
         _describe_keys(app)
@@ -128,13 +138,16 @@ def _static(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any,
     return show
 
 
-def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics) -> None:
+def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, reject: float | None) -> None:
     about = About(
+        api=API,
         name=served.name,
         kind=served.kind,
         classes=list(served.predicts.class_names),
         explains=served.explains,
         neighbours=served.knows_neighbours,
+        rejects=served.rejects,
+        reject=reject,
         formats=list(FORMATS),
         limits=limits.public(),
         version=__version__,
@@ -168,6 +181,8 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
         "content": {
             "multipart/form-data": {"schema": _multipart_schema(limits.images)},
             "application/json": {"schema": _json_schema(limits.images)},
+            "application/octet-stream": {"schema": _one_schema()},
+            "image/*": {"schema": _one_schema()},
         },
     }
 
@@ -179,7 +194,11 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
         responses=_problems(408, 413, 415, 503),
     )
     async def predict(request: Request) -> Response:
-        """Classify 1 to 32 pictures."""
+        """Classify 1 to 32 images.
+
+        An image that cannot be classified has an `error` in its entry of `results`, and the others are answered. (Until
+        version 1 of this interface, such a request was refused as a whole; what was answered is answered as before.)
+        """
         wish = _wish(request.scope["query_string"].decode("latin-1"))
         classify.check(wish)
         try:
@@ -191,7 +210,7 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
                     raise ProblemError(
                         408, "slow-body", f"the body did not come within {limits.body_seconds:g} s: send it again."
                     ) from error
-                pictures = pictures_of(bytes(upload.data), request.headers.get("content-type", ""), limits)
+                pictures = pictures_of(upload.take(), request.headers.get("content-type", ""), limits)
                 answers = await _while_there(request, classify(pictures, wish), limits.answer_seconds)
         except GoneError:
             metrics.gone.inc()
@@ -248,9 +267,12 @@ def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _multipart_schema(most: int) -> dict[str, Any]:
-    one = {"type": "string", "format": "binary", "description": "A picture file."}
-    many = {"type": "array", "items": one, "minItems": 1, "maxItems": most}
+    many = {"type": "array", "items": _one_schema(), "minItems": 1, "maxItems": most}
     return {"type": "object", "properties": {FIELD: many}, "required": [FIELD], "additionalProperties": False}
+
+
+def _one_schema() -> dict[str, Any]:
+    return {"type": "string", "format": "binary", "description": "An image file."}
 
 
 def _json_schema(most: int) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Batcher(Generic[Item, Result]):
     classify : callable
         Pictures to one result each; called in several threads at once.
     limits : Limits
-    metrics : Metrics
+    metrics : Metrics, optional
+        Without them, nothing is counted.
     threads : int
         How many batches are computed at once.
     begin : callable, optional
@@ -40,12 +41,12 @@ class Batcher(Generic[Item, Result]):
         self,
         classify: Callable[[Sequence[Item]], Sequence[Result]],
         limits: Limits,
-        metrics: Metrics,
+        metrics: Metrics | None = None,
         threads: int = 1,
         begin: Callable[[], None] | None = None,
     ) -> None:
         self._classify, self._limits, self._metrics = classify, limits, metrics
-        self._threads = ThreadPoolExecutor(threads, "frostline-network", initializer=begin)
+        self._threads = ThreadPoolExecutor(threads, "frostline-batches", initializer=begin)
         self._free = threads
         self._waiting: deque[_Request[Item, Result]] = deque()
         self._admitted = 0  # pictures that were taken in and not yet answered
@@ -74,7 +75,8 @@ class Batcher(Generic[Item, Result]):
 
     def _admit(self, count: int) -> None:
         self._admitted += count
-        self._metrics.waiting.set(self._admitted)
+        if self._metrics:
+            self._metrics.waiting.set(self._admitted)
 
     async def classify(self, pictures: Sequence[Item]) -> list[Result]:
         """Return the result of each admitted picture; when it is cancelled, what still waits is not computed."""
@@ -98,7 +100,8 @@ class Batcher(Generic[Item, Result]):
                 return
             batch = self._take(min(self._limits.batch, -(-count // self._free)))
             pictures = [request.pictures[place] for request, place in batch]
-            self._metrics.batch.observe(len(pictures))
+            if self._metrics:
+                self._metrics.batch.observe(len(pictures))
             self._free -= 1
             computing = loop.run_in_executor(self._threads, self._classify, pictures)
             computing.add_done_callback(partial(self._answer, batch))

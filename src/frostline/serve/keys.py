@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frostline.errors import ConfigError
+from frostline.files import MIB, read_bytes
 
 SHORTEST = 16  # characters
 
@@ -44,10 +45,11 @@ def read_keys(path: Path) -> Keys:
     Raises
     ------
     ConfigError
-        When there is none, or one is shorter than 16 characters or not plain ASCII.
+        When there is none, or one is shorter than 16 characters, or is not visible ASCII without blanks: a header could
+        not carry it.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
+        lines = [line.strip() for line in read_bytes(path, MIB).decode("ascii").splitlines()]
     except OSError as error:
         raise ConfigError(f"--api-key-file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -56,6 +58,8 @@ def read_keys(path: Path) -> Keys:
     if not keys:
         raise ConfigError(f"--api-key-file {path} holds no key: write one per line.")
     for number, key in enumerate(keys, 1):
+        if not all("!" <= character <= "~" for character in key):
+            raise ConfigError(f"--api-key-file {path}: key {number} holds a blank or control character: remove it.")
         if len(key) < SHORTEST:
             raise ConfigError(
                 f"--api-key-file {path}: key {number} has {len(key)} characters, expected at least {SHORTEST}: "

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from frostline.device import cores
+from frostline.errors import RunError
 from frostline.report.explain import Explainer
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run, find_run
@@ -37,6 +38,9 @@ class Predicts(Protocol):
     @property
     def class_names(self) -> Sequence[str]:
         """The classes, in the order of the probabilities."""
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; raises RunError where it is not known."""
 
     def predict_proba(self, images: Sequence[Pixels], /) -> NDArray[np.float32]:
         """Return probabilities (N, classes) of pictures (H, W) or (H, W, 3)."""
@@ -81,7 +85,7 @@ class Served:
     side : int or None
         To which pictures may be shrunk as they are decoded; see `frostline.images.decode.decode_image`.
     why : Explains, optional
-    explains, knows_neighbours : bool
+    explains, knows_neighbours, rejects : bool
         What of it can be asked for.
     """
 
@@ -92,6 +96,7 @@ class Served:
     why: Explains | None = None
     explains: bool = False
     knows_neighbours: bool = False
+    rejects: bool = False
 
 
 def load_served(source: str, output_dir: Path) -> Served:
@@ -107,7 +112,7 @@ def load_served(source: str, output_dir: Path) -> Served:
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         exported = OnnxClassifier(path, THREADS)
-        return Served(path.stem, "onnx", exported, exported.image_size)
+        return Served(path.stem, "onnx", exported, exported.image_size, rejects=_rejects(exported))
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = find_run(source, output_dir)
@@ -119,4 +124,12 @@ def _from_folder(folder: Path, name: str, kind: str) -> Served:
     why = Explainer(classifier.model, index=find_index(Run(folder)))
     explains = bool(why.stages) and find_spec("captum") is not None
     side = classifier.model.preprocess.image_size
-    return Served(name, kind, classifier, side, why, explains, why.knows_neighbours)
+    return Served(name, kind, classifier, side, why, explains, why.knows_neighbours, _rejects(classifier))
+
+
+def _rejects(predicts: Predicts) -> bool:
+    try:
+        predicts.threshold(0.0)
+    except RunError:  # an earlier version wrote it
+        return False
+    return True

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+MOST_ERRORS = 20  # that are listed
 
 
 class ProblemError(Exception):
@@ -42,8 +43,8 @@ class ProblemError(Exception):
         self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
         self.headers = dict(headers or {})
 
-    def body(self) -> bytes:
-        """Return the problem as JSON."""
+    def details(self) -> dict[str, Any]:
+        """Return the problem as `frostline.serve.answers.Problem` describes it."""
         problem: dict[str, Any] = {
             "type": f"urn:frostline:problem:{self.kind}",
             "title": HTTPStatus(self.status).phrase,
@@ -52,16 +53,25 @@ class ProblemError(Exception):
         }
         if self.errors is not None:
             problem["errors"] = self.errors
-        return json.dumps(problem, ensure_ascii=False).encode()
+        return problem
+
+    def body(self) -> bytes:
+        """Return the problem as JSON."""
+        return json.dumps(self.details(), ensure_ascii=False).encode()
 
     def response(self) -> Response:
         """Return the answer that says it."""
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
 
 
-def busy(detail: str) -> ProblemError:
+def busy(detail: str, errors: list[dict[str, Any]] | None = None) -> ProblemError:
     """Return the one deliberate 503: come back in a moment."""
-    return ProblemError(503, "busy", detail, headers={"Retry-After": str(RETRY_SECONDS)})
+    return ProblemError(503, "busy", detail, errors, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def bad_image(detail: str, errors: list[dict[str, Any]] | None = None) -> ProblemError:
+    """Return the problem of an image that cannot be read, or of a request that has no other."""
+    return ProblemError(422, "bad-image", detail, errors)
 
 
 async def answer_http(_: Request, error: Exception) -> Response:
@@ -80,5 +90,5 @@ async def answer_defect(_: Request, __: Exception) -> Response:
 
 def invalid(errors: list[dict[str, Any]]) -> ProblemError:
     """Return the problem for values that pydantic refused, without echoing them."""
-    listed = [{"where": ".".join(map(str, error["loc"])), "detail": error["msg"]} for error in errors]
+    listed = [{"where": ".".join(map(str, error["loc"])), "detail": error["msg"]} for error in errors[:MOST_ERRORS]]
     return ProblemError(422, "invalid", "some values are not what is expected: see errors.", listed)

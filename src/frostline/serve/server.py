@@ -33,6 +33,7 @@ def serve(
     keys: Keys | None,
     announce: Callable[[str], None],
     limits: Limits | None = None,
+    reject: float | None = None,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C; requests that were begun are answered.
 
@@ -46,16 +47,23 @@ def serve(
     announce : callable
         Is told the page's address once connections are taken.
     limits : Limits, optional
+    reject : float, optional
+        Say of each answer whether it counts as unknown, at the threshold that loses this share of the validation
+        images.
 
     Raises
     ------
     ConfigError
-        When the address cannot be used.
+        When the address cannot be used, or ``reject`` is no share from 0 to 0.5.
+    RunError
+        When the model was saved without thresholds to reject by.
     """
     limits = limits or Limits()
+    if reject is not None:
+        served.predicts.threshold(reject)  # refuses what cannot be
     listening = _listen(host, port)
     address = _address(host, listening.getsockname()[1])
-    app = make_app(served, limits, keys, any_host=keys is not None or not is_loopback(host))
+    app = make_app(served, limits, keys, any_host=keys is not None or not is_loopback(host), reject=reject)
     config = uvicorn.Config(
         app,
         http=connection_type(limits),

@@ -1,4 +1,4 @@
-"""A request's body to named picture files: multipart or JSON, in memory, within the limits."""
+"""A request's body to named image files: multipart, JSON or one raw file, in memory, within the limits."""
 
 import base64
 import binascii
@@ -14,10 +14,12 @@ from starlette.requests import Request
 from frostline.serve.answers import Pictures
 from frostline.serve.limits import MIB, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.problems import ProblemError, busy, invalid
+from frostline.serve.problems import ProblemError, bad_image, busy, invalid
 
 FIELD = "images"
+Upload = tuple[str, bytes | ProblemError]  # a name, and the file or why there is none
 LONGEST_NAME = 200
+MOST_VALUES = 4096  # in a JSON body
 
 
 class GoneError(Exception):
@@ -33,11 +35,11 @@ class Bodies:
     @contextmanager
     def counting(self) -> Iterator["Body"]:
         """Open a count for one request; what it holds is free again at the end."""
-        body = Body(self)
+        body = Body()
         try:
             yield body
         finally:
-            self.hold(-len(body.data))
+            self.hold(-body.size)
 
     def hold(self, count: int) -> None:
         """Count bytes that are held, or, negative, free again.
@@ -71,19 +73,30 @@ class Bodies:
             if message["type"] == "http.disconnect":
                 raise GoneError
             part = message.get("body", b"")
-            if len(body.data) + len(part) > most:
+            if body.size + len(part) > most:
                 raise too_large(most)
             self.hold(len(part))
-            body.data += part
+            body.add(part)
             more = message.get("more_body", False)
 
 
 @dataclass
 class Body:
-    """The bytes of one request."""
+    """The bytes of one request: so many are held until it is answered, as a body or as the files in it."""
 
-    owner: Bodies
+    size: int = 0
     data: bytearray = field(default_factory=bytearray)
+
+    def add(self, part: bytes) -> None:
+        """Add what came next."""
+        self.size += len(part)
+        self.data += part
+
+    def take(self) -> bytes:
+        """Return the whole body, and keep no other copy."""
+        whole = bytes(self.data)
+        self.data = bytearray()
+        return whole
 
 
 def too_large(most: int) -> ProblemError:
@@ -93,8 +106,8 @@ def too_large(most: int) -> ProblemError:
     )
 
 
-def pictures_of(body: bytes, content_type: str, limits: Limits) -> list[tuple[str, bytes]]:
-    """Return the pictures of a body, each with the name it came with (never a path).
+def pictures_of(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
+    """Return the images of a body, each with the name it came with (never a path).
 
     Raises
     ------
@@ -106,9 +119,14 @@ def pictures_of(body: bytes, content_type: str, limits: Limits) -> list[tuple[st
         found = _from_multipart(body, options.get(b"boundary", b""), limits.images)
     elif kind == b"application/json":
         found = _from_json(body, limits.images)
+    elif kind == b"application/octet-stream" or kind.startswith(b"image/"):
+        found = [(_default_name(0), body)]
     else:
         raise ProblemError(
-            415, "unknown-body", "expected multipart/form-data with files, or application/json with base64 strings."
+            415,
+            "unknown-body",
+            "expected multipart/form-data with files, application/json with base64 strings, or one file as image/* or "
+            "application/octet-stream.",
         )
     if not 1 <= len(found) <= limits.images:
         raise _count_problem(limits.images)
@@ -119,22 +137,30 @@ def _count_problem(most: int) -> ProblemError:
     return ProblemError(422, "image-count", f"expected 1 to {most} pictures in the field '{FIELD}'.")
 
 
-def _from_json(body: bytes, most: int) -> list[tuple[str, bytes]]:
+def _from_json(body: bytes, most: int) -> list[Upload]:
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:  # parsed, they would fill the memory
+        raise _count_problem(most)
     try:
         texts = Pictures.model_validate_json(body).images
     except ValidationError as error:
         raise invalid([dict(e) for e in error.errors(include_url=False, include_input=False)]) from error
-    found = []
-    for number, text in enumerate(texts[: most + 1]):
-        try:
-            found.append((f"picture {number + 1}", base64.b64decode(text, validate=True)))
-        except (binascii.Error, ValueError) as error:
-            wrong = [{"image": number, "name": f"picture {number + 1}", "detail": "expected base64."}]
-            raise ProblemError(422, "bad-image", "a picture is no base64 string: see errors.", wrong) from error
-    return found
+    return [(_default_name(number), _decoded(text)) for number, text in enumerate(texts[: most + 1])]
 
 
-def _from_multipart(body: bytes, boundary: bytes, most: int) -> list[tuple[str, bytes]]:
+def _decoded(text: str) -> bytes | ProblemError:
+    """Return what base64 stands for, in a ``data:`` URI or plain."""
+    if text[:5].lower() == "data:":
+        head, _, text = text.partition(",")
+        kind, *options = head[5:].lower().split(";")
+        if "base64" not in options or not (kind in ("", "application/octet-stream") or kind.startswith("image/")):
+            return bad_image("is no data: URI of an image: expected data:image/...;base64, and the file in base64.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return bad_image("is no base64: expected a file in base64, without line breaks.")
+
+
+def _from_multipart(body: bytes, boundary: bytes, most: int) -> list[Upload]:
     form = _Form(most)
     try:
         if not boundary:
@@ -153,7 +179,7 @@ class _Form:
     """Collects the parts of a multipart body as the parser meets them."""
 
     def __init__(self, most: int) -> None:
-        self.found: list[tuple[str, bytes]] = []
+        self.found: list[Upload] = []
         self.whole = False
         self._most = most
         self._header, self._value = b"", b""
@@ -205,4 +231,8 @@ class _Form:
 def _plain_name(name: bytes, number: int) -> str:
     """Return a file's own name: a label for the answer, without folders and control characters."""
     last = name.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(c for c in last if c.isprintable())[:LONGEST_NAME] or f"picture {number + 1}"
+    return "".join(c for c in last if c.isprintable())[:LONGEST_NAME] or _default_name(number)
+
+
+def _default_name(number: int) -> str:
+    return f"picture {number + 1}"

@@ -1,6 +1,6 @@
 // What is done: pictures come in, go to the server one by one (it batches them), and their answers come back.
 
-import { asCsv, showAnswer, showProgress, showTable, showTroubles, showWhy, sorted } from "./show.js";
+import { asCsv, printable, showAnswer, showProgress, showTable, showTroubles, showWhy, sorted } from "./show.js";
 
 const $ = (id) => document.getElementById(id);
 const AT_ONCE = 4;
@@ -17,7 +17,7 @@ let troubles = [];
 let order = { by: null, descending: false };
 
 class Trouble extends Error {}
-class Gone extends Error {}
+class Gone extends Error {} // or busy for long: worth another try
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 const size = (bytes) => `${(bytes / 1048576).toFixed(1)} MiB`;
@@ -31,7 +31,7 @@ async function ask(path, options = {}) {
       response = await fetch(path, { ...options, headers });
       if (response.ok) return await response.json();
     } catch {
-      throw new Gone();
+      throw new Gone("The server does not answer. Is it still running?");
     }
     if (response.status === 401) {
       await askForKey(key);
@@ -42,6 +42,7 @@ async function ask(path, options = {}) {
       continue;
     }
     const problem = await response.json().catch(() => ({}));
+    if (response.status === 503) throw new Gone(problem.detail);
     throw new Trouble(problem.errors?.[0]?.detail ?? `The server says: ${problem.detail ?? response.status}`);
   }
 }
@@ -74,11 +75,11 @@ async function begin() {
   try {
     model = await ask("/v1/model");
   } catch (error) {
-    tell(error instanceof Gone ? "The server does not answer. Is it still running?" : error.message);
+    tell(error.message);
     return false;
   }
-  $("model").textContent = `${model.name} · ${model.classes.length} classes`;
-  document.title = `${model.name} · Frostline`;
+  $("model").textContent = `${printable(model.name)} · ${model.classes.length} classes`;
+  document.title = `${printable(model.name)} · Frostline`;
   $("takes").textContent = `PNG, JPEG, WebP, GIF, BMP or TIFF, up to ${Math.floor(model.limits.body_bytes / 1048576)} MiB each`;
   return true;
 }
@@ -90,7 +91,7 @@ function tell(text) {
 
 function refresh() {
   document.body.classList.toggle("begun", total > 0);
-  showProgress(done, total);
+  showProgress(done, items.filter((item) => item.error).length, total);
   showTroubles(troubles, unsent.length > 0);
   showTable(items, order, current, select);
 }
@@ -99,13 +100,11 @@ async function add(files) {
   if (!files.length || (!model && !(await begin()))) return;
   const most = model.limits.body_bytes - 4096; // the form around it
   for (const file of files) {
-    const name = file.name || `pasted ${total + 1}.png`;
-    if (file.size > most) tell(`${name} is too large: it has ${size(file.size)}, at most ${size(model.limits.body_bytes)} are taken.`);
-    else if (file.size === 0) tell(`${name} is empty.`);
-    else {
-      waiting.push({ file, name, number: total });
-      total += 1;
-    }
+    const item = { file, name: file.name || `pasted ${total + 1}.png`, number: total };
+    total += 1;
+    if (file.size > most) finish(item, { error: `too large: it has ${size(file.size)}, at most ${size(model.limits.body_bytes)} are taken` });
+    else if (file.size === 0) finish(item, { error: "empty" });
+    else waiting.push(item);
   }
   refresh();
   work();
@@ -130,21 +129,28 @@ function send(item, query) {
 
 async function classify(item) {
   try {
-    item.predictions = (await send(item, "top=5")).results[0].predictions;
+    const { predictions, rejected, error } = (await send(item, "top=5")).results[0];
+    finish(item, error ? { error: reason(item, error.detail) } : { predictions, rejected });
   } catch (error) {
     if (error instanceof Gone) {
       unsent.push(item);
-      tell("The server does not answer. Is it still running? Your pictures are kept here.");
+      tell(`${error.message} Your pictures are kept here.`);
     } else {
-      total -= 1;
-      tell(error.message);
+      finish(item, { error: reason(item, error.message) });
     }
-    return;
   }
+}
+
+// A problem's detail begins with the file's name, which stands in a column of its own.
+const reason = (item, detail) => (detail.startsWith(`${item.name} `) ? detail.slice(item.name.length + 1) : detail).replace(/\.$/, "");
+
+function finish(item, result) {
+  Object.assign(item, result);
   done += 1;
-  item.address = URL.createObjectURL(item.file);
   items.push(item);
   items.sort((a, b) => a.number - b.number);
+  if (item.error) return;
+  item.address = URL.createObjectURL(item.file);
   if (!current) select(item);
 }
 
@@ -240,13 +246,13 @@ for (const button of document.querySelectorAll("th button")) {
 }
 $("csv").onclick = () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([asCsv(sorted(items, order))], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([asCsv(sorted(items, order), model.reject != null)], { type: "text/csv" }));
   link.download = "predictions.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 $("clear").onclick = () => {
-  items.forEach((item) => URL.revokeObjectURL(item.address));
+  items.forEach((item) => item.address && URL.revokeObjectURL(item.address));
   [items, waiting, unsent, troubles] = [[], [], [], []];
   done = 0;
   total = running;

@@ -1,7 +1,15 @@
 // What is seen: the answer to one picture, the table of all, and the table as CSV.
 
 const $ = (id) => document.getElementById(id);
+const BARRED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu; // also what makes a line read as something else
+const FORMULA = /^'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/; // what spreadsheets compute
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+const hex = (c, digits) => c.charCodeAt(0).toString(16).padStart(digits, "0");
+const escaped = (c) => SHORT[c] ?? (c < "\u0100" ? `\\x${hex(c, 2)}` : `\\u${hex(c, 4)}`);
 const percent = (p) => (100 * p).toFixed(p < 0.9995 ? 1 : 2) + " %";
+
+// Text that others wrote (names of files and classes), as one line without control characters.
+export const printable = (text) => text.replace(BARRED, escaped);
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -19,8 +27,10 @@ function track(probability) {
 export function showAnswer(item) {
   $("detail").hidden = !item;
   if (!item) return;
-  $("name").textContent = item.name;
-  $("answer").textContent = item.predictions[0].class;
+  const best = printable(item.predictions[0].class);
+  $("name").textContent = printable(item.name);
+  $("said").textContent = item.rejected ? "Best guess, too improbable to count:" : "Most probably";
+  $("answer").textContent = item.rejected ? `Not sure (${best})` : best;
   const shown = $("shown");
   if (shown.getAttribute("src") !== item.address) {
     $("unseen").hidden = true;
@@ -28,10 +38,10 @@ export function showAnswer(item) {
     shown.onload = () => shown.classList.toggle("small", shown.naturalWidth <= 64);
     shown.onerror = () => { shown.hidden = true; $("unseen").hidden = false; };
     shown.src = item.address;
-    shown.alt = `The picture ${item.name}`;
+    shown.alt = `The image ${printable(item.name)}`;
   }
   $("bars").replaceChildren(...item.predictions.map((one) =>
-    make("li", {}, make("span", {}, one.class), make("span", { class: "value" }, percent(one.probability)), track(one.probability))));
+    make("li", {}, make("span", {}, printable(one.class)), make("span", { class: "value" }, percent(one.probability)), track(one.probability))));
   showWhy(item);
 }
 
@@ -40,17 +50,17 @@ export function showWhy(item) {
   $("overlay").hidden = $("look").hidden = !overlay;
   if (overlay) {
     $("overlay").src = overlay;
-    $("overlay").alt = `Where the model looked to see ${item.predictions[0].class}`;
+    $("overlay").alt = `Where the model looked to see ${printable(item.predictions[0].class)}`;
   }
   $("near").hidden = !neighbours?.length;
   $("near").querySelector("ul").replaceChildren(...(neighbours ?? []).map((one) =>
-    make("li", {}, make("img", { src: one.picture, alt: "" }), make("p", {}, one.class))));
+    make("li", {}, make("img", { src: one.picture, alt: "" }), make("p", {}, printable(one.class)))));
 }
 
 const keys = {
   name: (item) => item.name.toLowerCase(),
-  class: (item) => item.predictions[0].class.toLowerCase(),
-  probability: (item) => item.predictions[0].probability,
+  class: (item) => item.predictions?.[0].class.toLowerCase() ?? "",
+  probability: (item) => item.predictions?.[0].probability ?? -1, // without an answer: below all others
 };
 
 export function sorted(items, { by, descending }) {
@@ -62,14 +72,15 @@ export function sorted(items, { by, descending }) {
 }
 
 export function showTable(items, order, current, choose) {
-  $("batch").hidden = items.length < 2;
-  $("batch-title").textContent = `${items.length} pictures`;
+  const shown = items.length > 1 || items.some((item) => item.error);
+  $("batch").hidden = !shown;
+  $("batch-title").textContent = items.length === 1 ? "1 picture" : `${items.length} pictures`;
   for (const button of document.querySelectorAll("th button")) {
     const head = button.closest("th");
     if (button.dataset.sort === order.by) head.setAttribute("aria-sort", order.descending ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
   }
-  if (items.length < 2) return;
+  if (!shown) return;
   const rows = sorted(items, order).map((item) => {
     item.row ??= row(item, choose);
     if (item === current) item.row.setAttribute("aria-current", "true");
@@ -85,34 +96,47 @@ export function showTable(items, order, current, choose) {
 }
 
 function row(item, choose) {
+  if (item.error) {
+    return make("tr", { class: "unread" }, make("td"), make("td", {}, printable(item.name)), make("td", { colspan: 2 }, printable(item.error)));
+  }
   const best = item.predictions[0];
   const picture = make("img", { src: item.address, alt: "", loading: "lazy" });
   picture.onerror = () => { picture.removeAttribute("src"); };
   const value = make("span", {}, track(best.probability), percent(best.probability));
+  const named = printable(best.class);
   const made = make("tr", {},
-    make("td", {}, picture), make("td", {}, make("button", { type: "button" }, item.name)),
-    make("td", {}, best.class), make("td", { class: "number" }, value));
+    make("td", {}, picture), make("td", {}, make("button", { type: "button" }, printable(item.name))),
+    make("td", {}, item.rejected ? `not sure (${named})` : named), make("td", { class: "number" }, value));
   made.addEventListener("click", () => choose(item));
   return made;
 }
 
 // The same columns and figures as `frostline predict --format csv`.
-export function asCsv(items) {
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = items.flatMap((item) => item.predictions.map((one, i) =>
-    [quoted(item.name), i + 1, quoted(one.class), one.probability.toFixed(6)].join(",")));
-  return ["file,rank,class,probability", ...lines, ""].join("\n");
+export function asCsv(items, rejecting) {
+  const cell = (text) => {
+    const safe = printable(text).replace(FORMULA, "'$&");
+    return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const lines = items.flatMap((item) => {
+    const file = cell(item.name);
+    if (item.error) return [[file, "", "", "", cell(item.error), ...(rejecting ? [""] : [])].join(",")];
+    const extra = rejecting ? [String(item.rejected)] : [];
+    return item.predictions.map((one, i) => [file, i + 1, cell(one.class), one.probability.toFixed(6), "", ...extra].join(","));
+  });
+  return [["file", "rank", "class", "probability", "error", ...(rejecting ? ["rejected"] : [])].join(","), ...lines, ""].join("\n");
 }
 
-export function showProgress(done, total) {
+export function showProgress(done, unread, total) {
   const working = done < total;
   $("progress").hidden = !working;
   $("done").style.width = `${(100 * done) / Math.max(total, 1)}%`;
-  $("status").textContent = working ? `${done} of ${total} pictures done` : total ? `${total === 1 ? "1 picture" : `${total} pictures`} done` : "";
+  const all = total === 1 ? "1 picture" : `${total} pictures`;
+  const failed = unread ? `, ${unread} without an answer` : "";
+  $("status").textContent = working ? `${done} of ${total} pictures done` : total ? `${all} done${failed}` : "";
 }
 
 export function showTroubles(troubles, canRetry) {
   $("troubles").hidden = !troubles.length;
   $("retry").hidden = !canRetry;
-  $("troubles").querySelector("ul").replaceChildren(...troubles.map((text) => make("li", {}, text)));
+  $("troubles").querySelector("ul").replaceChildren(...troubles.map((text) => make("li", {}, printable(text))));
 }
