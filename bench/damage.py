@@ -9,6 +9,7 @@ each kind of fault with a line that repeats it; exits 1 when there is a fault.
 """
 
 import argparse
+import contextlib
 import queue
 import sys
 import tempfile
@@ -41,15 +42,16 @@ def try_all(cases: list[Case], material: Path, folder: Path, jobs: int) -> Found
                 except queue.Empty:
                     return
                 found.append((case, watched.try_case(case)))
-                if len(found) % 500 == 0:
+                if len(found) % 100 == 0:
                     print(f"{len(found):,} of {len(cases):,}", file=sys.stderr, flush=True)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(jobs)]
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(jobs)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+    with contextlib.suppress(KeyboardInterrupt):  # what was found until then is shown
+        for thread in threads:
+            thread.join()
+    return list(found)
 
 
 def show(found: Found, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Kinds of damage to one file, drawn from a seed: to its bytes, to the values in it, and to what stands in its place."""
+"""Kinds of damage to one file, drawn from a seed: to its bytes, to values in it, and to what stands in its place."""
 
 import json
 import os
@@ -221,7 +221,8 @@ def damage(path: Path, kind: str, seed: int, other: Path | None) -> None:
         The same file of another run; where there is none, bits are flipped instead.
     """
     if kind in OTHERS and other is not None:
-        mates = [other] if kind == "of another run" else [one for one in other.parent.iterdir() if one.is_file()]
+        together = kind == OTHERS[1] and other.parent.name != "stopped"
+        mates = [one for one in other.parent.iterdir() if one.is_file()] if together else [other]
         for mate in mates:
             here = path.parent / mate.name if len(mates) > 1 else path
             here.unlink(missing_ok=True)

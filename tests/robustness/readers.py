@@ -1,4 +1,4 @@
-"""Everything that reads a file which somebody may have changed: what it needs, and what it answers when all is whole."""
+"""Everything that reads files which somebody may have changed: what it needs, and what it answers."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from typing import Any
 Answer = Any
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  (it is no error)
     """Exit code 2, and what was said on standard error; ``listed`` is what standard output had before."""
 
     def __init__(self, text: str, listed: str = "") -> None:
@@ -214,12 +214,12 @@ def corrected(material: Path) -> Answer:
 
 
 RUN = "runs/first"
-MODEL = ("runs/first/model/model.json", "runs/first/model/model.safetensors")
+MODEL = (f"{RUN}/model/*.json", f"{RUN}/model/*.safetensors")
 CACHE = ("cache/activations/*/*",)
-RESULTS = (f"{RUN}/metrics.json", f"{RUN}/config.toml")
+RESULTS = (f"{RUN}/metrics.json", f"{RUN}/config.toml", f"{RUN}/manifest.json")
 EVIDENCE = f"{RUN}/evidence.safetensors"
 READERS: dict[str, Reader] = {
-    "predict": Reader(predict, (RUN,), (*MODEL, f"{RUN}/config.toml"), 20),
+    "predict": Reader(predict, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/manifest.json"), 20),
     "bundle": Reader(bundle, (f"{RUN}/model",), MODEL, 24),
     "serve": Reader(serve, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/index.safetensors"), 14),
     "onnx": Reader(onnx, ("first.onnx", "first.onnx.*"), ("first.onnx", "first.onnx.*"), 10),
@@ -234,7 +234,7 @@ READERS: dict[str, Reader] = {
     ),
     "resume": Reader(
         resume, ("runs/stopped", "cache"),
-        ("runs/stopped/checkpoint.safetensors", "runs/stopped/config.toml", "runs/stopped/data.json"), 3,
+        ("runs/stopped/checkpoint.safetensors", "runs/stopped/*.toml", "runs/stopped/*.json"), 3,
     ),
     "verify": Reader(verify, ("cache",), ("cache/activations/*/[ms]*[0-9n].[sj]*",), 10),
     "list": Reader(list_cache, ("cache",), CACHE, 8, partial=True),
@@ -242,14 +242,16 @@ READERS: dict[str, Reader] = {
     "idx": Reader(idx, ("idx",), ("idx/*",), 16, checked=False),
     "published idx": Reader(published, ("published",), ("published/*",), 1),
     "csv": Reader(lambda _: _splits("tables/t.csv"), ("tables", "cache"), ("tables/t.csv",), 10, checked=False),
-    "parquet": Reader(lambda _: _splits("tables/t.parquet"), ("tables", "cache"), ("tables/t.parquet",), 10, checked=False),
+    "parquet": Reader(
+        lambda _: _splits("tables/t.parquet"), ("tables", "cache"), ("tables/t.parquet",), 10, checked=False
+    ),
     "npz": Reader(lambda _: _splits("tables/t.npz"), ("tables",), ("tables/t.npz",), 10),
     "pth": Reader(lambda _: _weights(Path("weights/w.pth")), ("weights",), ("weights/w.pth",), 14),
     "safetensors": Reader(
         lambda _: _weights(Path("weights/w.safetensors")), ("weights",), ("weights/w.safetensors",), 14, checked=False
     ),
     "config": Reader(config, (RUN,), (f"{RUN}/config.toml",), 14, checked=False),
-    "tune": Reader(tune, ("tunes", "cache"), ("tunes/t/settings.json", "tunes/t/study.db"), 3),
-    "curve": Reader(curve, ("curves", "cache"), ("curves/c/settings.json", "curves/c/points.jsonl"), 4),
+    "tune": Reader(tune, ("tunes", "cache"), ("tunes/t/*.json", "tunes/t/study.db"), 3),
+    "curve": Reader(curve, ("curves", "cache"), ("curves/c/*.json", "curves/c/points.jsonl"), 4),
     "corrected": Reader(corrected, ("audits", "cache"), ("audits/a/audit.csv",), 6, checked=False),
 }  # fmt: skip

@@ -178,7 +178,10 @@ def test_runs_lists_the_others_when_one_is_damaged(frostline, trained, content):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('0.485', "8.485"), ("0.229", "0.0"), ("0.229", "1e999"), ("0.229", "NaN"), ('"blue",', '"blue", "x",'), ('"conv5"', '"conv4"')],
+    [
+        ("0.485", "8.485"), ("0.229", "0.0"), ("0.229", "1e999"), ("0.229", "NaN"), ('"blue",', '"blue", "x",'),
+        ('"conv5"', '"conv4"'),
+    ],
 )  # fmt: skip
 def test_a_model_with_an_edited_description_is_refused(frostline, trained, old, new):
     path = trained / "runs" / "first" / "model" / "model.json"
