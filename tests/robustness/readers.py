@@ -1,10 +1,12 @@
 """Everything that reads files which somebody may have changed: what it needs, and what it answers."""
 
 import contextlib
+import csv
 import io
 import json
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,19 @@ def command(*words: object) -> tuple[str, str]:
     return out.getvalue(), errors.getvalue()
 
 
+@contextlib.contextmanager
+def _logged() -> Iterator[io.StringIO]:
+    """Collect what the library logs."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    log = logging.getLogger("frostline")
+    log.addHandler(handler)
+    try:
+        yield text
+    finally:
+        log.removeHandler(handler)
+
+
 def samples(material: Path) -> list[Path]:
     return [material / "p" / "red" / "000.bmp", material / "p" / "blue" / "001.bmp"]
 
@@ -92,14 +107,17 @@ def bundle(material: Path) -> Answer:
     return [list(classifier.class_names), classifier.predict_proba(samples(material)).tolist()]
 
 
-def serve(material: Path) -> Answer:
+def serve(material: Path) -> Told:
     from frostline.images.decode import decode_image
     from frostline.serve.model import load_served
 
-    served = load_served("first", Path("runs"))
+    with _logged() as text:
+        served = load_served("first", Path("runs"))
     pixels = [decode_image(path) for path in samples(material)]
-    neighbours = [[one.class_name for one in found] for found in served.why.neighbours(pixels, 2)] if served.why else []
-    return [list(served.predicts.class_names), served.predicts.predict_proba(pixels).tolist(), neighbours]
+    found = served.why.neighbours(pixels, 2) if served.why and served.knows_neighbours else []
+    neighbours = [[one.class_name for one in near] for near in found]
+    answer = [list(served.predicts.class_names), served.predicts.predict_proba(pixels).tolist(), neighbours]
+    return Told(answer, text.getvalue())
 
 
 def onnx(material: Path) -> Answer:
@@ -109,9 +127,9 @@ def onnx(material: Path) -> Answer:
     return [list(classifier.class_names), classifier.predict_proba(samples(material)).tolist()]
 
 
-def explain(material: Path) -> Answer:
-    out, _ = command("explain", "first", samples(material)[0], "--format", "json", "--output", "explained")
-    return json.loads(out)
+def explain(material: Path) -> Told:
+    out, errors = command("explain", "first", samples(material)[0], "--format", "json", "--output", "explained")
+    return Told(json.loads(out), errors)
 
 
 def evaluate(material: Path) -> Answer:
@@ -197,7 +215,9 @@ def tune(material: Path) -> Answer:
 
     words = ["--name", "t", *TUNE, "--resume", "--cache-dir", "cache"]
     command("tune", material / "p", *words, "--quiet")
-    return [Path("tunes/t", name).read_text() for name in ("config.toml", "trials.csv")]
+    with Path("tunes/t/trials.csv").open(newline="") as file:
+        trials = [{name: cell for name, cell in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+    return [Path("tunes/t/config.toml").read_text(), trials]
 
 
 def curve(material: Path) -> Answer:
@@ -221,20 +241,20 @@ EVIDENCE = f"{RUN}/evidence.safetensors"
 READERS: dict[str, Reader] = {
     "predict": Reader(predict, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/manifest.json"), 20),
     "bundle": Reader(bundle, (f"{RUN}/model",), MODEL, 24),
-    "serve": Reader(serve, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/index.safetensors"), 14),
+    "serve": Reader(serve, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/index.safetensors"), 14, partial=True),
     "onnx": Reader(onnx, ("first.onnx", "first.onnx.*"), ("first.onnx", "first.onnx.*"), 10),
-    "explain": Reader(explain, (RUN,), (f"{RUN}/index.safetensors", *MODEL), 5),
+    "explain": Reader(explain, (RUN,), (f"{RUN}/index.safetensors", *MODEL), 5, partial=True),
     "evaluate": Reader(evaluate, (RUN, "cache"), (*RESULTS, *MODEL), 8),
     "evaluate, cache": Reader(evaluate, (RUN, "cache"), CACHE, 12),
     "runs": Reader(runs, (RUN, "runs/second"), RESULTS, 20, partial=True),
     "compare": Reader(compare, (RUN, "runs/second"), (*RESULTS, EVIDENCE), 10, partial=True),
     "report": Reader(
-        report, (RUN,), (*RESULTS, EVIDENCE, f"{RUN}/index.safetensors", f"{RUN}/history.csv", f"{RUN}/data.json"), 6,
+        report, (RUN,), (*RESULTS, EVIDENCE, f"{RUN}/index.safetensors", f"{RUN}/history.csv", f"{RUN}/data.json"), 4,
         partial=True,
     ),
     "resume": Reader(
         resume, ("runs/stopped", "cache"),
-        ("runs/stopped/checkpoint.safetensors", "runs/stopped/*.toml", "runs/stopped/*.json"), 3,
+        ("runs/stopped/checkpoint.safetensors", "runs/stopped/*.toml", "runs/stopped/*.json"), 2,
     ),
     "verify": Reader(verify, ("cache",), ("cache/activations/*/[ms]*[0-9n].[sj]*",), 10),
     "list": Reader(list_cache, ("cache",), CACHE, 8, partial=True),
@@ -251,7 +271,7 @@ READERS: dict[str, Reader] = {
         lambda _: _weights(Path("weights/w.safetensors")), ("weights",), ("weights/w.safetensors",), 14, checked=False
     ),
     "config": Reader(config, (RUN,), (f"{RUN}/config.toml",), 14, checked=False),
-    "tune": Reader(tune, ("tunes", "cache"), ("tunes/t/*.json", "tunes/t/study.db"), 3),
-    "curve": Reader(curve, ("curves", "cache"), ("curves/c/*.json", "curves/c/points.jsonl"), 4),
+    "tune": Reader(tune, ("tunes", "cache"), ("tunes/t/*.json", "tunes/t/study.db"), 2),
+    "curve": Reader(curve, ("curves", "cache"), ("curves/c/*.json", "curves/c/points.jsonl"), 2),
     "corrected": Reader(corrected, ("audits", "cache"), ("audits/a/audit.csv",), 6, checked=False),
 }  # fmt: skip
