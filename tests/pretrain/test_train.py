@@ -1,12 +1,8 @@
 """The pre-training run."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,18 +15,16 @@ from frostline.networks.weights import read_record, read_state
 from frostline.pretrain.network import Pretraining
 from frostline.pretrain.recipe import Budget, Phase, Recipe
 from frostline.pretrain.train import _Run, pretrain
+from tests.commands import PROCESSES
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4)
 BUDGET = Budget(images=32 * 12)
 
-KILLED = """
-import sys, torch
-from pathlib import Path
-from frostline.pretrain.train import pretrain
-from tests.pretrain.test_train import RECIPE, BUDGET
-pretrain(RECIPE, BUDGET, Path(sys.argv[1]), device=torch.device("cpu"), checkpoint_seconds=0.0)
-"""
+
+def train_until_killed(path):
+    """Run in a process of its own."""
+    pretrain(RECIPE, BUDGET, path, device=CPU, checkpoint_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +58,13 @@ def test_the_first_layer_has_learned(whole):
 def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path):
     path = tmp_path / "killed.safetensors"
     unfinished = tmp_path / "killed.safetensors.unfinished"
-    root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", KILLED, path], cwd=root, env=os.environ.copy()) as process:
-        for _ in range(1200):
-            if unfinished.exists():
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+    process = PROCESSES.Process(target=train_until_killed, args=(path,))
+    process.start()
+    while process.is_alive() and not unfinished.exists():
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert unfinished.exists() and not path.exists()
     with pytest.raises(RunError, match="--resume goes on with it, --overwrite begins again"):
         pretrain(RECIPE, BUDGET, path, device=CPU)

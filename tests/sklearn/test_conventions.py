@@ -1,5 +1,6 @@
 """scikit-learn's own estimator checks. Those that cannot apply to pictures are listed, each with the reason."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,17 @@ CANNOT_APPLY = {
     "check_n_features_in": "F numbers stand for F stripes, a picture of F x F values; run on lines of F values below",
     "check_n_features_in_after_fitting": "the same",
 }
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("conventions")
+
+
+@pytest.fixture(autouse=True)
+def one_cache(shared_cache: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All checks share one cache: else each would run the 1,000 drawn images that ridge knows through the network."""
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(shared_cache))
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda _: CANNOT_APPLY, xfail_strict=True)

@@ -1,0 +1,317 @@
+"""One case after the other in a process that is watched: what hangs or eats memory is ended, and counts as a fault."""
+
+import contextlib
+import math
+import os
+import random
+import resource
+import shutil
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.commands import PROCESSES
+from tests.robustness.damages import KINDS, OTHERS, PLACES, damage
+from tests.robustness.material import build_material
+from tests.robustness.readers import READERS, Reader, Refused, Told
+
+BUSY, WALL = 10.0, 60.0  # seconds of processor time, and by the clock, that a case may take
+MEMORY = 4 << 30  # bytes that a case may claim over what an idle process has
+LINES = 6
+SMALL = 1 << 16  # bytes; larger files are linked, not copied
+RIGHT, REFUSED = "right", "refused"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reader, the file of it that is damaged, how, and the seed of the damage."""
+
+    reader: str
+    file: str
+    kind: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``right``, ``refused`` or a kind of fault, and what shows it."""
+
+    what: str
+    shown: str = ""
+
+    @property
+    def fault(self) -> bool:
+        return self.what not in (RIGHT, REFUSED)
+
+
+def damaged_files(reader: Reader, base: Path) -> list[str]:
+    """Return the files of a reader that can be damaged, relative to the material's base."""
+    found = [
+        path for glob in reader.files for path in sorted(base.glob(glob)) if path.is_file() and path.name != "lock"
+    ]
+    return [str(path.relative_to(base)) for path in found]
+
+
+def draw_cases(base: Path, count: int, seed: int) -> list[Case]:
+    """Return about so many cases: each reader has its share, its files and the kinds of damage take turns."""
+    rng = random.Random(seed)
+    cases = []
+    for name, reader in READERS.items():
+        files, first = damaged_files(reader, base), rng.randrange(len(KINDS))
+        for number in range(quota(reader, count) if files else 0):
+            turn, which = divmod(number, len(files))
+            kind = possible(name, files[which], KINDS[(first + turn) % len(KINDS)])
+            cases.append(Case(name, files[which], kind, rng.randrange(1 << 32)))
+    return cases
+
+
+def possible(reader: str, file: str, kind: str) -> str:
+    """Return the kind of damage, or another for one that nobody can notice: what is whole and belongs to nothing."""
+    if kind in OTHERS and reader in ("npz", "pth"):
+        return "bits flipped"
+    noticed = file.startswith(("cache/", "runs/first/model/")) and reader != "bundle"
+    return OTHERS[0] if kind == OTHERS[1] and not noticed else kind
+
+
+def quota(reader: Reader, count: int) -> int:
+    """Return a reader's part of so many cases."""
+    return round(count * reader.share / sum(one.share for one in READERS.values()))
+
+
+class Watched:
+    """A process that tries cases on copies of the material, begun anew when one ends it."""
+
+    def __init__(self, material: Path, place: Path) -> None:
+        self._material, self._place = material, place
+        self._start()
+
+    def _start(self) -> None:
+        self._here, there = PROCESSES.Pipe()
+        self._process = PROCESSES.Process(target=_serve, args=(self._material, self._place, there))
+        self._process.start()
+        there.close()
+        assert self._here.recv() == "ready"
+
+    def close(self) -> None:
+        self._here.close()
+        self._process.kill()
+        self._process.join()
+
+    def __enter__(self) -> "Watched":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def try_case(self, case: Case) -> Verdict:
+        """Damage the file, let the reader read, and judge what came of it."""
+        self._here.send(case)
+        begun, busy = time.monotonic(), self._seconds()
+        still = begun  # since when it has used no processor time, asleep
+        last = busy
+        while not self._here.poll(0.5):
+            if not self._process.is_alive():
+                return self._again(Verdict("died", f"exit code {self._process.exitcode}"))
+            now, used = time.monotonic(), self._seconds()
+            if used > last or not self._asleep():
+                still, last = now, used
+            if used - busy > BUSY or now - begun > WALL or now - still > BUSY:
+                return self._again(
+                    Verdict("hang", f"{used - busy:.0f} s of processor time, {now - begun:.0f} s in all")
+                )
+        try:
+            verdict: Verdict = self._here.recv()
+        except EOFError:
+            self._process.join()
+            return self._again(Verdict("died", f"exit code {self._process.exitcode}"))
+        return verdict
+
+    def _again(self, verdict: Verdict) -> Verdict:
+        self.close()
+        self._start()
+        return verdict
+
+    def _stat(self) -> list[str]:
+        try:
+            return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            return ["Z"] + ["0"] * 20
+
+    def _seconds(self) -> float:
+        fields = self._stat()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _asleep(self) -> bool:
+        return self._stat()[0] == "S"
+
+
+def prepare(material: Path) -> None:
+    """Build the material in a process of its own, unless it is there."""
+    process = PROCESSES.Process(target=_build, args=(material,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _build(material: Path) -> None:
+    _calm()
+    build_material(material)
+
+
+def _calm() -> None:
+    import coverage
+    import torch
+
+    measuring = coverage.Coverage.current()
+    if measuring is not None:  # it would take as long again
+        measuring.stop()
+    torch.set_num_threads(1)
+    os.environ["FROSTLINE_OFFLINE"] = "1"
+    os.environ.pop("FROSTLINE_CACHE_DIR", None)
+
+
+def _serve(material: Path, place: Path, wishes: Connection) -> None:
+    """Try the cases that come until nobody asks any more."""
+    _calm()
+    warnings.simplefilter("ignore")  # those of other libraries: what reaches a person is judged by lines
+    said = os.open(place.with_suffix(".said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    claimed = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (claimed + MEMORY, claimed + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    expected: dict[str, Any] = {}
+    wishes.send("ready")
+    with contextlib.suppress(EOFError):
+        while True:
+            case = wishes.recv()
+            reader = READERS[case.reader]
+            if case.reader not in expected:
+                with _place(place, material, reader):
+                    expected[case.reader] = reader.read(material)
+            wishes.send(_try(case, reader, expected[case.reader], material, place))
+
+
+@contextlib.contextmanager
+def _place(place: Path, material: Path, reader: Reader) -> Iterator[None]:
+    """Be in a folder with what a reader needs; large files are links."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    base = material / "base"
+    for need in reader.needs:
+        for source in base.glob(need):
+            target = place / source.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, copy_function=_link)
+            else:
+                _link(source, target)
+    os.chdir(place)
+    try:
+        yield
+    finally:
+        os.chdir(place.parent)
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    if Path(source).stat().st_size > SMALL:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def _try(case: Case, reader: Reader, expected: Any, material: Path, place: Path) -> Verdict:
+    from frostline.errors import FrostlineError
+
+    with _place(place, material, reader):
+        other = material / "other" / case.file
+        damage(place / case.file, case.kind, case.seed, other if other.is_file() else None)
+        before = {path for path in _tree(place) if not path.name.endswith((".part", "-journal"))}
+        try:
+            found = reader.read(material)
+        except (Refused, FrostlineError) as error:
+            verdict = _judge_refusal(str(error), getattr(error, "listed", ""), case)
+        except AssertionError as error:
+            verdict = Verdict("wrong", str(error)[:300])
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/frostline/" in frame.filename]
+            at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else f"{where.filename}:{where.lineno}"
+            verdict = Verdict("traceback", f"{type(error).__name__} at {at}: {str(error)[:120]!r}")
+        else:
+            verdict = _judge_answer(found, expected, case, reader)
+        lost = [path for path in before - _tree(place) if not path.is_relative_to(place / "cache")]
+        if lost and not verdict.fault and case.reader != "resume":
+            return Verdict("lost", f"removed {lost[0].relative_to(place)}")
+        return verdict
+
+
+def _tree(place: Path) -> set[Path]:
+    return {Path(folder, name) for folder, _, names in os.walk(place) for name in names}
+
+
+def _names(case: Case) -> set[str]:
+    """Return what a message must name one of: the file, or where it is missing the folder that lacks it."""
+    path = Path(case.file)
+    names = {path.name.removesuffix(".gz")}
+    if case.kind in ("missing", "broken link"):
+        names.add(path.parent.name)
+    if case.kind == "all of another run":
+        names |= {path.parent.name, "model.json", "model.safetensors", "manifest.json"}
+    return names
+
+
+def _judge_refusal(text: str, listed: str, case: Case) -> Verdict:
+    lines = text.strip().splitlines()
+    if not any(name in text + listed for name in _names(case)):
+        return Verdict("unnamed", text.strip()[:300])
+    if len(lines) > LINES:
+        return Verdict("long", f"{len(lines)} lines: {text[:200]}")
+    if any(ord(letter) < 32 and letter != "\n" for letter in text):
+        return Verdict("control characters", repr(text[:300]))
+    return Verdict(REFUSED, text.strip()[:300])
+
+
+def _judge_answer(found: Any, expected: Any, case: Case, reader: Reader) -> Verdict:
+    told = isinstance(found, Told)
+    value, right = (found.answer, expected.answer) if told else (found, expected)
+    if equal(value, right):
+        return Verdict(RIGHT)
+    if not reader.checked and case.kind not in PLACES:
+        return Verdict(RIGHT, "another content, another answer")
+    if reader.partial and told and any(found.text.count(name) > expected.text.count(name) for name in _words(case)):
+        return Verdict(REFUSED, "in part")
+    return Verdict("silently wrong", f"{_difference(value, right)}"[:300])
+
+
+def _words(case: Case) -> set[str]:
+    listed = {"damaged", "unfinished", "?"} if case.reader in ("runs", "list") else set()  # a row says so
+    return _names(case) | listed
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two answers are the same, numbers to 1e-6."""
+    if isinstance(one, float) or isinstance(other, float):
+        try:
+            return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6) or (math.isnan(one) and math.isnan(other))
+        except TypeError:
+            return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def _difference(one: Any, other: Any) -> str:
+    if isinstance(one, str) and isinstance(other, str):
+        at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        return f"…{one[max(at - 40, 0) : at + 60]!r} for …{other[max(at - 40, 0) : at + 60]!r}"
+    return f"{one} for {other}"
