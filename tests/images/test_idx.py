@@ -148,7 +148,7 @@ def test_gzip_bomb_is_not_unpacked_further_than_its_header(path: Path) -> None:
     assert done.stdout == (f"{path} holds more than the 20 bytes its header (20,) promises: get the file again.\n")
 
 
-@pytest.mark.parametrize(("name", "why"), [("gone", "No such file"), (".", "Is a directory")])
+@pytest.mark.parametrize(("name", "why"), [("gone", "No such file"), (".", "it is a folder")])
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(DataError, match=f"^{tmp_path / name} cannot be read: {why}"):
         read_idx(tmp_path / name, 3)

@@ -1,5 +1,9 @@
 """The table of stages: shapes, parameters and multiply-accumulates, against counts done by hand."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from frostline.errors import ConfigError
@@ -73,3 +77,15 @@ def test_table_on_the_screen_has_stages_states_and_totals(frostline: Frostline) 
         f"{sum(fact.multiply_accumulates for fact in frozen):,}",
     ]
     assert "61,100,840" in done.stdout
+
+
+def test_a_disk_that_takes_nothing_is_not_the_image_sizes_fault(tmp_path: Path) -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from frostline.networks.describe import check_image_size\n"
+        "from frostline.networks.registry import outline\n"
+        "try: check_image_size(outline('alexnet'), 64)\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.startswith("StorageError cannot use the folder for temporary files: No usable temporary")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from frostline.download import download, offline
-from frostline.errors import DownloadError, first_line
+from frostline.errors import DownloadError, first_line, is_disk_error, storage_error
 from frostline.hashing import sha256_file
 from frostline.progress import Progress
 from frostline.storage import cache_dir
@@ -111,6 +111,10 @@ class HubFile:
         try:
             return Path(hf_hub_download(self.repository, self.file, revision=self.revision))
         except Exception as error:  # the client's own errors, and those of the libraries below it
+            if isinstance(error, OSError) and is_disk_error(error):
+                raise storage_error(
+                    error, error.filename or "the hub's cache", "HF_HUB_CACHE chooses another"
+                ) from error
             raise DownloadError(f"{what} could not be downloaded ({first_line(error)}). Try again later.") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from frostline.errors import ConfigError, first_line
+from frostline.errors import ConfigError, first_line, storage_error
 from frostline.networks.stages import Cut
 
 TOLERANCE = 1e-4  # of the largest number that comes out; the steps are the same, so it is rounding at most
@@ -45,6 +45,8 @@ def takes(stages: Sequence[nn.Module], image_size: int) -> bool:
     """Whether stages on torch's meta device can take pictures of a size; nothing is computed."""
     try:
         return math.prod(output_shape(stages, image_size)) > 0
+    except OSError as error:  # torch wants a folder for temporary files
+        raise storage_error(error, "the folder for temporary files", "TMPDIR chooses another") from error
     except Exception:  # a network's own code refuses a size in its own way
         return False
 
