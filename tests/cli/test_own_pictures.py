@@ -2,12 +2,18 @@
 
 import csv
 import json
+import os
 import tomllib
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from frostline.errors import DataError
+from frostline.export.deliver import Wish, export_run
 from frostline.images.registry import load_dataset
 from frostline.runs.folder import find_run
+from frostline.runs.predict import evaluate_run
 from tests.class_folders import CLASSES, write_classes, write_hostile
 
 SMALL = ("--weights", "random", "--image-size", 64, "--taps", "none", "--epochs", 30, "--lr", 0.003)
@@ -23,17 +29,17 @@ def test_a_folder_trains_and_what_cannot_be_read_is_named(pictures, frostline, f
     done = frostline("train", "my pictures/", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert "warning: 4 of 64 pictures cannot be read and are left out; my pictures/bag/empty.png is empty" in lines
-    assert "data: my-pictures from my pictures, 3 classes" in lines
+    assert f"warning: 4 of 64 images cannot be read and are left out; {pictures}/bag/empty.png is empty" in lines
+    assert f"data: my-pictures from {pictures}, 3 classes" in lines
     assert "images: 45 train, 6 validation, 9 test" in lines
     run = find_run("my-pictures-1", tmp_path / "runs")
     with (run.folder / "bad_images.csv").open(newline="") as file:
         named = {row["path"]: row["reason"] for row in csv.DictReader(file)}
-    assert {path.removeprefix("my pictures/bag/") for path in named} == set(hostile)
+    assert {path.removeprefix(f"{pictures}/bag/") for path in named} == set(hostile)
     assert all(reason.startswith(hostile[path.rpartition("/")[2]]) for path, reason in named.items())
     assert list(run.metrics["test"]["per_class"]) == sorted(CLASSES)
     assert run.metrics["test"]["accuracy"] >= 7 / 9
-    assert tomllib.loads((run.folder / "config.toml").read_text())["data"] == "my pictures/"
+    assert tomllib.loads((run.folder / "config.toml").read_text())["data"] == str(pictures)
 
     again = frostline("train", "--config", run.folder / "config.toml", "--name", "again")
     assert (again.returncode, again.stderr) == (0, "")
@@ -57,8 +63,8 @@ def test_strict_refuses_and_leaves_no_run(pictures, frostline, fashion, tmp_path
     done = frostline("train", "my pictures", *SMALL, "--strict")
     assert done.returncode == 2
     assert done.stderr == (
-        "frostline: my pictures: 4 of 64 pictures cannot be read; my pictures/bag/empty.png is empty: "
-        "mend or remove them, or leave --strict out.\n"
+        f"frostline: {pictures}: 4 of 64 images cannot be read; {pictures}/bag/empty.png is empty: "
+        "repair or remove them, or leave --strict out.\n"
     )
     assert not any((tmp_path / "runs").iterdir())
 
@@ -94,7 +100,7 @@ def test_other_classes_than_the_run_had_are_refused(pictures, frostline, fashion
     refused = frostline("evaluate", "first")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "frostline: run 'first' knows the classes bag, boot, trouser, and my pictures now has bag, shoe, trouser: "
+        f"frostline: run 'first' knows the classes bag, boot, trouser, and {pictures} now has bag, shoe, trouser: "
         "train again, or put back what was there.\n"
     )
 
@@ -131,3 +137,133 @@ def test_a_table_of_pictures_trains(pictures, frostline, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "missing.png cannot be opened: No such file or directory" in done.stdout
     assert find_run("garments-1", tmp_path / "runs").finished
+
+
+FEW = ("--image-size", 63, "--taps", "none", "--head", "ridge", "--prior", "none", "--weights", "random", "--no-report")
+COLOURS = {"red": 0, "blue": 2}
+
+
+def write_squares(root, count=20):
+    random = np.random.default_rng(0)
+    for name, channel in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(90, 160, (48, 48, 3), dtype=np.uint8)
+            pixels[8:40, 8:40] = 20
+            pixels[8:40, 8:40, channel] = 230
+            Image.fromarray(pixels).save(root / name / f"{number:03d}.bmp")
+    return root
+
+
+def test_swapped_folders_of_equal_times_are_seen(frostline, tmp_path):
+    squares = write_squares(tmp_path / "p")
+    for path in squares.rglob("*.bmp"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert frostline("train", "p", *FEW, "--name", "a").returncode == 0
+    for source, target in (("red", "x"), ("blue", "red"), ("x", "blue")):
+        (squares / source).rename(squares / target)
+    assert frostline("train", "p", *FEW, "--name", "b").returncode == 0
+    said = frostline("predict", "b", "p/red", "p/blue", "--format", "json").stdout
+    assert all(entry["file"].split("/")[1] == entry["predictions"][0]["class"] for entry in json.loads(said))
+
+
+def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostline, tmp_path, monkeypatch):
+    squares = write_squares(tmp_path / "p")
+    assert frostline("train", "p", *FEW, "--name", "a").returncode == 0
+    run = find_run("a", tmp_path / "runs")
+    assert run.config.data == str(squares)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    accuracy = run.metrics["test"]["accuracy"]
+    assert evaluate_run(run)["test"]["accuracy"] == accuracy
+    squares.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"the images of run 'a' are no longer at .*/p: they were moved.*--data PATH"):
+        evaluate_run(run)
+    with pytest.raises(DataError, match="the images of run 'a' are no longer at"):
+        export_run(run, Wish())
+    assert evaluate_run(run, data="../moved")["test"]["accuracy"] == accuracy
+
+
+def test_a_path_that_leads_nowhere_is_no_unknown_name(frostline, tmp_path):
+    for data in ("no/where", "/no/where", "no.csv"):
+        done = frostline("train", data, *FEW)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"frostline: there is no folder or file {data}")
+
+
+def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
+    write_squares(tmp_path / "p", 2)
+    done = frostline("train", "p", *FEW[:-1], "--name", "a", "--test-fraction", 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "images: 2 train, 2 validation, 0 test" in done.stdout
+    assert "there is no test split: nothing measured the accuracy on new images." in done.stdout
+    run = find_run("a", tmp_path / "runs")
+    assert run.metrics["test"] is None
+    assert run.metrics["val"]["images"] == 2
+    assert "This run has no test split" in (run.folder / "report.html").read_text()
+    assert "There was no test split." in (run.model_folder / "MODEL_CARD.md").read_text()
+    again = frostline("evaluate", "a")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "there is no test split" in again.stdout
+    assert frostline("predict", "a", "p/red/000.bmp").returncode == 0
+    listed = frostline("runs").stdout.splitlines()[1].split()
+    assert listed[-2] == "-"
+    other = frostline("train", "p", *FEW, "--name", "b", "--test-fraction", 0, "--seed", 1)
+    assert other.returncode == 0
+    compared = frostline("compare", "a", "b")
+    assert compared.returncode == 2
+    assert compared.stderr == ("frostline: run 'a' has no test split (--test-fraction 0): nothing to compare it by.\n")
+
+
+def test_images_in_two_splits_are_said_and_kept(frostline, tmp_path):
+    write_squares(tmp_path / "p" / "train")
+    for name in COLOURS:
+        (tmp_path / "p" / "test" / name).mkdir(parents=True)
+        for number in (3, 7):
+            target = tmp_path / "p" / "test" / name / f"{number}.bmp"
+            target.write_bytes((tmp_path / "p" / "train" / name / f"{number:03d}.bmp").read_bytes())
+    done = frostline("train", "p", *FEW, "--name", "a")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stdout.splitlines() if "splits share images" in line]
+    assert "of test are also in train" in line
+    shared = find_run("a", tmp_path / "runs").metrics["data"]["overlap"]
+    assert shared["train_test"]["identical"] + shared["val_test"]["identical"] == 4
+    checked = frostline("data", "check", "p")
+    assert "4 identical" in checked.stdout
+
+
+def test_every_clash_is_listed_by_the_check(frostline, tmp_path):
+    squares = write_squares(tmp_path / "p", 6)
+    for number in range(5):
+        (squares / "blue" / f"copy{number}.bmp").write_bytes((squares / "red" / f"{number:03d}.bmp").read_bytes())
+    done = frostline("data", "check", "p")
+    assert done.returncode == 2
+    assert "5 images have the same bytes under two classes" in done.stderr
+    assert all(f"p/blue/copy{number}.bmp" in done.stdout for number in range(5))
+
+
+def test_a_table_with_columns_of_other_names_and_groups_trains(frostline, tmp_path):
+    squares = write_squares(tmp_path / "p")
+    lines = [f"{p.parent.name}/{p.stem};{p.parent.name};{int(p.stem) // 2}" for p in sorted(squares.rglob("*.bmp"))]
+    (tmp_path / "t.csv").write_text("\n".join(["Datei;Art;Tier", *lines]), encoding="utf-8-sig")
+    columns = ("--path-column", "Datei", "--label-column", "Art", "--group-column", "Tier", "--root", "p")
+    done = frostline("train", "t.csv", *columns, *FEW, "--name", "a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "images of one group share a split: 10 groups" in done.stdout
+    assert find_run("a", tmp_path / "runs").metrics["test"]["images"] == 4
+    evaluated = frostline("evaluate", "a")
+    assert (evaluated.returncode, "not the one" in evaluated.stdout) == (0, False)
+    refused = frostline("train", "p", "--path-column", "Datei", *FEW)
+    assert refused.stderr.startswith("frostline: --path-column belongs to a table (.csv, .tsv, .parquet): ")
+
+
+def test_a_linked_loop_is_named_and_refused_when_strict(frostline, tmp_path):
+    squares = write_squares(tmp_path / "p")
+    (squares / "red" / "up").symlink_to("..", target_is_directory=True)
+    done = frostline("train", "p", *FEW, "--name", "a")
+    assert done.returncode == 0
+    assert "/p/red/up is a link to a folder that holds it" in done.stdout
+    assert "is a link to a folder that holds it" in (tmp_path / "runs/a/bad_images.csv").read_text()
+    strict = frostline("train", "p", *FEW, "--strict")
+    assert strict.returncode == 2
+    assert "/p/red/up is a link to a folder that holds it: repair or remove them" in strict.stderr

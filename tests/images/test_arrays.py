@@ -228,7 +228,7 @@ def test_usual_names_of_arrays_are_known(some, tmp_path: Path, train: str, test:
 
 def test_two_arrays_for_one_split_are_refused(some, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=some[0], y_train=some[1], x_val=some[0], y_val=some[1], x_dev=some[0])
-    with pytest.raises(DataError, match="x_val and x_dev could both be the val split: leave one out"):
+    with pytest.raises(DataError, match="x_val and x_dev could both be of the validation split: leave one out"):
         load_npz(tmp_path / "a.npz", "a")
 
 

@@ -50,7 +50,7 @@ def test_all_good_pictures_train_and_each_bad_one_is_named(tmp_path: Path) -> No
     bad = write_bad(pictures / "class 1", BAD)
     done, metrics = train(tmp_path, "hostile")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"warning: {BAD} of {GOOD + len(odd) + BAD:,} pictures cannot be read and are left out" in done.stdout
+    assert f"warning: {BAD} of {GOOD + len(odd) + BAD:,} images cannot be read and are left out" in done.stdout
 
     named = tmp_path / "runs" / "hostile" / "bad_images.csv"
     with named.open(newline="", errors="surrogateescape") as file:

@@ -195,7 +195,9 @@ def test_look_alikes_of_a_group_stay_with_it() -> None:
     held = {path.name: side for side in ("train", "test") for path in getattr(splits, side).images}
     for name in "ab":
         for i in range(0, 60, 2):
-            assert len({held[f"like-{name}{i}.0.png"], held[f"like-{name}{i}.1.png"], held[f"{name}-extra{i}.png"]}) == 1
+            assert (
+                len({held[f"like-{name}{i}.0.png"], held[f"like-{name}{i}.1.png"], held[f"{name}-extra{i}.png"]}) == 1
+            )
 
 
 def test_a_group_in_two_splits_is_refused() -> None:

@@ -103,6 +103,9 @@ def test_the_note_of_excel_about_the_separator_is_heeded(tmp_path: Path) -> None
 def test_columns_can_be_named(tmp_path: Path) -> None:
     options = SourceOptions("Bild", "art", "teil", "tier", root=tmp_path / "far")
     (tmp_path / "t.csv").write_text("Bild;art;teil;tier;label\na.png;cat;Training;7;x\nb.png;dog;holdout;;y\n")
+    with pytest.raises(DataError, match=r"--root .*far: expected a folder that the paths of .*t\.csv start from"):
+        list_table(tmp_path / "t.csv", options)
+    (tmp_path / "far").mkdir()
     listing = list_table(tmp_path / "t.csv", options)
     assert listing.paths == (tmp_path / "far/a.png", tmp_path / "far/b.png")
     assert (listing.classes, listing.splits, listing.groups) == (("cat", "dog"), ("train", "test"), ("7", None))

@@ -97,6 +97,8 @@ def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, An
     if data is not None:
         raise ConfigError(f"--data is where the images of a run are now, and {subject} is no run: leave it out.")
     if subject not in SOURCES and not Path(subject).exists():
+        if "/" in subject:
+            check_data(subject)  # says that there is no such path
         known = [run.name for run in list_runs(runs_dir)]
         own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)

@@ -20,6 +20,7 @@ from frostline.images.split_names import SPLITS, split_of
 Pair = tuple[ArrayLike, ArrayLike]  # images, labels
 
 # Keras, MedMNIST and plain names of the two arrays of a split, in any case: x_train, train_labels, images, …
+KINDS = {"plain": "training", "train": "training", "val": "validation", "test": "test"}
 IMAGE_WORDS, LABEL_WORDS = ("x", "images", "image"), ("y", "labels", "label")
 
 
@@ -104,10 +105,10 @@ def load_npz(path: Path, name: str, test_fraction: float = TEST_FRACTION) -> Spl
     found = {split: (arrays[x], arrays[y]) for split, (x, y) in keys.items()}
     if "train" not in found:
         raise DataError(f"{path}: expected arrays x_train and y_train, or images and labels, got {held or 'none'}.")
-    class_names = arrays["class_names"].ravel().tolist() if "class_names" in arrays else None
+    class_names = _labels(arrays["class_names"].ravel(), f"{path}, class_names") if "class_names" in arrays else None
     return from_arrays(
         *found["train"],
-        class_names,
+        None if class_names is None else class_names.tolist(),
         val=found.get("val"),
         test=found.get("test"),
         groups=arrays.get("groups"),
@@ -126,7 +127,7 @@ def _keys(names: Sequence[str], path: Path) -> dict[str, tuple[str, str]]:
             continue
         other = found.setdefault((split, is_label), name)
         if other != name:
-            raise DataError(f"{path}: {other} and {name} could both be the {split} split: leave one out.")
+            raise DataError(f"{path}: {other} and {name} could both be of the {KINDS[split]} split: leave one out.")
     chosen: dict[str, tuple[str, str]] = {}
     for split in SPLITS:
         for kind in (split, "plain") if split == "train" else (split,):

@@ -46,6 +46,8 @@ def list_table(table: Path, options: SourceOptions = DEFAULTS) -> Listing:
     DataError
         When the table cannot be read, lacks a column, or a row lacks a value.
     """
+    if options.root is not None and not options.root.is_dir():
+        raise DataError(f"--root {options.root}: expected a folder that the paths of {table} start from.")
     columns = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table, options)
     found = {wanted: _find(columns, wanted, options, table) for wanted in COLUMNS}
     for wanted in ("path", "label"):
