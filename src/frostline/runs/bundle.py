@@ -292,7 +292,7 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
         When it is missing, damaged, of another version, or not as Frostline wrote it.
     """
     folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
-    if not os.path.lexists(folder / DESCRIPTION) and not os.path.lexists(folder / MANIFEST):
+    if not os.path.lexists(folder / DESCRIPTION) and (not os.path.lexists(folder / MANIFEST) or Run(folder).begun):
         raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.")
     about = read_description(folder)
     backbone, boundary = _network(folder, about, given)
