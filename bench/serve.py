@@ -26,6 +26,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -121,18 +122,39 @@ class Server:
         line = self._process.stdout.readline()
         self.port = int(line.strip().rstrip("/").rsplit(":", 1)[1])
 
+    def processes(self) -> list[int]:
+        """Return the numbers of the server's process and of those that it started."""
+        found = [self._process.pid]
+        for number in found:
+            for children in Path(f"/proc/{number}/task").glob("*/children"):
+                with suppress(OSError):  # it has just ended
+                    found += map(int, children.read_text().split())
+        return found
+
     def memory(self) -> float:
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+        """Return the resident memory of all its processes."""
+        return sum(_resident(number) for number in self.processes()) / MIB
 
     def seconds(self) -> float:
-        """Return the processor time it took so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time that they took so far."""
+        return sum(map(_seconds, self.processes()))
 
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
+
+
+def _resident(number: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _seconds(number: int) -> float:
+    with suppress(OSError):
+        fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def compute(run: Path, wishes: Connection) -> None:

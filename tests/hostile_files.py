@@ -6,6 +6,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,76 @@ def tiff_that_goes_on_with_itself() -> bytes:
 def bmp(width: int, height: int, bits: int, body: bytes = b"") -> bytes:
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 0, 0, 0, 0)
     return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 54) + header + body
+
+
+def jpeg_of_scans(count: int, height: int = 40, width: int = 40) -> bytes:
+    """A progressive JPEG whose last scan comes so many times more."""
+    whole = encoded(noise(height, width), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * count + b"\xff\xd9"
+
+
+def jpeg_of_empty_scans(count: int, side: int) -> bytes:
+    """A progressive JPEG of one grey, and scans that say nothing: each costs a pass over all its blocks."""
+    whole = encoded(np.full((side, side), 128, np.uint8), "JPEG", progressive=True)
+    scan = b"\xff\xda\0\x08\1\1\0\1\x3f\x10" + b"\0"
+    return whole[:-2] + scan * count + b"\xff\xd9"
+
+
+def jpeg_of_comments(count: int) -> bytes:
+    """A JPEG with empty comments before its pixels."""
+    whole = encoded(noise(), "JPEG")
+    return whole[:2] + b"\xff\xfe\0\2" * count + whole[2:]
+
+
+def tiff_of_floats(side: int) -> bytes:
+    """A TIFF of float zeros: a thousandth of its pixels' bytes."""
+    return encoded(np.zeros((side, side), np.float32), "TIFF", compression="tiff_adobe_deflate")
+
+
+def bmp_of_runs(side: int) -> bytes:
+    """A BMP of run-length codes, which Pillow reads in Python."""
+    body = bytes(1024) + (b"\xff\1" * (side // 255) + bytes((side % 255, 1, 0, 0))) * side + b"\0\1"
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(body) - 1024, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 54 + 1024) + header + body
+
+
+def gif_of_comments(count: int) -> bytes:
+    """A GIF whose only frame comes behind very many comments."""
+    whole = encoded(noise()[..., 0], "GIF")
+    place = 13 + 3 * 256
+    return whole[:place] + b"!\xfe\1a\0" * count + whole[place:]
+
+
+def frames(kind: str, count: int, side: int = 40) -> bytes:
+    """A GIF, PNG or WebP of so many frames."""
+    buffer = io.BytesIO()
+    pictures = [Image.fromarray(np.full((side, side, 3), number % 251, np.uint8)) for number in range(count)]
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:])
+    return buffer.getvalue()
+
+
+# Small files that cost decoders much time or memory, each by what makes it; some are images all the same.
+COSTLY: dict[str, Callable[[], bytes]] = {
+    "scans.jpg": lambda: jpeg_of_scans(2500),
+    "empty scans.jpg": lambda: jpeg_of_empty_scans(2500, 2000),
+    "allowed scans.jpg": lambda: jpeg_of_empty_scans(50, 3000),
+    "comments.jpg": lambda: jpeg_of_comments(100_000),
+    "floats.tif": lambda: tiff_of_floats(7000),
+    "zeros rgba.png": lambda: png(7000, 7000, zeros_deflated(28_001 * 7000), colour=6, deflated=True),
+    "runs.bmp": lambda: bmp_of_runs(7000),
+    "texts.png": lambda: png(40, 40, bytes(41 * 40), *[chunk(b"tEXt", b"a\0b")] * 60_000),
+    "empty data.png": lambda: png(40, 40, bytes(41 * 40), *[chunk(b"IDAT", b"")] * 60_000),
+    "text bombs.png": lambda: png(40, 40, bytes(41 * 40), *[chunk(b"zTXt", b"a\0\0" + zeros_deflated(1_000_000))] * 60),
+    "comments.gif": lambda: gif_of_comments(100_000),
+    "frames.gif": lambda: frames("GIF", 500),
+    "frames.png": lambda: frames("PNG", 500),
+    "frames.webp": lambda: frames("WEBP", 200),
+    "vast.gif": lambda: encoded(np.zeros((7000, 7000), np.uint8), "GIF"),
+    "vast.webp": lambda: encoded(np.zeros((7000, 7000, 3), np.uint8), "WEBP", lossless=True),
+    "vast.tif": lambda: encoded(np.zeros((7000, 7000), np.uint8), "TIFF", compression="tiff_adobe_deflate"),
+    "bomb.png": lambda: png(20_000, 20_000, zeros_deflated(20_001 * 20_000), colour=0, deflated=True),
+}
 
 
 def zipped() -> bytes:

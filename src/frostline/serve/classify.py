@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from frostline.serve.answers import Wish
 from frostline.serve.batcher import Batcher
+from frostline.serve.cost import is_cheap
 from frostline.serve.decoding import Decoding
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
@@ -36,7 +37,7 @@ class Classify:
         self._served, self._limits, self._metrics, self._reject = served, limits, metrics, reject
         self._names = list(served.predicts.class_names)
         self._threshold = lru_cache(128)(served.predicts.threshold)
-        self._decoding = Decoding(served.side, limits)
+        self._decoding = Decoding(served.side, served.levels, limits)
         self._batcher = Batcher[Pixels, Row](self._probabilities, limits, metrics, BATCHES, begin_thread)
 
     async def warm_up(self) -> None:
@@ -75,8 +76,10 @@ class Classify:
             When no image can be classified: 422, or 503 where trying again may help; 503, too, when the queue is full.
         """
         images = [data for _, data in files if isinstance(data, bytes)]
-        with self._batcher.admit(len(files)), self._decoding.room(images):
-            decoded = iter(await self._decoding(images))
+        cheap = [is_cheap(data) for data in images]
+        places = sum(cheap)  # costly images have a queue of their own, which is short
+        with self._batcher.admit(places), self._decoding.room(places):
+            decoded = iter(await self._decoding(images, cheap))
             seen = [next(decoded) if isinstance(data, bytes) else data for _, data in files]
             pixels = [one for one in seen if isinstance(one, np.ndarray)]
             self._metrics.refused.inc(len(files) - len(pixels))

@@ -7,9 +7,12 @@ Everything else, and whatever is not understood here, is *costly*; that is no ve
 import struct
 from collections.abc import Callable
 
+from frostline.images.caps import MAX_SCANS
+
 SAMPLES = 24_000_000  # of a cheap image, over all passes: less than a quarter of a second of one core, and 100 MB
 PIECES = 64  # chunks, segments or tags that are read one by one; and one for each PIECE_BYTES
 PIECE_BYTES = 4096
+COUNTED_BYTES = 1 << 22  # of a JPEG; counting the scans of larger ones would take long itself
 LOOSE_BYTES = 1 << 16  # of a format whose pieces are not counted here
 
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 8}  # by color type; transparency is laid on a ground, which is a second pass
@@ -50,15 +53,21 @@ def _png(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
-    place = 2
+    place, size, channels, sequential = 2, SAMPLES + 1, 0, False
     for _ in range(_pieces(data)):
         marker, length = struct.unpack_from(">HH", data, place)
+        if marker == 0xFFDA:
+            if sequential and data[place + 4] == channels:  # what stands behind this scan is not read
+                return size <= SAMPLES
+            if size * (1 + MAX_SCANS) <= SAMPLES:  # more scans are refused
+                return True
+            if 3 * size > SAMPLES or len(data) > COUNTED_BYTES:
+                return False
+            return size * (1 + data.count(b"\xff\xda", place)) <= SAMPLES
         if 0xFFC0 <= marker <= 0xFFC2:
             height, width, channels = struct.unpack_from(">HHB", data, place + 5)
-            scans = data.count(b"\xff\xda", place)
-            passes = 1 if marker < 0xFFC2 and scans <= channels else 1 + scans
-            return bool(width * height * passes <= SAMPLES)
-        if marker < 0xFFC0 or (0xFFC3 <= marker <= 0xFFCF and marker != 0xFFC4):
+            size, sequential = width * height, marker < 0xFFC2
+        elif marker < 0xFFC0 or (0xFFC3 <= marker <= 0xFFCF and marker != 0xFFC4):
             return False
         place += length + 2
     return False
@@ -85,7 +94,7 @@ def _webp(data: bytes) -> bool:
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    return data[8:12] == b"WEBP" and width * height * 4 <= SAMPLES
+    return data[8:12] == b"WEBP" and width * height * 8 <= SAMPLES
 
 
 def _tiff(data: bytes) -> bool:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from frostline.device import cores
 from frostline.errors import DataError
 from frostline.images.decoders import Decoded, Decoders
+from frostline.images.levels import Levels
 from frostline.progress import log
 from frostline.serve.batcher import Batcher
-from frostline.serve.cost import is_cheap
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.problems import ProblemError, bad_image, busy
 
@@ -28,15 +28,16 @@ class Decoding:
     Parameters
     ----------
     side : int or None
-        See `frostline.images.decode.decode_image`.
+    levels : Levels or None
+        See `frostline.images.decode.decode_image`, for both.
     limits : Limits
     """
 
-    def __init__(self, side: int | None, limits: Limits) -> None:
+    def __init__(self, side: int | None, levels: Levels | None, limits: Limits) -> None:
         self._limits = limits
         self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
         self._held = 0  # bytes of decoded images
-        how = (side, FORMATS, limits.pixels)
+        how = (side, FORMATS, limits.pixels, levels)
         self._cheap = _Lane(Decoders(PROCESSES, *how), PROCESSES, replace(limits, enough=1))
         alone = replace(limits, enough=1, batch=1, queue=limits.costly_queue)
         self._costly = _Lane(Decoders(1, *how), 1, alone)
@@ -51,15 +52,15 @@ class Decoding:
         self._costly.close()
 
     @contextmanager
-    def room(self, images: Sequence[bytes]) -> Iterator[None]:
-        """Hold memory for the pixels of some images until they are answered.
+    def room(self, count: int) -> Iterator[None]:
+        """Hold memory for the pixels of so many images until they are answered.
 
         Raises
         ------
         ProblemError
             503, when all requests together hold too much.
         """
-        needed = len(images) * self._most_bytes
+        needed = count * self._most_bytes
         if self._held and self._held + needed > self._limits.square_bytes:
             raise busy("too many images at the same time: try again in a moment.")
         self._held += needed
@@ -68,20 +69,18 @@ class Decoding:
         finally:
             self._held -= needed
 
-    async def __call__(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
-        """Return the pixels of each image, or why there are none."""
-        cheap = [number for number, data in enumerate(images) if is_cheap(data)]
-        if len(cheap) == len(images):
+    async def __call__(self, images: Sequence[bytes], cheap: Sequence[bool]) -> list[Pixels | ProblemError]:
+        """Return the pixels of each image, or why there are none; ``cheap`` says which of them are."""
+        if all(cheap):
             return await self._cheap.decode(images)
-        costly = [number for number in range(len(images)) if number not in set(cheap)]
-        others = asyncio.gather(*(self._alone(images[number]) for number in costly))
+        alone = [self._alone(data) for data, is_cheap in zip(images, cheap, strict=True) if not is_cheap]
+        others = asyncio.gather(*alone)
         try:
-            decoded = await self._cheap.decode([images[number] for number in cheap])
-            found = dict(zip(costly, await others, strict=True))
+            quick = iter(await self._cheap.decode([data for data, one in zip(images, cheap, strict=True) if one]))
+            slow = iter(await others)
         finally:
             others.cancel()
-        found |= dict(zip(cheap, decoded, strict=True))
-        return [found[number] for number in range(len(images))]
+        return [next(quick) if is_cheap else next(slow) for is_cheap in cheap]
 
     async def _alone(self, data: bytes) -> Pixels | ProblemError:
         try:

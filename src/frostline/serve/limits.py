@@ -1,9 +1,13 @@
 """What the server takes at most: of bytes, pictures, pixels, seconds, connections and waiting pictures."""
 
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+
+from PIL import features
 
 MIB = 1 << 20
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # every other decoder stays shut
+MODERN = {"AVIF": features.check("avif"), "HEIF": find_spec("pillow_heif") is not None}
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(name for name, here in MODERN.items() if here))
 
 
 @dataclass(frozen=True)

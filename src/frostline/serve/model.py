@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from frostline.device import cores
 from frostline.errors import RunError
+from frostline.images.levels import Levels
 from frostline.report.explain import Explainer
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run, find_run
@@ -84,6 +85,8 @@ class Served:
     predicts : Predicts
     side : int or None
         To which pictures may be shrunk as they are decoded; see `frostline.images.decode.decode_image`.
+    levels : Levels, optional
+        How files of more than 8 bits, or with transparency, become bytes.
     why : Explains, optional
     explains, knows_neighbours, rejects : bool
         What of it can be asked for.
@@ -93,6 +96,7 @@ class Served:
     kind: str
     predicts: Predicts
     side: int | None
+    levels: Levels | None = None
     why: Explains | None = None
     explains: bool = False
     knows_neighbours: bool = False
@@ -112,7 +116,7 @@ def load_served(source: str, output_dir: Path) -> Served:
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         exported = OnnxClassifier(path, THREADS)
-        return Served(path.stem, "onnx", exported, exported.image_size, rejects=_rejects(exported))
+        return Served(path.stem, "onnx", exported, exported.image_size, exported.levels, rejects=_rejects(exported))
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = find_run(source, output_dir)
@@ -123,8 +127,10 @@ def _from_folder(folder: Path, name: str, kind: str) -> Served:
     classifier = Classifier.load(folder)
     why = Explainer(classifier.model, index=find_index(Run(folder)))
     explains = bool(why.stages) and find_spec("captum") is not None
-    side = classifier.model.preprocess.image_size
-    return Served(name, kind, classifier, side, why, explains, why.knows_neighbours, _rejects(classifier))
+    seen = classifier.model.preprocess
+    return Served(
+        name, kind, classifier, seen.image_size, seen.levels, why, explains, why.knows_neighbours, _rejects(classifier)
+    )
 
 
 def _rejects(predicts: Predicts) -> bool:

@@ -80,7 +80,8 @@ async function begin() {
   }
   $("model").textContent = `${printable(model.name)} · ${model.classes.length} classes`;
   document.title = `${printable(model.name)} · Frostline`;
-  $("takes").textContent = `PNG, JPEG, WebP, GIF, BMP or TIFF, up to ${Math.floor(model.limits.body_bytes / 1048576)} MiB each`;
+  $("files").accept = model.formats.map((name) => `image/${name.toLowerCase()}`).join();
+  $("takes").textContent = `${new Intl.ListFormat("en", { type: "disjunction" }).format(model.formats)}, up to ${Math.floor(model.limits.body_bytes / 1048576)} MiB each`;
   return true;
 }
 
