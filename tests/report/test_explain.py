@@ -79,9 +79,9 @@ def test_a_map_has_its_stages_places_before_it_is_enlarged(
     explainer: Explainer, garments: np.ndarray, stage: str
 ) -> None:
     assert explainer.grids == STAGES
-    signed = explainer.signed_maps(list(garments[:3]), stage=stage)
+    signed = explainer.signed_maps(garments[:3], stage=stage)
     assert (signed.shape, signed.dtype) == ((3, STAGES[stage], STAGES[stage]), np.float32)
-    maps = explainer.explain(list(garments[:3]), stage=stage)
+    maps = explainer.explain(garments[:3], stage=stage)
     assert (maps.shape, maps.dtype) == ((3, 64, 64), np.float32)
     assert 0 <= maps.min() <= maps.max() <= 1
 
@@ -149,7 +149,7 @@ def test_neighbours_of_a_training_picture_contain_itself(run: Run, explainer: Ex
     encoded = [encode(image) for image in np.asarray(train.images)]
     members = [3, 50, 200]
     positions = [encoded.index(index.pictures.encoded[member]) for member in members]
-    found = explainer.neighbours(list(np.asarray(train.images)[positions]), 3)
+    found = explainer.neighbours(np.asarray(train.images)[positions], 3)
     for member, position, near in zip(members, positions, found, strict=True):
         assert [type(one) for one in near] == [Neighbour] * 3
         assert near[0].thumbnail == index.pictures.encoded[member]

@@ -155,7 +155,7 @@ def test_a_damaged_picture_is_named(classifier, tmp_path):
 
 def test_the_model_folder_may_be_given_itself(finished, classifier, fashion):
     inner = Classifier.load(str(finished.model_folder))
-    images = list(fashion.test.images[:3])
+    images = fashion.test.images[:3]
     assert np.array_equal(inner.predict_proba(images), classifier.predict_proba(images))
 
 

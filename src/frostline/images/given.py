@@ -13,6 +13,7 @@ from frostline.errors import DataError
 from frostline.images.decode import MAX_PIXELS, picture_pixels
 from frostline.images.decoders import Decoders
 from frostline.images.levels import Levels
+from frostline.progress import log
 
 Pixels = NDArray[np.uint8]
 Item = Path | bytes | Image.Image | Pixels
@@ -34,12 +35,13 @@ def as_images(images: Images) -> Listed:
         One file's path or content; one PIL image of any mode; one array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a
         batch (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4); or a list, generator, Series or array of paths or
         images, mixed as you like. Arrays hold bytes, uint8. An array of three dimensions whose last is 1, 3 or 4 is
-        one image.
+        one image; every other one is a batch of grey images, with a warning where it may have been meant otherwise:
+        (3, H, W).
 
     Raises
     ------
     DataError
-        When it is anything else, such as real numbers or channels that come first.
+        When it is anything else, such as real numbers.
     """
     if _is_single(images):
         return [_item(images)]
@@ -135,9 +137,9 @@ def _from_array(array: NDArray[Any]) -> Listed:
     if array.ndim == 2 or (array.ndim == 3 and last in (1, 3, 4) and first):
         return [_grey_or_rgb(array)]
     if array.ndim == 3 and first == 3:
-        raise DataError(
-            f"images: an array {array.shape} may be one image with its channels first or three grey ones: give "
-            "np.moveaxis(x, 0, -1) or list(x)."
+        log.warning(
+            "an array %s is taken for three grey images: give np.moveaxis(x, 0, -1) if it is one with its channels first",
+            array.shape,
         )
     return [_grey_or_rgb(one) for one in array] if array.ndim == 4 and last != 3 else array
 
