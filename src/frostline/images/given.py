@@ -138,7 +138,7 @@ def _from_array(array: NDArray[Any]) -> Listed:
         return [_grey_or_rgb(array)]
     if array.ndim == 3 and first == 3:
         log.warning(
-            "an array %s is taken for three grey images: give np.moveaxis(x, 0, -1) if it is one with its channels first",
+            "an array %s is taken for three grey images: give np.moveaxis(x, 0, -1) if its channels come first",
             array.shape,
         )
     return [_grey_or_rgb(one) for one in array] if array.ndim == 4 and last != 3 else array
