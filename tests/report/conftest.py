@@ -16,7 +16,7 @@ NAMES = (
     "shirts, blouses, and tops",
     "🧥 coat",
     "{{ metrics }} & <b>bold</b>",
-    "a very long name " * 8,
+    ("a very long name " * 8).strip(),
     "$x_1$ \\frac{a}{b}",
     "unbroken" * 20,
     "שלום",
