@@ -47,7 +47,7 @@ def test_quiet_says_nothing_and_settings_come_from_a_file(frostline, small_fashi
         (["--steps", 9], "--steps 9: expected 10 or more"),
         (["--output", "x.jpg"], "--output x.jpg: expected a name that ends in .png"),
         (["--freeze", "conv9"], "Did you mean 'conv"),
-        (["--config", "no.toml"], "no configuration file at no.toml"),
+        (["--config", "no.toml"], "there is no no.toml: give a TOML file"),
     ],
 )
 def test_impossible_wishes_get_one_line(find_lr, tmp_path, options, fault):

@@ -32,7 +32,7 @@ WRONG = {
     "two data sets": ([*TRAIN, "cifar"], "unexpected extra argument"),
     "no data set": (["train"], "which data set? Give its name or folder, e.g. `frostline train fashion-mnist`"),
     "missing data": ([*TRAIN, "--data-dir", "nowhere"], "nowhere does not hold Fashion-MNIST: expected train-images"),
-    "missing configuration": (["train", "--config", "no.toml"], "no configuration file at no.toml"),
+    "missing configuration": (["train", "--config", "no.toml"], "there is no no.toml: give a TOML file"),
     "data get": (["data", "get", "fasion-mnist"], "Did you mean 'fashion-mnist'?"),
     "data show": (["data", "show", "fashion-mnist", "--split", "tset"], "unknown split 'tset': * Did you mean 'test'?"),
     "models show": (["models", "show", "alxnet"], "Did you mean 'alexnet'?"),
@@ -105,4 +105,4 @@ def test_a_configuration_that_is_no_toml_is_named(frostline, tmp_path):
     done = frostline("train", "--config", "my.toml")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("frostline: my.toml is not a readable TOML file")
+    assert done.stderr.startswith("frostline: my.toml is damaged")

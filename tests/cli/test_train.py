@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -122,3 +123,40 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
     assert continued in (done_before, done_before + 1)  # the state is written before the history
     assert [line.epoch for line in run.history] == list(range(1, 26))
     assert run.finished
+
+
+def test_folder_of_others_in_the_place_of_the_run_is_refused_and_kept(frostline, tmp_path):
+    thesis = tmp_path / "runs/mine/model/thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("thesis")
+    for how in ((), ("--overwrite",), ("--resume",)):
+        done = frostline("train", "fashion-mnist", "--name", "mine", "--weights", "/nonexistent.pth", *how)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "runs/mine exists and is no run (it holds model): choose another --name" in done.stderr
+        assert thesis.read_text() == "thesis"
+
+
+def test_finished_run_without_its_settings_is_replaced_only_when_asked(frostline, finished, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "runs/mine")
+    (run / "config.toml").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    weights = ("--weights", "/nonexistent.pth")
+    for how, said in (
+        ((), "run 'mine' exists (finished)"),
+        (weights, "run 'mine' exists (finished)"),
+        (("--overwrite", *weights), "/nonexistent.pth"),
+        (("--resume",), "there is no runs/mine/config.toml"),
+    ):
+        done = frostline("train", "fashion-mnist", "--name", "mine", *how)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_folder_in_the_place_of_the_settings_starts_nothing_anew(frostline, finished, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "runs/mine")
+    (run / "config.toml").unlink()
+    (run / "config.toml").mkdir()
+    done = frostline("train", "fashion-mnist", "--name", "mine", "--resume")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "runs/mine/config.toml is a folder" in done.stderr

@@ -1,6 +1,7 @@
 """Whole runs on real images, from settings to the run folder."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -344,6 +345,48 @@ def test_a_stopped_run_resumes_to_the_same_metrics(small_fashion, run_cache, tmp
     assert results(resumed) == results(whole)
     assert "continuing after epoch 1" in log_of(resumed)
     assert not resumed.checkpoint.exists()
+
+
+def test_resumed_run_says_the_reason_for_its_weights_that_it_was_begun_with(small_fashion, tmp_path):
+    config = small_config(small_fashion, head="mlp", weights="auto", limit=60)
+    options = {"output_dir": tmp_path, "cache_dir": tmp_path / "cache", "name": "mine"}
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, **options, progress=InterruptTraining(steps=1))
+    begun = find_run("mine", tmp_path).begin_record.weights.reason
+    assert "because ImageNet's cannot be had" in begun
+    resumed = fit(make_config(data="fashion-mnist"), **options, resume=True)
+    assert load_bundle(resumed.folder).backbone.origin.reason == begun
+
+
+def test_edited_settings_are_for_a_new_run_alone(small_fashion, run_cache, tmp_path):
+    options = {"output_dir": tmp_path, "cache_dir": run_cache}
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_config(small_fashion, head="mlp"), name="mine", **options, progress=InterruptTraining(steps=3))
+    path = tmp_path / "mine/config.toml"
+    path.write_text(path.read_text().replace("epochs = 3", "epochs = 1"))
+    with pytest.raises(RunError, match=r"config\.toml is not the file that Frostline wrote .*: a changed one"):
+        fit(make_config(data="fashion-mnist"), name="mine", **options, resume=True)
+    assert len(fit(make_config(**read_config(path)), name="other", **options).history) == 1
+
+
+@pytest.mark.parametrize("kind", ["damaged", "pipe"])
+def test_damaged_checkpoint_is_one_clear_line(small_fashion, run_cache, tmp_path, kind):
+    options = {"name": "mine", "output_dir": tmp_path, "cache_dir": run_cache}
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_config(small_fashion, head="mlp"), **options, progress=InterruptTraining(steps=3))
+    path = find_run("mine", tmp_path).checkpoint
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(data) if kind == "damaged" else os.mkfifo(path)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors"):
+        fit(make_config(data="fashion-mnist"), **options, resume=True)
+
+
+def test_empty_name_is_refused(small_fashion, tmp_path):
+    with pytest.raises(RunError, match="--name '': expected up to 100 letters"):
+        fit(small_config(small_fashion), name="", output_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_resuming_a_finished_run_changes_nothing(finished, run_cache):

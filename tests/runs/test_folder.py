@@ -324,7 +324,7 @@ def test_results_of_another_run_are_refused(finished, tmp_path):
     with pytest.raises(RunError, match=r"metrics\.json is not the file that Frostline wrote"):
         run.metrics  # noqa: B018
     (run.folder / MANIFEST).unlink()  # as earlier versions left it
-    with pytest.raises(RunError, match=r"metrics\.json is of another run"):
+    with pytest.raises(RunError, match=r"metrics\.json does not belong to its config\.toml"):
         run.metrics  # noqa: B018
 
 
@@ -399,6 +399,17 @@ def test_run_of_an_earlier_version_is_read_with_a_warning(finished, tmp_path, ca
         start(tmp_path, "copy")
     start(tmp_path, "copy", overwrite=True)
     assert read_manifest(run.folder) is not None
+
+
+@pytest.mark.parametrize("text", ["", "[" * 1000, "epoch,freeze\n1,conv5\n", None])
+def test_history_that_is_none_is_damaged(finished, tmp_path, text):
+    run = Run(shutil.copytree(finished.folder, tmp_path / "copy"))
+    path = run.folder / "history.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[2:]]) if text is None else text)
+    reseal(run.folder)
+    with pytest.raises(RunError, match=r"history\.csv is damaged"):
+        run.history  # noqa: B018
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

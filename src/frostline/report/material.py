@@ -77,7 +77,7 @@ def gather(run: Run) -> Material:
     found = Material(run.name)
     found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
-    found.toml = _try(found, "settings", "config.toml", lambda: run.read("config.toml").decode()) or ""
+    found.toml = _try(found, "settings", "config.toml", lambda: _toml(run)) or ""
     found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
     found.evidence = _try(
         found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
@@ -118,6 +118,12 @@ def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | No
     if line not in found.missing:
         found.missing.append(line)
     return None
+
+
+def _toml(run: Run) -> str:
+    data = run.read("config.toml")
+    with reading(run.folder / "config.toml", RunError, AGAIN):
+        return data.decode()
 
 
 def _images(run: Run) -> dict[str, int]:

@@ -9,6 +9,7 @@ model/manifest.json       digests of the others; the run's manifest has the dige
 import copy
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -197,17 +198,24 @@ def save_bundle(model: Model, folder: Path) -> None:
         "blake2b": digest,
     }
     write_json(folder / DESCRIPTION, about, REMEDY)
-    seal_bundle(folder)
+    seal_bundle(folder, {TENSORS: digest})
 
 
-def seal_bundle(folder: Path) -> None:
+def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
     """Write the manifest of a bundle.
+
+    Parameters
+    ----------
+    folder : Path
+    known : mapping of str to str, optional
+        Digests by name, so that a large file is not read again.
 
     Raises
     ------
     StorageError
     """
-    write_manifest(folder, "bundle", [name for name in BUNDLE_FILES if name != MANIFEST], complete=True, remedy=REMEDY)
+    names = [name for name in BUNDLE_FILES if name != MANIFEST]
+    write_manifest(folder, "bundle", names, complete=True, known=known, remedy=REMEDY)
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -36,7 +36,7 @@ from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline.images.dataset import BadImage
 from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
 from frostline.progress import LogTarget, log
-from frostline.runs.schemas import BeginRecord, Results, same_run
+from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.storage import write_bytes, write_json
 from frostline.text import csv_text
 from frostline.training.checkpoint import Epoch
@@ -58,6 +58,8 @@ REPLACED_FILES = (
 )  # fmt: skip
 EVENT_FILES = "tensorboard/events.out.tfevents.*.frostline"
 MAX_RESULTS_BYTES = 256 * MIB  # a confusion matrix of thousands of classes
+
+EPOCH_COLUMNS = [field.name for field in fields(Epoch)]
 
 State = Literal["none", "marked", "unfinished", "finished", "damaged"]
 
@@ -207,14 +209,18 @@ class Run:
         path, data = self.folder / "metrics.json", self.read("metrics.json", MAX_RESULTS_BYTES)
         with reading(path, RunError, AGAIN):
             results = _results(data)
-        if not os.path.lexists(self.folder / MANIFEST) and not self._suits(results):
-            raise RunError(f"{path} is of another run: {AGAIN}.")
+        if not self.has(MANIFEST):
+            self._compare(results)
         return results
 
-    def _suits(self, results: dict[str, Any]) -> bool:
-        """Whether results agree with the other files, for want of a manifest."""
-        settings = self.config.model_dump(mode="json") if self.has("config.toml") else None
-        return same_run(results, self.begin_record if self.has("data.json") else None, settings)
+    def _compare(self, results: dict[str, Any]) -> None:
+        """Refuse results that do not agree with the other files, for want of a manifest."""
+        for name, agrees in (
+            ("data.json", not self.has("data.json") or same_images(results, self.begin_record)),
+            ("config.toml", not self.has("config.toml") or same_settings(results, self.config.model_dump(mode="json"))),
+        ):
+            if not agrees:
+                raise RunError(f"{self.folder / 'metrics.json'} does not belong to its {name}: {AGAIN}.")
 
     @property
     def history(self) -> list[Epoch]:
@@ -226,13 +232,16 @@ class Run:
         """
         data = self.read("history.csv")
         with reading(self.folder / "history.csv", RunError, AGAIN):
-            rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
-            return TypeAdapter(list[Epoch]).validate_python(rows)
+            table = csv.DictReader(io.StringIO(data.decode(), newline=""))
+            epochs = TypeAdapter(list[Epoch]).validate_python(list(table))
+            if table.fieldnames != EPOCH_COLUMNS or [line.epoch for line in epochs] != list(range(1, len(epochs) + 1)):
+                raise ValueError("it is no table of epochs")
+        return epochs
 
     def write_history(self, history: Sequence[Epoch]) -> None:
         """Write ``history.csv``."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+        writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)
         write_bytes(self.folder / "history.csv", text.getvalue().encode(), REMEDY)

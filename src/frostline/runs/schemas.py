@@ -173,24 +173,15 @@ class Results(Schema):
         return self
 
 
-def same_run(results: dict[str, Any], begun: BeginRecord | None, settings: dict[str, Any] | None) -> bool:
-    """Whether results can be those of a run that was begun with some images and settings, as far as these tell.
+def same_images(results: dict[str, Any], begun: BeginRecord) -> bool:
+    """Whether results (as in ``metrics.json``) are of the images that a run was begun with."""
+    splits = {"train": begun.train, "val": begun.val, "test": begun.test}
+    said = results.get("data", {}).get("fingerprint", {})
+    return all(said.get(name) in (None, split.fingerprint) for name, split in splits.items())
 
-    Parameters
-    ----------
-    results : dict
-        As in ``metrics.json``.
-    begun : BeginRecord, optional
-    settings : dict, optional
-        As in ``config.toml``.
-    """
-    fingerprints = results.get("data", {}).get("fingerprint", {})
-    if begun is not None and fingerprints:
-        splits = {"train": begun.train, "val": begun.val, "test": begun.test}
-        if any(name in splits and splits[name].fingerprint != digest for name, digest in fingerprints.items()):
-            return False
-    if settings is None:
-        return True
+
+def same_settings(results: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether results (as in ``metrics.json``) are of a run with some settings (as in ``config.toml``)."""
     model = results["model"]
     said = {"seed": results["seed"], "image_size": model["image_size"], "freeze": model["freeze"]}
-    return all(settings.get(name) in (None, value) for name, value in said.items())
+    return all(settings[name] in (None, value) for name, value in said.items())
