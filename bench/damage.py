@@ -71,7 +71,7 @@ def show(found: Found, seconds: float) -> int:
         case, verdict = alike[0]
         damages = ", ".join(f"{kind} {n}" for kind, n in Counter(one.kind for one, _ in alike).most_common(4))
         print(f"\n{what}, {len(alike)} x: {reader}, {file} ({damages})\n  {' '.join(verdict.shown.split())}")
-        print(f'  python bench/damage.py --case "{case.reader}|{case.file}|{case.kind}|{case.seed}"')
+        print(f'  python bench/damage.py --case "{case.line}"')
     return len(faulty)
 
 

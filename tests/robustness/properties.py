@@ -22,7 +22,8 @@ def check_reader(name: str, material: Path, watched: Watched) -> None:
     )  # fmt: skip
     @given(file=st.sampled_from(files), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32 - 1))
     def tried(file: str, kind: str, seed: int) -> None:
-        verdict = watched.try_case(Case(name, file, possible(name, file, kind), seed))
-        assert not verdict.fault, verdict
+        case = Case(name, file, possible(name, file, kind), seed)
+        verdict = watched.try_case(case)
+        assert not verdict.fault, f"{verdict} (bench/damage.py --case '{case.line}')"
 
     tried()

@@ -37,6 +37,11 @@ class Case:
     kind: str
     seed: int
 
+    @property
+    def line(self) -> str:
+        """What ``bench/damage.py --case`` repeats it by."""
+        return f"{self.reader}|{self.file}|{self.kind}|{self.seed}"
+
 
 @dataclass(frozen=True)
 class Verdict:
