@@ -45,7 +45,7 @@ def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
     (tmp_path / "config.toml").write_text("mine")
     done = frostline("new", "photos")
     assert done.returncode == 2
-    assert done.stderr == "frostline: config.toml exists: --overwrite replaces it, --output chooses another name.\n"
+    assert done.stderr == "frostline: config.toml exists: --overwrite replaces it, or --output chooses another place.\n"
     assert (tmp_path / "config.toml").read_text() == "mine"
     assert frostline("new", "photos", "--overwrite", "--quiet").stdout == ""
     assert (tmp_path / "config.toml").read_text() != "mine"

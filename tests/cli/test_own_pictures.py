@@ -75,7 +75,11 @@ def test_a_folder_is_checked_and_shown(pictures, frostline, fashion, tmp_path):
     assert "17 to 17 images in each class" in whole.stdout
     shown = frostline("data", "show", "my pictures/")
     assert (shown.returncode, shown.stdout) == (0, "wrote my-pictures.png\n")
-    none = frostline("data", "show", "my pictures/", "--split", "val")
+    again = frostline("data", "show", "my pictures/")
+    assert again.stderr == (
+        "frostline: my-pictures.png exists: --overwrite replaces it, or --output chooses another place.\n"
+    )
+    none = frostline("data", "show", "my pictures/", "--split", "val", "--overwrite")
     assert none.stderr == (
         "frostline: my pictures/ has no validation split of its own: each run draws one from train.\n"
     )
