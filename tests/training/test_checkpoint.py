@@ -12,7 +12,7 @@ from frostline.errors import RunError
 from frostline.files import read_tensors
 from frostline.hashing import digest_arrays
 from frostline.training.checkpoint import saved_phase
-from frostline.training.loop import train
+from frostline.training.loop import Phase, train
 
 CASES = {
     "adamw linear": {"kind": "linear", "optimizer": "adamw"},
@@ -54,6 +54,14 @@ def test_resuming_gives_the_same_bits(narrow, make_head, make_recipe, tmp_path, 
     expected, found = whole_head.state_dict(), stopped_head.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_checkpoint_of_another_run_is_refused(narrow, make_head, make_recipe, tmp_path):
+    checkpoint, head = tmp_path / "checkpoint.safetensors", make_head(narrow[0])
+    train(head, *narrow, make_recipe(epochs=1), phase=Phase(run="one"), checkpoint=checkpoint)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors belongs to another run: remove it"):
+        train(head, *narrow, make_recipe(), phase=Phase(run="other"), checkpoint=checkpoint)
+    assert len(train(head, *narrow, make_recipe(), phase=Phase(run="one"), checkpoint=checkpoint).history) > 1
 
 
 def test_the_restored_history_is_reported_and_its_times_are_kept(narrow, make_head, make_recipe, tmp_path):

@@ -33,6 +33,7 @@ from pydantic import TypeAdapter
 from frostline.config import TrainConfig, make_config, parse_config, write_config
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
+from frostline.hashing import digest_json
 from frostline.images.dataset import BadImage
 from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
 from frostline.progress import LogTarget, log
@@ -112,6 +113,18 @@ class Run:
     def finished(self) -> bool:
         """Whether everything is there."""
         return self.state == "finished"
+
+    @property
+    def identity(self) -> str:
+        """Digest of the settings and images that it was begun with; empty for runs of versions without a manifest.
+
+        Raises
+        ------
+        RunError
+            When the manifest is damaged.
+        """
+        manifest = read_manifest(self.folder, AGAIN)
+        return "" if manifest is None else digest_json({name: manifest.files.get(name) for name in BEGIN_FILES})
 
     @property
     def model_folder(self) -> Path:

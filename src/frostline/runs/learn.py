@@ -245,7 +245,9 @@ def _phase(
             ready.val,
             step.recipe,
             groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
-            phase=Phase(number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0)),
+            phase=Phase(
+                number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0), run.identity if run else ""
+            ),
             checkpoint=run.checkpoint if run else None,
             on_epoch=_keeper(run, material),
             progress=material.progress,

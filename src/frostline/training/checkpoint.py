@@ -87,10 +87,20 @@ class _About(BaseModel):
     before: Annotated[int, Field(ge=0)]
     best_epoch: Annotated[int, Field(ge=0)]
     averaged: Annotated[int, Field(ge=0)]
+    run: str = ""  # earlier versions did not say whose it is
 
 
-def save_state(state: TrainingState, path: Path, phase: int) -> None:
+def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> None:
     """Write the state whole, or leave the old file.
+
+    Parameters
+    ----------
+    state : TrainingState
+    path : Path
+    phase : int
+        Of a training in several.
+    run : str
+        Digest of the settings and images that the run was begun with: another run's checkpoint is refused.
 
     Raises
     ------
@@ -102,6 +112,7 @@ def save_state(state: TrainingState, path: Path, phase: int) -> None:
         "before": state.before,
         "best_epoch": state.best_epoch,
         "averaged": state.average.updates if state.average else 0,
+        "run": run,
     }
     kept = {f"best.{key}": value for key, value in state.best.items()}
     if state.average:
@@ -130,16 +141,18 @@ def _about(path: Path, value: dict[str, Any]) -> _About:
     return about
 
 
-def load_state(state: TrainingState, path: Path) -> None:
+def load_state(state: TrainingState, path: Path, run: str = "") -> None:
     """Restore a state in place.
 
     Raises
     ------
     RunError
-        When the file is damaged or belongs to another model.
+        When the file is damaged or belongs to another model or run.
     """
     value, kept = read_checkpoint(path, state.module, state.optimiser, REMEDY)
     about = _about(path, value)
+    if about.run and about.run != run:
+        raise RunError(f"{path} belongs to another run: {REMEDY}.")
     state.best = {key.removeprefix("best."): value for key, value in kept.items() if key.startswith("best.")}
     state.best_epoch, state.before, state.history = about.best_epoch, about.before, about.history
     if state.average:

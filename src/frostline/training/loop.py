@@ -72,11 +72,14 @@ class Phase:
         The last frozen stage, for the history.
     earlier : Trained
         The phases before; the module begins with what they left.
+    run : str
+        Digest of what the run was begun with: its checkpoints belong to no other.
     """
 
     number: int = 0
     freeze: str = ""
     earlier: Trained = Trained([], 0)
+    run: str = ""
 
 
 def train(
@@ -133,7 +136,7 @@ def train(
         _copy(module) if phase.earlier.best_epoch else {},
     )
     if checkpoint is not None and os.path.lexists(checkpoint) and saved_phase(checkpoint) == phase.number:
-        load_state(state, checkpoint)
+        load_state(state, checkpoint, phase.run)
         log.info("continuing after epoch %d", len(state.history))
         _report(state, on_epoch)
     steps_per_epoch = math.ceil(len(train_examples) / recipe.batch_size)
@@ -153,7 +156,7 @@ def train(
             if not quiet:
                 log.info(_line(state, recipe.epochs))
             if checkpoint is not None:
-                save_state(state, checkpoint, phase.number)
+                save_state(state, checkpoint, phase.number, phase.run)
             _report(state, on_epoch)
     if state.epochs_done < recipe.epochs and not quiet:
         log.info("stopped early: no better validation for %d epochs", recipe.patience)
