@@ -295,7 +295,7 @@ def hold(
 
 
 def check_ours(
-    folder: Path, kind: Kind, names: Collection[str], *, other: str, earlier: Callable[[Path], bool] = _never
+    folder: Path, kind: str, names: Collection[str], *, other: str, earlier: Callable[[Path], bool] = _never
 ) -> None:
     """Refuse a folder that is neither new, nor empty, nor of ours and of this kind; see `hold`.
 

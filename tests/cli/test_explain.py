@@ -56,6 +56,16 @@ def test_json_names_the_files_and_agrees_with_predict(explain, pictures, finishe
     assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i-靴", "sheet.png"]
 
 
+def test_a_folder_of_other_things_is_left_alone(explain, pictures, tmp_path):
+    theirs = tmp_path / "thesis" / "sheet.png"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    done = explain(pictures / "a.png", "--output", "thesis")
+    assert done.returncode == 2
+    assert "exists and is no explanation (it holds sheet.png): choose another --output" in done.stderr
+    assert (theirs.read_text(), len(list(theirs.parent.iterdir()))) == ("mine", 1)
+
+
 def test_a_table_for_people_and_a_sheet(explain, pictures, tmp_path):
     done = explain(pictures / "a.png", "--output", "why", "--method", "hirescam")
     assert (done.returncode, done.stderr) == (0, "")

@@ -19,6 +19,7 @@ from frostline.errors import DataError
 from frostline.images.dataset import BadImage
 from frostline.images.decode import decode_image
 from frostline.images.decoders import Decoders
+from frostline.manifest import check_ours
 from frostline.progress import Progress, Silent, log
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
 from frostline.report.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
@@ -28,6 +29,7 @@ from frostline.storage import write_bytes
 
 SIDE = 320  # pixels of the pictures that are written
 REMEDY = "--output chooses another place"
+SHEET = "sheet.png"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def write_explanations(
     explainer : Explainer
     files : sequence of Path
     folder : Path
-        Files of earlier calls that have the same names are replaced.
+        New, empty, or of earlier explanations, whose files of the same names are replaced.
     title : str
         Of the sheet.
     stage : str, optional
@@ -94,7 +96,10 @@ def write_explanations(
     Raises
     ------
     ConfigError, StorageError
+    RunError
+        When the folder holds something else.
     """
+    check_ours(folder, "explanation", [SHEET], other="choose another --output", earlier=_is_ours)
     stage = explainer.stage(stage)
     names = _folder_names(files)
     explained, bad, rows = list[Explained](), list[BadImage](), list[Row]()
@@ -124,7 +129,7 @@ def write_explanations(
         return explained, bad, None
     if len(explained) > MOST_ROWS:
         log.info("the sheet shows the first %d of %d images", MOST_ROWS, len(explained))
-    sheet = folder / "sheet.png"
+    sheet = folder / SHEET
     side = explainer.grids[stage]
     write_bytes(sheet, draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} places"), REMEDY)
     return explained, bad, sheet
@@ -188,6 +193,11 @@ def _write_thumbnail(place: Path, number: int, neighbour: Neighbour) -> Path:
     path = place / f"neighbour-{number}{neighbour.suffix}"
     write_bytes(path, neighbour.thumbnail, REMEDY)
     return path
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether earlier explanations lie here."""
+    return (folder / SHEET).is_file() and any(folder.glob("*/picture.png"))
 
 
 def _folder_names(files: Sequence[Path]) -> list[str]:

@@ -246,7 +246,10 @@ def _phase(
             step.recipe,
             groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
             phase=Phase(
-                number, step.boundary.freeze, earlier.trained if earlier else Trained([], 0), run.identity if run else ""
+                number,
+                step.boundary.freeze,
+                earlier.trained if earlier else Trained([], 0),
+                run.identity if run else "",
             ),
             checkpoint=run.checkpoint if run else None,
             on_epoch=_keeper(run, material),
