@@ -26,6 +26,7 @@ from frostline.images.worker import HAS_CLOCK, START_AGAIN, Answer
 
 GIVE_WAY = 10  # niceness: a network that shares its cores with equals waits for its slowest thread at every layer
 IDLE_SECONDS = 60.0  # after which a process that nobody needs is ended
+MANY = 8  # images that wait for each process before another is started, which takes a quarter of a second
 PATIENCE = 3  # how much longer the clock on the wall is waited for than a processor's
 PIPE_BYTES = 1 << 20  # Linux: a whole image fits, so a process need not wait until it is fetched
 # One thread each: they work side by side, and a thread's stack counts as memory in use.
@@ -180,10 +181,15 @@ class _Pool:
     def add(self, job: _Job) -> None:
         with self._changed:
             self._jobs.append(job)
-            if self._idle < len(self._jobs) and self._threads < self._count:
+            if self._lacks_a_process():
                 self._threads += 1
                 threading.Thread(target=self._work, name="frostline decoding", daemon=True).start()
             self._changed.notify()
+
+    def _lacks_a_process(self) -> bool:
+        if self._threads == self._count or self._idle >= len(self._jobs):
+            return False
+        return not self._threads or sum(len(job.items) for job in self._jobs) > MANY * self._threads
 
     def _work(self) -> None:
         process = _Process()
