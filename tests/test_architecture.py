@@ -12,7 +12,6 @@ ROOT = Path(frostline.__file__).parent
 GROUND = {
     "config",
     "files",
-    "text",
     "hashing",
     "manifest",
     "device",
@@ -23,6 +22,7 @@ GROUND = {
     "evaluation",
 }
 FLOORS = [
+    {"text"},
     {"errors"},
     GROUND,
     {"images", "networks"},

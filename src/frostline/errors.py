@@ -20,9 +20,14 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
+from frostline.text import printable
+
 
 class FrostlineError(Exception):
-    """Base of all errors that the user can mend."""
+    """Base of all errors that the user can mend; its message is one line that no terminal obeys."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(FrostlineError):

@@ -50,8 +50,12 @@ class _Store:
 
 
 def list_stores(cache: Path) -> list[StoreFacts]:
-    """Return every store, the most recently used first; what is no store of Frostline's is mentioned in the log."""
-    return [store.facts for store in _stores(cache)]
+    """Return every store, the most recently used first; damage and what is no store are mentioned in the log."""
+    stores = _stores(cache)
+    for store in stores:
+        for fault in store.faults:
+            log.warning("%s", fault)
+    return [store.facts for store in stores]
 
 
 def _stores(cache: Path) -> list[_Store]:

@@ -163,18 +163,30 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
     ConfigError
         When one is impossible, or no data set is named.
     """
-    from frostline.config import make_config, read_config
+    from frostline.config import make_config
     from frostline.errors import ConfigError
 
-    named = {"data": data} | given
-    settings = (read_config(config) if config else {}) | {
-        name: value for name, value in named.items() if value is not None
-    }
+    settings = _of_file(config) if config else {}
+    settings |= {name: value for name, value in ({"data": data} | given).items() if value is not None}
     if "data" not in settings:
+        silent = f" {config} names none." if config else ""
         raise ConfigError(
-            f"which data set? Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
+            f"which data set?{silent} Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
     from frostline.images.registry import with_absolute_paths
 
     return with_absolute_paths(make_config(**settings))
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a file; it is named when one of them is impossible."""
+    from frostline.config import make_config, read_config
+    from frostline.errors import ConfigError
+
+    settings = read_config(path)
+    try:
+        make_config(**({"data": "any"} | settings))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return settings

@@ -12,6 +12,7 @@ import torch
 
 from frostline.errors import FrostlineError, RunError, first_line
 from frostline.files import reading
+from frostline.manifest import read_manifest
 from frostline.runs.bundle import checked_tensors
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import AGAIN, Run
@@ -73,7 +74,14 @@ class Material:
 
 
 def gather(run: Run) -> Material:
-    """Read what there is of a run; nothing that is missing or damaged stops it."""
+    """Read what there is of a run; nothing else that is missing or damaged stops it.
+
+    Raises
+    ------
+    RunError
+        When the manifest is damaged, which everything else is checked against.
+    """
+    read_manifest(run.folder, AGAIN)
     found = Material(run.name)
     found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
