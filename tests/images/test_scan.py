@@ -49,7 +49,7 @@ def write_square(path: Path, colour: str) -> Path:
 def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[Look], int]:
     """Return the looks, and how many files were read for them; what was written this instant counts as at rest."""
     progress = Counting()
-    return scan(files, root, cache, progress, 1, rest), progress.totals[0]
+    return scan(files, root, cache, progress, 1, rest_seconds=rest), progress.totals[0]
 
 
 def entries(cache: Path) -> dict[str, list]:

@@ -30,7 +30,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Draws the pictures and the first weights.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pre-training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --output.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files that --output and --show name.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Teach AlexNet's convolutions with pictures that a program draws; --weights FILE then uses them."""
@@ -40,6 +40,7 @@ def pretrain(
     from frostline.images.drawn.scene import Program
     from frostline.pretrain.recipe import Budget, Recipe
     from frostline.pretrain.sheet import draw_program
+    from frostline.storage import check_output
 
     if output is None and (minutes, images) != (None, None):
         raise ConfigError("--minutes and --images need --output FILE: where shall the weights go?")
@@ -58,6 +59,7 @@ def pretrain(
     recipe = Recipe(program=Program(seed=seed)) if lr is None else Recipe(program=Program(seed=seed), lr=lr)
     screen = Screen(quiet=quiet)
     if show is not None:
+        check_output(show, overwrite=overwrite, option="--show")
         draw_program(recipe.program, show)
         screen.say(f"wrote {show}")
     if output is None:
