@@ -88,7 +88,7 @@ def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: P
         "bit": whole.replace(row, row[::-1]),
         "empty": b"",
         "other": b"[1, 2]",
-        "old": whole.replace(b"version 3", b"version 2"),
+        "old": whole.replace(b"version 4", b"version 3"),
     }
     memo.write_bytes(damaged[damage])
     assert looked(files, tmp_path, cache) == (first, len(files))
@@ -218,7 +218,7 @@ def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_pat
             pass
 
     with pytest.raises(KeyboardInterrupt):
-        scan(files, tmp_path, cache, Interrupted(), 1, 0)
+        scan(files, tmp_path, cache, Interrupted(), 1, rest_seconds=0)
     assert looked(files, tmp_path, cache)[1] == len(files) - 11
 
 

@@ -150,9 +150,9 @@ def remarks(tones: Sequence[Tones], splits: Sequence[str], paths: Sequence[Path]
     if flat:
         lines.append(f"{len(flat):,} of {len(tones):,} images are of one single color, such as {flat[0]}")
     for split in dict.fromkeys(splits):
-        files = [file for file, where in zip(tones, splits, strict=True) if where == split and file.kind == "byte"]
+        files = [file for file, where in zip(tones, splits, strict=True) if where == split]
         brightest = max((file.high for file in files), default=255)
-        if 0 < brightest <= FEWEST_GREYS:
+        if 0 < brightest <= FEWEST_GREYS and all(file.kind == "byte" for file in files):
             lines.append(
                 f"no pixel of the {split} images is brighter than {brightest:g} of 255, so they are nearly black: "
                 "are they label masks? Multiply their values"
