@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -25,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-from serve import CLIENTS, KEY, MIB, Answer, Client, Server, drive, head, png, request
+sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.hostile_files import COSTLY, cut
+
+from serve import CLIENTS, KEY, MIB, Answer, Client, Server, drive, head, png, request
 
 MOST_SECONDS = 3.0  # of a good request
 MOST_MEMORY = 1024  # MiB over idle
@@ -115,6 +116,8 @@ async def attack(
     async def good(client: Client, number: int) -> None:
         begun = time.perf_counter()
         status, body = await client.send(asks[number % len(asks)])
+        if status == 0:  # while this client attacked, its connection lay idle and was closed
+            status, body = await client.send(asks[number % len(asks)])
         good_times.append(time.perf_counter() - begun)
         statuses["good"][status] += 1
         assert status == 200, (status, body)
@@ -151,8 +154,7 @@ async def attack(
     print(f"{'request':20} {'answers (status x times)':34} {'median s':>8} {'most s':>7}")
     for name, times in {"good": good_times, **bad_times}.items():
         said = ", ".join(f"{status or 'closed'} x {seen:,}" for status, seen in sorted(statuses[name].items()))
-        times = sorted(times)
-        print(f"{name:20} {said:34} {times[len(times) // 2]:8.3f} {times[-1]:7.3f}")
+        print(f"{name:20} {said:34} {statistics.median(times):8.3f} {max(times):7.3f}")
     print(f"\ngood: p99 {good_times[int(0.99 * len(good_times))]:.3f} s")
     print(f"memory: {idle:.0f} MiB idle, at most {most:.0f} MiB ({most - idle:+.0f})", flush=True)
     assert good_times[-1] <= MOST_SECONDS, "a good request waited too long"

@@ -58,10 +58,16 @@ class Running:
         body, kind = form(files)
         return self.ask(f"/v1/predict{query}", body, content_type=kind, **headers)
 
+    def processes(self) -> list[int]:
+        """The numbers of the server's process and of those that decode for it."""
+        number = self.process.pid
+        children = [found.read_text().split() for found in Path(f"/proc/{number}/task").glob("*/children")]
+        return [number or 0, *(int(child) for some in children for child in some)]
+
     def memory(self) -> int:
-        """Resident bytes."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        """Resident bytes of all its processes."""
+        found = [Path(f"/proc/{number}/statm").read_text().split()[1] for number in self.processes()]
+        return sum(map(int, found)) * os.sysconf("SC_PAGE_SIZE")
 
     def terminate(self) -> None:
         with suppress(ProcessLookupError):

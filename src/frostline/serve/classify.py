@@ -1,5 +1,6 @@
 """From image files to answers: decode and classify in batches, explain."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -19,6 +20,7 @@ from frostline.serve.problems import ProblemError, bad_image, busy
 from frostline.serve.upload import Upload
 
 Row = NDArray[np.float32]  # probabilities (classes,)
+Seen = tuple[Pixels, Row]
 
 
 class Classify:
@@ -38,7 +40,7 @@ class Classify:
         self._names = list(served.predicts.class_names)
         self._threshold = lru_cache(128)(served.predicts.threshold)
         self._decoding = Decoding(served.side, served.levels, limits)
-        self._batcher = Batcher[Pixels, Row](self._probabilities, limits, metrics, BATCHES, begin_thread)
+        self._batcher = Batcher[bytes | Pixels, Seen | ProblemError](self._look, limits, metrics, BATCHES, begin_thread)
 
     async def warm_up(self) -> None:
         """Start the processes that decode, and run the network once: the first time takes longer."""
@@ -79,22 +81,48 @@ class Classify:
         cheap = [is_cheap(data) for data in images]
         places = sum(cheap)  # costly images have a queue of their own, which is short
         with self._batcher.admit(places), self._decoding.room(places):
-            decoded = iter(await self._decoding(images, cheap))
-            seen = [next(decoded) if isinstance(data, bytes) else data for _, data in files]
-            pixels = [one for one in seen if isinstance(one, np.ndarray)]
-            self._metrics.refused.inc(len(files) - len(pixels))
-            if not pixels:
+            found = iter(await self._see(images, cheap))
+            seen = [next(found) if isinstance(data, bytes) else data for _, data in files]
+            answered = [one for one in seen if not isinstance(one, ProblemError)]
+            self._metrics.refused.inc(len(files) - len(answered))
+            if not answered:
                 raise _none_of(files, [one for one in seen if isinstance(one, ProblemError)])
-            answers = iter(await self._answers(pixels, wish))
-        self._metrics.pictures.inc(len(pixels))
+            answers = iter(await self._answers(answered, wish))
+        self._metrics.pictures.inc(len(answered))
         return [
-            {"name": name} | (next(answers) if isinstance(one, np.ndarray) else {"error": _named(name, one).details()})
+            {"name": name} | ({"error": _named(name, one)} if isinstance(one, ProblemError) else next(answers))
             for (name, _), one in zip(files, seen, strict=True)
         ]
 
-    async def _answers(self, pixels: Sequence[Pixels], wish: Wish) -> list[dict[str, Any]]:
-        """Return the answer for each decoded image, without its name."""
-        rows = await self._batcher.classify(pixels)
+    async def _see(self, images: Sequence[bytes], cheap: Sequence[bool]) -> list[Seen | ProblemError]:
+        """Return pixels and probabilities of each image, or why there are none; ``cheap`` says which of them are."""
+        if all(cheap):
+            return await self._batcher.classify(images) if images else []
+        costly = [self._see_alone(data) for data, is_cheap in zip(images, cheap, strict=True) if not is_cheap]
+        others = asyncio.gather(*costly)
+        try:
+            together = [data for data, is_cheap in zip(images, cheap, strict=True) if is_cheap]
+            quick = iter(await self._batcher.classify(together) if together else [])
+            slow = iter(await others)
+        finally:
+            others.cancel()
+        return [next(quick) if is_cheap else next(slow) for is_cheap in cheap]
+
+    async def _see_alone(self, data: bytes) -> Seen | ProblemError:
+        decoded = await self._decoding.alone(data)
+        return decoded if isinstance(decoded, ProblemError) else (await self._batcher.classify([decoded]))[0]
+
+    def _look(self, images: Sequence[bytes | Pixels]) -> list[Seen | ProblemError]:
+        """Classify a batch, decoding what is not yet decoded; a file that cannot be read spoils no other."""
+        decoded = iter(self._decoding.together([one for one in images if isinstance(one, bytes)]))
+        found = [next(decoded) if isinstance(one, bytes) else one for one in images]
+        pixels = [one for one in found if not isinstance(one, ProblemError)]
+        rows = iter(self._served.predicts.predict_proba(pixels)) if pixels else iter(())
+        return [one if isinstance(one, ProblemError) else (one, next(rows)) for one in found]
+
+    async def _answers(self, seen: Sequence[Seen], wish: Wish) -> list[dict[str, Any]]:
+        """Return the answer for each image, without its name."""
+        rows = [row for _, row in seen]
         order = [row.argsort()[::-1].tolist() for row in rows]  # as `frostline predict` orders
         answers: list[dict[str, Any]] = [
             {"predictions": [self._prediction(row, number) for number in numbers[: wish.top]]}
@@ -107,11 +135,8 @@ class Classify:
                 answer["rejected"] = bool(row.max() < threshold)
         if wish.explain or wish.neighbours:
             best = [numbers[0] for numbers in order]
-            await self._batcher.beside(partial(self._say_why, answers, pixels, best, wish))
+            await self._batcher.beside(partial(self._say_why, answers, [pixels for pixels, _ in seen], best, wish))
         return answers
-
-    def _probabilities(self, pixels: Sequence[Pixels]) -> list[Row]:
-        return list(self._served.predicts.predict_proba(pixels))
 
     def _prediction(self, row: Row, number: int) -> dict[str, Any]:
         return {"class": self._names[number], "probability": float(row[number])}
@@ -133,15 +158,15 @@ class Classify:
                 ]
 
 
-def _named(name: str, problem: ProblemError) -> ProblemError:
-    """Return an image's problem as one that says which image it is."""
-    return ProblemError(problem.status, problem.kind, f"{name} {problem.detail}")
+def _named(name: str, problem: ProblemError) -> dict[str, Any]:
+    """Return an image's problem, which says which image it is."""
+    return ProblemError(problem.status, problem.kind, f"{name} {problem.detail}").details()
 
 
 def _none_of(files: Sequence[Upload], problems: Sequence[ProblemError]) -> ProblemError:
     """Return the problem of a request of which no image could be classified."""
     errors = [
-        {"image": number, "name": name, "detail": _named(name, problem).detail}
+        {"image": number, "name": name, "detail": _named(name, problem)["detail"]}
         for number, ((name, _), problem) in enumerate(zip(files, problems, strict=True))
     ]
     if any(problem.status == busy("").status for problem in problems):

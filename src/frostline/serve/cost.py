@@ -31,7 +31,7 @@ def is_cheap(data: bytes) -> bool:
     judge = next((judge for magic, judge in JUDGES.items() if data.startswith(magic)), None)
     try:
         return judge is not None and judge(data)
-    except (struct.error, IndexError):  # too short to be an image: reading it ends where it ends
+    except (struct.error, IndexError, KeyError):  # too short to be an image: reading it ends where it ends
         return len(data) <= LOOSE_BYTES
 
 
@@ -46,7 +46,7 @@ def _png(data: bytes) -> bool:
         if kind == b"IEND":
             return True
         texts += kind in (b"zTXt", b"iTXt", b"iCCP")  # each is unpacked: up to a megabyte
-        if texts > 4 or kind == b"acTL":
+        if texts > 4:
             return False
         place += length + 12
     return False
@@ -86,9 +86,7 @@ def _bmp(data: bytes) -> bool:
 def _webp(data: bytes) -> bool:
     kind = data[12:16]
     if kind == b"VP8X":
-        flags, width, height = data[20], _three(data, 24) + 1, _three(data, 27) + 1
-        if flags & 2:  # an animation
-            return False
+        width, height = _three(data, 24) + 1, _three(data, 27) + 1
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -113,8 +111,10 @@ def _tiff(data: bytes) -> bool:
         elif many > len(data) // 8 + PIECES:
             return False
     channels = tags.get(277, 1)
-    plain = tags.get(258, 1) <= 8 and tags.get(339, 1) == 1 and tags.get(259, 1) in TIFF_PLAIN
-    return plain and tags[256] * tags[257] * (2 * channels if channels > 3 else channels) <= SAMPLES
+    passes = 2 if channels > 3 else 1
+    if tags.get(258, 1) > 8 or tags.get(339, 1) != 1:  # real numbers and wide ones are scaled
+        passes = 4
+    return tags.get(259, 1) in TIFF_PLAIN and tags[256] * tags[257] * channels * passes <= SAMPLES
 
 
 def _three(data: bytes, place: int) -> int:

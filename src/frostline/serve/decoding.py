@@ -23,7 +23,7 @@ SMALLEST = b"GIF87a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\
 
 
 class Decoding:
-    """The processes that decode, and the images that wait for them.
+    """The processes that decode, and the costly images that wait for theirs.
 
     Parameters
     ----------
@@ -38,18 +38,20 @@ class Decoding:
         self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
         self._held = 0  # bytes of decoded images
         how = (side, FORMATS, limits.pixels, levels)
-        self._cheap = _Lane(Decoders(PROCESSES, *how), PROCESSES, replace(limits, enough=1))
+        self._shared, self._own = Decoders(PROCESSES, *how), Decoders(1, *how)
         alone = replace(limits, enough=1, batch=1, queue=limits.costly_queue)
-        self._costly = _Lane(Decoders(1, *how), 1, alone)
+        self._costly = Batcher[bytes, Decoded](self._own.decode, alone)
 
     async def warm_up(self) -> None:
         """Start the processes."""
-        await asyncio.gather(*(lane.decode([SMALLEST]) for lane in (*[self._cheap] * PROCESSES, self._costly)))
+        shared = (asyncio.to_thread(self.together, [SMALLEST]) for _ in range(PROCESSES))
+        await asyncio.gather(self.alone(SMALLEST), *shared)
 
     def close(self) -> None:
         """Drop what waits."""
-        self._cheap.close()
         self._costly.close()
+        self._shared.close()
+        self._own.close()
 
     @contextmanager
     def room(self, count: int) -> Iterator[None]:
@@ -69,53 +71,32 @@ class Decoding:
         finally:
             self._held -= needed
 
-    async def __call__(self, images: Sequence[bytes], cheap: Sequence[bool]) -> list[Pixels | ProblemError]:
-        """Return the pixels of each image, or why there are none; ``cheap`` says which of them are."""
-        if all(cheap):
-            return await self._cheap.decode(images)
-        alone = [self._alone(data) for data, is_cheap in zip(images, cheap, strict=True) if not is_cheap]
-        others = asyncio.gather(*alone)
+    def together(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
+        """Return the pixels of each of some cheap images, or why there are none."""
         try:
-            quick = iter(await self._cheap.decode([data for data, one in zip(images, cheap, strict=True) if one]))
-            slow = iter(await others)
-        finally:
-            others.cancel()
-        return [next(quick) if is_cheap else next(slow) for is_cheap in cheap]
+            return [_judged(one) for one in self._shared.decode(images, at_once=max(1, len(images)))]
+        except DataError as error:
+            return [_failed(error)] * len(images)
 
-    async def _alone(self, data: bytes) -> Pixels | ProblemError:
+    async def alone(self, data: bytes) -> Pixels | ProblemError:
+        """Return the pixels of a costly image, when it has been its turn, or why there are none."""
         try:
-            async with asyncio.timeout(self._limits.costly_seconds):
-                return (await self._costly.decode([data]))[0]
+            with self._costly.admit(1):
+                async with asyncio.timeout(self._limits.costly_seconds):
+                    return _judged((await self._costly.classify([data]))[0])
         except (TimeoutError, ProblemError):
             return busy("is costly to decode, and others wait: try again in a moment, or send a smaller image.")
-
-
-class _Lane:
-    """Some processes, each with a thread that waits for it."""
-
-    def __init__(self, decoders: Decoders, count: int, limits: Limits) -> None:
-        self._decoders = decoders
-        self._batcher = Batcher[bytes, Decoded](self._decode, limits, threads=count)
-
-    async def decode(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
-        if not images:
-            return []
-        with self._batcher.admit(len(images)):
-            try:
-                return [_judged(one) for one in await self._batcher.classify(images)]
-            except DataError as error:  # the machine's fault, not the images'
-                log.error("%s", error)
-                return [busy("cannot be decoded now: try again in a moment.")] * len(images)
-
-    def _decode(self, images: Sequence[bytes]) -> list[Decoded]:
-        return self._decoders.decode(images, at_once=len(images))
-
-    def close(self) -> None:
-        self._decoders.close()
-        self._batcher.close()
+        except DataError as error:
+            return _failed(error)
 
 
 def _judged(decoded: Decoded) -> Pixels | ProblemError:
     if isinstance(decoded, np.ndarray):
         return decoded
     return bad_image(str(decoded).removeprefix("the picture "))
+
+
+def _failed(error: DataError) -> ProblemError:
+    """Return the problem of images that this machine cannot decode now: it is not theirs."""
+    log.error("%s", error)
+    return busy("cannot be decoded now: try again in a moment.")
