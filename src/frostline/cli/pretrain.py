@@ -30,7 +30,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Draws the pictures and the first weights.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pre-training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files that --output and --show name.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --output or --show.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Teach AlexNet's convolutions with pictures that a program draws; --weights FILE then uses them."""
