@@ -258,7 +258,7 @@ def test_a_damaged_file_among_many_is_named_and_what_came_before_is_kept(
     whole = bad.read_bytes()
     assert files.row_ids
     bad.write_bytes(whole[:99])
-    with pytest.raises(DataError, match=f"^{bad} is damaged"):
+    with pytest.raises(DataError, match=f"^{bad} was changed while it was being read"):
         keep(files, cache, forward)
     bad.write_bytes(whole)
     assert keep(files, cache, forward)[2] == len(files) - 128

@@ -92,4 +92,4 @@ def test_a_disk_that_takes_nothing_is_not_the_image_sizes_fault(tmp_path: Path) 
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
     )
-    assert done.stdout.startswith("StorageError cannot use the folder for temporary files: No usable temporary")
+    assert done.stdout.startswith("StorageError cannot use a folder for temporary files (No usable temporary")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from frostline.errors import ConfigError, first_line, storage_error
+from frostline.errors import ConfigError, StorageError, first_line
 from frostline.networks.stages import Cut
 
 TOLERANCE = 1e-4  # of the largest number that comes out; the steps are the same, so it is rounding at most
@@ -46,7 +46,10 @@ def takes(stages: Sequence[nn.Module], image_size: int) -> bool:
     try:
         return math.prod(output_shape(stages, image_size)) > 0
     except OSError as error:  # torch wants a folder for temporary files
-        raise storage_error(error, "the folder for temporary files", "TMPDIR chooses another") from error
+        raise StorageError(
+            f"cannot use a folder for temporary files ({error.strerror or first_line(error)}): free some space, or set "
+            "TMPDIR to a folder that can be written."
+        ) from error
     except Exception:  # a network's own code refuses a size in its own way
         return False
 
