@@ -18,7 +18,9 @@ from frostline.pretrain.train import _Run, pretrain
 from tests.commands import PROCESSES
 
 CPU = torch.device("cpu")
-RECIPE = Recipe(program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4)
+RECIPE = Recipe(
+    program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4, probe_per_class=12
+)
 BUDGET = Budget(images=32 * 12)
 
 

@@ -11,14 +11,15 @@ from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.networks import alexnet
 
 FIRST_CLASS = 500_000  # neither the classes of pre-training nor those of drawn-objects
-CLASSES, TRAIN_PER_CLASS, TEST_PER_CLASS = 40, 40, 20
+CLASSES = 40
+PER_CLASS = 60  # a third of them is tested on
 SIZE = 128
 BATCH = 120
 ALPHA = 1000.0
 
 
 @torch.inference_mode()
-def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device) -> float:
+def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device, per_class: int = PER_CLASS) -> float:
     """Return the accuracy of a ridge classifier on conv5's activations of 40 objects that pre-training never draws.
 
     Parameters
@@ -27,6 +28,8 @@ def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device) -
         The convolutions, in torchvision's layout.
     device : torch.device
         Draws and computes.
+    per_class : int
+        Images of each object, in threes: two that the classifier learns from and one that it is tested on.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
@@ -40,7 +43,7 @@ def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device) -
     mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
     std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
     features, truth = [], []
-    for start in range(0, CLASSES * (TRAIN_PER_CLASS + TEST_PER_CLASS), BATCH):
+    for start in range(0, CLASSES * per_class, BATCH):
         index = torch.arange(start, start + BATCH, device=device)
         labels = Labels(index % CLASSES, draw_labels(program, index).textures)
         pictures = draw_pictures(program, index, SIZE, labels)
@@ -48,6 +51,6 @@ def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device) -
         features.append(stages(x).flatten(1).cpu().numpy())
         truth.append(labels.objects.cpu().numpy())
     rows, classes = np.concatenate(features), np.concatenate(truth)
-    known = CLASSES * TRAIN_PER_CLASS
+    known = CLASSES * per_class * 2 // 3
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=ALPHA)).fit(rows[:known], classes[:known])
     return float(probe.score(rows[known:], classes[known:]))

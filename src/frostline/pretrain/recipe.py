@@ -36,6 +36,8 @@ class Recipe:
         Stages that sketch what the picture shows, the deepest last.
     weights : Weights
         How much each loss counts.
+    probe_per_class : int
+        Images of each object that was never drawn in training, for the probe (`held_out_accuracy`).
     """
 
     program: Program = field(default_factory=Program)
@@ -47,6 +49,7 @@ class Recipe:
     texture_stage: str = "conv5"
     sketch_stages: tuple[str, ...] = ("conv3", "conv4", "conv5")
     weights: Weights = field(default_factory=Weights)
+    probe_per_class: int = 60
 
     def size(self, done: float) -> int:
         """Return the pictures' side when a share of the run is done."""

@@ -136,7 +136,7 @@ class _Run:
             sums.objects / sums.images if self.module.object_head is not None else None,
             sums.textures / sums.images,
             sums.sketch_error / sums.images,
-            held_out_accuracy(self.module.plain_state(), self.device),
+            held_out_accuracy(self.module.plain_state(), self.device, self.recipe.probe_per_class),
         )
         self.history.append(line)
         log.info(
