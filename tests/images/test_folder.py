@@ -70,12 +70,12 @@ def test_order_is_that_of_the_names(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made(tmp_path, "cat/1.png", "dog/1.png", "cat/1.heic", "cat/2.heic", "dog/notes", "loose.png", "readme.txt")
+    made(tmp_path, "cat/1.png", "dog/1.png", "cat/1.psd", "cat/2.psd", "dog/notes", "loose.png", "readme.txt")
     made(tmp_path, ".git/x/1.png", "cat/.thumbs/1.png", "cat/._1.png", "empty/.keep")
     with caplog.at_level(logging.WARNING, "frostline"):
         assert {name for name, _, _ in rows(tmp_path)} == {"cat/1.png", "dog/1.png"}
     assert caplog.messages == [
-        f"{tmp_path}: 4 files are left out: 2 .heic, 1 no ending, 1 beside the class folders",
+        f"{tmp_path}: 4 files are left out: 2 .psd, 1 no ending, 1 beside the class folders",
         f"{tmp_path}: no pictures in empty: it is no class",
     ]
 
