@@ -65,7 +65,7 @@ def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
 def test_other_settings_are_not_mixed(config, tmp_path):
     question = replace(QUICK, ways=("pixels",), labels=(2,))
     curve(config, question, tmp_path / "curve")
-    with pytest.raises(RunError, match="holds a curve with other settings: --overwrite it"):
+    with pytest.raises(RunError, match=r"holds a curve with other settings \(.*settings\.json\): --overwrite it"):
         curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve")
     other = curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
     assert len(other) == 2

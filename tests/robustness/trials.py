@@ -80,7 +80,7 @@ def possible(reader: str, file: str, kind: str) -> str:
     """Return the kind of damage, or another for one that nobody can notice: what is whole and belongs to nothing."""
     if kind in OTHERS and reader in ("npz", "pth"):
         return "bits flipped"
-    noticed = file.startswith(("cache/", "runs/first/model/")) and reader != "bundle"
+    noticed = file.startswith(("cache/", "runs/first/model/")) and reader not in ("bundle", "verify", "list")
     return OTHERS[0] if kind == OTHERS[1] and not noticed else kind
 
 

@@ -140,7 +140,7 @@ def _begin(config: TrainConfig, question: Question, output: Path, *, overwrite: 
     settings, lines = output / "settings.json", output / "points.jsonl"
     if settings.is_file() and not overwrite:
         if read_json(settings, _Asked, RunError, BEGIN_AGAIN).model_dump() != asked:
-            raise RunError(f"{output} holds a curve with other settings: --overwrite it, or {REMEDY}.")
+            raise RunError(f"{output} holds a curve with other settings ({settings}): --overwrite it, or {REMEDY}.")
         return _read(lines) if lines.is_file() else {}
     try:
         remove_files(output, OWN_FILES)

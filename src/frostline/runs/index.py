@@ -19,6 +19,7 @@ from frostline.errors import RunError
 from frostline.files import MIB, parse_tensors, reading
 from frostline.images.dataset import ImageDataset
 from frostline.images.thumbnails import Thumbnails, make_thumbnails
+from frostline.manifest import read_manifest
 from frostline.networks.heads import Head
 from frostline.runs.folder import AGAIN, REMEDY, Run
 from frostline.storage import write_bytes
@@ -160,8 +161,10 @@ def read_index(path: Path) -> Index:
 
 
 def find_index(run: Run) -> Index | None:
-    """Return a run's index, or ``None`` where it has none; raises as `read_index` does."""
-    return read_index(run.index) if run.has(run.index.name) else None
+    """Return a run's index, or ``None`` where it never had one; raises as `read_index` does."""
+    manifest = read_manifest(run.folder)
+    listed = manifest is not None and run.index.name in manifest.files
+    return read_index(run.index) if listed or run.has(run.index.name) else None
 
 
 def _check(index: Index) -> None:
