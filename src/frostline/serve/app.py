@@ -196,8 +196,8 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
     async def predict(request: Request) -> Response:
         """Classify 1 to 32 images.
 
-        An image that cannot be classified has an `error` in its entry of `results`, and the others are answered. (Until
-        version 1 of this interface, such a request was refused as a whole; what was answered is answered as before.)
+        An image that cannot be classified has an `error` in its entry of `results`, and the others are answered.
+        Version 1 of this interface refused such a request as a whole; requests that it answered are answered as before.
         """
         wish = _wish(request.scope["query_string"].decode("latin-1"))
         classify.check(wish)
