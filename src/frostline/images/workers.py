@@ -296,7 +296,7 @@ def _start() -> "subprocess.Popen[bytes]":
     program = PROGRAM.format(path=ascii(sys.path), parent=os.getpid(), nice=GIVE_WAY)
     with _starting, _without_interrupts():
         process = subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-S", "-c", program],  # its path is given: what `site` starts would only take time
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **ENVIRONMENT},
