@@ -19,7 +19,9 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_p
     assert "240 train, 40 test; labels of the test split are questioned as asked" in done.stdout
     assert "no frozen layer runs" in done.stdout
     folder = tmp_path / "audits" / "first"
-    assert {path.name for path in folder.iterdir()} == {"audit.csv", "audit.html", "audit.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "audit.csv", "audit.html", "audit.json", "manifest.json", "lock",
+    }  # fmt: skip
     with (folder / "audit.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     changed = {(line["split"], line["number"]) for line in lines if line["new_label"]}
@@ -42,7 +44,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_p
         (["first", "--limit", 5], "--limit is a setting of run 'first' already: leave it out"),
         (["fashion-mnist", "--output", "x.csv"], "--output is where --apply writes"),
         (["fashion-mnist", "--name", "../x"], "--name '../x'"),
-        (["fashion-mnist", "--apply", "gone.csv"], "gone.csv is no readable CSV file"),
+        (["fashion-mnist", "--apply", "gone.csv"], "there is no gone.csv"),
     ],
 )
 def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, arguments, fault):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from frostline.runs.predict import Classifier
 from tests.commands import lacking
+from tests.small_run import reseal
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_a_run_without_an_index_says_so(frostline, finished, pictures, tmp_path)
     old = tmp_path / "runs" / "old"
     shutil.copytree(finished.folder, old)
     (old / "index.safetensors").unlink()
+    reseal(old)
     done = frostline("explain", "old", pictures / "a.png", "--format", "json", "--top", 1)
     assert done.returncode == 0
     assert done.stderr == "warning: run 'old' has no index.safetensors: no training pictures are shown\n"

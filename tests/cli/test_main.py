@@ -97,7 +97,7 @@ def test_a_setting_that_does_not_exist_is_named(installed, tmp_path):
     (tmp_path / "my.toml").write_text('data = "fashion-mnist"\nepoch = 3\n')
     done = installed("train", "--config", "my.toml")
     assert done.returncode == 2
-    assert done.stderr == "frostline: unknown setting 'epoch'. Did you mean 'epochs'?\n"
+    assert done.stderr == "frostline: my.toml: unknown setting 'epoch'. Did you mean 'epochs'?\n"
 
 
 def test_a_configuration_that_is_no_toml_is_named(frostline, tmp_path):

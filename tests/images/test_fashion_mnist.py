@@ -113,16 +113,15 @@ def test_labels_that_do_not_belong_to_the_images_are_refused(small_fashion: Path
     with pytest.raises(DataError) as refused:
         load(folder)
     assert str(refused.value) == (
-        f"{folder}: the train files do not belong together: 1200 images but 300 labels: each image needs one label."
+        f"{folder}/train-images-idx3-ubyte and {folder}/train-labels-idx1-ubyte do not belong together: "
+        "1200 images but 300 labels: each image needs one label."
     )
 
 
 def test_label_that_no_class_has_is_refused(small_fashion: Path, tmp_path: Path) -> None:
     folder = copied(small_fashion, tmp_path / "eleven")
     write_idx(folder / "t10k-labels-idx1-ubyte", np.arange(300) % 11)
-    with pytest.raises(
-        DataError, match="the test files do not belong together: labels run from 0 to 10, but there are 10"
-    ):
+    with pytest.raises(DataError, match="do not belong together: labels run from 0 to 10, but there are 10"):
         load(folder)
 
 

@@ -214,7 +214,7 @@ def test_port_that_is_taken(run: Run, server: Running, frostline: Frostline) -> 
     assert done.returncode == 2 and "Address already in use" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "words"), [("nope", "no run 'nope'"), ("nope.onnx", "nope.onnx cannot be read")])
+@pytest.mark.parametrize(("name", "words"), [("nope", "no run 'nope'"), ("nope.onnx", "there is no nope.onnx")])
 def test_what_cannot_be_served(frostline: Frostline, name: str, words: str) -> None:
     done = frostline("serve", name)
     assert done.returncode == 2 and words in done.stderr

@@ -100,6 +100,8 @@ def _look(folder: Path) -> _Store:
         known = True
     except FileNotFoundError:
         known = bool(spec) or all(path.name == "lock" or is_part(path.name) for path in folder.iterdir())
+        if any(re.fullmatch(SHARD_NAME, name) for name in files):
+            faults = [f"{folder / MANIFEST}: there is no list of the shards"]
     except (OSError, ValueError) as error:
         known = bool(spec)
         faults = [f"{folder / MANIFEST}: the list of shards is damaged ({fault_of(error)})"]

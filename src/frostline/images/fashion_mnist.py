@@ -164,8 +164,9 @@ def load(
         try:
             parts[split] = ImageDataset(images, labels.astype(np.int64), CLASS_NAMES)
         except DataError as error:
-            folder = paths[f"{split} images"].parent
-            raise DataError(f"{folder}: the {split} files do not belong together: {error}") from error
+            raise DataError(
+                f"{paths[f'{split} images']} and {paths[f'{split} labels']} do not belong together: {error}"
+            ) from error
     return Splits(NAME, parts["train"], parts["test"], str(paths["train images"].parent))
 
 

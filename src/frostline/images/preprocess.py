@@ -52,8 +52,8 @@ class Preprocess:
             raise ConfigError(f"image size {self.image_size:,}: expected 1 to {MAX_IMAGE_SIZE:,} pixels.")
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(f"interpolation '{self.interpolation}': expected one of {', '.join(INTERPOLATIONS)}.")
-        for name, values, ranges in (("mean", self.mean, "0 to 1"), ("std", self.std, "above 0, up to 1")):
-            fits = [0 <= value <= 1 and (name == "mean" or value > 0) for value in values]
+        for name, values, ranges in (("mean", self.mean, "0 to 1"), ("std", self.std, "above 0, up to 10")):
+            fits = [0 <= value <= 1 if name == "mean" else 0 < value <= 10 for value in values]
             if len(values) != 3 or not all(fits):
                 raise ConfigError(f"{name} {values}: expected three numbers, {ranges}, for pixel values in 0 to 1.")
 
