@@ -20,7 +20,7 @@ def test_pretrained_weights_are_used_by_train(frostline, small_fashion, tmp_path
         "train", "fashion-mnist", "--data-dir", small_fashion, "--weights", "mine.safetensors", *options
     )
     assert trained.returncode == 0, trained.stderr
-    assert "mine.safetensors, as asked" in trained.stdout
+    assert "weights from mine.safetensors, as asked" in trained.stdout
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_run_of_timm_is_measured_and_predicts_again(train: Any, fashion: Split
     assert again["test"]["accuracy"] == pytest.approx(run.metrics["test"]["accuracy"])
     assert again["test"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-3)
     classifier = Classifier.load(run.folder)
-    assert classifier.predict_proba(fashion.test.images[:3]).shape == (3, 10)
+    assert classifier.predict_proba(np.asarray(fashion.test.images[:3])).shape == (3, 10)
 
 
 def test_statistics_of_frozen_batch_norm_are_kept_and_thawed_ones_learn(train: Any) -> None:

@@ -31,6 +31,8 @@ class Decoders:
     max_pixels : int
     levels : Levels, optional
         See `frostline.images.decode.decode_image`.
+    eager : bool
+        See `frostline.images.workers.Workers`.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Decoders:
         formats: tuple[str, ...] = FORMATS,
         max_pixels: int = MAX_PIXELS,
         levels: Levels | None = None,
+        *,
+        eager: bool = False,
     ) -> None:
-        self._workers = Workers(count)
+        self._workers = Workers(count, eager=eager)
         self._work = partial(_try_to_decode, side=side, formats=formats, max_pixels=max_pixels, levels=levels)
         self._budget = budget_of(max_pixels)
 

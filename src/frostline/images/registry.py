@@ -122,7 +122,7 @@ def absolute_data(name: str) -> str:
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return settings that mean the same in every working directory.
+    """Return settings that name the same images in every working directory.
 
     Raises
     ------
@@ -133,8 +133,6 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     for name in ("data_dir", "root"):
         given = getattr(config, name)
         paths[name] = given and Path(absolute_data(str(given)))
-    if Path(config.weights).suffix:  # a file, not a word
-        paths["weights"] = absolute_data(config.weights)
     return config.model_copy(update=paths)
 
 

@@ -54,10 +54,13 @@ class Workers:
     ----------
     count : int, optional
         How many processes work at once; one for each core when left out.
+    eager : bool
+        Start another process as soon as anything waits, not only where it pays: for a server.
     """
 
-    def __init__(self, count: int | None = None) -> None:
+    def __init__(self, count: int | None = None, *, eager: bool = False) -> None:
         self._count, self._closed = count or _cores(), False
+        self._worth = 0 if eager else MANY
 
     def __enter__(self) -> "Workers":
         return self
@@ -132,7 +135,7 @@ class Workers:
         return outer
 
     def _submit(self, work: Callable[[Any], Any], items: Sequence[Any], budget: Budget) -> "Future[list[_Reply]]":
-        job = _Job(Future(), lambda: self._closed, work, items, budget)
+        job = _Job(Future(), lambda: self._closed, work, items, budget, self._worth)
         _shared_pool(self._count).add(job)
         return job.future
 
@@ -148,6 +151,7 @@ class _Job(NamedTuple):
     work: Callable[[Any], Any]
     items: Sequence[Any]
     budget: Budget
+    worth: int  # how many must wait for each process to be worth another one
 
 
 def _in_order(
@@ -189,7 +193,8 @@ class _Pool:
     def _lacks_a_process(self) -> bool:
         if self._threads == self._count or self._idle >= len(self._jobs):
             return False
-        return not self._threads or sum(len(job.items) for job in self._jobs) > MANY * self._threads
+        waiting = sum(len(job.items) for job in self._jobs)
+        return not self._threads or waiting > self._jobs[-1].worth * self._threads
 
     def _work(self) -> None:
         process = _Process()

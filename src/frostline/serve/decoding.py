@@ -38,7 +38,7 @@ class Decoding:
         self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
         self._held = 0  # bytes of decoded images
         how = (side, FORMATS, limits.pixels, levels)
-        self._shared, self._own = Decoders(PROCESSES, *how), Decoders(1, *how)
+        self._shared, self._own = Decoders(PROCESSES, *how, eager=True), Decoders(1, *how)
         alone = replace(limits, enough=1, batch=1, queue=limits.costly_queue)
         self._costly = Batcher[bytes, Decoded](self._own.decode, alone)
 
