@@ -1,9 +1,9 @@
 """What Frostline offers from Python, and what a first look at it costs."""
 
 import math
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -69,13 +69,17 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+def processor_seconds() -> float:
+    """What child processes that have ended took of the processor: waiting for it behind others does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_comes_quickly() -> None:
-    """Five tries, a moment apart: other tests that run beside this one may take the processor for a while."""
     seconds: list[float] = []
     while len(seconds) < 5 and min(seconds, default=math.inf) > MAX_HELP_SECONDS:
-        time.sleep(len(seconds))
-        begun = time.perf_counter()
+        begun = processor_seconds()
         done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(processor_seconds() - begun)
         assert "train" in done.stdout
     assert min(seconds) <= MAX_HELP_SECONDS

@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.func import functional_call
 
 from frostline.images.preprocess import Preprocess
 from frostline.networks.backbone import channels_last
@@ -76,9 +77,11 @@ class FastForward:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
+        """The shape of one row, found on torch's meta device: nothing is computed."""
         side = self.preprocess.image_size
-        return tuple(self(torch.zeros(1, 3, side, side)).shape[1:])
+        outline = {name: value.to("meta") for name, value in self.frozen.state_dict(keep_vars=True).items()}
+        x = torch.empty(1, 3, side, side, device="meta")
+        return tuple(functional_call(self.frozen, outline, (x,)).shape[1:])
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
