@@ -16,7 +16,10 @@ from tests.hostile_files import write_bad, write_good, write_odd
 
 GOOD, BAD = 2000, 200
 MEGABYTE = 1 << 20
-TRAIN = ("train", "pictures", "--head", "ridge", "--image-size", 63, "--taps", "none", "--weights", "bundled")
+TRAIN = (
+    "train", "pictures", "--head", "ridge", "--image-size", 63, "--taps", "none", "--weights", "bundled",
+    "--prior", "none", "--no-report",
+)  # fmt: skip
 PEAK = """
 import sys
 from pathlib import Path

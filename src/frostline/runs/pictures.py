@@ -23,7 +23,8 @@ def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6))
+    figure.subplots_adjust(left=0.08, right=0.985, bottom=0.145, top=0.905, wspace=0.27)
     epochs = [line.epoch for line in history]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, colour in (("train", "#7a7a7a"), ("val", "#0b6fa4")):
