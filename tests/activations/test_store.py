@@ -316,7 +316,7 @@ def test_rows_of_another_shape_than_the_pass_gives_are_computed_again(
     store = make_store(cache, (4,))
     listed(store, shard(store, 0), shard_of(KEYS, np.zeros((4, *row), np.float16)))
     with store.locked() as writable:
-        store.load(writable=writable, row_shape=(3, 2))
+        store.load(writable=writable, row_shape=lambda: (3, 2))
     assert store.index == {} and f"its rows have the shape {row}, expected (3, 2)" in caplog.text
 
 

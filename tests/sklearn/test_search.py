@@ -30,11 +30,19 @@ def computed(cache: Path) -> list[int]:
 
 @contextmanager
 def batches() -> Iterator[list[int]]:
-    """Note the size of every batch that runs through a convolution on 64 channels (conv2), whoever runs it."""
+    """Note the size of every batch that runs through a convolution on 64 channels (conv2), whoever runs it.
+
+    Batches of pictures are filled up, so that a batch of one is none of them: it is empty, and asks for a row's shape.
+    """
     sizes: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if isinstance(module, nn.Conv2d) and module.in_channels == 64 and output.device.type != "meta":
+        if (
+            isinstance(module, nn.Conv2d)
+            and module.in_channels == 64
+            and output.device.type != "meta"
+            and len(inputs[0]) > 1
+        ):
             sizes.append(len(inputs[0]))
 
     handle = register_module_forward_hook(note)

@@ -11,7 +11,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class Store:
         finally:
             lock.release()
 
-    def load(self, *, writable: bool, row_shape: tuple[int, ...] | None = None) -> None:
+    def load(self, *, writable: bool, row_shape: Callable[[], tuple[int, ...]] | None = None) -> None:
         """Read the manifest, verify every shard, and index the rows.
 
         A damaged shard is named in the log and, when the store is writable, dropped; its rows will be computed again.
@@ -110,8 +110,9 @@ class Store:
         ----------
         writable : bool
             What `locked` yielded.
-        row_shape : tuple of int, optional
-            What every row must have; that of the first whole shard when left out.
+        row_shape : callable, optional
+            Returns the shape that every row must have; asked only when there are shards. That of the first whole shard
+            when left out.
         """
         if writable:
             clear_parts(self.folder)
@@ -119,8 +120,9 @@ class Store:
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda entry: read_shard(self.folder, entry, self.spec.dtype), entries))
         self._entries, self.shards, self.index, self.damaged = [], [], {}, []
+        expected = row_shape() if row_shape is not None and entries else None
         for entry, shard in zip(entries, found, strict=True):
-            fault = shard if isinstance(shard, str) else self._misfit(shard, row_shape)
+            fault = shard if isinstance(shard, str) else self._misfit(shard, expected)
             if fault or isinstance(shard, str):
                 self.damaged.append(entry.file)
                 log.warning(
@@ -131,9 +133,10 @@ class Store:
         if writable:
             self._drop_strays()
 
-    def _misfit(self, shard: Shard, row_shape: tuple[int, ...] | None) -> str:
+    def _misfit(self, shard: Shard, expected: tuple[int, ...] | None) -> str:
         """Return why a shard does not go with the others; an empty string when it does."""
-        expected = self.shards[0].shape[1:] if self.shards and row_shape is None else row_shape
+        if expected is None and self.shards:
+            expected = self.shards[0].shape[1:]
         if expected is not None and shard.rows.shape[1:] != expected:
             return f"its rows have the shape {shard.rows.shape[1:]}, expected {expected}"
         if len(set(shard.keys)) != len(shard.keys) or any(key in self.index for key in shard.keys):
