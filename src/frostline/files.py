@@ -44,21 +44,25 @@ def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BufferedReader:
         opened. Its ``strerror`` says which, in words.
     """
     try:
+        _check_regular(path.stat(), path, most)  # a pipe is not opened: who writes to it would be cut off
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a NUL in the path
         raise OSError(errno.EINVAL, "no path that a file can have", str(path)) from error
     try:
-        facts = os.fstat(handle)
-        if stat.S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if facts.st_size > most:
-            raise OSError(errno.EFBIG, f"it has {facts.st_size:,} bytes, and at most {most:,} are read", str(path))
+        _check_regular(os.fstat(handle), path, most)
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+
+
+def _check_regular(facts: os.stat_result, path: Path, most: int) -> None:
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if facts.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {facts.st_size:,} bytes, and at most {most:,} are read", str(path))
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:

@@ -224,7 +224,7 @@ def test_pixel_bomb_is_refused_before_decoding(width: int, height: int) -> None:
         decode_image(bomb(width, height))
 
 
-@pytest.mark.parametrize(("name", "why"), [("gone.png", "No such file"), (".", "Is a directory")])
+@pytest.mark.parametrize(("name", "why"), [("gone.png", "No such file"), (".", "it is a folder")])
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(DataError, match=f"^{tmp_path / name} cannot be read: {why}"):
         decode_image(tmp_path / name)

@@ -141,7 +141,7 @@ def test_three_grey_images_are_three_and_a_warning_says_so(caplog: pytest.LogCap
 def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
     with pytest.raises(DataError, match=f"^{path}x cannot be read: No such file"):
         read([path, f"{path}x"])
-    with pytest.raises(DataError, match=f"^{path.parent} cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=f"^{path.parent} cannot be read: it is a folder"):
         read(path.parent)
 
 

@@ -82,10 +82,10 @@ def test_reasons_tell_what_is_wrong(tmp_path: Path) -> None:
         "archive.jpeg": "is an archive: unpack it",
         "text.jpg": "is no picture that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
         "bomb 20000.png": "claims too many pixels: at most 100,000,000 are read",
-        "folder.jpg": "cannot be opened: Is a directory",
+        "folder.jpg": "cannot be opened: it is a folder",
         "dangling.png": "cannot be opened: No such file or directory",
         "loop.png": "cannot be opened: Too many levels of symbolic links",
-        "pipe.jpg": "cannot be opened: it is no plain file",
+        "pipe.jpg": "cannot be opened: it is no regular file",
     }
     assert {name: look_at(tmp_path / name).reason for name in expected} == expected
 

@@ -27,7 +27,7 @@ def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) 
         assert look.reason is not None and look.reason.startswith(reason)
         assert "\n" not in look.reason
     assert look_at(tmp_path / "missing.png").reason == "cannot be opened: No such file or directory"
-    assert look_at(tmp_path).reason == "cannot be opened: Is a directory"
+    assert look_at(tmp_path).reason == "cannot be opened: it is a folder"
 
 
 def test_the_processes_that_look_do_not_load_torch() -> None:

@@ -1,9 +1,7 @@
 """Image files to pixels: any mode, any size, with the limits that untrusted files need."""
 
-import errno
 import io
 import math
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from PIL import (  # Pillow loads every decoder it has when one of ours is not t
 )
 
 from frostline.errors import DataError
+from frostline.files import read_bytes
 from frostline.hashing import row_id_of_bytes
 from frostline.images.budget import BUDGET, Budget
 from frostline.images.caps import count_scans, excess
@@ -192,21 +191,14 @@ def _opened(
 
 
 def read_file(path: Path) -> bytes:
-    """Return a file's content; what is no plain file is not opened, for a pipe would be waited for.
+    """Return a file's content.
 
     Raises
     ------
     OSError
-        Also when it is no plain file, or has more than 500 MB.
+        Also when it is no regular file, or has more than 500 MB.
     """
-    facts = path.stat()
-    if stat.S_ISDIR(facts.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
-    if not stat.S_ISREG(facts.st_mode):
-        raise OSError(errno.EINVAL, "it is no plain file", str(path))
-    if facts.st_size > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it has {facts.st_size:,} bytes, and at most {MAX_BYTES:,} are read", str(path))
-    return path.read_bytes()
+    return read_bytes(path, MAX_BYTES)
 
 
 def _decoders(data: bytes, formats: tuple[str, ...]) -> list[str]:
