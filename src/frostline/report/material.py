@@ -12,7 +12,7 @@ import torch
 
 from frostline.errors import FrostlineError, RunError, first_line
 from frostline.files import reading
-from frostline.manifest import read_manifest
+from frostline.manifest import MANIFEST, read_manifest
 from frostline.runs.bundle import checked_tensors
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import AGAIN, Run
@@ -83,7 +83,13 @@ def gather(run: Run) -> Material:
     """
     read_manifest(run.folder, AGAIN)
     found = Material(run.name)
-    found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
+    if run.state != "finished" and run.has("metrics.json"):
+        found.missing.append(
+            f"results: {MANIFEST} does not list the metrics.json beside it: the run was stopped before its end, or the "
+            f"list is another run's; frostline train … --name {run.name} --resume finishes it"
+        )
+    else:
+        found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
     found.toml = _try(found, "settings", "config.toml", lambda: _toml(run)) or ""
     found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []

@@ -216,8 +216,10 @@ class Run:
             When the run is not finished, or they are damaged or another run's.
         """
         if self.state in ("none", "marked", "unfinished"):
+            unlisted = f" ({MANIFEST} does not list the metrics.json that is there)" if self.has("metrics.json") else ""
             raise RunError(
-                f"run '{self.name}' has no results yet: `frostline train … --name {self.name} --resume` finishes it."
+                f"run '{self.name}' has no results yet{unlisted}: "
+                f"`frostline train … --name {self.name} --resume` finishes it."
             )
         path, data = self.folder / "metrics.json", self.read("metrics.json", MAX_RESULTS_BYTES)
         with reading(path, RunError, AGAIN):
