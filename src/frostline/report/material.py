@@ -30,6 +30,8 @@ class Material:
     ----------
     name : str
         The run's.
+    finished : bool
+        Whether it should have results.
     metrics, settings : dict
         ``metrics.json``, and what ``config.toml`` says.
     toml : str
@@ -50,6 +52,7 @@ class Material:
     """
 
     name: str
+    finished: bool = True
     metrics: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     toml: str = ""
@@ -82,14 +85,11 @@ def gather(run: Run) -> Material:
         When the manifest is damaged, which everything else is checked against.
     """
     read_manifest(run.folder, AGAIN)
-    found = Material(run.name)
-    if run.state != "finished" and run.has("metrics.json"):
-        found.missing.append(
-            f"results: {MANIFEST} does not list the metrics.json beside it: the run was stopped before its end, or the "
-            f"list is another run's; frostline train … --name {run.name} --resume finishes it"
-        )
-    else:
+    found = Material(run.name, run.state == "finished")
+    if found.finished:
         found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
+    elif run.has("metrics.json"):
+        found.missing.append(f"results: {MANIFEST} does not list the metrics.json beside it")
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
     found.toml = _try(found, "settings", "config.toml", lambda: _toml(run)) or ""
     found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
