@@ -24,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,14 +158,16 @@ class Started:
         return self._ended()
 
     def kill(self, number: signal.Signals) -> int:
-        """Send a signal; return the exit code."""
+        """Send a signal; return the exit code. Before a forked process has come to the command, only SIGKILL."""
+        while number is not signal.SIGKILL and not (self._said.exists() or self.ended):
+            time.sleep(0.002)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
         return self._wait()
 
     @property
     def said(self) -> str:
-        return self._said.read_text(errors="replace")
+        return self._said.read_text(errors="replace") if self._said.exists() else ""
 
     def left(self) -> list[int]:
         """Return the processes of its session, or marked as its own, that still run after a while."""
@@ -179,8 +180,17 @@ class Started:
 
 
 def _begin(words: tuple[str, ...], place: Path, env: dict[str, str], said: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `frostline.__main__`, until the command runs
     os.setsid()
-    _command(list(words), place, env, [said, said], nullcontext)
+    said.touch()
+    _command(list(words), place, env, [said, said], _interruptible)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _processes() -> Iterator[int]:

@@ -114,7 +114,7 @@ class Server:
     """`frostline serve` in a process of its own."""
 
     def __init__(self, run: Path, keys: Path) -> None:
-        command = [sys.executable, "-c", "from frostline.cli.main import main; main()", "serve", str(run)]
+        command = [sys.executable, "-m", "frostline", "serve", str(run)]
         self._process = subprocess.Popen(
             [*command, "--port", "0", "--api-key-file", str(keys)], stdout=subprocess.PIPE, text=True
         )

@@ -30,7 +30,6 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
         (["--trials", 0], "--trials 0: expected 1 or more"),
         (["--head", "ridge"], "--head ridge chooses its one strength by itself"),
         (["--resume", "--overwrite"], "--overwrite begins anew and --resume goes on"),
-        (["--resume"], "there is no search in tunes/fashion-mnist to resume"),
         (["--name", "../x"], "--name"),
         (["--freeze", "none", "--search", "freeze"], "--search freeze begins at the boundary asked for"),
     ],

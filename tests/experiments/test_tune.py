@@ -155,8 +155,6 @@ def test_impossible_wishes_are_refused(config, tmp_path):
         Wish(trials=0)
     with pytest.raises(ConfigError, match="--seconds 0: expected more than 0"):
         Wish(seconds=0)
-    with pytest.raises(RunError, match="there is no search in"):
-        tune(config, Wish(), tmp_path / "none", resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="exists and is no search"):
@@ -164,12 +162,22 @@ def test_impossible_wishes_are_refused(config, tmp_path):
     assert (tmp_path / "mine" / "notes.txt").is_file()
 
 
-def test_what_is_left_of_a_start_that_was_killed_can_be_resumed(tiny, tmp_path):
-    write_manifest(tmp_path / "killed", "search")
-    (tmp_path / "killed" / "lock").touch()
-    (tmp_path / "killed" / "log.txt").write_text("began\n")
+def leave_nothing(folder):
+    pass
+
+
+def leave_a_start(folder):
+    write_manifest(folder, "search")
+    (folder / "lock").touch()
+    (folder / "log.txt").write_text("began\n")
+
+
+@pytest.mark.parametrize("leave", [leave_nothing, leave_a_start])
+def test_a_search_that_was_killed_before_it_began_can_be_resumed(tiny, tmp_path, leave):
+    leave(tmp_path / "killed")
     findings = tune(tiny, Wish(trials=1), tmp_path / "killed", resume=True)
     assert len(findings.tried) == 1
+    assert "no search was begun in" in (tmp_path / "killed" / "log.txt").read_text()
 
 
 def test_a_start_that_fails_removes_only_what_it_made(tiny, tmp_path):

@@ -86,18 +86,13 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run the command line.
-
-    Exit codes: 0 done, 2 caused by user input or the environment, 1 a defect of ours, 130 interrupted by Ctrl-C, 143 by
-    SIGTERM. When the reader of standard output has gone, a command that works (train) finishes its work, one that only
-    answers (predict) stops; both exit with 0.
-    """
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    0 done, 2 caused by user input or the environment, 1 a defect of ours, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+    When the reader of standard output has gone, a command that works (train) finishes its work, one that only answers
+    (predict) stops; both exit with 0.
+    """
     with lasting_streams() as failure, stop_signals() as received:
         code = _run(arguments)
         if code == INTERRUPTED:

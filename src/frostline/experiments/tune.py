@@ -102,7 +102,7 @@ def tune(
     folder : Path
         Of the search: ``tunes/NAME``.
     overwrite, resume : bool
-        What to do when there is a search in it.
+        What to do when there is a search in it. Where none was begun, ``resume`` begins one.
 
     Raises
     ------
@@ -114,8 +114,6 @@ def tune(
     check_optuna()
     check_data(config.data)
     check_network(config)
-    if resume and not folder.exists():
-        raise RunError(f"there is no search in {folder} to resume: leave --resume out, or name it with --name.")
     names: Sequence[str] = searched_names(config, wish.search)
     check_name(folder.name)
     with hold(
@@ -129,6 +127,8 @@ def tune(
             held.keep()
         held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
         with log_file(folder / "log.txt"):
+            if resume and begun is None:
+                log.info("no search was begun in %s yet: it begins now", folder)
             trials, space, start, judges = _set_up(config, names, cache_folder(cache_dir), progress)
             if begun is None:  # what is overwritten goes only now
                 _begin(config, names, folder)
