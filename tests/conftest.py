@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from frostline.images import fashion_mnist
 from frostline.images.dataset import Splits
 from tests.commands import Within, run_forked
+from tests.plots import undrawn_plots
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -26,6 +28,13 @@ Frostline = Callable[..., subprocess.CompletedProcess[str]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take minutes, so that no worker ends with one while the other waits."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_plots() -> Iterator[None]:
+    """Runs are left without plots."""
+    with undrawn_plots():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +87,21 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def frostline(tmp_path: Path) -> Frostline:
-    """Run a command in ``tmp_path`` and return what came back."""
+    """Run a command in ``tmp_path``, plots left out, and return what came back."""
 
     def run(
         *arguments: object, env: dict[str, str] | None = None, timeout: float = 300, within: Within = nullcontext
     ) -> subprocess.CompletedProcess[str]:
-        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout, within=within)
+        undrawn = partial(_undrawn, within)
+        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout, within=undrawn)
 
     return run
+
+
+@contextmanager
+def _undrawn(within: Within) -> Iterator[None]:
+    with undrawn_plots(), within():
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
+from tests.plots import drawn_plots
 from tests.small_run import small_config
 
 
@@ -17,6 +18,7 @@ def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(small_fashion: Path, run_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run named ``first``."""
+    """A finished run named ``first``, with its plots."""
     folder = tmp_path_factory.mktemp("runs")
-    return fit(small_config(small_fashion, epochs=6), name="first", output_dir=folder, cache_dir=run_cache)
+    with drawn_plots():
+        return fit(small_config(small_fashion, epochs=6), name="first", output_dir=folder, cache_dir=run_cache)
