@@ -17,7 +17,7 @@ import pytest
 from frostline.images import fashion_mnist
 from frostline.images.dataset import Splits
 from tests.commands import Within, run_forked
-from tests.plots import undrawn_plots
+from tests.quick import quick_runs
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def without_plots() -> Iterator[None]:
-    """Runs are left without plots."""
-    with undrawn_plots():
+def quickly() -> Iterator[None]:
+    """Runs in this process leave out what takes long."""
+    with quick_runs():
         yield
 
 
@@ -87,20 +87,20 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def frostline(tmp_path: Path) -> Frostline:
-    """Run a command in ``tmp_path``, plots left out, and return what came back."""
+    """Run a command in ``tmp_path``, quickly, and return what came back."""
 
     def run(
         *arguments: object, env: dict[str, str] | None = None, timeout: float = 300, within: Within = nullcontext
     ) -> subprocess.CompletedProcess[str]:
-        undrawn = partial(_undrawn, within)
-        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout, within=undrawn)
+        quick = partial(_quick, within)
+        return run_forked(arguments, tmp_path, {**os.environ, **(env or {})}, timeout, within=quick)
 
     return run
 
 
 @contextmanager
-def _undrawn(within: Within) -> Iterator[None]:
-    with undrawn_plots(), within():
+def _quick(within: Within) -> Iterator[None]:
+    with quick_runs(), within():
         yield
 
 

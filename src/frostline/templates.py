@@ -1,5 +1,6 @@
 """Pages from templates: what comes from data is text, whatever it holds, and a name that does not exist is an error."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from frostline.text import printable
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
+@cache
 def templates(package: str) -> "Environment":
-    """Return the HTML templates in a package's folder ``templates``; they know ``content_policy``.
+    """Return the HTML templates in a package's folder ``templates``, compiled once; they know ``content_policy``.
 
     In what they are given HTML is escaped, and control characters but for line breaks are made visible.
     """

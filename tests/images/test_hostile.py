@@ -1,4 +1,4 @@
-"""Hundreds of files that are no pictures among thousands that are: each is named, nothing hangs, memory stays."""
+"""Hundreds of files that are no pictures among hundreds that are: each is named, nothing hangs, memory stays."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from frostline.images.look import look_at
 from tests.conftest import COMMAND
 from tests.hostile_files import write_bad, write_good, write_odd
 
-GOOD, BAD = 2000, 200
+GOOD, BAD = 700, 200
 MEGABYTE = 1 << 20
 TRAIN = (
     "train", "pictures", "--head", "ridge", "--image-size", 63, "--taps", "none", "--weights", "bundled",

@@ -6,7 +6,7 @@ import pytest
 
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from tests.plots import drawn_plots
+from tests.quick import whole_runs
 from tests.small_run import small_config
 
 
@@ -18,7 +18,7 @@ def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(small_fashion: Path, run_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run named ``first``, with its plots."""
+    """A finished run named ``first``, with all that belongs to it."""
     folder = tmp_path_factory.mktemp("runs")
-    with drawn_plots():
+    with whole_runs():
         return fit(small_config(small_fashion, epochs=6), name="first", output_dir=folder, cache_dir=run_cache)

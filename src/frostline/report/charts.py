@@ -31,7 +31,10 @@ def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
     epochs = [line.epoch for line in history]
     train, val = ([getattr(line, f"{split}_{quantity}") for line in history] for split in ("train", "val"))
     with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.5), layout="constrained")
+        figure = Figure(figsize=(5.2, 3.5))
+        figure.subplots_adjust(
+            left=0.125, right=0.975, bottom=0.15, top=0.91
+        )  # a layout that is computed takes as long again
         axes = figure.subplots()
         axes.fill_between(epochs, train, val, color=SECOND, alpha=0.1, linewidth=0)
         look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
@@ -87,7 +90,8 @@ def diagram(found: Reliability, name: str, title: str) -> Markup:
     some = found.images > 0
     sure, right, images = found.confidence[some], found.accuracy[some], found.images[some]
     with rc_context(STYLE):
-        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+        figure = Figure(figsize=(4.2, 4.0))
+        figure.subplots_adjust(left=0.195, right=0.975, bottom=0.135, top=0.92)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
         axes.bar(sure, right - sure, bottom=sure, width=0.5 / BINS, color=MARK, alpha=0.35, linewidth=0)

@@ -46,11 +46,15 @@ def page(found: Material) -> str:
     """Return the page."""
     environment = templates("frostline.report")
     environment.filters["percent"] = lambda value: write(value, "percent")
-    environment.globals["figure"] = partial(figure, found.metrics)
     parts = _parts(found) if found.metrics else {}
     again = f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}"
     return environment.get_template("report.html").render(
-        run=found, metrics=found.metrics, again=again, **_always(found), **dict.fromkeys(PARTS) | parts
+        run=found,
+        metrics=found.metrics,
+        figure=partial(figure, found.metrics),
+        again=again,
+        **_always(found),
+        **dict.fromkeys(PARTS) | parts,
     )
 
 

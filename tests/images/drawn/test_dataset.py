@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frostline.images.check import check
-from frostline.images.drawn.dataset import CLASSES, draw_uint8, load_prior
+from frostline.images.drawn.dataset import CLASSES, PRIOR_OBJECTS, PRIOR_PICTURES, draw_uint8, load_prior
 from frostline.images.drawn.scene import Program
 from frostline.images.registry import SOURCES, load_dataset
 
@@ -32,7 +32,7 @@ def test_no_picture_stands_in_train_and_test(drawn):
 
 
 def test_the_prior_shows_each_object_equally_often_and_no_picture_of_the_data_set(drawn):
-    prior = load_prior()
+    prior = load_prior(PRIOR_OBJECTS, PRIOR_PICTURES)
     assert np.bincount(prior.labels).tolist() == [20] * 50
     assert not set(prior.row_ids) & {*drawn.train.row_ids, *drawn.test.row_ids}
     assert len(set(prior.row_ids)) == len(prior)
