@@ -70,7 +70,7 @@ class Task:
 
 RUN_FILES = (
     "runs/k/config.toml", "runs/k/model/model.safetensors", "runs/k/model/model.json", "runs/k/evidence.safetensors",
-    "runs/k/metrics.json", "cache/activations/*/shard-*", "runs/k/lock", "cache/scans/*",
+    "runs/k/metrics.json", "cache/activations/*/shard-*", "runs/k/lock", "cache/scans/*.json",
 )  # fmt: skip
 STEPS = (*RUN_FILES, "runs/k/checkpoint.safetensors", "runs/k/checkpoint*.part")
 TASKS = {
@@ -97,7 +97,7 @@ TASKS = {
         ("audit", "DATA", "--name", "k", "--image-size", "64"), ("--overwrite",), "audits/k",
         ("audits/k/audit.csv", "audits/k/audit.json", "audits/k/audit.html"),
     ),
-    "data check": Task(("data", "check", "DATA"), (), "", ("cache/scans/*",), "many"),
+    "data check": Task(("data", "check", "DATA"), (), "", ("cache/scans/*.json",), "many"),
     "predict": Task(("predict", "kept", "DATA", "--format", "json"), (), "", (), "many"),
 }  # fmt: skip
 

@@ -21,6 +21,31 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
+LATE = """
+import signal, sys
+from frostline.cli.main import run
+
+class Output:
+    written = 0
+
+    def write(self, text):
+        self.written += len(text)
+
+    def flush(self):
+        if self.written:
+            self.written = 0
+            signal.raise_signal(signal.SIGINT)
+
+sys.stdout = Output()
+sys.exit(run(["--version"]))
+"""
+
+
+def test_ctrl_c_when_all_is_written_is_told_like_any_other(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LATE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nfrostline: interrupted.\n")
+
+
 def test_the_package_can_be_run(tmp_path):
     command = [sys.executable, "-m", "frostline", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

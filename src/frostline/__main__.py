@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> None:
-    """Import the command line, during which Ctrl-C simply ends the process, and run it."""
+    """Import the command line and run it; before and after that Ctrl-C simply ends the process."""
     handler = signal.getsignal(signal.SIGINT)
     importing = handler is signal.default_int_handler  # not ignored, as under `nohup`, nor taken by somebody else
     if importing:
@@ -14,7 +14,10 @@ def main() -> None:
 
     if importing:
         signal.signal(signal.SIGINT, handler)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if importing:  # all is done
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,30 @@ def lock_in(folder: Path) -> "FileLock":
     return FileLock(path)
 
 
+@contextmanager
+def alone_in(folder: Path, remedy: str = "") -> Iterator[bool]:
+    """Hold a folder's lock, waiting for a process that has it; the folder is made. Yields whether there are locks here.
+
+    Raises
+    ------
+    StorageError
+        When the folder cannot be written; ``remedy`` names what chooses another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_in(folder)
+        lock.acquire()
+    except NotImplementedError:  # a file system without locks
+        yield False
+        return
+    except OSError as error:
+        raise storage_error(error, folder, remedy) from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.activations.inventory import list_stores, verify
+from frostline.activations.manifest import read_manifest
 from tests.activations.fill_once import Filling
 
 
@@ -36,7 +37,7 @@ def test_a_killed_process_loses_its_lock(cache: Path) -> None:
     killed = Filling(cache, range(60_000))
     killed.stand_ready()
     killed.go()
-    while killed.process.is_alive() and not list(cache.glob("activations/*/manifest.json")):
+    while killed.process.is_alive() and not any(read_manifest(folder) for folder in cache.glob("activations/*")):
         time.sleep(0.02)
     killed.process.kill()
     killed.process.join()

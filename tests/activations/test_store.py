@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
+from frostline.activations.inventory import verify
 from frostline.activations.manifest import read_manifest, write_manifest
 from frostline.activations.shard import MAX_HEADER_BYTES, Shard, ShardEntry, read_shard
 from frostline.activations.store import Store, row_key
@@ -230,6 +231,23 @@ def test_a_shard_is_listed_only_after_it_is_whole(cache: Path) -> None:
         store.append([row_key(row_id) for row_id in row_ids(3, 4)], rows(3, 4))
     assert (store.folder / "manifest.json").read_bytes() == listed
     assert not list(store.folder.glob(".*.part"))
+
+
+def test_a_writer_killed_in_its_first_shard_leaves_no_damage(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        """No handler may take it, as none takes a signal."""
+
+    def write(path: Path, data: bytes, remedy: str) -> None:
+        path.write_bytes(data)
+        raise Killed
+
+    monkeypatch.setattr("frostline.activations.store.write_bytes", write)
+    store = Store(cache, make_spec())
+    with store.locked(), pytest.raises(Killed):
+        store.append([row_key(row_id) for row_id in row_ids(3)], rows(3))
+    assert shard(store, 0).exists()
+    ((facts, faults),) = verify(cache)
+    assert (facts.rows, faults) == (0, [])
 
 
 def test_the_time_of_use_is_noted_and_makes_no_manifest(cache: Path) -> None:

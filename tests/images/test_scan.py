@@ -53,7 +53,7 @@ def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple
 
 
 def entries(cache: Path) -> dict[str, list]:
-    (memo,) = (cache / "scans").iterdir()
+    (memo,) = (cache / "scans").glob("*.json")
     return json.loads(memo.read_bytes().splitlines()[1])
 
 
@@ -80,7 +80,7 @@ def test_files_that_are_gone_are_forgotten(files: list[Path], tmp_path: Path, ca
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "other", "old"])
 def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: Path, damage: str) -> None:
     first, _ = looked(files, tmp_path, cache)
-    (memo,) = (cache / "scans").iterdir()
+    (memo,) = (cache / "scans").glob("*.json")
     whole = memo.read_bytes()
     row = first[5].row_id.hex().encode()
     damaged = {
@@ -97,7 +97,7 @@ def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: P
 
 def forged(cache: Path, change: Callable[[list], object]) -> None:
     """Change an entry of the memo and give it the checksum that it then needs."""
-    (memo,) = (cache / "scans").iterdir()
+    (memo,) = (cache / "scans").glob("*.json")
     first, second = memo.read_bytes().splitlines()
     files = json.loads(second)
     change(files[sorted(files)[5]])
@@ -127,7 +127,7 @@ def test_a_memo_that_breaks_the_schema_is_made_anew(
 
 def test_a_pipe_in_place_of_the_memo_is_not_waited_for(files: list[Path], tmp_path: Path, cache: Path) -> None:
     first, _ = looked(files, tmp_path, cache)
-    (memo,) = (cache / "scans").iterdir()
+    (memo,) = (cache / "scans").glob("*.json")
     memo.unlink()
     os.mkfifo(memo)
     assert looked(files, tmp_path, cache) == (first, len(files))
@@ -189,7 +189,7 @@ def test_known_content_under_another_name_is_not_decoded_again(tmp_path: Path, c
     place = write_square(tmp_path / "a.bmp", "red")
     looked([place], tmp_path, cache)
     forged_side = 77
-    (memo,) = (cache / "scans").iterdir()
+    (memo,) = (cache / "scans").glob("*.json")
     first, second = memo.read_bytes().splitlines()
     files = json.loads(second)
     next(iter(files.values()))[8] = forged_side
@@ -220,6 +220,16 @@ def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_pat
     with pytest.raises(KeyboardInterrupt):
         scan(files, tmp_path, cache, Interrupted(), 1, rest_seconds=0)
     assert looked(files, tmp_path, cache)[1] == len(files) - 11
+
+
+def test_what_a_killed_scan_left_half_written_is_removed(files: list[Path], tmp_path: Path, cache: Path) -> None:
+    (cache / "scans").mkdir()
+    left, own = cache / "scans" / ".0123.json.0123abcd.part", cache / "scans" / "notes.part"
+    left.write_text("half of")
+    own.write_text("a person's")
+    looked(files, tmp_path, cache)
+    assert own.is_file() and not left.exists()
+    assert len(entries(cache)) == len(files)
 
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(files: list[Path], tmp_path: Path) -> None:

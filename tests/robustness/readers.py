@@ -258,7 +258,7 @@ READERS: dict[str, Reader] = {
     ),
     "verify": Reader(verify, ("cache",), ("cache/activations/*/[ms]*[0-9n].[sj]*",), 10),
     "list": Reader(list_cache, ("cache",), CACHE, 8, partial=True),
-    "scan memo": Reader(scan_memo, ("cache/scans",), ("cache/scans/*",), 10),
+    "scan memo": Reader(scan_memo, ("cache/scans",), ("cache/scans/*.json",), 10),
     "idx": Reader(idx, ("idx",), ("idx/*",), 16, checked=False),
     "published idx": Reader(published, ("published",), ("published/*",), 1),
     "csv": Reader(lambda _: _splits("tables/t.csv"), ("tables", "cache"), ("tables/t.csv",), 10, checked=False),

@@ -170,6 +170,8 @@ class Store:
         path = self.folder / shard_name(self._next_number())
         data = save({"keys": packed, "rows": rows})
         write_json(self.folder / "spec.json", self.spec.to_dict(), REMEDY)
+        if not self._entries:  # a writer that is killed leaves a shard that is not listed, never one without a list
+            write_manifest(self.folder, [])
         write_bytes(path, data, REMEDY)
         entry = ShardEntry(file=path.name, rows=len(keys), bytes=len(data), blake2b=digest_bytes(data))
         write_manifest(self.folder, [*self._entries, entry])

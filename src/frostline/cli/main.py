@@ -94,11 +94,14 @@ def run(arguments: list[str]) -> int:
     (predict) stops; both exit with 0.
     """
     with lasting_streams() as failure, stop_signals() as received:
-        code = _run(arguments)
+        try:
+            code = _run(arguments)
+            unwritten = failure()
+        except KeyboardInterrupt:
+            code, unwritten = INTERRUPTED, None
         if code == INTERRUPTED:
             _say(f"\nfrostline: interrupted{_continue_hint(arguments)}")
             return 128 + received[-1] if received else INTERRUPTED
-        unwritten = failure()
         if code == DONE and unwritten is not None:
             return _refuse(f"{unwritten} Everything else was done.")
         return code
@@ -110,7 +113,7 @@ def _run(arguments: list[str]) -> int:
         code = app(arguments, prog_name="frostline", standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
         return _refuse_usage(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return INTERRUPTED
     except ReaderGone:
         return DONE

@@ -29,7 +29,7 @@ from frostline.images.levels import Tones
 from frostline.images.look import Look
 from frostline.images.workers import Workers
 from frostline.progress import Bar, Progress, Silent
-from frostline.storage import write_bytes
+from frostline.storage import alone_in, clear_parts, write_bytes
 
 MADE = f"version 4, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 # A file that was changed so shortly before it was looked at may be changed again with no number showing it: clocks of
@@ -168,7 +168,10 @@ def _from_entry(entry: Entry) -> Look:
 def _write_memo(path: Path, made: str, seen: dict[str, Entry]) -> None:
     body = json.dumps(seen, ensure_ascii=False, separators=(",", ":")).encode()
     description = json.dumps({"made": made, "checksum": digest_bytes(body)}).encode()
-    write_bytes(path, description + b"\n" + body, "--cache-dir")
+    with alone_in(path.parent, "--cache-dir") as alone:
+        if alone:
+            clear_parts(path.parent)
+        write_bytes(path, description + b"\n" + body, "--cache-dir")
 
 
 def _read_memo(path: Path, made: str) -> dict[str, Entry]:
