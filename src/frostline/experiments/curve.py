@@ -21,18 +21,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from frostline.config import TrainConfig
-from frostline.device import describe_device, pick_device
+from frostline.device import describe_device
 from frostline.errors import ConfigError, RunError, storage_error
 from frostline.experiments.points import ALL, WAYS, Point, Question, check_question, how_many
 from frostline.experiments.summary import draw, summary, tabulate, write_table
 from frostline.experiments.ways import Setting, Way, fine_tuned, frozen, pixels, scratch
 from frostline.files import read_bytes, read_json, reading
 from frostline.hashing import digest_json
-from frostline.images.registry import data_name, load_configured
+from frostline.images.registry import data_name
 from frostline.images.splits import limited, per_class
 from frostline.manifest import Held, hold, remove_files
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.resolve import load_images
 from frostline.progress import Progress, Silent, log
-from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_bytes, write_json
 
 REMEDY = "--output-dir chooses another place"
@@ -81,7 +82,7 @@ def curve(
             held.keep()
         missing = [point for point in question.points() if point not in known]
         if missing:
-            _measure(config, question, missing, known, output, cache_folder(cache_dir), progress, held)
+            _measure(config, question, missing, known, output, make_context(config.device, cache_dir, progress), held)
         points = [known[point] for point in question.points()]
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")
@@ -183,11 +184,10 @@ def _measure(
     missing: Sequence[tuple[str, int, int]],
     known: Known,
     output: Path,
-    cache: Path,
-    progress: Progress | None,
+    context: Context,
     held: Held,
 ) -> None:
-    splits = load_configured(config, cache, progress)
+    splits = load_images(config, context)
     pool, test = splits.train, splits.test
     if not len(test):
         raise ConfigError("a learning curve needs a test split: choose a --test-fraction above 0.")
@@ -204,17 +204,17 @@ def _measure(
         if not mine:
             continue
         needed = np.unique(np.concatenate([drawn[labels, repeat] for _, labels, repeat in mine]))
-        setting = Setting(config, pool, test, needed, question.seconds, question.train_size, cache, progress)
+        setting = Setting(config, pool, test, needed, question.seconds, question.train_size, context)
         started = time.perf_counter()
         way = _open(name, setting)
         log.info("%s: %.1f s before its first point", title, time.perf_counter() - started)
-        with (progress or Silent()).bar(title, len(mine), "points") as bar:
+        with (context.progress or Silent()).bar(title, len(mine), "points") as bar:
             for point in mine:
                 known[point] = _point(way, point, drawn[point[1], point[2]])
                 _append(known[point], output / "points.jsonl")
                 held.keep()
                 bar.advance(1)
-    device = describe_device(pick_device(config.device))
+    device = describe_device(context.device)
     log.info("%d points in %.0f s on %s", len(missing), time.perf_counter() - begun, device)
 
 

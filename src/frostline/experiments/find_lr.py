@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from frostline.config import TrainConfig
-from frostline.device import pick_device, seed_everything
+from frostline.device import seed_everything
 from frostline.errors import ConfigError
-from frostline.images.registry import check_data, load_configured
+from frostline.pipeline.context import make_context
+from frostline.pipeline.defaults import stepwise
+from frostline.pipeline.extract import Features, extract
+from frostline.pipeline.resolve import check, resolve
+from frostline.pipeline.train import Trainable, prepare_phase
 from frostline.progress import Progress, Silent, log
-from frostline.runs.choose import check_network, prepare, split, stepwise
-from frostline.runs.learn import Material, Ready, make_ready
-from frostline.runs.phases import Step, plan
-from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_bytes
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.loop import Recipe, train
@@ -121,32 +121,30 @@ def find_lr(
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
     config = stepwise(config)
-    check_data(config.data)
-    check_network(config)
-    device, cache = pick_device(config.device), cache_folder(cache_dir)
-    splits = load_configured(config, cache, progress)
-    parts = split(splits, config)
-    config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
+    check(config)
+    context = make_context(config.device, cache_dir, progress)
+    plan = resolve(config, context)
+    config, boundary = plan.config, plan.network.boundary
     seed_everything(config.seed)
-    steps = plan(config, backbone, boundary)
-    ready = _ready(steps, Material(config, parts, backbone, preprocess, device, cache, progress))
+    ready = _last_phase(extract(plan, context))
     above = "the head" if boundary.freeze == boundary.end else f"{', '.join(ready.trunk.stages)} and the head"
     log.info(
         "%d learning rates from %g to %g on %s, %s images",
-        span.steps, span.lowest, span.highest, above, f"{len(parts.train):,}",
+        span.steps, span.lowest, span.highest, above, f"{len(plan.splits.train):,}",
     )  # fmt: skip
     groups = layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay)
-    return range_test(ready.module, ready.train, steps[-1].recipe, groups, span, progress)
+    return range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, progress)
 
 
-def _ready(steps: Sequence[Step], material: Material) -> Ready:
+def _last_phase(features: Features) -> Trainable:
     """Return the last phase before its first step, with a trained head where a run would have one."""
-    if len(steps) == 1:
-        return make_ready(steps[0], material)
+    phases = features.plan.phases
+    if len(phases) == 1:
+        return prepare_phase(features, phases[0])
     log.info("first the head, on kept activations")
-    first = make_ready(steps[0], material)
-    train(first.module, first.train, None, steps[0].recipe, progress=material.progress, quiet=True)
-    return make_ready(steps[-1], material, first.head)
+    first = prepare_phase(features, phases[0])
+    train(first.module, first.features.train, None, phases[0].recipe, progress=features.context.progress, quiet=True)
+    return prepare_phase(features, phases[-1], first.head)
 
 
 def range_test(

@@ -1,7 +1,6 @@
 """Rows that are read and verified once and then serve many trainings, whichever taps those read."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from frostline.activations.fill import FrozenPass
 from frostline.activations.forward import FastForward
@@ -10,13 +9,13 @@ from frostline.config import TrainConfig
 from frostline.images.dataset import ImageDataset
 from frostline.images.views import THE_PICTURE, View
 from frostline.networks.boundary import Boundary, Frozen
-from frostline.progress import Progress
-from frostline.runs.learn import activations
+from frostline.pipeline.context import Context
+from frostline.pipeline.extract import read_rows
 from frostline.training.examples import Rows
 
 
 class Shelf:
-    """Where trainings of one network get their rows (`frostline.runs.learn.Source`).
+    """Where trainings of one network get their rows (`frostline.pipeline.extract.RowSource`).
 
     Rows with the last taps alone are columns of the widest ones: the frozen stages run once for all of them. Where a
     stage is thawed the rows are of another kind, and come from their own store.
@@ -38,20 +37,19 @@ class Shelf:
         datasets: Sequence[ImageDataset],
         forward: FastForward,
         config: TrainConfig,
-        cache: Path,
-        progress: Progress | None,
+        context: Context,
         view: View = THE_PICTURE,
     ) -> tuple[list[Rows], FrozenPass]:
         """Return each data set's rows."""
         boundary = forward.frozen.boundary
         if not self._has(boundary):
-            return activations(datasets, forward, config, cache, progress, view)
+            return read_rows(datasets, forward, config, context, view)
         total = sum(map(len, datasets))
         done = FrozenPass(total, total, 0.0, 0.0)
         kept = self._kept.get(view.number)
         if kept is None or any(kept.lacks(dataset.row_ids) for dataset in datasets):
             wide = FastForward(self._frozen, forward.preprocess, forward.device)
-            rows, done = activations(datasets, wide, config, cache, progress, view)
+            rows, done = read_rows(datasets, wide, config, context, view)
             kept = next(row for row in rows if isinstance(row, KeptActivations))
             self._kept[view.number] = kept
         columns = self._columns(boundary)

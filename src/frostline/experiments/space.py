@@ -8,8 +8,8 @@ from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE
+from frostline.pipeline.defaults import STEPWISE, peak_lr, stepwise
 from frostline.progress import log
-from frostline.runs.choose import STEPWISE, peak_lr, stepwise
 
 # Name: the setting that must be open for it to be searched, and what it is.
 SEARCHED: dict[str, tuple[str, str]] = {

@@ -13,9 +13,11 @@ from frostline.experiments.amounts import amounts, nested
 from frostline.experiments.shelf import Shelf
 from frostline.experiments.space import Choice, Space
 from frostline.networks.boundary import Boundary, Frozen, make_boundary
-from frostline.runs.choose import check_network, settle
-from frostline.runs.learn import Material, make_ready
-from frostline.runs.phases import plan
+from frostline.pipeline.context import Context
+from frostline.pipeline.defaults import with_defaults
+from frostline.pipeline.extract import Features, extract
+from frostline.pipeline.resolve import Plan, check_network
+from frostline.pipeline.train import prepare_phase
 from frostline.training.loop import Phase, Trained, measure, train
 from frostline.training.optimisers import layer_groups
 from frostline.training.ridge import solve
@@ -37,8 +39,9 @@ class Trials:
     ----------
     open_config : TrainConfig
         As asked for: what it leaves open is chosen anew for each trial and amount, as train chooses it.
-    material : Material
-        With settings that have nothing left open; its ``parts`` have the validation split that judges.
+    plan : Plan
+        Its validation split judges.
+    context : Context
     space : Space
 
     Attributes
@@ -49,26 +52,26 @@ class Trials:
         Where they run, in words.
     """
 
-    def __init__(self, open_config: TrainConfig, material: Material, space: Space) -> None:
+    def __init__(self, open_config: TrainConfig, plan: Plan, context: Context, space: Space) -> None:
         fixed = ("model", "weights", "weights_sha256", "freeze", "taps", "image_size", "workers")
-        self._open = open_config.model_copy(update={name: getattr(material.config, name) for name in fixed})
-        parts, seed = material.parts, material.config.seed
-        self.amounts = amounts(len(parts.train), len(parts.train.class_names))
-        self._positions = nested(parts.train.labels, self.amounts, seed)
-        widest = Frozen(material.backbone, self._widest(space, material))
-        self._shelf = Shelf(widest, material.preprocess.image_size)
+        self._open = open_config.model_copy(update={name: getattr(plan.config, name) for name in fixed})
+        network, splits = plan.network, plan.splits
+        self.amounts = amounts(len(splits.train), len(splits.train.class_names))
+        self._positions = nested(splits.train.labels, self.amounts, plan.config.seed)
+        widest = Frozen(network.backbone, self._widest(space, plan))
+        self._shelf = Shelf(widest, network.preprocess.image_size)
         # The frozen stages run here, over the training and validation pictures.
-        forward = FastForward(widest, material.preprocess, material.device)
-        self._shelf((parts.train, parts.val), forward, material.config, material.cache, material.progress)
-        self._material = replace(material, source=self._shelf, progress=None)
-        self.device = describe_device(material.device)
+        forward = FastForward(widest, network.preprocess, context.device)
+        self._shelf((splits.train, splits.val), forward, plan.config, context)
+        self._plan, self._context = plan, replace(context, progress=None)
+        self.device = describe_device(context.device)
 
-    def _widest(self, space: Space, material: Material) -> Boundary:
+    def _widest(self, space: Space, plan: Plan) -> Boundary:
         """Return the boundary with the most taps that a trial may read, every stage frozen."""
         choice, taps = space.get("taps"), tuple(self._open.taps)
         if isinstance(choice, Choice):
             taps = max((tuple(option["taps"]) for option in choice.options.values()), key=len)
-        return make_boundary(material.backbone, material.config.freeze, taps).closed
+        return make_boundary(plan.network.backbone, plan.config.freeze, taps).closed
 
     def config(self, changes: dict[str, Any], pictures: int) -> TrainConfig:
         """Return the settings of a trial with nothing left open.
@@ -80,10 +83,10 @@ class Trials:
         """
         config = make_config(**self._open.model_dump() | changes)
         check_network(config)
-        return settle(config, self._boundary(config), pictures)
+        return with_defaults(config, self._boundary(config), pictures)
 
     def _boundary(self, config: TrainConfig) -> Boundary:
-        return make_boundary(self._material.backbone, config.freeze, tuple(config.taps))
+        return make_boundary(self._plan.network.backbone, config.freeze, tuple(config.taps))
 
     def run(self, changes: dict[str, Any], pictures: int) -> Outcome:
         """Train on one of the amounts of pictures.
@@ -98,34 +101,35 @@ class Trials:
         """
         begun = time.perf_counter()
         config = self.config(changes, pictures)
-        boundary, whole = self._boundary(config), pictures == self.amounts[-1]
-        material = self._on(config, pictures, thaws=boundary.freeze != boundary.end)
+        whole = pictures == self.amounts[-1]
+        features = self._features(config, pictures)
         seed_everything(config.seed)
         head, trained, accuracy = None, Trained([], 0), math.nan
-        for number, step in enumerate(plan(config, material.backbone, boundary)):
-            ready = make_ready(step, material, head)
-            head = ready.head
+        for number, phase in enumerate(features.plan.phases):
+            ready = prepare_phase(features, phase, head)
+            head, rows = ready.head, ready.features
             if config.head == "ridge":
-                solved = solve(head, ready.train, ready.val, prior=ready.prior, quiet=True)
+                solved = solve(head, rows.train, rows.val, prior=rows.prior, quiet=True)
                 return Outcome(solved.val_accuracy, 1, time.perf_counter() - begun)
             trained = train(
                 ready.module,
-                ready.train,
-                ready.val if whole else None,
-                step.recipe,
+                rows.train,
+                rows.val if whole else None,
+                phase.recipe,
                 groups=layer_groups(ready.trunk.stages.values(), head, config.layer_decay),
-                phase=Phase(number, step.boundary.freeze, trained),
+                phase=Phase(number, phase.boundary.freeze, trained),
                 quiet=True,
             )
             accuracy = trained.history[trained.best_epoch - 1].val_accuracy
         if not whole:
-            accuracy = measure(ready.module, ready.val)[1]
+            accuracy = measure(ready.module, rows.val)[1]
         return Outcome(accuracy, len(trained.history), time.perf_counter() - begun)
 
-    def _on(self, config: TrainConfig, pictures: int, *, thaws: bool) -> Material:
-        """Return what a trial works with; stages that it trains are copies."""
-        shared = self._material
-        some = replace(shared.parts, train=shared.parts.train.subset(self._positions[pictures]))
-        return replace(
-            shared, config=config, parts=some, backbone=copy.deepcopy(shared.backbone) if thaws else shared.backbone
-        )
+    def _features(self, config: TrainConfig, pictures: int) -> Features:
+        """Return what a trial is trained on; stages that it trains are copies."""
+        network, splits, boundary = self._plan.network, self._plan.splits, self._boundary(config)
+        thaws = boundary.freeze != boundary.end
+        backbone = copy.deepcopy(network.backbone) if thaws else network.backbone
+        some = replace(splits, train=splits.train.subset(self._positions[pictures]))
+        trial = Plan(replace(network, config=config, backbone=backbone, boundary=boundary), some)
+        return extract(trial, self._context, self._shelf)

@@ -20,7 +20,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from frostline.config import TrainConfig, make_config, write_config
-from frostline.device import pick_device
 from frostline.errors import ConfigError, FrostlineError, RunError, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
@@ -38,13 +37,12 @@ from frostline.experiments.space import (
 from frostline.experiments.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
 from frostline.experiments.trial import Outcome, Trials
 from frostline.files import read_bytes, reading
-from frostline.images.registry import check_data, data_name, load_configured
+from frostline.images.registry import data_name
 from frostline.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.resolve import check, resolve
 from frostline.progress import Progress, Silent, log
-from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.folder import check_name, log_file
-from frostline.runs.learn import Material
-from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_bytes, write_json
 
 REMEDY = "--output-dir chooses another place"
@@ -112,8 +110,7 @@ def tune(
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     check_optuna()
-    check_data(config.data)
-    check_network(config)
+    check(config)
     names: Sequence[str] = searched_names(config, wish.search)
     check_name(folder.name)
     with hold(
@@ -129,7 +126,7 @@ def tune(
         with log_file(folder / "log.txt"):
             if resume and begun is None:
                 log.info("no search was begun in %s yet: it begins now", folder)
-            trials, space, start, judges = _set_up(config, names, cache_folder(cache_dir), progress)
+            trials, space, start, judges = _set_up(config, names, make_context(config.device, cache_dir, progress))
             if begun is None:  # what is overwritten goes only now
                 _begin(config, names, folder)
             write_manifest(folder, "search", ["settings.json"], remedy=REMEDY)
@@ -206,26 +203,21 @@ def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
     write_json(folder / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
 
 
-def _set_up(
-    config: TrainConfig, names: Sequence[str], cache: Path, progress: Progress | None
-) -> tuple[Trials, Space, Values, int]:
+def _set_up(config: TrainConfig, names: Sequence[str], context: Context) -> tuple[Trials, Space, Values, int]:
     """Return what runs trials, what is searched, where it begins, and the number of pictures that judge."""
-    device = pick_device(config.device)
-    splits = load_configured(config, cache, progress)
-    parts = split(splits, config)
     config = searched_settings(config, names)
-    settled, backbone, _, preprocess = prepare(config, parts.train, cache, progress)
-    space, start = make_space(names, settled, backbone)
-    trials = Trials(config, Material(settled, parts, backbone, preprocess, device, cache, progress), space)
+    plan = resolve(config, context)
+    space, start = make_space(names, plan.config, plan.network.backbone)
+    trials = Trials(config, plan, context, space)
     for name, place in space.items():  # what no trial could do is refused now
         for option in place.options if isinstance(place, Choice) else ():
             trials.config(settings(space, start | {name: option}), trials.amounts[-1])
     log.info("searched: %s", ", ".join(SEARCHED[name][1] for name in space))
     log.info(
         "trials are trained on %s pictures, the best quarter of them on the next number; %s validation pictures judge",
-        ", ".join(f"{number:,}" for number in trials.amounts), f"{len(parts.val):,}",
+        ", ".join(f"{number:,}" for number in trials.amounts), f"{len(plan.splits.val):,}",
     )  # fmt: skip
-    return trials, space, start, len(parts.val)
+    return trials, space, start, len(plan.splits.val)
 
 
 def _search(study: Study, trials: Trials, space: Space, start: Values, wish: Wish, progress: Progress | None) -> None:

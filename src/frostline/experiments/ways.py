@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,18 +13,19 @@ from torch import nn
 from frostline.activations.forward import FastForward
 from frostline.activations.kept import LiveActivations
 from frostline.config import TrainConfig
-from frostline.device import pick_device
 from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import Preprocess
 from frostline.images.views import View, make_augment
 from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import Boundary, Frozen
+from frostline.networks.boundary import Boundary
 from frostline.networks.heads import Head
 from frostline.networks.registry import load_backbone
-from frostline.progress import Progress
-from frostline.runs.choose import PEAK_LR, prepare, stepwise, usual_epochs
-from frostline.runs.learn import activations, judged, make_head, make_trunk
-from frostline.runs.phases import recipe_of
+from frostline.pipeline.context import Context
+from frostline.pipeline.defaults import PEAK_LR, stepwise, usual_epochs
+from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.phases import recipe_of
+from frostline.pipeline.resolve import resolve_network
+from frostline.pipeline.train import make_head, make_trunk
 from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.loop import Recipe, predict_logits, train
 from frostline.training.optimisers import layer_groups
@@ -63,13 +63,12 @@ class Setting:
     needed: NDArray[np.int64]
     seconds: float
     train_size: int
-    cache: Path
-    progress: Progress | None
+    context: Context
 
     @property
     def device(self) -> torch.device:
         """Where to compute."""
-        return pick_device(self.config.device)
+        return self.context.device
 
 
 @dataclass(frozen=True)
@@ -106,32 +105,31 @@ def pixels(setting: Setting) -> Way:
     return way
 
 
-class _Network:
-    """A pre-trained or random network with its boundary, as it was before any training."""
+class _Trainer:
+    """Trains copies of a network, which stays as it was before any training."""
 
     def __init__(self, setting: Setting, **changes: object) -> None:
         config = stepwise(setting.config).model_copy(update=changes)
         self.setting = setting
-        self.config, self.backbone, self.boundary, self.preprocess = prepare(
-            config, setting.pool, setting.cache, setting.progress
-        )
+        self.network = resolve_network(config, setting.pool, setting.context)
+        self.config, self.boundary = self.network.config, self.network.boundary
 
     def fresh(self, repeat: int) -> Backbone:
         """Return a copy to be trained; random weights are drawn anew for each repeat."""
         if self.config.weights == "random":
             seed = self.config.seed + repeat
             return load_backbone(self.config.model, "random", last=self.boundary.end, seed=seed)
-        return copy.deepcopy(self.backbone)
+        return copy.deepcopy(self.network.backbone)
 
     def forward(self, backbone: Backbone, boundary: Boundary) -> FastForward:
-        return FastForward(Frozen(backbone, boundary), self.preprocess, self.setting.device)
+        return replace(self.network, backbone=backbone).forward(self.setting.context, boundary)
 
     def kept(self) -> tuple[Rows, Rows]:
         """Return the activations below a head, of the pool (where some point needs them) and of the test split."""
-        setting, forward = self.setting, self.forward(self.backbone, self.boundary.closed)
-        chosen, cache, progress = setting.pool.subset(setting.needed), setting.cache, setting.progress
-        (needed,), _ = activations((chosen,), forward, self.config, cache, progress)
-        (test,), _ = activations((setting.test,), forward, judged(self.config), cache, progress)
+        setting, forward = self.setting, self.network.forward(self.setting.context, self.boundary.closed)
+        chosen = setting.pool.subset(setting.needed)
+        (needed,), _ = read_rows((chosen,), forward, self.config, setting.context)
+        (test,), _ = read_rows((setting.test,), forward, with_float32_cache(self.config), setting.context)
         places = np.full(len(setting.pool), -1, np.int64)
         places[setting.needed] = np.arange(len(setting.needed))
         return Chosen(needed, places), test
@@ -155,7 +153,7 @@ class _Network:
         """Train every stage until the time is up, the test included."""
         setting = self.setting
         backbone = self.fresh(repeat)
-        trunk = make_trunk(self.config, backbone, self.boundary, self.preprocess.image_size, setting.device)
+        trunk = make_trunk(self.config, backbone, self.boundary, self.network.preprocess.image_size, setting.device)
         part, seed = setting.pool.subset(labelled), self.config.seed + repeat
         below, augment = self.forward(backbone, self.boundary), make_augment(self.config.augment)
         views = [LiveActivations(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]
@@ -187,7 +185,7 @@ class _Network:
 
 def frozen(setting: Setting, weights: str) -> Way:
     """Train a head on the kept activations of frozen stages, which run once for all points."""
-    network = _Network(setting, weights=weights)
+    network = _Trainer(setting, weights=weights)
     rows, test = network.kept()
 
     def way(labelled: Labelled, repeat: int) -> Outcome:
@@ -199,7 +197,7 @@ def frozen(setting: Setting, weights: str) -> Way:
 
 def fine_tuned(setting: Setting, weights: str) -> Way:
     """Train the head on kept activations, then the whole network for as long as a point may take."""
-    network = _Network(setting, weights=weights, freeze="none", image_size=setting.train_size)
+    network = _Trainer(setting, weights=weights, freeze="none", image_size=setting.train_size)
     rows, _ = network.kept()
 
     def way(labelled: Labelled, repeat: int) -> Outcome:
@@ -213,7 +211,7 @@ def fine_tuned(setting: Setting, weights: str) -> Way:
 def scratch(setting: Setting) -> Way:
     """Train the same network from random weights, for as long as a point may take."""
     changes = {"freeze": "none", "schedule": "together", "image_size": setting.train_size, "lr": SCRATCH_LR}
-    network = _Network(setting, weights="random", **changes)
+    network = _Trainer(setting, weights="random", **changes)
 
     def way(labelled: Labelled, repeat: int) -> Outcome:
         return network.whole(labelled, repeat, None, time.perf_counter())

@@ -15,15 +15,16 @@ from frostline.export.parity import LIMIT, Answers, Parity, Picture, Predictor, 
 from frostline.export.program import ProgramClassifier, to_pt2
 from frostline.export.quantise import accuracy, demand_accuracy, to_int8
 from frostline.export.whole import exported
-from frostline.images.registry import check_data, load_configured, redirected
+from frostline.images.registry import check_data, redirected
 from frostline.networks.backbone import Backbone
+from frostline.pipeline.context import make_context
+from frostline.pipeline.resolve import load_images
+from frostline.pipeline.split import RunSplits, split
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.choose import Parts, split
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run
 from frostline.runs.predict import Classifier
-from frostline.storage import cache_dir as cache_folder
 from frostline.storage import check_output, write_bytes, write_json
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -142,9 +143,8 @@ def export_run(
     else:
         content = to_pt2(program, about)
         predict = ProgramClassifier(content).answers
-    images = load_configured(config, cache_folder(cache_dir), progress)
-    parts = split(images, config)
-    return delivered(content, about, predict, model, parts, wish, output, progress)
+    splits = split(load_images(config, make_context(config.device, cache_dir, progress)), config)
+    return delivered(content, about, predict, model, splits, wish, output, progress)
 
 
 def delivered(
@@ -152,7 +152,7 @@ def delivered(
     about: dict[str, Any],
     predict: Predictor,
     model: Model,
-    parts: Parts,
+    splits: RunSplits,
     wish: Wish,
     output: Path,
     progress: Progress | None = None,
@@ -165,7 +165,7 @@ def delivered(
         Of the file, and what it says of itself.
     predict : Predictor
         What the file does.
-    model, parts : Model, Parts
+    model, splits : Model, RunSplits
         The run's.
 
     Raises
@@ -173,11 +173,11 @@ def delivered(
     ExportError
         When it gives anything else; nothing is written then.
     """
-    parity = measure(_answers(model), predict, real_pictures(parts), model.preprocess.image_size, progress)
+    parity = measure(_answers(model), predict, real_pictures(splits), model.preprocess.image_size, progress)
     demand(parity, str(output))
     int8 = None
     if wish.quantise:
-        content, int8 = _quantised(content, about, parts, wish, progress)
+        content, int8 = _quantised(content, about, splits, wish, progress)
     return _written(output, content, parity, int8)
 
 
@@ -192,15 +192,15 @@ def _answers(model: Model) -> Callable[[list[Picture]], Answers]:
 
 
 def _quantised(
-    content: bytes, about: dict[str, Any], parts: Parts, wish: Wish, progress: Progress | None
+    content: bytes, about: dict[str, Any], splits: RunSplits, wish: Wish, progress: Progress | None
 ) -> tuple[bytes, dict[str, Any]]:
-    small = to_int8(content, about, parts.val, progress)
+    small = to_int8(content, about, splits.val, progress)
     plain, quantised = OnnxClassifier(content).answers, OnnxClassifier(small).answers
-    before = accuracy(plain, parts.val, "accuracy before", progress)
-    after = accuracy(quantised, parts.val, "accuracy in 8 bits", progress)
+    before = accuracy(plain, splits.val, "accuracy before", progress)
+    after = accuracy(quantised, splits.val, "accuracy in 8 bits", progress)
     demand_accuracy(before, after, allow_loss=wish.allow_loss)
-    apart = measure(plain, quantised, real_pictures(parts), about["image_size"], progress)
-    figures = {"accuracy_before": before, "accuracy_after": after, "images": len(parts.val)}
+    apart = measure(plain, quantised, real_pictures(splits), about["image_size"], progress)
+    figures = {"accuracy_before": before, "accuracy_after": after, "images": len(splits.val)}
     return small, figures | {
         "bytes_before": len(content),
         "bytes_after": len(small),

@@ -9,8 +9,8 @@ from PIL import Image
 
 from frostline.errors import ExportError
 from frostline.images.dataset import ImageDataset
+from frostline.pipeline.split import RunSplits
 from frostline.progress import Progress, Silent
-from frostline.runs.choose import Parts
 
 IMAGES = 512
 LIMIT = 1e-4  # largest difference of a probability
@@ -48,10 +48,10 @@ class Parity:
         return self.same_top1 == self.images + self.varied and self.largest_difference <= LIMIT
 
 
-def real_pictures(parts: Parts, count: int = IMAGES) -> Iterator[list[Picture]]:
+def real_pictures(splits: RunSplits, count: int = IMAGES) -> Iterator[list[Picture]]:
     """Yield pictures of a run's data as they are, in batches: of the validation split, then test, then training."""
     left = count
-    for part in (parts.val, parts.test, parts.train):
+    for part in (splits.val, splits.test, splits.train):
         some = min(left, len(part))
         left -= some
         yield from raw_batches(part, some)

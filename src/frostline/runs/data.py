@@ -5,16 +5,16 @@ from typing import Any
 
 from frostline.errors import RunError
 from frostline.networks.backbone import Backbone
-from frostline.runs.choose import Parts
+from frostline.pipeline.split import RunSplits
 from frostline.runs.folder import Run
 from frostline.runs.schemas import SplitRecord
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
-def data_facts(parts: Parts) -> dict[str, Any]:
+def data_facts(splits: RunSplits) -> dict[str, Any]:
     """Return what ``data.json`` holds: of each split how many pictures, and a digest of content, order and labels."""
-    return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in vars(parts).items()}
+    return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in vars(splits).items()}
 
 
 def weights_facts(backbone: Backbone) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def with_recorded_reason(run: Run, backbone: Backbone) -> None:
         backbone.origin = replace(backbone.origin, reason=recorded.reason)
 
 
-def check_same_data(run: Run, parts: Parts) -> None:
+def check_same_data(run: Run, splits: RunSplits) -> None:
     """Refuse to go on with other pictures than those a run was begun with.
 
     Raises
@@ -37,10 +37,10 @@ def check_same_data(run: Run, parts: Parts) -> None:
     RunError
         When pictures came, went or changed, or ``data.json`` is missing or damaged.
     """
-    then, now = run.begin_record, data_facts(parts)
-    splits = {"train": then.train, "val": then.val, "test": then.test}
+    then, now = run.begin_record, data_facts(splits)
+    before = {"train": then.train, "val": then.val, "test": then.test}
     changes = [
-        _change(NAMES[name], split, now[name]) for name, split in splits.items() if split.model_dump() != now[name]
+        _change(NAMES[name], split, now[name]) for name, split in before.items() if split.model_dump() != now[name]
     ]
     if changes:
         raise RunError(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 from frostline.errors import RunError
 from frostline.evaluation.mistakes import worth_showing
+from frostline.evaluation.predicted import Predicted
 from frostline.files import MAX_TENSOR_FILE_BYTES, parse_tensors, reading
 from frostline.images.dataset import ImageDataset
 from frostline.images.thumbnails import Thumbnails, make_thumbnails
@@ -24,19 +24,6 @@ from frostline.storage import write_bytes
 
 SPLITS = ("val", "test")
 ROUNDING = 1e-3  # of a sum of probabilities in float32
-
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """Calibrated class probabilities, float32 (N, classes), and the truth, int64 (N,), of one split."""
-
-    probabilities: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    @property
-    def pair(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Both."""
-        return self.probabilities, self.labels
 
 
 @dataclass(frozen=True, eq=False)

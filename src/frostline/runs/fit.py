@@ -1,4 +1,4 @@
-"""The flow of a run, in its order: data, frozen pass, training, evaluation, run folder."""
+"""Train a classifier and write its run folder: resolve, extract, train, evaluate."""
 
 import platform
 import time
@@ -13,31 +13,30 @@ from torch import nn
 
 from frostline import __version__
 from frostline.config import TrainConfig
-from frostline.device import describe_device, peak_memory_bytes, pick_device, seed_everything
+from frostline.device import describe_device, peak_memory_bytes, seed_everything
 from frostline.errors import ConfigError, RunError
-from frostline.evaluation.calibration import before_and_after
-from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.dataset import Splits
-from frostline.images.overlap import warn_of
-from frostline.images.registry import check_data, data_name, load_configured, with_absolute_paths
+from frostline.images.registry import data_name, with_absolute_paths
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.evaluate import evaluate
+from frostline.pipeline.extract import extract
+from frostline.pipeline.resolve import Plan, check, load_images, resolve_network, split_images
+from frostline.pipeline.train import TrainedModel, train
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.card import write_card
-from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.data import check_same_data, data_facts, weights_facts, with_recorded_reason
-from frostline.runs.evidence import Predicted, write_evidence
-from frostline.runs.folder import OpenRun, Run, choose_name, open_run, write_bad_images
+from frostline.runs.evidence import write_evidence
+from frostline.runs.folder import REMEDY, OpenRun, Run, choose_name, open_run, write_bad_images
 from frostline.runs.index import write_index
-from frostline.runs.learn import Learned, Material, learn, make_test, probabilities
-from frostline.runs.phases import plan
 from frostline.runs.pictures import draw_confusion, draw_curves
-from frostline.runs.tracking import choose_trackers, tracked
-from frostline.storage import cache_dir as cache_folder
+from frostline.runs.tracking import Tracking, choose_trackers, tracked
 from frostline.storage import write_json
+from frostline.training.checkpoint import Epoch
 from frostline.training.loop import Trained
 
 
@@ -90,12 +89,11 @@ def fit(
     begun = time.perf_counter()
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
-    if splits is None:
-        check_data(config.data)
-        config = with_absolute_paths(config)
     if backbone is not None:
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
-    check_network(config, backbone)
+    check(config, backbone, splits)
+    if splits is None:
+        config = with_absolute_paths(config)
     folder = Path(output_dir)
     if name is None:
         name = choose_name(data_name(config.data), folder, resume=resume)
@@ -112,7 +110,8 @@ def fit(
                     tracking.epochs(run.history)
                     tracking.results(run.metrics)
                 return Run(run.folder)
-        _run(run, config, splits, backbone, cache_folder(cache_dir), progress, trackers, begun=begun, resumed=resumed)
+        context = make_context(config.device, cache_dir, progress)
+        _run(run, config, context, splits, backbone, trackers, begun=begun, resumed=resumed)
     return Run(run.folder)
 
 
@@ -131,97 +130,94 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
     return begun
 
 
+class _RunCheckpointer:
+    """Keeps a training's history and checkpoint in its run folder, and tells the trackers."""
+
+    def __init__(self, run: OpenRun, tracking: Tracking) -> None:
+        self.name, self.identity, self.checkpoint = run.name, run.identity, run.checkpoint
+        self._run, self._tracking = run, tracking
+
+    def keep(self, history: list[Epoch]) -> None:
+        """Keep the epochs so far."""
+        self._run.write_history(history)
+        self._tracking.epochs(history)
+
+
 def _run(
     run: OpenRun,
     config: TrainConfig,
-    splits: Splits | None,
+    context: Context,
+    data: Splits | None,
     given: Backbone | None,
-    cache: Path,
-    progress: Progress | None,
     trackers: Sequence[str],
     *,
     begun: float,
     resumed: bool,
 ) -> None:
-    device = pick_device(config.device)
-    splits = splits or load_configured(config, cache, progress)
-    log.info("data: %s from %s, %d classes", splits.name, splits.source, len(splits.train.class_names))
-    parts = split(splits, config)
-    warn_of(parts.overlaps(), splits.source)
+    data = data or load_images(config, context)
+    splits = split_images(data, config)
     if resumed:
-        check_same_data(run, parts)
-    config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress, given)
+        check_same_data(run, splits)
+    plan = Plan(resolve_network(config, splits.train, context, given), splits)
+    config, backbone = plan.config, plan.network.backbone
     if resumed:
         with_recorded_reason(run, backbone)
     else:
-        run.begin(config, data_facts(parts) | weights_facts(backbone))
-    write_bad_images(run, splits.bad)
+        run.begin(config, data_facts(splits) | weights_facts(backbone))
+    write_bad_images(run, data.bad)
     seed_everything(config.seed)
-    log.info("run '%s': %s", run.name, _headline(config, boundary))
-    log.info(
-        "images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
-    )
+    log.info("run '%s': %s", run.name, _headline(config, plan.network.boundary))
+    log.info("images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in vars(splits).values()))
 
     with tracked(trackers, run, config) as tracking:
-        material = Material(config, parts, backbone, preprocess, device, cache, progress, watch=tracking.epochs)
-        learned = learn(run, plan(config, backbone, boundary), material)
-        tracking.results(_leave(run, splits, material, boundary, learned, begun))
+        model = train(extract(plan, context), _RunCheckpointer(run, tracking))
+        tracking.results(_write_artifacts(run, data.name, model, begun))
 
 
-def _leave(
-    run: OpenRun, splits: Splits, material: Material, boundary: Boundary, learned: Learned, begun: float
-) -> dict[str, Any]:
-    """Evaluate once, and leave the model and everything that is known of it; the results last."""
-    config, parts, backbone = material.config, material.parts, material.backbone
-    trained = learned.trained
+def _write_artifacts(run: OpenRun, data: str, model: TrainedModel, begun: float) -> dict[str, Any]:
+    """Evaluate once, and write the model and everything that is known of it; the results last."""
+    plan, config, network = model.plan, model.plan.config, model.plan.network
+    splits, names = plan.splits, plan.splits.train.class_names
 
     mirror = make_augment(config.augment).flip > 0
-    val = Predicted(probabilities(learned.module, learned.ready.val), learned.ready.val.labels)
-    model = Model(
-        backbone, boundary, material.preprocess, learned.head, parts.train.class_names, learned.temperature, mirror,
+    val = model.predict(model.last.features.val)
+    bundle = Model(
+        network.backbone, network.boundary, network.preprocess, model.head, names, model.temperature, mirror,
         calibrate_rejection(val.probabilities),
     )  # fmt: skip
-    save_bundle(model, run.model_folder)
-    log.info("evaluating on the test split, once" if len(parts.test) else "there is no test split to evaluate on")
-    test, tested = make_test(learned, material)
-    nothing = Predicted(np.empty((0, len(model.class_names)), np.float32), test.labels)
-    tested_on = Predicted(probabilities(learned.module, test), test.labels) if len(test) else nothing
-    predicted = {"val": val, "test": tested_on}
-    measured = {name: p for name, p in predicted.items() if len(p.labels)}
-    results: dict[str, Any] = {
-        name: evaluate(p.probabilities, p.labels, model.class_names) for name, p in measured.items()
-    }
-    write_evidence(run, predicted, parts.test)
-    write_index(run.index, learned.ready.trunk, learned.head, learned.ready.train, test, parts.train, config.seed)
-    draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
-    shown, word = ("test", "test") if "test" in results else ("val", "validation")
-    title = f"{splits.name}: {word} accuracy {results[shown]['accuracy']:.4f}"
-    draw_confusion(results[shown]["confusion"], model.class_names, title, run.folder / "confusion.png")
+    save_bundle(bundle, run.model_folder)
+    results = evaluate(model, val)
+    write_evidence(run, {"val": val, "test": results.test}, splits.test)
+    rows = model.last.features.train
+    write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, config.seed)
+    draw_curves(model.trained.history, model.trained.best_epoch, run.folder / "curves.png")
+    shown = "test" if results.metrics["test"] else "val"
+    measured = results.metrics[shown]
+    title = f"{data}: {'test' if shown == 'test' else 'validation'} accuracy {measured['accuracy']:.4f}"
+    draw_confusion(measured["confusion"], names, title, run.folder / "confusion.png")
     metrics = {
         "schema": 1,
-        "test": None,  # of a run without a test split
-        **results,
-        "calibration": before_and_after(learned.temperature, {name: p.pair for name, p in measured.items()}),
-        "frozen_pass": asdict(learned.frozen_pass + tested),
-        "training": _training_facts(trained) | learned.facts,
-        "weights": _weights_facts(backbone),
-        "model": _model_facts(config, model, learned.module),
+        **results.metrics,
+        "frozen_pass": asdict(results.frozen_pass),
+        "training": _training_facts(model.trained) | model.facts,
+        "weights": _weights_facts(network.backbone),
+        "model": _model_facts(config, bundle, model.module),
         "data": {
-            "name": splits.name,
-            "images": {part: len(d) for part, d in vars(parts).items()},
-            "fingerprint": {part: d.fingerprint for part, d in vars(parts).items()},
-            "overlap": {pair: shared.facts for pair, shared in parts.overlaps().items()},
+            "name": data,
+            "images": {part: len(images) for part, images in vars(splits).items()},
+            "fingerprint": {part: images.fingerprint for part, images in vars(splits).items()},
+            "overlap": {pair: shared.facts for pair, shared in splits.overlaps().items()},
         },
         "seed": config.seed,
         "versions": _versions(),
-        "device": describe_device(material.device),
-        "bit_reproducible": material.device.type == "cpu",
+        "device": describe_device(model.features.context.device),
+        "bit_reproducible": model.features.context.device.type == "cpu",
         "peak_memory_bytes": peak_memory_bytes(),
         "total_seconds": time.perf_counter() - begun,
     }
-    write_card(model, metrics, run.model_folder)
+    write_card(bundle, metrics, run.model_folder)
     seal_bundle(run.model_folder)
-    write_json(run.folder / "metrics.json", metrics, "--output-dir chooses another place")
+    write_json(run.folder / "metrics.json", metrics, REMEDY)
     run.complete()
     log.info(_result_line(metrics, time.perf_counter() - begun))
     return metrics

@@ -15,17 +15,19 @@ from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
 from frostline.hashing import row_ids_of_pixels
 from frostline.images.given import Images, as_images, read_pixels
-from frostline.images.registry import load_configured, redirected
+from frostline.images.registry import redirected
 from frostline.images.views import THE_PICTURE, Augment, View
 from frostline.networks.backbone import Backbone
+from frostline.pipeline.context import make_context
+from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.resolve import load_images
+from frostline.pipeline.split import RunSplits, split
 from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.choose import Parts, split
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
-from frostline.runs.learn import activations, judged, probabilities
-from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
+from frostline.training.loop import predict_logits
 
 STEADY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
 STILL = STEADY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
@@ -216,22 +218,21 @@ def evaluate_run(
     RunError, DataError, StorageError, ConfigError
     """
     config = redirected(run.config.model_copy(update={"workers": cores()}), data, run.name)
-    cache = cache_folder(cache_dir)
+    context = make_context(config.device, cache_dir, progress)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)
-    device = pick_device(config.device)
-    parts = split(load_configured(config, cache, progress), config)
-    _compare_data(run, model, parts)
-    forward = FastForward(model.frozen, model.preprocess, device)
-    trained = model.trained.to(device).eval()
+    splits = split(load_images(config, context), config)
+    _compare_data(run, model, splits)
+    forward = FastForward(model.frozen, model.preprocess, context.device)
+    trained = model.trained.to(context.device).eval()
     predicted: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-    for name, dataset, settings in (("val", parts.val, config), ("test", parts.test, judged(config))):
+    for name, dataset, settings in (("val", splits.val, config), ("test", splits.test, with_float32_cache(config))):
         if not len(dataset):
             continue
         seen = []
         for view in views:
-            (rows,), _ = activations((dataset,), forward, settings, cache, progress, view)
-            seen.append(probabilities(trained, Examples(rows, dataset.labels)))
+            (rows,), _ = read_rows((dataset,), forward, settings, context, view)
+            seen.append(predict_logits(trained, Examples(rows, dataset.labels)).softmax(1).numpy())
         predicted[name] = (np.mean(seen, axis=0), dataset.labels)
     results: dict[str, Any] = {"test": None}
     results |= {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
@@ -240,14 +241,14 @@ def evaluate_run(
     return results
 
 
-def _compare_data(run: Run, model: Model, parts: Parts) -> None:
+def _compare_data(run: Run, model: Model, splits: RunSplits) -> None:
     """Refuse a data set with other classes than the run's, and say when its pictures are others."""
-    if parts.test.class_names != model.class_names:
+    if splits.test.class_names != model.class_names:
         raise RunError(
             f"run '{run.name}' knows the classes {', '.join(model.class_names)}, and {run.config.data} now has "
-            f"{', '.join(parts.test.class_names)}: train again, or put back what was there."
+            f"{', '.join(splits.test.class_names)}: train again, or put back what was there."
         )
     before = run.metrics["data"]["fingerprint"]
-    for name, part in (("validation", parts.val), ("test", parts.test)):
+    for name, part in (("validation", splits.val), ("test", splits.test)):
         if part.fingerprint != before["val" if name == "validation" else name]:
             log.warning("the %s split is not the one that run '%s' had: pictures came, went or changed", name, run.name)

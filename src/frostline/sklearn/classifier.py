@@ -14,18 +14,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from frostline.config import TrainConfig
-from frostline.device import pick_device
 from frostline.errors import InputError
 from frostline.images.dataset import ImageDataset
 from frostline.images.splits import by_group
 from frostline.images.views import make_augment
+from frostline.pipeline.context import make_context
+from frostline.pipeline.extract import extract
+from frostline.pipeline.resolve import Plan, check_network, resolve_network
+from frostline.pipeline.split import RunSplits
+from frostline.pipeline.train import TrainedModel, train
 from frostline.progress import log
 from frostline.runs.bundle import Model
-from frostline.runs.choose import Parts, check_network, prepare
-from frostline.runs.learn import Learned, Material, learn
-from frostline.runs.phases import plan
 from frostline.sklearn.loading import load_again
-from frostline.sklearn.network import Network
+from frostline.sklearn.network import FittedNetwork
 from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
 from frostline.storage import cache_dir as cache_folder
@@ -89,7 +90,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         The epoch that was kept.
     frozen_pass_ : FrozenPass
         How many pictures' activations `fit` asked for, and how many were kept from before.
-    network_ : Network
+    network_ : FittedNetwork
         A pickled classifier carries every weight: it needs no weight file and no cache where it is loaded.
 
     Examples
@@ -166,19 +167,16 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         self.classes_, numbers = np.unique(y[kept], return_inverse=True)
         dataset = replace(dataset, labels=numbers, class_names=self._class_names)
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-            learned = self._learn(dataset, config)
-        self.history_, self.best_epoch_ = learned.trained.history, learned.trained.best_epoch
-        self.frozen_pass_ = learned.frozen_pass
+            model = self._train(dataset, config)
+        self.config_, self.network_ = model.plan.config, FittedNetwork(model.plan.network, model.head)
+        self.history_, self.best_epoch_ = model.trained.history, model.trained.best_epoch
+        self.frozen_pass_ = model.frozen_pass
         return self
 
-    def _learn(self, dataset: ImageDataset, config: TrainConfig) -> Learned:
-        parts = divided(dataset, config)
-        cache = cache_folder(self.cache_dir)
-        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load=load_again)
-        material = Material(self.config_, parts, backbone, preprocess, pick_device(config.device), cache, None)
-        learned = learn(None, plan(self.config_, backbone, boundary), material)
-        self.network_ = Network(self.config_, backbone, boundary, preprocess, learned.head)
-        return learned
+    def _train(self, dataset: ImageDataset, config: TrainConfig) -> TrainedModel:
+        context, splits = make_context(config.device, self.cache_dir), divided(dataset, config)
+        network = resolve_network(config, splits.train, context, load=load_again)
+        return train(extract(Plan(network, splits), context))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return class probabilities (N, classes), in the order of ``classes_``; X as in `fit`.
@@ -208,18 +206,18 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     def model_(self) -> Model:
         """Frostline's own model: for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
         check_is_fitted(self)
-        network, names = self.network_, self._class_names
+        network = self.network_.network
         return Model(
             network.backbone,
             network.boundary,
             network.preprocess,
-            network.head,  # type: ignore[arg-type]
-            names,
+            self.network_.head,  # type: ignore[arg-type]
+            self._class_names,
             mirror=make_augment(self.config_.augment).flip > 0,
         )
 
 
-def divided(dataset: ImageDataset, config: TrainConfig) -> Parts:
+def divided(dataset: ImageDataset, config: TrainConfig) -> RunSplits:
     """Divide X into pictures that are trained on and those that choose; the test part is empty: it is the caller's.
 
     Which pictures choose depends on them and the seed, not on their order.
@@ -229,4 +227,4 @@ def divided(dataset: ImageDataset, config: TrainConfig) -> Parts:
     if not len(val):
         log.warning("no class can spare a picture to choose the epoch: those that are trained on choose it")
         val = train
-    return Parts(dataset.subset(train), dataset.subset(val), dataset.subset(np.arange(0)))
+    return RunSplits(dataset.subset(train), dataset.subset(val), dataset.subset(np.arange(0)))

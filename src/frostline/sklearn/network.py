@@ -7,69 +7,61 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.activations.forward import FastForward
 from frostline.activations.kept import LiveActivations
-from frostline.config import TrainConfig
 from frostline.device import pick_device
 from frostline.images.dataset import ImageDataset
-from frostline.images.preprocess import Preprocess
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import Boundary, Frozen, Thawed
+from frostline.networks.boundary import Thawed
 from frostline.networks.heads import Head
 from frostline.networks.registry import rebuild
-from frostline.runs.learn import activations
-from frostline.storage import cache_dir as cache_folder
+from frostline.pipeline.context import make_context
+from frostline.pipeline.extract import read_rows
+from frostline.pipeline.resolve import Network
 from frostline.training.examples import Rows
 
 State = dict[str, Any]
 
 
 @dataclass(eq=False)
-class Network:
-    """Stages, where they are cut, how pixels come in, and perhaps a head.
+class FittedNetwork:
+    """A network, and perhaps a head on it.
 
     It is pickled with every number it needs, as a run's bundle is: what was dumped predicts the same wherever it is
     loaded, though no weight file and no cache be there. For AlexNet's convolutions that is 10 MB.
     """
 
-    config: TrainConfig
-    backbone: Backbone
-    boundary: Boundary
-    preprocess: Preprocess
+    network: Network
     head: Head | None = None
 
-    def forward(self, device: str) -> FastForward:
-        """Return the frozen stages."""
-        return FastForward(Frozen(self.backbone, self.boundary), self.preprocess, pick_device(device))
-
     def trained(self, device: str) -> nn.Module:
-        """Return what comes after them: thawed stages, if any, and the head."""
-        thawed = Thawed(self.backbone, self.boundary, self.preprocess.image_size)
+        """Return what comes after the frozen stages: thawed ones, if any, and the head."""
+        network = self.network
+        thawed = Thawed(network.backbone, network.boundary, network.preprocess.image_size)
         return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(device)).eval()
 
     def rows(self, images: ImageDataset, device: str, cache_dir: Path | str | None, *, keep: bool) -> Rows:
-        """Return what the frozen stages make of pictures: kept rows, or computed anew without writing anything."""
-        forward = self.forward(device)
+        """Return what the frozen stages make of images: cached rows, or computed anew without writing anything."""
+        context = make_context(device, cache_dir)
+        forward = self.network.forward(context)
         if not keep:
             return LiveActivations(images, forward)
-        (rows,), _ = activations((images,), forward, self.config, cache_folder(cache_dir), None)
+        (rows,), _ = read_rows((images,), forward, self.network.config, context)
         return rows
 
     def __getstate__(self) -> State:
-        head = None if self.head is None else (self.head.spec, _arrays(self.head))
+        network = self.network
         return {
-            "config": self.config,
-            "boundary": self.boundary,
-            "preprocess": self.preprocess,
-            "origin": self.backbone.origin,
-            "stages": _arrays(self.backbone),
-            "head": head,
+            "config": network.config,
+            "boundary": network.boundary,
+            "preprocess": network.preprocess,
+            "origin": network.backbone.origin,
+            "stages": _arrays(network.backbone),
+            "head": None if self.head is None else (self.head.spec, _arrays(self.head)),
         }
 
     def __setstate__(self, state: State) -> None:
-        self.config, self.boundary, self.preprocess = state["config"], state["boundary"], state["preprocess"]
-        stages = _tensors(state["stages"])
-        self.backbone = rebuild(self.config.model, self.boundary.end, stages, state["origin"])
+        config, boundary = state["config"], state["boundary"]
+        backbone = rebuild(config.model, boundary.end, _tensors(state["stages"]), state["origin"])
+        self.network = Network(config, backbone, boundary, state["preprocess"])
         self.head = None
         if state["head"] is not None:
             spec, arrays = state["head"]

@@ -14,12 +14,12 @@ from frostline.errors import ConfigError
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import NONE, Frozen
 from frostline.networks.registry import outline
-from frostline.runs.choose import prepare, with_freeze
+from frostline.pipeline.context import make_context
+from frostline.pipeline.resolve import resolve_network, with_freeze
 from frostline.sklearn.loading import load_again
-from frostline.sklearn.network import Network
+from frostline.sklearn.network import FittedNetwork
 from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
-from frostline.storage import cache_dir as cache_folder
 
 
 class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TakesPictures):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     n_features_in_ : int
         Values of a picture; not there when fitted on paths.
     image_size_ : int
-    network_ : Network
+    network_ : FittedNetwork
         A pickled transformer carries the weights: it needs no weight file where it is loaded.
 
     Examples
@@ -116,12 +116,13 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         shape = outline(config.model)
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
-        cache = cache_folder(self.cache_dir)
-        readable, _ = usable(images, cache)
-        self.network_ = Network(*prepare(config, readable, cache, None, load=load_again))
-        self.image_size_ = self.network_.preprocess.image_size
+        context = make_context(self.device, self.cache_dir)
+        readable, _ = usable(images, context.cache)
+        network = resolve_network(config, readable, context, load=load_again)
+        self.network_ = FittedNetwork(network)
+        self.image_size_ = network.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
-        self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
+        self._n_features_out = Frozen(shape, network.boundary)(pixels).numel()
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:

@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from frostline import __version__
-from frostline.activations.forward import FastForward
 from frostline.config import TrainConfig
-from frostline.device import peak_memory_bytes, pick_device
+from frostline.device import peak_memory_bytes
 from frostline.errors import RunError
 from frostline.experiments.audit.copies import Copies, find_copies
 from frostline.experiments.audit.findings import KINDS, Finding, Judged, check_cleanlab, find, judge
@@ -31,13 +30,12 @@ from frostline.experiments.audit.pool import Pool, make_pool
 from frostline.experiments.audit.table import REMEDY, write_table
 from frostline.files import parse_json, read_bytes
 from frostline.images.dataset import Splits
-from frostline.images.registry import check_data, load_configured
 from frostline.manifest import hold
-from frostline.networks.boundary import Frozen
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.defaults import PEAK_LR, usual_epochs
+from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.resolve import check, load_images, resolve_network
 from frostline.progress import Progress, log
-from frostline.runs.choose import PEAK_LR, check_network, prepare, usual_epochs
-from frostline.runs.learn import activations, judged
-from frostline.storage import cache_dir as cache_folder
 from frostline.storage import write_json
 from frostline.training.calibration import best_temperature
 from frostline.training.examples import Examples, Joined, Rows
@@ -102,16 +100,15 @@ def audit(
         For everything the user can mend.
     """
     check_cleanlab()
-    check_network(config)
-    if splits is None:
-        check_data(config.data)
+    check(config, splits=splits)
     with hold(
         folder, "audit", OWN_FILES, what=f"audit '{folder.name}'", other="choose another --name", remedy=REMEDY,
         earlier=_earlier,
     ) as held:  # fmt: skip
         _refuse_taken(folder, overwrite=overwrite)
         held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
-        return _look(config, folder, cache_dir, progress, splits, include_test=include_test)
+        context = make_context(config.device, cache_dir, progress)
+        return _look(config, folder, context, splits, include_test=include_test)
 
 
 def _earlier(folder: Path) -> bool:
@@ -125,18 +122,16 @@ def _earlier(folder: Path) -> bool:
 def _look(
     config: TrainConfig,
     folder: Path,
-    cache_dir: Path | str | None,
-    progress: Progress | None,
+    context: Context,
     splits: Splits | None,
     *,
     include_test: bool,
 ) -> Audit:
-    begun = time.perf_counter()
-    cache = cache_folder(cache_dir)
-    splits = splits or load_configured(config, cache, progress)
+    begun, progress = time.perf_counter(), context.progress
+    splits = splits or load_images(config, context)
     pool = make_pool(splits, config)
     log.info("auditing %s: %s", splits.name, _told(pool, include_test=include_test))
-    config, rows = _rows(pool, config, cache, progress)
+    config, rows = _rows(pool, config, context)
 
     points = reduce(rows, config.seed, progress)
     members, distances = nearest(points, progress)
@@ -165,15 +160,14 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
         raise RunError(f"{folder} holds an audit, perhaps an edited one: choose another --name, or --overwrite it.")
 
 
-def _rows(pool: Pool, config: TrainConfig, cache: Path, progress: Progress | None) -> tuple[TrainConfig, Rows]:
+def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfig, Rows]:
     """Run the frozen stages over every picture, up to where a head goes on them."""
-    config, backbone, boundary, preprocess = prepare(config, pool.parts[0], cache, progress)
-    frozen = Frozen(backbone, boundary.closed)
-    forward = FastForward(frozen, preprocess, pick_device(config.device))
+    network = resolve_network(config, pool.parts[0], context)
+    forward = network.forward(context, network.boundary.closed)
     *known, test = pool.parts
-    rows, _ = activations(known, forward, config, cache, progress)
-    (test_rows,), _ = activations((test,), forward, judged(config), cache, progress)
-    return config, Joined([*rows, test_rows])
+    rows, _ = read_rows(known, forward, network.config, context)
+    (test_rows,), _ = read_rows((test,), forward, with_float32_cache(network.config), context)
+    return network.config, Joined([*rows, test_rows])
 
 
 def _judge(

@@ -1,4 +1,4 @@
-"""The phases of a run: which boundary, which recipe, which views, one after the other."""
+"""The phases of a training: which boundary, which recipe, which views, one after the other."""
 
 from dataclasses import dataclass, replace
 
@@ -6,19 +6,19 @@ from frostline.config import TrainConfig
 from frostline.images.views import View, make_augment
 from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import Boundary
-from frostline.runs.choose import EPOCHS, PATIENCE, PEAK_LR, peak_lr
+from frostline.pipeline.defaults import EPOCHS, PATIENCE, PEAK_LR, peak_lr
 from frostline.training.loop import Recipe
 from frostline.training.thaw import boundaries, shares
 
 
 @dataclass(frozen=True)
-class Step:
-    """One phase of a run: what is frozen meanwhile, how to descend, and which views of the training pictures are seen.
+class PhasePlan:
+    """One phase: what is frozen meanwhile, how the rest is trained, and which views of the training images are seen.
 
     Attributes
     ----------
     views : list of View
-        Beside the pictures themselves, as many as the epochs reach.
+        Beside the images themselves, as many as the epochs reach.
     """
 
     boundary: Boundary
@@ -26,14 +26,14 @@ class Step:
     views: list[View]
 
 
-def plan(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[Step]:
-    """Return the phases of a run whose settings `prepare` has completed: a head alone before stages are thawed."""
+def phases_of(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[PhasePlan]:
+    """Return the phases of a training whose settings leave nothing open: a head alone before stages are thawed."""
     cuts = boundaries(backbone, boundary, config.schedule)
     thawing = [cut for cut in cuts if cut.freeze != cut.end]
     if not thawing:
-        return [_step(config, cuts[0], recipe_of(config))]
+        return [_phase(config, cuts[0], recipe_of(config))]
     epochs = shares(config.epochs or EPOCHS, len(thawing))
-    steps = [_step(config, cut, replace(recipe_of(config), epochs=n)) for cut, n in zip(thawing, epochs, strict=True)]
+    steps = [_phase(config, cut, replace(recipe_of(config), epochs=n)) for cut, n in zip(thawing, epochs, strict=True)]
     if len(cuts) == len(thawing):
         return steps
     head = replace(
@@ -43,18 +43,18 @@ def plan(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[St
         patience=max(PATIENCE, (config.head_epochs or EPOCHS) // 4),
         clip_norm=0.0, ema=0.0, mixup=0.0, cutmix=0.0, compile=False,
     )  # fmt: skip
-    return [Step(cuts[0], head, []), *steps]
+    return [PhasePlan(cuts[0], head, []), *steps]
 
 
-def _step(config: TrainConfig, boundary: Boundary, recipe: Recipe) -> Step:
+def _phase(config: TrainConfig, boundary: Boundary, recipe: Recipe) -> PhasePlan:
     augment = make_augment(config.augment)
     views = config.views or 1
     reached = views if config.head == "ridge" else min(views, recipe.epochs)
-    return Step(boundary, recipe, [View(number, config.seed, augment) for number in range(1, reached)])
+    return PhasePlan(boundary, recipe, [View(number, config.seed, augment) for number in range(1, reached)])
 
 
 def recipe_of(config: TrainConfig) -> Recipe:
-    """Return how a run descends in its last phase; `prepare` has chosen what was left open."""
+    """Return how the last phase is trained, by settings that leave nothing open."""
     return Recipe(
         epochs=config.epochs or EPOCHS,
         batch_size=config.batch_size,

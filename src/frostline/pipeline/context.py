@@ -1,0 +1,39 @@
+"""Where the steps of the pipeline run: cache folder, device and progress display."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from frostline.device import pick_device
+from frostline.progress import Progress
+from frostline.storage import cache_dir as cache_folder
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step needs and no result depends on.
+
+    Attributes
+    ----------
+    cache : Path
+        Frostline's cache folder.
+    device : torch.device
+    progress : Progress or None
+        Draws bars; ``None`` is silent.
+    """
+
+    cache: Path
+    device: torch.device
+    progress: Progress | None = None
+
+
+def make_context(device: str, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Context:
+    """Return a context for a device as settings name it.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such device here.
+    """
+    return Context(cache_folder(cache_dir), pick_device(device), progress)

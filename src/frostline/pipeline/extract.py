@@ -1,0 +1,133 @@
+"""The frozen pass of a training: rows of the training and validation images for each phase, and of the test images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from frostline.activations.fill import FrozenPass, fill
+from frostline.activations.forward import FastForward
+from frostline.activations.kept import LiveActivations
+from frostline.activations.spec import spec_of
+from frostline.config import TrainConfig
+from frostline.device import cores
+from frostline.images.dataset import ImageDataset
+from frostline.images.drawn.dataset import load_prior
+from frostline.images.views import THE_PICTURE, View
+from frostline.networks.boundary import NONE
+from frostline.pipeline.context import Context
+from frostline.pipeline.phases import PhasePlan
+from frostline.pipeline.resolve import Plan
+from frostline.progress import log
+from frostline.training.examples import Examples, Rows
+
+
+class RowSource(Protocol):
+    """Where rows come from: see `read_rows`."""
+
+    def __call__(
+        self,
+        datasets: Sequence[ImageDataset],
+        forward: FastForward,
+        config: TrainConfig,
+        context: Context,
+        view: View = THE_PICTURE,
+    ) -> tuple[list[Rows], FrozenPass]:
+        """Return each data set's rows, and what it took."""
+
+
+def read_rows(
+    datasets: Sequence[ImageDataset],
+    forward: FastForward,
+    config: TrainConfig,
+    context: Context,
+    view: View = THE_PICTURE,
+) -> tuple[list[Rows], FrozenPass]:
+    """Return each data set's rows: cached features below a boundary, live pixels when nothing is frozen."""
+    if forward.frozen.boundary.freeze == NONE:
+        if view.number == 0:
+            log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
+        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+    if view.number:
+        log.info("view %d of %d", view.number + 1, config.views)
+    workers = config.workers or cores()
+    kept, done = fill(datasets, forward, spec, context.cache, view=view, progress=context.progress, workers=workers)
+    if done.images_per_second:
+        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
+    return list(kept), done
+
+
+@dataclass(frozen=True)
+class PhaseFeatures:
+    """What one phase is trained on. The test split has no part in it.
+
+    Attributes
+    ----------
+    forward : FastForward
+        The stages that are frozen in this phase.
+    train, val : Examples
+    frozen_pass : FrozenPass
+        Over the images of the data set alone.
+    prior : Examples or None
+        Drawn images, for a closed-form head whose penalty knows how these vary.
+    """
+
+    forward: FastForward
+    train: Examples
+    val: Examples
+    frozen_pass: FrozenPass
+    prior: Examples | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """The rows of a plan's images, computed or read when a phase asks for them."""
+
+    plan: Plan
+    context: Context
+    source: RowSource = read_rows
+
+    def of(self, phase: PhasePlan) -> PhaseFeatures:
+        """Run the frozen stages of a phase over what it is trained on and chosen by."""
+        plan, config = self.plan, self.plan.config
+        forward = plan.network.forward(self.context, phase.boundary)
+        (train_rows, val_rows), frozen_pass = self._rows((plan.splits.train, plan.splits.val), forward)
+        views = []
+        for view in phase.views:
+            (row,), done = self._rows((plan.splits.train,), forward, view)
+            views.append(row)
+            frozen_pass += done
+        prior = None
+        if config.head == "ridge" and config.prior != "none":
+            drawn = load_prior()
+            (rows,), _ = self._rows((drawn,), forward)
+            prior = Examples(rows, drawn.labels)
+        train = Examples(train_rows, plan.splits.train.labels, tuple(views))
+        return PhaseFeatures(forward, train, Examples(val_rows, plan.splits.val.labels), frozen_pass, prior)
+
+    def test(self, forward: FastForward) -> tuple[Examples, FrozenPass]:
+        """Run the frozen stages over the test split, once there is nothing left to choose."""
+        test = self.plan.splits.test
+        (rows,), done = self.source((test,), forward, with_float32_cache(self.plan.config), self.context)
+        return Examples(rows, test.labels), done
+
+    def _rows(
+        self, datasets: Sequence[ImageDataset], forward: FastForward, view: View = THE_PICTURE
+    ) -> tuple[list[Rows], FrozenPass]:
+        return self.source(datasets, forward, self.plan.config, self.context, view)
+
+
+def extract(plan: Plan, context: Context, source: RowSource = read_rows) -> Features:
+    """Return the features of a plan's images.
+
+    Parameters
+    ----------
+    source : callable
+        In place of the feature cache, for one who trains often on the same rows.
+    """
+    return Features(plan, context, source)
+
+
+def with_float32_cache(config: TrainConfig) -> TrainConfig:
+    """Return the settings for rows of the test split: kept whole, so that `predict` finds the same probabilities."""
+    return config.model_copy(update={"cache_dtype": "float32"})

@@ -1,0 +1,298 @@
+"""Resolve what settings leave open from the data: images, image size, network, boundary, head and how it is trained."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from frostline.activations.forward import FastForward
+from frostline.config import TrainConfig
+from frostline.device import cores
+from frostline.errors import ConfigError, RunError
+from frostline.images.dataset import ImageDataset, Splits
+from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
+from frostline.images.levels import Levels
+from frostline.images.overlap import warn_of
+from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from frostline.images.registry import check_data, load_configured
+from frostline.images.views import make_augment
+from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
+from frostline.networks.boundary import NONE, Boundary, Frozen, kept_stages, make_boundary
+from frostline.networks.describe import check_image_size
+from frostline.networks.normalised import plain_convolutions
+from frostline.networks.registry import check_digest, load_backbone, outline, weights_digest
+from frostline.networks.trial import output_shape
+from frostline.pipeline.context import Context
+from frostline.pipeline.defaults import trains_head_first, with_defaults
+from frostline.pipeline.phases import PhasePlan, phases_of
+from frostline.pipeline.split import RunSplits, split
+from frostline.progress import log
+
+SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
+SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
+COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone, where it is cut and how images come in, with settings that leave nothing open."""
+
+    config: TrainConfig
+    backbone: Backbone
+    boundary: Boundary
+    preprocess: Preprocess
+
+    def forward(self, context: Context, boundary: Boundary | None = None) -> FastForward:
+        """Return the frozen stages, up to another boundary if one is given."""
+        frozen = Frozen(self.backbone, boundary or self.boundary)
+        return FastForward(frozen, self.preprocess, context.device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a training does, decided before it begins.
+
+    Attributes
+    ----------
+    network : Network
+    splits : RunSplits
+        The images.
+    """
+
+    network: Network
+    splits: RunSplits
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings, nothing left open."""
+        return self.network.config
+
+    @cached_property
+    def phases(self) -> list[PhasePlan]:
+        """The phases of the training, in their order."""
+        return phases_of(self.config, self.network.backbone, self.network.boundary)
+
+
+def check(config: TrainConfig, given: Backbone | None = None, splits: Splits | None = None) -> None:
+    """Refuse a data set that is not there, and impossible names and sizes, before anything is made or read.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    given : Backbone, optional
+        The network itself; ``config.model`` names it when left out.
+    splits : Splits, optional
+        The data set itself; ``config.data`` names it when left out.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    if splits is None:
+        check_data(config.data)
+    check_network(config, given)
+
+
+def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
+    """Refuse impossible names and sizes before anything is made or read.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    given : Backbone, optional
+        The network itself; ``config.model`` names it when left out.
+    """
+    shape = given.outline() if given else outline(config.model)
+    config = with_freeze(config, shape)
+    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    if config.head == "ridge" and boundary.end != boundary.freeze:
+        raise ConfigError(
+            "--head ridge is solved, not trained: it cannot train thawed stages; "
+            f"freeze {shape.feature_stage} or above, or choose another --head."
+        )
+    if (config.head_epochs or config.head_lr) and not trains_head_first(config, boundary):
+        raise ConfigError(
+            "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
+            "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
+        )
+    if config.batch_norm and not _normalisable(shape, boundary):
+        raise ConfigError(
+            f"--batch-norm is for thawed convolutions that nothing normalises yet, and with --freeze {config.freeze} "
+            f"{config.model} has none: freeze less, or leave it out."
+        )
+    if config.compile and config.device == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or leave it out.")
+    if config.image_size is not None:
+        check_image_size(shape, config.image_size)
+    make_augment(config.augment)
+    if config.augment and config.freeze != NONE and config.views in (None, 1):
+        raise ConfigError("--augment says how views may differ from the picture: ask for some with --views V.")
+    if config.cutmix and (kept_stages(shape, boundary) or _rank(shape, boundary) != 3):
+        raise ConfigError(
+            "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
+        )
+
+
+def _normalisable(shape: Backbone, boundary: Boundary) -> bool:
+    if boundary.end == boundary.freeze:
+        return False
+    after = None if boundary.freeze == NONE else boundary.freeze
+    return any(plain_convolutions(shape.between(after, boundary.end)))
+
+
+def resolve(config: TrainConfig, context: Context, splits: Splits | None = None, given: Backbone | None = None) -> Plan:
+    """Load the images, draw the splits of a run, and resolve the network for them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Checked by `check`.
+    context : Context
+    splits : Splits, optional
+        The data set itself; ``config.data`` names it when left out.
+    given : Backbone, optional
+        In place of a network with a name; it is copied: the caller's stays as it is.
+
+    Raises
+    ------
+    ConfigError, DataError, WeightsError, DownloadError
+    """
+    drawn = split_images(splits or load_images(config, context), config)
+    return Plan(resolve_network(config, drawn.train, context, given), drawn)
+
+
+def load_images(config: TrainConfig, context: Context) -> Splits:
+    """Load the data set that settings name.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    return load_configured(config, context.cache, context.progress)
+
+
+def split_images(data: Splits, config: TrainConfig) -> RunSplits:
+    """Draw the splits of a run; warns of images that two of them share.
+
+    Raises
+    ------
+    ConfigError
+    """
+    log.info("data: %s from %s, %d classes", data.name, data.source, len(data.train.class_names))
+    splits = split(data, config)
+    warn_of(splits.overlaps(), data.source)
+    return splits
+
+
+def resolve_network(
+    config: TrainConfig,
+    images: ImageDataset,
+    context: Context,
+    given: Backbone | None = None,
+    load: Callable[..., Backbone] = load_backbone,
+) -> Network:
+    """Resolve from the training images what settings leave open, and load the network as deep as it is needed.
+
+    Parameters
+    ----------
+    images : ImageDataset
+        What is trained on.
+    given : Backbone, optional
+        In place of a network with a name; it is copied: the caller's stays as it is.
+    load : callable
+        In place of `load_backbone`, for one who loads often.
+
+    Raises
+    ------
+    ConfigError, WeightsError, DownloadError
+    """
+    shape = given.outline() if given else outline(config.model)
+    config = with_freeze(config, shape)
+    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    size = _image_size(config, images, shape)
+    check_image_size(shape, size)
+    backbone = _copied(given, boundary.end) if given else _loaded(config, boundary, context, load)
+    chosen: dict[str, Any] = {
+        "model": backbone.name,
+        "taps": boundary.taps,
+        "image_size": size,
+        "workers": config.workers or cores(),
+    }
+    chosen |= _weights_of(config, backbone)
+    settled = with_defaults(config.model_copy(update=chosen), boundary, len(images))
+    _log_head(config, settled, len(images))
+    return Network(settled, backbone, boundary, _preprocess(backbone, size, images.levels))
+
+
+def _loaded(config: TrainConfig, boundary: Boundary, context: Context, load: Callable[..., Backbone]) -> Backbone:
+    where = {"cache_dir": context.cache, "progress": context.progress}
+    return load(config.model, config.weights, last=boundary.end, seed=config.seed, **where)
+
+
+def _weights_of(config: TrainConfig, backbone: Backbone) -> dict[str, Any]:
+    """Return the settings that name the weights; they must be those of ``weights_sha256``, if that was given."""
+    origin = backbone.origin
+    if origin is None:
+        raise RunError("the network was loaded without saying where its weights came from.")
+    log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
+    check_digest(origin, config.weights_sha256)
+    # Random numbers may differ in the last bit between processors, so their digest binds no later run.
+    return {"weights": origin.name, "weights_sha256": None if origin.name == "random" else origin.sha256}
+
+
+def _log_head(asked: TrainConfig, settled: TrainConfig, images: int) -> None:
+    if settled.head != "ridge":
+        return
+    if asked.head == "auto":
+        log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{images:,}")
+    if settled.prior == "drawn":
+        log.info(
+            "prior: how features vary within objects, from %s drawn pictures, passed once (--prior none does without)",
+            f"{PRIOR_OBJECTS * PRIOR_PICTURES:,}",
+        )
+
+
+def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
+    """Return settings that name the last frozen stage: the one heads usually go on where it was left open."""
+    return config.model_copy(update={"freeze": shape.feature_stage}) if config.freeze == "auto" else config
+
+
+def _copied(given: Backbone, last: str) -> Backbone:
+    """Return a copy that training may change, with its weights' digest."""
+    backbone = channels_last(copy.deepcopy(given).upto(last).requires_grad_(True))
+    backbone.origin = WeightsOrigin(GIVEN, weights_digest(backbone), "those of the network that was given")
+    return backbone
+
+
+def _preprocess(backbone: Backbone, size: int, levels: Levels | None) -> Preprocess:
+    intake = backbone.intake
+    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, levels)
+
+
+def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
+    """Return the taps asked for; by default the network's usual ones unless it is cut above its usual place."""
+    if config.taps != "auto":
+        return config.taps
+    return () if config.freeze in _above(shape) else shape.usual_taps
+
+
+def _above(shape: Backbone) -> list[str]:
+    """Return the stages above the one that heads are usually put on: they give numbers, not maps."""
+    return shape.stage_names[shape.position(shape.feature_stage) + 1 :]
+
+
+def _rank(shape: Backbone, boundary: Boundary) -> int:
+    """Return how many dimensions a row has as the boundary gives it: 3 for maps and pixels."""
+    below = [] if boundary.freeze == NONE else list(shape.between(None, boundary.freeze))
+    return len(output_shape(below, shape.intake.image_size))
+
+
+def _image_size(config: TrainConfig, images: ImageDataset, shape: Backbone) -> int:
+    if config.image_size is not None:
+        return config.image_size
+    own, small = shape.intake.image_size, images.side is not None and images.side <= SMALL_SIDE
+    if shape.intake.fixed or not small:
+        return own
+    return min(own, max(SMALL_IMAGE_SIZE, shape.min_image_size))

@@ -1,0 +1,233 @@
+"""Train what lies above the boundary, phase by phase, each beginning with what the phase before left."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from frostline.activations.fill import FrozenPass
+from frostline.config import TrainConfig
+from frostline.device import half_precision
+from frostline.errors import RunError
+from frostline.evaluation.predicted import Predicted
+from frostline.networks.backbone import Backbone, channels_last
+from frostline.networks.boundary import NONE, Boundary, Thawed
+from frostline.networks.heads import Head, HeadSpec
+from frostline.networks.normalised import fold, normalise
+from frostline.pipeline.extract import Features, PhaseFeatures
+from frostline.pipeline.phases import PhasePlan
+from frostline.pipeline.resolve import Plan
+from frostline.progress import log
+from frostline.training.calibration import calibrate
+from frostline.training.checkpoint import Epoch, saved_phase
+from frostline.training.examples import Examples
+from frostline.training.loop import Phase, Trained, moments, predict_logits
+from frostline.training.loop import train as descend
+from frostline.training.optimisers import layer_groups
+from frostline.training.ridge import solve
+
+NORMALISE_ROWS = 512
+
+
+class Checkpointer(Protocol):
+    """Keeps what a training needs to go on after it was stopped."""
+
+    @property
+    def name(self) -> str:
+        """What errors call the training."""
+
+    @property
+    def identity(self) -> str:
+        """A digest of what the training was begun with: its checkpoints belong to no other."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that holds the state after the last epoch; it need not exist."""
+
+    def keep(self, history: list[Epoch]) -> None:
+        """Keep the epochs so far; called after each."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A phase before its first step: thawed stages and head, and the rows that they are trained on."""
+
+    features: PhaseFeatures
+    trunk: Thawed
+    head: Head
+
+    @property
+    def module(self) -> nn.Sequential:
+        """Thawed stages, if any, and the head: rows to logits."""
+        return nn.Sequential(self.trunk, self.head)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What training leaves.
+
+    Attributes
+    ----------
+    features : Features
+        Of the plan that was trained.
+    last : Trainable
+        The last phase, trained.
+    trained : Trained
+        The epochs of all phases.
+    facts : dict
+        For ``metrics.json``: what was chosen on validation.
+    frozen_pass : FrozenPass
+        Of all phases.
+    """
+
+    features: Features
+    last: Trainable
+    trained: Trained
+    facts: dict[str, Any]
+    frozen_pass: FrozenPass
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided before the training."""
+        return self.features.plan
+
+    @property
+    def head(self) -> Head:
+        """The trained head."""
+        return self.last.head
+
+    @property
+    def module(self) -> nn.Sequential:
+        """Thawed stages, if any, and the head: rows to logits."""
+        return self.last.module
+
+    @property
+    def temperature(self) -> float:
+        """What the head's logits were divided by to suit validation; only what `train` returns is calibrated."""
+        return float(self.facts["temperature"])
+
+    def predict(self, examples: Examples) -> Predicted:
+        """Return calibrated class probabilities beside the labels."""
+        return Predicted(predict_logits(self.module, examples).softmax(1).numpy(), examples.labels)
+
+
+def train(features: Features, checkpointer: Checkpointer | None = None) -> TrainedModel:
+    """Go through the phases of a plan, or through those that are left of it, and calibrate what comes out.
+
+    Parameters
+    ----------
+    features : Features
+    checkpointer : Checkpointer, optional
+        Keeps the history and a checkpoint, and goes on from one that is there.
+
+    Raises
+    ------
+    RunError
+        When the checkpoint has more phases than the plan.
+    """
+    phases = features.plan.phases
+    begin = saved_phase(checkpointer.checkpoint) if checkpointer else 0
+    model: TrainedModel | None = None
+    for number, phase in enumerate(phases[begin:], begin):
+        if len(phases) > 1:
+            what = _describe(phase.boundary, features.plan.network.backbone)
+            log.info("phase %d of %d: %s", number + 1, len(phases), what)
+        model = _train_phase(features, number, phase, model, checkpointer)
+    if model is None:
+        name = checkpointer.name if checkpointer else ""
+        raise RunError(f"the checkpoint of run '{name}' belongs to another --schedule: --overwrite the run.")
+    if features.plan.config.head == "ridge":
+        return model
+    temperature = calibrate(model.module, model.head, model.last.features.val)
+    return replace(model, facts={"temperature": temperature})
+
+
+def prepare_phase(features: Features, phase: PhasePlan, head: Head | None = None) -> Trainable:
+    """Read the rows of a phase, and put a head on what they go through.
+
+    Parameters
+    ----------
+    head : Head, optional
+        Of the phase before; a new one, standardized by the training split, when left out.
+    """
+    config, device, splits = features.plan.config, features.context.device, features.plan.splits
+    network = features.plan.network
+    trunk = make_trunk(config, network.backbone, phase.boundary, network.preprocess.image_size, device)
+    rows = features.of(phase)
+    head = head or make_head(config, trunk, rows.train, len(splits.train.class_names)).to(device)
+    if config.batch_norm and trunk.stages:
+        normalise(trunk, rows.train.rows.take(rows.train.typical(NORMALISE_ROWS, config.seed)).to(device))
+    return Trainable(rows, trunk, head)
+
+
+def make_trunk(
+    config: TrainConfig, backbone: Backbone, boundary: Boundary, image_size: int, device: torch.device
+) -> Thawed:
+    """Make the thawed part, to be trained in 16 bits when that is asked for and quicker here."""
+    trunk = channels_last(Thawed(backbone, boundary, image_size), device)
+    trunk.precision = half_precision(device) if config.amp else None
+    if config.amp and trunk.precision is None:
+        log.info(
+            "--amp changes nothing: this %s has no quick 16-bit arithmetic, so training stays in float32", device.type
+        )
+    return trunk
+
+
+def _train_phase(
+    features: Features, number: int, phase: PhasePlan, earlier: TrainedModel | None, checkpointer: Checkpointer | None
+) -> TrainedModel:
+    config, progress = features.plan.config, features.context.progress
+    ready = prepare_phase(features, phase, earlier.head if earlier else None)
+    rows, facts = ready.features, dict[str, Any]()
+    keep = checkpointer.keep if checkpointer else None
+    if config.head == "ridge":
+        trained, facts = _solved(features, ready, keep)
+    else:
+        before = earlier.trained if earlier else Trained([], 0)
+        trained = descend(
+            ready.module,
+            rows.train,
+            rows.val,
+            phase.recipe,
+            groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
+            phase=Phase(number, phase.boundary.freeze, before, checkpointer.identity if checkpointer else ""),
+            checkpoint=checkpointer.checkpoint if checkpointer else None,
+            on_epoch=keep,
+            progress=progress,
+        )
+        fold(ready.trunk)
+    frozen_pass = rows.frozen_pass + earlier.frozen_pass if earlier else rows.frozen_pass
+    return TrainedModel(features, ready, trained, facts, frozen_pass)
+
+
+def _describe(boundary: Boundary, backbone: Backbone) -> str:
+    if boundary.freeze == boundary.end:
+        return "the head, on kept activations"
+    first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze) + 1
+    return f"{', '.join(backbone.stage_names[first : backbone.position(boundary.end) + 1])} thawed"
+
+
+def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes: int) -> Head:
+    """Make a head that fits what the trunk gives, standardised by the training split."""
+    mean, std = moments(trunk, examples, config.seed)
+    torch.manual_seed(config.seed)
+    head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
+    head.standardise(mean, std)
+    return head
+
+
+def _solved(
+    features: Features, ready: Trainable, keep: Callable[[list[Epoch]], None] | None
+) -> tuple[Trained, dict[str, Any]]:
+    rows = ready.features
+    solved = solve(ready.head, rows.train, rows.val, features.context.progress, prior=rows.prior)
+    line = Epoch(
+        1, features.plan.config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy,
+        0, solved.seconds,
+    )  # fmt: skip
+    if keep is not None:
+        keep([line])
+    return Trained([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
