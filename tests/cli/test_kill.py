@@ -23,7 +23,7 @@ RUNS = 5  # each is killed once in every phase
 
 def command(data: Path, name: str, cache: Path) -> list[object]:
     """Begin or resume a run; each has its own cache."""
-    options = ["--data-dir", data, "--limit", 600, *OPTIONS, "--head", "mlp", "--epochs", EPOCHS, "--patience", EPOCHS]
+    options = ["--data-dir", data, "--limit", 300, *OPTIONS, "--head", "mlp", "--epochs", EPOCHS, "--patience", EPOCHS]
     return ["train", "fashion-mnist", "--name", name, "--cache-dir", cache, *options, "--resume"]
 
 
@@ -45,7 +45,7 @@ def moment(phase: str, rng: random.Random) -> tuple[tuple[str, ...], float]:
         case "loading":
             return rng.choice([((), rng.uniform(0, 0.2)), (("data: ",), rng.uniform(0, 0.03)), (("run ",), 0.0)])
         case "frozen pass":
-            return ("frozen pass: 600 of 600", "frozen pass: all"), rng.uniform(0, 0.12)
+            return ("frozen pass: 300 of 300", "frozen pass: all"), rng.uniform(0, 0.12)
         case "training":
             epoch = rng.randrange(1, EPOCHS - 1)
             return (f"epoch {epoch}/", f"continuing after epoch {epoch}"), rng.uniform(0, 0.03)

@@ -16,7 +16,7 @@ from frostline.runs.folder import find_run
 from frostline.runs.predict import evaluate_run
 from tests.class_folders import CLASSES, write_classes, write_hostile
 
-SMALL = ("--weights", "random", "--image-size", 64, "--taps", "none", "--epochs", 30, "--lr", 0.003)
+SMALL = ("--weights", "random", "--image-size", 64, "--taps", "none", "--epochs", 30, "--lr", 0.003, "--no-report")
 
 
 @pytest.fixture

@@ -245,11 +245,11 @@ READERS: dict[str, Reader] = {
     "onnx": Reader(onnx, ("first.onnx", "first.onnx.*"), ("first.onnx", "first.onnx.*"), 10),
     "explain": Reader(explain, (RUN,), (f"{RUN}/index.safetensors", *MODEL), 5, partial=True),
     "evaluate": Reader(evaluate, (RUN, "cache"), (*RESULTS, *MODEL), 8),
-    "evaluate, cache": Reader(evaluate, (RUN, "cache"), CACHE, 12),
+    "evaluate, cache": Reader(evaluate, (RUN, "cache"), CACHE, 6),
     "runs": Reader(runs, (RUN, "runs/second"), RESULTS, 20, partial=True),
     "compare": Reader(compare, (RUN, "runs/second"), (*RESULTS, EVIDENCE), 10, partial=True),
     "report": Reader(
-        report, (RUN,), (*RESULTS, EVIDENCE, f"{RUN}/index.safetensors", f"{RUN}/history.csv", f"{RUN}/data.json"), 4,
+        report, (RUN,), (*RESULTS, EVIDENCE, f"{RUN}/index.safetensors", f"{RUN}/history.csv", f"{RUN}/data.json"), 3,
         partial=True,
     ),
     "resume": Reader(
@@ -266,7 +266,7 @@ READERS: dict[str, Reader] = {
         lambda _: _splits("tables/t.parquet"), ("tables", "cache"), ("tables/t.parquet",), 10, checked=False
     ),
     "npz": Reader(lambda _: _splits("tables/t.npz"), ("tables",), ("tables/t.npz",), 10),
-    "pth": Reader(lambda _: _weights(Path("weights/w.pth")), ("weights",), ("weights/w.pth",), 14),
+    "pth": Reader(lambda _: _weights(Path("weights/w.pth")), ("weights",), ("weights/w.pth",), 21),
     "safetensors": Reader(
         lambda _: _weights(Path("weights/w.safetensors")), ("weights",), ("weights/w.safetensors",), 14, checked=False
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from frostline.networks.backbone import Backbone
+from frostline.networks.backbone import Backbone, Intake
 from frostline.networks.network import Network
 from frostline.networks.published import PublishedFile
 from frostline.networks.weights import Offer
@@ -87,6 +87,7 @@ def build(last: str | None = None, *, with_classifier: bool = False, seed: int |
         feature_stage=FEATURE_STAGE,
         usual_taps=USUAL_TAPS,
         classifier=head,
+        intake=Intake(any_size=True),
     )
     if seed is not None:
         backbone.to_empty(device="cpu")

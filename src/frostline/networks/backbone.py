@@ -51,6 +51,8 @@ class Intake:
         Per channel (red, green, blue), of values in 0..1; ImageNet's when left out.
     interpolation : str
         ``bilinear`` or ``bicubic``: how pictures were resized.
+    any_size : bool
+        It takes every size from its smallest on, so that none has to be tried.
     """
 
     image_size: int = USUAL_SIZE
@@ -58,6 +60,7 @@ class Intake:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     interpolation: str = "bilinear"
+    any_size: bool = False
 
 
 class Backbone(nn.Module):

@@ -59,5 +59,5 @@ def check_image_size(backbone: Backbone, image_size: int) -> None:
             f"--image-size {image_size} is too small for {backbone.name}: "
             f"expected {backbone.min_image_size} pixels or more."
         )
-    if not takes(list(backbone.stages.values()), image_size):
+    if not backbone.intake.any_size and not takes(list(backbone.stages.values()), image_size):
         raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: {own} does, for one.")
