@@ -33,6 +33,7 @@ FLOORS = [
     {"experiments", "report", "export", "sklearn"},
     {"serve"},
     {"cli"},
+    {"__main__"},
 ]
 
 
