@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from frostline.runs.choose import split
 
 from common import machine
 from frostline import Classifier, TrainConfig, fit
@@ -26,7 +27,6 @@ from frostline.export.origin import origin
 from frostline.export.whole import exported
 from frostline.images.registry import load_dataset
 from frostline.runs.bundle import load_bundle
-from frostline.runs.choose import split
 from frostline.runs.evidence import read_evidence
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run

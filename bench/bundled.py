@@ -20,6 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from frostline.runs.choose import usual_epochs
+from frostline.runs.phases import recipe_of
 
 from common import InMemory, machine, rows_of
 from frostline.activations.forward import FastForward
@@ -33,8 +35,6 @@ from frostline.images.views import THE_PICTURE, View
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.choose import usual_epochs
-from frostline.runs.phases import recipe_of
 from frostline.training.examples import Examples
 from frostline.training.loop import measure, moments, train
 from frostline.training.ridge import solve

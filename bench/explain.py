@@ -13,13 +13,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from frostline.runs.choose import split
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from common import machine
 from frostline import TrainConfig, fit, load_dataset
 from frostline.report.explain import METHODS, Explainer, enlarge
-from frostline.runs.choose import split
 
 HIDDEN = 0.2
 RADIUS = 15  # of the box that blurs, at 128 px

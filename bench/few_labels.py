@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from frostline.runs.choose import settle
+from frostline.runs.phases import recipe_of
 
 from bundled import IMAGE_SIZE, Computed, drawn
 from common import machine, rows_of
@@ -27,8 +29,6 @@ from frostline.images.registry import load_dataset
 from frostline.networks.boundary import Boundary, Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.choose import settle
-from frostline.runs.phases import recipe_of
 from frostline.training.examples import Examples
 from frostline.training.loop import measure, moments, train
 from frostline.training.ridge import solve

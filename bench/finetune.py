@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from frostline.runs.choose import split
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -32,7 +33,6 @@ from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.images.registry import load_dataset
 from frostline.images.views import Augment
 from frostline.networks.registry import load_backbone
-from frostline.runs.choose import split
 from frostline.runs.fit import fit
 from frostline.training.optimisers import learning_rate
 

@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from frostline.runs.choose import Parts, prepare, split
+from frostline.runs.learn import Material, learn
+from frostline.runs.phases import plan
 
 from common import machine
 from frostline.config import TrainConfig, make_config
 from frostline.device import pick_device
 from frostline.images.registry import load_dataset
 from frostline.images.splits import limited
-from frostline.runs.choose import Parts, prepare, split
-from frostline.runs.learn import Material, learn
-from frostline.runs.phases import plan
 
 RECIPE = {
     "data": "fashion-mnist", "weights": "bundled", "freeze": "none", "batch_size": 128, "lr": 5e-4, "ema": 0.999,

@@ -15,6 +15,7 @@ from collections import defaultdict
 
 import numpy as np
 import torch
+from frostline.runs.learn import probabilities
 
 from bundled import CONV5, IMAGE_SIZE, Computed, drawn
 from common import machine, rows_of
@@ -27,7 +28,6 @@ from frostline.images.views import Augment, View
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.learn import probabilities
 from frostline.runs.predict import tta_views
 from frostline.training.examples import Examples
 from frostline.training.loop import moments

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import torch
+from frostline.runs.choose import PEAK_LR
 
 import frostline.networks.boundary as cut
 from common import rows_of
@@ -22,7 +23,6 @@ from frostline.images.splits import stratified
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import load_backbone
-from frostline.runs.choose import PEAK_LR
 from frostline.training.examples import Examples
 from frostline.training.loop import Recipe, moments, train
 

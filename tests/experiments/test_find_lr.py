@@ -6,12 +6,12 @@ import torch
 
 from frostline.errors import ConfigError
 from frostline.experiments.find_lr import EXPLODED, Span, draw_curve, find_lr, range_test, read_curve, smooth
-from frostline.images.registry import load_dataset
+from frostline.pipeline.context import make_context
+from frostline.pipeline.extract import extract
+from frostline.pipeline.resolve import resolve
+from frostline.pipeline.train import prepare_phase
 from frostline.progress import Silent
-from frostline.runs.choose import prepare, split
 from frostline.runs.fit import fit
-from frostline.runs.learn import Material, make_ready
-from frostline.runs.phases import plan
 from frostline.training.optimisers import layer_groups
 from tests.runs.test_pictures import coloured, pixels
 from tests.small_run import small_config
@@ -118,17 +118,16 @@ def test_pixels_are_read_when_nothing_is_frozen(small_fashion, place):
 
 def test_what_is_frozen_never_moves_and_what_moved_is_put_back(small_fashion, place):
     config = small_config(small_fashion, **THAWED)
-    parts = split(load_dataset(config.data, config.data_dir), config)
-    config, backbone, boundary, preprocess = prepare(config, parts.train, place, None)
-    step = plan(config, backbone, boundary)[-1]
-    material = Material(config, parts, backbone, preprocess, torch.device("cpu"), place, None)
-    ready = make_ready(step, material)
+    context = make_context("cpu", place)
+    plan = resolve(config, context)
+    phase, backbone = plan.phases[-1], plan.network.backbone
+    ready = prepare_phase(extract(plan, context), phase)
     frozen = torch.nn.ModuleDict({name: backbone.stages[name] for name in ("conv1", "conv2", "conv3")})
     before_frozen, before = weights(frozen), weights(ready.module)
     seen = []
     watch = Watch(lambda: seen.append((same(before_frozen, frozen.state_dict()), weights(ready.module))))
     groups = layer_groups(ready.trunk.stages.values(), ready.head, 1.0)
-    range_test(ready.module, ready.train, step.recipe, groups, Span(1e-6, 1e-3, 10), watch)
+    range_test(ready.module, ready.features.train, phase.recipe, groups, Span(1e-6, 1e-3, 10), watch)
     assert len(seen) == 10
     assert all(untouched for untouched, _ in seen)
     moved = {key for key, value in seen[-1][1].items() if not torch.equal(before[key], value)}

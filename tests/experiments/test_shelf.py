@@ -10,7 +10,8 @@ from frostline.experiments.shelf import Shelf
 from frostline.images.preprocess import Preprocess
 from frostline.networks.boundary import Frozen, make_boundary
 from frostline.networks.registry import load_backbone
-from frostline.runs.learn import activations
+from frostline.pipeline.context import Context
+from frostline.pipeline.extract import read_rows
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -23,14 +24,14 @@ def test_rows_are_those_of_a_store_of_their_own(fashion, tmp_path, taps, size):
     config = make_config(data="fashion-mnist", image_size=size)
     shelf = Shelf(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), size)
     forward = FastForward(Frozen(backbone, make_boundary(backbone, "conv5", taps)), preprocess, cpu)
-    (first, second), _ = shelf((images, images.subset(np.array([9, 2]))), forward, config, tmp_path, None)
-    (own,), _ = activations((images,), forward, config, tmp_path, None)
+    (first, second), _ = shelf((images, images.subset(np.array([9, 2]))), forward, config, Context(tmp_path, cpu))
+    (own,), _ = read_rows((images,), forward, config, Context(tmp_path, cpu))
     everything = np.arange(70)
     assert torch.equal(first.take(everything), own.take(everything).flatten(1))
     assert torch.equal(second.take(np.array([0, 1])), own.take(np.array([9, 2])).flatten(1))
     assert first.shape == (first.take(everything).shape[1],)
     with_another = fashion.train.subset(np.arange(71))
-    (more,), done = shelf((with_another,), forward, config, tmp_path, None)
+    (more,), done = shelf((with_another,), forward, config, Context(tmp_path, cpu))
     assert (len(more), done.images - done.from_cache) == (71, 1)
     assert len(list((tmp_path / "activations").iterdir())) == (1 if taps == TAPS else 2)
 
@@ -42,5 +43,5 @@ def test_a_thawed_boundary_has_rows_of_its_own(fashion, tmp_path):
     boundary = make_boundary(backbone, "conv3", TAPS)
     forward = FastForward(Frozen(backbone, boundary), Preprocess(64), torch.device("cpu"))
     config = make_config(data="fashion-mnist", image_size=64)
-    (rows,), _ = shelf((images,), forward, config, tmp_path, None)
+    (rows,), _ = shelf((images,), forward, config, Context(tmp_path, torch.device("cpu")))
     assert rows.shape == (64 * 9 + 192 * 9 + 384 * 9,)

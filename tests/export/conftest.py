@@ -9,8 +9,8 @@ from frostline.export.onnx import to_onnx
 from frostline.export.origin import origin
 from frostline.export.whole import exported
 from frostline.images.registry import load_dataset
+from frostline.pipeline.split import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle
-from frostline.runs.choose import Parts, split
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
@@ -27,7 +27,7 @@ def finished(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 @pytest.fixture(scope="session")
-def parts(finished: Run) -> Parts:
+def parts(finished: Run) -> RunSplits:
     return split(load_dataset("fashion-mnist", finished.config.data_dir), finished.config)
 
 

@@ -13,7 +13,7 @@ from frostline.images.dataset import BadImage, ImageDataset, Splits
 from frostline.images.levels import Tones
 from frostline.images.listing import ClashError, Listing, complete, listed_splits
 from frostline.images.look import Look
-from frostline.runs.choose import split
+from frostline.pipeline.split import split
 from tests.small_run import small_config
 
 Row = tuple[str, str, str | None]  # path, class, split

@@ -9,8 +9,8 @@ from frostline.export.onnx import to_onnx
 from frostline.export.origin import origin
 from frostline.export.whole import exported
 from frostline.images.registry import load_dataset
+from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
-from frostline.runs.choose import split
 from frostline.runs.evidence import read_evidence
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.fit import fit

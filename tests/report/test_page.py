@@ -13,12 +13,13 @@ import torch
 
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
+from frostline.evaluation.predicted import Predicted
 from frostline.images.thumbnails import Thumbnails
 from frostline.report.figures import write
 from frostline.report.material import Material, gather
 from frostline.report.page import page, write_report
 from frostline.report.points import draw_map
-from frostline.runs.evidence import Evidence, Predicted, read_evidence
+from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from frostline.runs.index import read_index

@@ -9,7 +9,7 @@ import pytest
 from frostline.errors import RunError
 from frostline.images.arrays import from_arrays
 from frostline.images.dataset import ImageDataset, Splits
-from frostline.runs.choose import Parts
+from frostline.pipeline.split import RunSplits
 from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run, find_run
@@ -24,7 +24,7 @@ def some(count: int, seed: int) -> ImageDataset:
     return ImageDataset(images, np.arange(count) % 2, ("a", "b"))
 
 
-PARTS = Parts(some(8, 0), some(4, 1), some(4, 2))
+PARTS = RunSplits(some(8, 0), some(4, 1), some(4, 2))
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def run(tmp_path) -> Run:
 
 
 def test_the_same_pictures_are_welcome(run):
-    check_same_data(run, Parts(some(8, 0), some(4, 1), some(4, 2)))
+    check_same_data(run, RunSplits(some(8, 0), some(4, 1), some(4, 2)))
 
 
 @pytest.mark.parametrize(

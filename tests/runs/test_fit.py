@@ -12,8 +12,8 @@ from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsErr
 from frostline.images.arrays import from_arrays
 from frostline.images.fashion_mnist import CLASS_NAMES
 from frostline.images.registry import load_dataset
+from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
-from frostline.runs.choose import split
 from frostline.runs.fit import fit
 from frostline.runs.folder import find_run
 from frostline.runs.predict import Classifier

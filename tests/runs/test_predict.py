@@ -10,8 +10,8 @@ from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.registry import load_dataset
+from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
-from frostline.runs.choose import split
 from frostline.runs.evidence import read_evidence
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run

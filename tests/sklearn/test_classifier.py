@@ -82,7 +82,7 @@ def test_copies_stay_on_one_side_and_order_does_not_matter(labelled: Labelled) -
 def test_thawed_stages_are_trained_and_kept(labelled: Labelled, unseen: Labelled) -> None:
     frozen = classifier().fit(*labelled)
     thawed = classifier(freeze="conv4", epochs=1, settings={"head_epochs": 1}).fit(*labelled)
-    before, after = (model.network_.backbone.state_dict() for model in (frozen, thawed))
+    before, after = (model.network_.network.backbone.state_dict() for model in (frozen, thawed))
     assert torch.equal(before["stages.conv4.0.weight"], after["stages.conv4.0.weight"])
     assert thawed.predict(unseen[0]).shape == (30,)
     assert [epoch.freeze for epoch in thawed.history_] == ["conv5", "conv4"]

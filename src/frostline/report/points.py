@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.runs.evidence import Predicted
+from frostline.evaluation.predicted import Predicted
 from frostline.runs.index import Index
 
 SIDE = 1000.0

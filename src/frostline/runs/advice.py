@@ -13,16 +13,8 @@ from frostline.images.dataset import Splits
 from frostline.images.splits import train_val
 from frostline.images.survey import Survey, survey
 from frostline.networks.registry import outline
-from frostline.runs.choose import (
-    CLOSED_FORM_IMAGES,
-    EPOCHS,
-    FEWEST_STEPS,
-    PATIENCE,
-    PEAK_LR,
-    SMALL_IMAGE_SIZE,
-    SMALL_SIDE,
-    usual_epochs,
-)
+from frostline.pipeline.defaults import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
+from frostline.pipeline.resolve import SMALL_IMAGE_SIZE, SMALL_SIDE
 
 FEW_PER_CLASS = 50  # views of each picture are worth a try below this
 VIEWS = 4

@@ -5,13 +5,13 @@ import pytest
 from frostline.config import make_config
 from frostline.networks.boundary import make_boundary
 from frostline.networks.registry import outline
-from frostline.runs.phases import plan
+from frostline.pipeline.phases import phases_of
 
 
 def phases(**settings):
     config = make_config(data="fashion-mnist", head="linear", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
     backbone = outline("alexnet")
-    return plan(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
+    return phases_of(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
 
 
 def test_a_frozen_network_has_one_phase_with_the_settings_as_they_are():

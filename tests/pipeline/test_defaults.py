@@ -6,7 +6,7 @@ from frostline.config import make_config
 from frostline.experiments.space import searched_settings
 from frostline.networks.boundary import make_boundary
 from frostline.networks.registry import outline
-from frostline.runs.choose import CLOSED_FORM_IMAGES, STEPWISE, settle, stepwise
+from frostline.pipeline.defaults import CLOSED_FORM_IMAGES, STEPWISE, stepwise, with_defaults
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 
@@ -19,7 +19,7 @@ GIVEN = {
 
 def head_of(images, freeze="conv5", **changes):
     config, backbone = make_config(data="x", freeze=freeze, **changes), outline("alexnet")
-    return settle(config, make_boundary(backbone, freeze, backbone.usual_taps), images).head
+    return with_defaults(config, make_boundary(backbone, freeze, backbone.usual_taps), images).head
 
 
 def test_few_images_get_a_head_in_closed_form_and_many_one_that_is_trained():
@@ -55,14 +55,14 @@ def test_a_search_knows_the_closed_form_where_it_searches_the_head_alone():
     assert searched_settings(config, ("head", "freeze")).head == "linear"
 
 
-def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion, run_cache, tmp_path):
+def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion, cache, tmp_path):
     config = make_config(
         data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, taps="none", limit=240
     )
-    run = fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache)
+    run = fit(config, name="few", output_dir=tmp_path, cache_dir=cache)
     assert run.config.head == run.metrics["model"]["head"] == "ridge"
     assert (run.config.epochs, run.config.lr) == (None, None)
     assert "head: ridge, for 216 training images (--head chooses another)" in (run.folder / "log.txt").read_text()
-    again = fit(Run(run.folder).config, name="again", output_dir=tmp_path, cache_dir=run_cache)
+    again = fit(Run(run.folder).config, name="again", output_dir=tmp_path, cache_dir=cache)
     assert again.metrics["test"] == run.metrics["test"]
-    assert fit(config, name="few", output_dir=tmp_path, cache_dir=run_cache, resume=True).metrics == run.metrics
+    assert fit(config, name="few", output_dir=tmp_path, cache_dir=cache, resume=True).metrics == run.metrics
