@@ -32,6 +32,7 @@ FLOORS = [
     {"experiments", "report", "export", "sklearn"},
     {"serve"},
     {"cli"},
+    {"__main__"},
 ]
 
 
