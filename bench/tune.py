@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from common import machine
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.experiments.mattered import final, told
 from frostline.experiments.tune import Wish, tune
 
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(machine())
-    config = make_config(data="fashion-mnist", weights=options.weights)
+    config = TrainConfig(data="fashion-mnist", weights=options.weights)
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache_dir or Path(folder, "cache")
         tune(config, Wish(trials=1), Path(folder, "warm"), cache_dir=cache)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from frostline.activations.inventory import list_stores
-from frostline.config import make_config, read_config
+from frostline.config import TrainConfig, read_config
 from frostline.errors import ConfigError, FrostlineError, RunError
 from frostline.experiments.mattered import final, told
-from frostline.experiments.study import FEWER
+from frostline.experiments.study import DIVERGED, FEWER
+from frostline.experiments.trial import Trials
 from frostline.experiments.tune import Wish, tune
 from frostline.manifest import write_manifest
 from frostline.progress import Silent
@@ -27,7 +28,7 @@ OPTIONS = ["--weights", "bundled", "--image-size", 64, "--taps", "none", "--epoc
 
 @pytest.fixture
 def config(small_fashion):
-    return make_config(data="fashion-mnist", data_dir=small_fashion, **QUICK)
+    return TrainConfig(data="fashion-mnist", data_dir=small_fashion, **QUICK)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def large(tmp_path, fashion):
             tmp_path / name, x_train=part[0], y_train=part[1],
             x_test=np.asarray(fashion.test.images[test]), y_test=fashion.test.labels[test],
         )  # fmt: skip
-        return make_config(data=str(tmp_path / name), **QUICK)
+        return TrainConfig(data=str(tmp_path / name), **QUICK)
 
     return write
 
@@ -64,7 +65,7 @@ def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache
         "settings.json", "study.db", "config.toml", "trials.csv", "importance.png", "summary.txt", "log.txt", "lock",
         "manifest.json",
     }  # fmt: skip
-    again = make_config(**read_config(tmp_path / "found" / "config.toml"))
+    again = TrainConfig(**read_config(tmp_path / "found" / "config.toml"))
     run = fit(again, name="best", output_dir=tmp_path / "runs")
     assert run.metrics["val"]["accuracy"] == pytest.approx(final(best), abs=1e-6)
     with (tmp_path / "found" / "trials.csv").open() as file:
@@ -148,6 +149,23 @@ def test_no_trial_begins_when_the_time_is_over(config, tmp_path):
     findings = tune(config, Wish(trials=50, seconds=0.01), tmp_path / "found")
     assert len(findings.tried) == 1
     assert any(line.startswith("Too few trials") for line in told(findings))
+
+
+def test_a_trial_that_diverges_counts_as_a_trial_and_is_never_the_best(tiny, tmp_path):
+    wild = tiny.model_copy(update={"optimizer": "sgd", "lr": 1e30, "head": "mlp"})
+    findings = tune(wild, Wish(trials=2, search=("label_smoothing",)), tmp_path / "wild")
+    assert [one.ended for one in findings.tried] == [DIVERGED, DIVERGED]
+    assert findings.best is None
+    assert "no longer finite in epoch 2" in (tmp_path / "wild" / "log.txt").read_text()
+
+
+def test_another_error_in_a_trial_ends_the_search(tiny, tmp_path, monkeypatch):
+    def refuse(self, changes, pictures):
+        raise ConfigError("a contradiction")
+
+    monkeypatch.setattr(Trials, "run", refuse)
+    with pytest.raises(ConfigError, match="a contradiction"):
+        tune(tiny, Wish(trials=1), tmp_path / "refused")
 
 
 def test_impossible_wishes_are_refused(config, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.errors import FrostlineError, RunError
 from frostline.manifest import MANIFEST, read_manifest, write_manifest
 from frostline.progress import log
@@ -24,7 +24,7 @@ HISTORY = [Epoch(1, "conv5", 2.25, 0.1, 1 / 3, 0.2, 3e-4, 1.5), Epoch(2, "conv5"
 
 SPLIT = {"images": 1, "fingerprint": "0"}
 RECORD = {"train": SPLIT, "val": SPLIT, "test": SPLIT}
-CONFIG = make_config(data="fashion-mnist")
+CONFIG = TrainConfig(data="fashion-mnist")
 
 
 def begin(folder, name):
@@ -92,7 +92,7 @@ def test_overwriting_removes_what_the_old_run_left(tmp_path):
     run.model_folder.mkdir()
     (run.model_folder / "model.json").write_text("{}")
     with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
-        again.begin(make_config(data="fashion-mnist", seed=7), RECORD)
+        again.begin(TrainConfig(data="fashion-mnist", seed=7), RECORD)
     assert again.config.seed == 7
     assert not again.finished
     assert not again.model_folder.exists()

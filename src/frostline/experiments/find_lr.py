@@ -14,7 +14,7 @@ from torch import nn
 
 from frostline.config import TrainConfig
 from frostline.device import pick_device, seed_everything
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, DivergedError
 from frostline.images.registry import check_data, load_configured
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split, stepwise
@@ -174,6 +174,8 @@ def range_test(
     ------
     ConfigError
         When the loss rises too early for a suggestion.
+    DivergedError
+        When the loss is not finite before the first step.
     """
     before = {key: value.detach().clone() for key, value in module.state_dict().items()}
     optimiser = make_optimiser(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
@@ -194,7 +196,7 @@ def range_test(
     finally:
         module.load_state_dict(before)
     if not losses:
-        raise ConfigError("the loss is no number even before the first step: are the weights sound?")
+        raise DivergedError("the loss is not finite even before the first step: check the weights.")
     test = read_curve(span.rates[: len(losses)], losses)
     if test.tenth >= span.highest / 10:
         log.warning("the loss did not rise up to %g: a larger --highest would tell more", span.highest)

@@ -19,9 +19,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from frostline.config import TrainConfig, make_config, write_config
+from frostline.config import TrainConfig, write_config
 from frostline.device import pick_device
-from frostline.errors import ConfigError, FrostlineError, RunError, storage_error
+from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
 from frostline.experiments.space import (
@@ -155,7 +155,7 @@ class Begun(BaseModel):
     @property
     def settings(self) -> TrainConfig:
         """The settings, checked."""
-        return make_config(**self.config)
+        return TrainConfig(**self.config)
 
 
 def _earlier(folder: Path) -> bool:
@@ -255,7 +255,7 @@ def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space)
         for pictures in trials.amounts:
             try:
                 outcome = trials.run(changes, pictures)
-            except ConfigError as error:  # the values were checked before: the loss is no longer a number
+            except DivergedError as error:
                 log.info("trial %d: %s", trial.number, error)
                 trial.report(pictures, Outcome(0.0, 0, 0.0))
                 return trial.end(DIVERGED, 0.0)

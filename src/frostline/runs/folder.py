@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from frostline.config import TrainConfig, make_config, parse_config, write_config
+from frostline.config import TrainConfig, parse_config, write_config
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline.hashing import digest_json
@@ -190,7 +190,7 @@ class Run:
         with reading(path, RunError, AGAIN):
             values = parse_config(data)
         try:
-            return make_config(**values)
+            return TrainConfig(**values)
         except ConfigError as error:
             raise RunError(f"{path}: {error}") from error
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 
 OWN = {"random_state", "cache_dir", "keep", "settings"}  # parameters that are no setting of a run
@@ -30,7 +30,7 @@ def config_of(params: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"settings: '{name}' is a parameter of the estimator: set it there.")
         if name not in allowed:
             raise UnknownNameError("setting", name, allowed)
-    return make_config(data="pictures", seed=_seed(params["random_state"]), **values, **settings)
+    return TrainConfig(data="pictures", seed=_seed(params["random_state"]), **values, **settings)
 
 
 def _seed(random_state: Any) -> int:
