@@ -29,7 +29,7 @@ FLOORS = [
     {"activations"},
     {"training"},
     {"runs", "pretrain"},
-    {"experiments", "report", "export", "sklearn"},
+    {"experiments", "report", "exporting", "sklearn"},
     {"serve"},
     {"cli"},
     {"__main__"},

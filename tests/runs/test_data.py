@@ -13,7 +13,7 @@ from frostline.images.dataset import ImageDataset, Splits
 from frostline.runs.choose import Parts
 from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.fit import fit
-from frostline.runs.folder import Run, find_run
+from frostline.runs.folder import Run
 from frostline.storage import write_json
 from tests.small_run import FAST, InterruptTraining
 
@@ -76,6 +76,6 @@ def test_a_stopped_run_does_not_go_on_with_other_pictures(fashion: Splits, cache
         fit(config, **options, splits=splits(slice(0, 300)), progress=InterruptTraining(steps=3))
     with pytest.raises(RunError, match=rf"other pictures \(training: \d+ then, \d+ now.*{re.escape(ADVICE)}$"):
         fit(config, **options, splits=splits(slice(0, 320)), resume=True)
-    assert not find_run("stopped", tmp_path).finished
+    assert not Run.load("stopped", tmp_path).finished
     assert fit(config, **options, splits=splits(slice(0, 300)), resume=True).finished
     assert fit(config, **options, splits=splits(slice(0, 320)), overwrite=True).finished

@@ -15,7 +15,7 @@ from frostline.images.registry import load_dataset
 from frostline.runs.bundle import load_bundle
 from frostline.runs.choose import split
 from frostline.runs.fit import fit
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from frostline.runs.predict import Classifier
 from tests.reference import save_features
 from tests.small_run import FAST, InterruptTraining, small_config
@@ -327,7 +327,7 @@ def test_a_taken_name_is_refused_and_overwritten_when_asked(small_fashion, run_c
     first = results(fit(small_config(small_fashion, epochs=1), **options))
     with pytest.raises(RunError, match=r"run 'mine' exists \(finished\)"):
         fit(small_config(small_fashion, epochs=2), **options)
-    assert results(find_run("mine", tmp_path)) == first
+    assert results(Run.load("mine", tmp_path)) == first
     replaced = fit(small_config(small_fashion, epochs=2), **options, overwrite=True)
     assert len(replaced.history) == 2
 
@@ -338,7 +338,7 @@ def test_a_stopped_run_resumes_to_the_same_metrics(small_fashion, run_cache, tmp
     whole = fit(config, name="whole", **options)
     with pytest.raises(KeyboardInterrupt):
         fit(config, name="stopped", **options, progress=InterruptTraining(steps=3))
-    stopped = find_run("stopped", tmp_path)
+    stopped = Run.load("stopped", tmp_path)
     assert not stopped.finished
     assert len(stopped.history) == 1
     resumed = fit(TrainConfig(data="fashion-mnist"), name="stopped", **options, resume=True)  # nothing given again
@@ -352,7 +352,7 @@ def test_resumed_run_says_the_reason_for_its_weights_that_it_was_begun_with(smal
     options = {"output_dir": tmp_path, "cache_dir": tmp_path / "cache", "name": "mine"}
     with pytest.raises(KeyboardInterrupt):
         fit(config, **options, progress=InterruptTraining(steps=1))
-    begun = find_run("mine", tmp_path).begin_record.weights.reason
+    begun = Run.load("mine", tmp_path).begin_record.weights.reason
     assert "because ImageNet's cannot be had" in begun
     resumed = fit(TrainConfig(data="fashion-mnist"), **options, resume=True)
     assert load_bundle(resumed.folder).backbone.origin.reason == begun
@@ -374,7 +374,7 @@ def test_damaged_checkpoint_is_one_clear_line(small_fashion, run_cache, tmp_path
     options = {"name": "mine", "output_dir": tmp_path, "cache_dir": run_cache}
     with pytest.raises(KeyboardInterrupt):
         fit(small_config(small_fashion, head="mlp"), **options, progress=InterruptTraining(steps=3))
-    path = find_run("mine", tmp_path).checkpoint
+    path = Run.load("mine", tmp_path).checkpoint
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.unlink()

@@ -15,6 +15,7 @@ from torch import nn
 from frostline.config import TrainConfig
 from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError, DivergedError
+from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, load_configured
 from frostline.progress import Progress, Silent, log
 from frostline.runs.choose import check_network, prepare, split, stepwise
@@ -91,10 +92,13 @@ class RangeTest:
 
 def find_lr(
     config: TrainConfig,
-    span: Span = Span(),
     *,
+    lowest: float = 1e-6,
+    highest: float = 1.0,
+    steps: int = 100,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> RangeTest:
     """Run the learning-rate range test (Smith 2017, arXiv:1506.01186) on what a run trains in its last phase.
 
@@ -107,36 +111,50 @@ def find_lr(
     ----------
     config : TrainConfig
         As for `frostline.fit`; its ``lr`` and its schedule of rates play no part.
-    span : Span
+    lowest, highest : float
+        The learning rates to begin and to end with.
+    steps : int
+        How many rates are tried, one gradient step each.
     cache_dir : path, optional
         Where kept activations go.
     progress : Progress, optional
-        Draws bars; silent when left out.
+        Draws bars.
+    splits : Splits, optional
+        The data set itself; ``config.data`` is then no more than what it is called.
+
+    Returns
+    -------
+    RangeTest
+        The losses, and the suggested rate as ``suggestion``.
 
     Raises
     ------
+    DivergedError
+        When the loss is not finite before the first step.
     FrostlineError
-        For everything the user can mend.
+        For other errors caused by user input or the environment.
     """
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
+    span = Span(lowest, highest, steps)
     config = stepwise(config)
-    check_data(config.data)
+    if splits is None:
+        check_data(config.data)
     check_network(config)
     device, cache = pick_device(config.device), cache_folder(cache_dir)
-    splits = load_configured(config, cache, progress)
+    splits = splits or load_configured(config, cache, progress)
     parts = split(splits, config)
     config, backbone, boundary, preprocess = prepare(config, parts.train, cache, progress)
     seed_everything(config.seed)
-    steps = plan(config, backbone, boundary)
-    ready = _ready(steps, Material(config, parts, backbone, preprocess, device, cache, progress))
+    phases = plan(config, backbone, boundary)
+    ready = _ready(phases, Material(config, parts, backbone, preprocess, device, cache, progress))
     above = "the head" if boundary.freeze == boundary.end else f"{', '.join(ready.trunk.stages)} and the head"
     log.info(
         "%d learning rates from %g to %g on %s, %s images",
         span.steps, span.lowest, span.highest, above, f"{len(parts.train):,}",
     )  # fmt: skip
     groups = layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay)
-    return range_test(ready.module, ready.train, steps[-1].recipe, groups, span, progress)
+    return range_test(ready.module, ready.train, phases[-1].recipe, groups, span, progress)
 
 
 def _ready(steps: Sequence[Step], material: Material) -> Ready:

@@ -77,6 +77,29 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
+    @classmethod
+    def load(cls, run: Path | str, output_dir: Path | str = "runs") -> "Run":
+        """Return a run that was begun, by its name or its folder.
+
+        Parameters
+        ----------
+        run : path
+            A name in ``output_dir``, or the path of a run's folder.
+        output_dir : path
+            The folder that holds the runs.
+
+        Raises
+        ------
+        RunError
+            When there is no such run, with the nearest match.
+        """
+        for folder in (Path(output_dir, run), Path(run)):
+            if str(run) and Run(folder).begun:
+                return Run(folder)
+        known = [known.name for known in list_runs(Path(output_dir))]
+        there = f"runs there: {', '.join(known)}." if known else "there are no runs yet."
+        raise RunError(f"no run '{run}' in {output_dir}: {there}{did_you_mean(str(run), known)}")
+
     def __repr__(self) -> str:
         return f"Run('{self.folder}')"
 
@@ -291,22 +314,6 @@ def _made_earlier(folder: Path) -> bool:
             continue
         return True
     return False
-
-
-def find_run(name: str, output_dir: Path) -> Run:
-    """Return an existing run by its name, or by its folder's path.
-
-    Raises
-    ------
-    RunError
-        With the nearest match.
-    """
-    for folder in (output_dir / name, Path(name)):
-        if name and Run(folder).begun:
-            return Run(folder)
-    known = [run.name for run in list_runs(output_dir)]
-    there = f"runs there: {', '.join(known)}." if known else "there are no runs yet."
-    raise RunError(f"no run '{name}' in {output_dir}: {there}{did_you_mean(name, known)}")
 
 
 def list_runs(output_dir: Path) -> list[Run]:
