@@ -17,7 +17,7 @@ from frostline.device import pick_device, seed_everything
 from frostline.errors import ConfigError, DivergedError
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, load_configured
-from frostline.progress import Progress, Silent, log
+from frostline.progress import Progress, Silent, log, visible
 from frostline.runs.choose import check_network, prepare, split, stepwise
 from frostline.runs.learn import Material, Ready, make_ready
 from frostline.runs.phases import Step, plan
@@ -134,6 +134,7 @@ def find_lr(
     FrostlineError
         For other errors caused by user input or the environment.
     """
+    progress = visible(progress)
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
     span = Span(lowest, highest, steps)

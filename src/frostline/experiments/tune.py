@@ -40,7 +40,7 @@ from frostline.files import read_bytes, reading
 from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_configured
 from frostline.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
-from frostline.progress import Progress, Silent, log
+from frostline.progress import Progress, Silent, log, visible
 from frostline.runs.choose import check_network, prepare, split
 from frostline.runs.folder import check_name, log_file
 from frostline.runs.learn import Material
@@ -99,6 +99,7 @@ def tune(
     FrostlineError
         For errors caused by user input or the environment.
     """
+    progress = visible(progress)
     if trials < 1:
         raise ConfigError(f"--trials {trials}: expected 1 or more.")
     if seconds is not None and not seconds > 0:

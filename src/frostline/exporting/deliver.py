@@ -17,7 +17,7 @@ from frostline.exporting.quantise import accuracy, demand_accuracy, to_int8
 from frostline.exporting.whole import exported
 from frostline.images.registry import check_data, load_configured, redirected
 from frostline.networks.backbone import Backbone
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.choose import Parts, split
 from frostline.runs.exported import OnnxClassifier
@@ -105,6 +105,7 @@ def export(
     FrostlineError
         When the run or its images are missing, or the disk refuses.
     """
+    progress = visible(progress)
     _check_format(format, quantize, allow_loss=allow_loss)
     check_onnx()
     ending = ENDINGS[format]

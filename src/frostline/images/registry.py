@@ -18,7 +18,7 @@ from frostline.images.listing import Listing, listed_splits
 from frostline.images.options import DEFAULTS, TEST_FRACTION, SourceOptions
 from frostline.images.scan import scan
 from frostline.images.table import list_table
-from frostline.progress import Progress
+from frostline.progress import Progress, visible
 from frostline.storage import cache_dir as cache_folder
 
 Loader = Callable[[Path | None, Path | None, Progress | None], Splits]
@@ -219,7 +219,7 @@ def load_dataset(
     check_data(name)
     if name in SOURCES:
         return SOURCES[name].load(
-            Path(directory) if directory else None, Path(cache_dir) if cache_dir else None, progress
+            Path(directory) if directory else None, Path(cache_dir) if cache_dir else None, visible(progress)
         )
     path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if directory is not None:
@@ -329,7 +329,12 @@ def _splits(
     strict: bool,
 ) -> Splits:
     look = partial(
-        scan, root=path, cache=cache_folder(cache_dir), progress=progress, workers=workers, max_pixels=max_pixels
+        scan,
+        root=path,
+        cache=cache_folder(cache_dir),
+        progress=visible(progress),
+        workers=workers,
+        max_pixels=max_pixels,
     )
     return listed_splits(listing, name, look, strict=strict, test_fraction=test_fraction, max_pixels=max_pixels)
 

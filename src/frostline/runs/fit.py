@@ -24,7 +24,7 @@ from frostline.images.registry import check_data, data_name, load_configured, wi
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
 from frostline.networks.boundary import NONE, Boundary
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.card import write_card
 from frostline.runs.choose import check_network, prepare, split
@@ -67,7 +67,7 @@ def fit(
     overwrite, resume : bool
         What to do when the name is taken.
     progress : Progress, optional
-        Draws bars; silent when left out.
+        Draws bars; when left out a notebook shows some, and nothing else does.
     splits : Splits, optional
         The data set itself (`frostline.images.arrays`); ``config.data`` is then no more than what it is called.
     backbone : Backbone, optional
@@ -87,6 +87,7 @@ def fit(
     FrostlineError
         For everything the user can mend; what was whole stays whole.
     """
+    progress = visible(progress)
     begun = time.perf_counter()
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")

@@ -22,7 +22,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -36,10 +36,10 @@ from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline.hashing import digest_json
 from frostline.images.dataset import BadImage
 from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
-from frostline.progress import LogTarget, log
+from frostline.progress import LogTarget, listening, log
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.storage import write_bytes, write_json
-from frostline.text import csv_text
+from frostline.text import csv_text, html_table, printable
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
@@ -101,7 +101,22 @@ class Run:
         raise RunError(f"no run '{run}' in {output_dir}: {there}{did_you_mean(str(run), known)}")
 
     def __repr__(self) -> str:
-        return f"Run('{self.folder}')"
+        return printable(f"Run('{self.folder}', {', '.join(map(str, self._facts.values()))})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Run {self.name}", {"folder": self.folder} | self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        """What is shown of it; what cannot be read is left out."""
+        facts: dict[str, object] = {"state": self.state}
+        with suppress(RunError):
+            if self.begun:
+                facts |= {"data": self.config.data, "model": self.config.model}
+            if self.finished:
+                name = "val" if self.metrics["test"] is None else "test"
+                facts["result"] = f"{name} accuracy {self.metrics[name]['accuracy']:.4f}"
+        return facts
 
     @property
     def name(self) -> str:
@@ -553,13 +568,8 @@ def log_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _log_lines() -> Iterator[LogFile]:
     lines = LogFile()
-    level = log.level
-    if log.getEffectiveLevel() > logging.INFO:
-        log.setLevel(logging.INFO)
-    log.addHandler(lines)
     try:
-        yield lines
+        with listening(lines):
+            yield lines
     finally:
-        log.removeHandler(lines)
-        log.setLevel(level)
         lines.close()

@@ -34,7 +34,7 @@ from frostline.images.dataset import Splits
 from frostline.images.registry import check_data, data_name, load_configured
 from frostline.manifest import hold
 from frostline.networks.boundary import Frozen
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.runs.choose import PEAK_LR, check_network, prepare, usual_epochs
 from frostline.runs.learn import activations, judged
 from frostline.storage import cache_dir as cache_folder
@@ -108,6 +108,7 @@ def audit(
     FrostlineError
         For errors caused by user input or the environment.
     """
+    progress = visible(progress)
     check_cleanlab()
     check_network(config)
     if splits is None:
