@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from frostline.text import printable
 
@@ -160,6 +160,14 @@ class LogTarget(logging.FileHandler):
         """Close the file, also when the disk refuses the last line."""
         with suppress(OSError):
             super().close()
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Log lines without times, on a stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.setFormatter(_OneLine())
 
 
 class _OneLine(logging.Formatter):

@@ -60,12 +60,14 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         Of the descent.
     views : int, optional
         Versions of each picture that are trained on.
-    val_fraction : float
+    validation_fraction : float
         Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one picture
         at least; copies of a picture stay on one side. A class of one picture is trained on alone. Where no class can
         spare a picture, those that are trained on choose.
     random_state : int, RandomState or None
         Draws that part, the order of the pictures, their views and ``random`` weights.
+    verbose : int
+        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     cache_dir : path, optional
@@ -112,8 +114,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         lr: float | None = None,
         weight_decay: float = 0.05,
         views: int | None = None,
-        val_fraction: float = 0.1,
+        validation_fraction: float = 0.1,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: int = 0,
         device: str = "cpu",
         cache_dir: Path | str | None = None,
         keep: bool = True,
@@ -130,8 +133,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         self.lr = lr
         self.weight_decay = weight_decay
         self.views = views
-        self.val_fraction = val_fraction
+        self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.verbose = verbose
         self.device = device
         self.cache_dir = cache_dir
         self.keep = keep
@@ -162,11 +166,12 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         check_consistent_length(images, y)
         config = config_of(self.get_params())
         check_network(config)
-        dataset, kept = usable(images, cache_folder(self.cache_dir))
-        self.classes_, numbers = np.unique(y[kept], return_inverse=True)
-        dataset = replace(dataset, labels=numbers, class_names=self._class_names)
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-            learned = self._learn(dataset, config)
+        with self._telling():
+            dataset, kept = usable(images, cache_folder(self.cache_dir))
+            self.classes_, numbers = np.unique(y[kept], return_inverse=True)
+            dataset = replace(dataset, labels=numbers, class_names=self._class_names)
+            with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+                learned = self._learn(dataset, config)
         self.history_, self.best_epoch_ = learned.trained.history, learned.trained.best_epoch
         self.frozen_pass_ = learned.frozen_pass
         return self
@@ -174,8 +179,12 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     def _learn(self, dataset: ImageDataset, config: TrainConfig) -> Learned:
         parts = divided(dataset, config)
         cache = cache_folder(self.cache_dir)
-        self.config_, backbone, boundary, preprocess = prepare(config, parts.train, cache, None, load=load_again)
-        material = Material(self.config_, parts, backbone, preprocess, pick_device(config.device), cache, None)
+        self.config_, backbone, boundary, preprocess = prepare(
+            config, parts.train, cache, self._progress, load=load_again
+        )
+        material = Material(
+            self.config_, parts, backbone, preprocess, pick_device(config.device), cache, self._progress
+        )
         learned = learn(None, plan(self.config_, backbone, boundary), material)
         self.network_ = Network(self.config_, backbone, boundary, preprocess, learned.head)
         return learned
@@ -189,7 +198,8 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        with self._telling():
+            rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities

@@ -17,6 +17,7 @@ from frostline.networks.backbone import Backbone
 from frostline.networks.boundary import Boundary, Frozen, Thawed
 from frostline.networks.heads import Head
 from frostline.networks.registry import rebuild
+from frostline.progress import Progress
 from frostline.runs.learn import activations
 from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Rows
@@ -47,12 +48,20 @@ class Network:
         thawed = Thawed(self.backbone, self.boundary, self.preprocess.image_size)
         return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(device)).eval()
 
-    def rows(self, images: ImageDataset, device: str, cache_dir: Path | str | None, *, keep: bool) -> Rows:
+    def rows(
+        self,
+        images: ImageDataset,
+        device: str,
+        cache_dir: Path | str | None,
+        *,
+        keep: bool,
+        progress: Progress | None = None,
+    ) -> Rows:
         """Return what the frozen stages make of pictures: kept rows, or computed anew without writing anything."""
         forward = self.forward(device)
         if not keep:
             return LiveActivations(images, forward)
-        (rows,), _ = activations((images,), forward, self.config, cache_folder(cache_dir), None)
+        (rows,), _ = activations((images,), forward, self.config, cache_folder(cache_dir), progress)
         return rows
 
     def __getstate__(self) -> State:

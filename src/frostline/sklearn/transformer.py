@@ -44,6 +44,8 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         224.
     random_state : int, RandomState or None
         Draws ``random`` weights.
+    verbose : int
+        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     workers : int, optional
@@ -79,6 +81,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         taps: str | tuple[str, ...] = "auto",
         image_size: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: int = 0,
         device: str = "cpu",
         workers: int | None = None,
         cache_dtype: str = "float16",
@@ -91,6 +94,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         self.taps = taps
         self.image_size = image_size
         self.random_state = random_state
+        self.verbose = verbose
         self.device = device
         self.workers = workers
         self.cache_dtype = cache_dtype
@@ -117,8 +121,9 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         cache = cache_folder(self.cache_dir)
-        readable, _ = usable(images, cache)
-        self.network_ = Network(*prepare(config, readable, cache, None, load=load_again))
+        with self._telling():
+            readable, _ = usable(images, cache)
+            self.network_ = Network(*prepare(config, readable, cache, self._progress, load=load_again))
         self.image_size_ = self.network_.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
         self._n_features_out = Frozen(shape, self.network_.boundary)(pixels).numel()
@@ -133,7 +138,8 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        with self._telling():
+            rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
         return taken
 
