@@ -22,9 +22,9 @@ from frostline.runs.choose import split
 
 from common import machine
 from frostline import Classifier, TrainConfig, fit
-from frostline.export.onnx import to_onnx
-from frostline.export.origin import origin
-from frostline.export.whole import exported
+from frostline.exporting.onnx import to_onnx
+from frostline.exporting.origin import origin
+from frostline.exporting.whole import exported
 from frostline.images.registry import load_dataset
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common import machine
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.experiments.audit.audit import audit
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.fashion_mnist import load
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     splits, wrong = flipped(load(), options.share, options.images, options.seed)
-    config = make_config(data="fashion-mnist", weights=options.weights, seed=options.seed)
+    config = TrainConfig(data="fashion-mnist", weights=options.weights, seed=options.seed)
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache_dir or Path(folder, "cache")
         if options.cache_dir is None:

@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from common import machine
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.device import half_precision
 from frostline.images.dataset import ImageDataset
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    config = make_config(
+    config = TrainConfig(
         data="fashion-mnist", weights="bundled", freeze="none", taps="none", schedule="together", limit=options.images,
         val_fraction=0.2, image_size=options.size, epochs=options.epochs, patience=options.epochs, batch_size=BATCH,
         lr=LR, weight_decay=DECAY, label_smoothing=0.0, seed=SEED,

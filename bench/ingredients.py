@@ -21,7 +21,7 @@ from frostline.runs.learn import Material, learn
 from frostline.runs.phases import plan
 
 from common import machine
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.device import pick_device
 from frostline.images.registry import load_dataset
 from frostline.images.splits import limited
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="some of the names below, separated by commas")
     options = parser.parse_args()
     wanted = options.only.split(",") if options.only else list(CHANGES)
-    config = make_config(**RECIPE, image_size=options.size, epochs=options.epochs)
+    config = TrainConfig(**RECIPE, image_size=options.size, epochs=options.epochs)
     parts = split(load_dataset(config.data), config)
     few = parts.train.subset(limited(parts.train.labels, options.images, config.seed))
     parts = replace(parts, train=few, test=parts.test.subset(np.arange(0)))
@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for name in wanted:
             begun = time.perf_counter()
-            changed = make_config(**{**config.model_dump(exclude_none=True), **CHANGES[name]})
+            changed = TrainConfig(**{**config.model_dump(exclude_none=True), **CHANGES[name]})
             loss, accuracy, seconds = validated(changed, parts, Path(cache))
             error = math.sqrt(accuracy * (1 - accuracy) / len(parts.val))
             print(

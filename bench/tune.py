@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from common import machine
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.experiments.mattered import final, told
-from frostline.experiments.tune import Wish, tune
+from frostline.experiments.tune import tune
 
 
 def main() -> None:
@@ -25,12 +25,12 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(machine())
-    config = make_config(data="fashion-mnist", weights=options.weights)
+    config = TrainConfig(data="fashion-mnist", weights=options.weights)
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache_dir or Path(folder, "cache")
-        tune(config, Wish(trials=1), Path(folder, "warm"), cache_dir=cache)
+        tune(config, Path(folder, "warm"), trials=1, cache_dir=cache)
         begun, processor = time.perf_counter(), time.process_time()
-        findings = tune(config, Wish(trials=options.trials), Path(folder, "search"), cache_dir=cache)
+        findings = tune(config, Path(folder, "search"), trials=options.trials, cache_dir=cache)
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
         print("\n".join(told(findings)))
     first, best = findings.tried[0], findings.best

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.manifest import write_manifest
 from frostline.progress import Bar, Silent
 from frostline.runs.bundle import seal_bundle
@@ -27,7 +27,7 @@ OPTIONS = [
 
 def small_config(data_dir: Path, **changes: Any) -> TrainConfig:
     """Settings for 240 images at 64 px, three epochs; ``changes`` wins."""
-    return make_config(**{**FAST, "data_dir": data_dir, "limit": 240, "epochs": 3, "val_fraction": 0.2, **changes})
+    return TrainConfig(**{**FAST, "data_dir": data_dir, "limit": 240, "epochs": 3, "val_fraction": 0.2, **changes})
 
 
 def reseal(folder: Path) -> None:

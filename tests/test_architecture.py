@@ -30,7 +30,7 @@ FLOORS = [
     {"training"},
     {"pipeline", "pretrain"},
     {"runs"},
-    {"experiments", "report", "export", "sklearn"},
+    {"experiments", "report", "exporting", "sklearn"},
     {"serve"},
     {"cli"},
     {"__main__"},

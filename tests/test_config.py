@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.config import TrainConfig, choices, make_config, read_config, write_config
+from frostline.config import TrainConfig, choices, read_config, write_config
 from frostline.errors import ConfigError
 
 
@@ -41,13 +41,13 @@ from frostline.errors import ConfigError
 )
 def test_bad_value_is_answered_with_what_is_allowed(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        make_config(data="fashion-mnist", **values)
+        TrainConfig(data="fashion-mnist", **values)
     assert str(refused.value) == message
 
 
 def test_every_bad_value_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        make_config(data="fashion-mnist", lr=-1, epochs=0)
+        TrainConfig(data="fashion-mnist", lr=-1, epochs=0)
     assert str(refused.value) == (
         "--epochs: expected greater than or equal to 1, got 0. --lr: expected greater than 0, got -1."
     )
@@ -55,7 +55,7 @@ def test_every_bad_value_is_named_at_once() -> None:
 
 def test_missing_data_set_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^setting 'data' is missing\.$"):
-        make_config(epochs=1)
+        TrainConfig(epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,33 @@ def test_missing_data_set_is_named() -> None:
     ],
 )
 def test_taps_are_read_from_words_and_lists(given: object, taps: object) -> None:
-    assert make_config(data="fashion-mnist", taps=given).taps == taps
+    assert TrainConfig(data="fashion-mnist", taps=given).taps == taps
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
-    config = make_config(data="fashion-mnist")
+    config = TrainConfig(data="fashion-mnist")
     with pytest.raises(ValueError, match="frozen"):
         config.epochs = 3
+
+
+def test_a_bad_value_in_json_is_answered_in_the_same_words() -> None:
+    with pytest.raises(ConfigError, match=r"^--lr: expected greater than 0, got -1\.$"):
+        TrainConfig.model_validate_json('{"data": "fashion-mnist", "lr": -1}')
+
+
+def test_a_defect_in_a_validator_is_no_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> None:
+        raise TypeError("a defect")
+
+    monkeypatch.setattr("frostline.config.split_pairs", broken)
+    with pytest.raises(TypeError, match="a defect"):
+        TrainConfig(data="fashion-mnist", augment="flip=0")  # type: ignore[arg-type]
+
+
+def test_a_copy_with_changes_keeps_what_was_set() -> None:
+    copied = TrainConfig(data="fashion-mnist", lr=0.1).model_copy(update={"epochs": 3})
+    assert (copied.data, copied.lr, copied.epochs) == ("fashion-mnist", 0.1, 3)
+    assert copied.model_fields_set == {"data", "lr", "epochs"}
 
 
 def test_choices_are_the_words_a_setting_may_be() -> None:
@@ -89,9 +109,9 @@ def test_every_setting_is_described() -> None:
 
 
 def test_default_settings_survive_a_file(tmp_path: Path) -> None:
-    config = make_config(data="fashion-mnist")
+    config = TrainConfig(data="fashion-mnist")
     write_config(config, tmp_path / "config.toml")
-    assert make_config(**read_config(tmp_path / "config.toml")) == config
+    assert TrainConfig(**read_config(tmp_path / "config.toml")) == config
 
 
 SETTINGS = st.fixed_dictionaries(
@@ -116,9 +136,9 @@ SETTINGS = st.fixed_dictionaries(
 @given(values=SETTINGS)
 def test_any_settings_survive_a_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"
-    config = make_config(**values)
+    config = TrainConfig(**values)
     write_config(config, path)
-    assert make_config(**read_config(path)) == config
+    assert TrainConfig(**read_config(path)) == config
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

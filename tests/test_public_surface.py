@@ -4,10 +4,13 @@ import math
 import resource
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import frostline
+from frostline import errors
 from tests.conftest import COMMAND
 
 MAX_HELP_SECONDS = 0.4
@@ -17,13 +20,35 @@ def test_export_list_is_exact_and_sorted() -> None:
     assert frostline.__all__ == [
         "Backbone",
         "Classifier",
+        "ConfigError",
+        "DataError",
+        "DivergedError",
+        "DownloadError",
+        "Explainer",
+        "ExportError",
         "FrostlineError",
         "ImageDataset",
+        "InputError",
+        "OnnxClassifier",
         "Run",
+        "RunError",
+        "Splits",
+        "StorageError",
         "TrainConfig",
+        "UnknownNameError",
+        "WeightsError",
+        "audit",
+        "compare",
+        "export",
+        "find_lr",
         "fit",
+        "from_arrays",
+        "from_folder",
+        "from_hugging_face",
+        "from_table",
         "load_backbone",
         "load_dataset",
+        "tune",
     ]
     assert frostline.__all__ == sorted(frostline.__all__)
     assert dir(frostline) == sorted([*frostline.__all__, "__version__"])
@@ -39,6 +64,21 @@ def test_every_name_is_there_and_described(name: str) -> None:
 def test_name_that_is_not_there_is_refused_as_python_does() -> None:
     with pytest.raises(AttributeError, match="module 'frostline' has no attribute 'fits'"):
         frostline.fits  # noqa: B018
+
+
+def test_every_error_a_user_can_meet_is_public() -> None:
+    defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert defined == {name for name in frostline.__all__ if name.endswith("Error")}
+
+
+def test_export_stays_a_function_when_its_module_was_imported() -> None:
+    import_module("frostline.exporting.deliver")
+    assert callable(frostline.export)
+
+
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    folder = Path(frostline.__file__).parent
+    assert not {path.stem for path in folder.iterdir()} & set(frostline.__all__)
 
 
 def test_errors_share_one_base() -> None:

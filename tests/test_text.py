@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from frostline.text import csv_text, from_csv_text, markdown_text, printable
+from frostline.text import csv_text, few, from_csv_text, html_table, markdown_text, printable
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,16 @@ def test_a_quoted_cell_survives_a_csv_file() -> None:
 def test_markdown_and_html_in_a_name_mean_nothing() -> None:
     assert markdown_text("<script>alert(1)</script>|*a*") == ("&lt;script&gt;alert\\(1\\)&lt;/script&gt;\\|\\*a\\*")
     assert markdown_text("a\nb") == "a\\\\nb"
+
+
+def test_a_table_for_a_notebook_is_escaped() -> None:
+    table = html_table("<b>", {"<script>": "a & b\n", "count": 3})
+    assert "<caption style='text-align: left'>&lt;b&gt;</caption>" in table
+    assert ">&lt;script&gt;</th>" in table
+    assert ">a &amp; b\\n</td>" in table
+    assert ">3</td>" in table
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert few(["a", "b"], 2) == "a, b"
+    assert few(["a", "b", "c"], 2) == "a, b, …"

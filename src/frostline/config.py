@@ -2,10 +2,18 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from frostline.errors import ConfigError, did_you_mean
 from frostline.files import read_bytes, reading
@@ -17,6 +25,11 @@ class TrainConfig(BaseModel):
 
     ``None`` and ``"auto"`` mean: choose by the data. A finished run's ``config.toml`` holds what was chosen, so it
     re-runs the same run.
+
+    Raises
+    ------
+    ConfigError
+        One sentence per wrong value: its name, what was expected, what came.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -124,6 +137,14 @@ class TrainConfig(BaseModel):
         "float16"
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise ConfigError(" ".join(map(_explain, error.errors()))) from error
+
     @field_validator("augment", mode="before")
     @classmethod
     def _split_augment(cls, value: Any) -> Any:
@@ -141,21 +162,6 @@ def split_pairs(text: str) -> dict[str, str]:
     """Return ``{"flip": "0", "rotation": "10"}`` for ``flip=0,rotation=10``; nothing for ``default``."""
     parts = [] if text == "default" else [part.partition("=") for part in text.split(",") if part.strip()]
     return {name.strip(): number.strip() for name, _, number in parts}
-
-
-def make_config(**values: Any) -> TrainConfig:
-    """Validate values into a `TrainConfig`.
-
-    Raises
-    ------
-    ConfigError
-        One sentence per wrong value: its name, what was expected, what came.
-    """
-    try:
-        return TrainConfig(**values)
-    except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
-        raise ConfigError(" ".join(lines)) from error
 
 
 def _explain(item: Any) -> str:

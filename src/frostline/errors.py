@@ -9,6 +9,7 @@ FrostlineError
 ├── WeightsError           a weight file that does not fit the network
 ├── StorageError           a disk that is full, read-only or out of reach
 ├── RunError               a run folder that is missing, taken, unfinished or does not match
+├── DivergedError          a training whose loss is no longer finite
 └── ExportError            a model that cannot be exported, or whose exported file gives something else
 
 A message says what was expected, what came and what to do, on one line. The command line prints it
@@ -78,6 +79,10 @@ class StorageError(FrostlineError):
 
 class RunError(FrostlineError):
     """A run folder is missing, taken, unfinished or does not match what was asked."""
+
+
+class DivergedError(FrostlineError):
+    """The loss of a training is no longer finite."""
 
 
 class ExportError(FrostlineError):

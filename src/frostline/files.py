@@ -171,7 +171,32 @@ def _check_header(first: bytes) -> None:
         raise ValueError(f"its header claims {size:,} bytes, and at most {MAX_HEADER_BYTES:,} are read")
 
 
+def fit_schema(schema: type[Schema], data: str | bytes, path: Path, error: type[FrostlineError], remedy: str) -> Schema:
+    """Return what JSON text says; what the schema refuses is the file's fault, and nothing else.
+
+    Parameters
+    ----------
+    schema : type of BaseModel
+    data : str or bytes
+        The text.
+    path, error, remedy
+        As in `reading`.
+
+    Raises
+    ------
+    FrostlineError
+        Of the type given. Other errors in a validator are defects of ours, and stay what they are.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return schema.model_validate_json(data)
+    except ValidationError as cause:
+        raise error(f"{path} is damaged ({fault_of(cause)}): {remedy}.") from cause
+
+
 def read_json(path: Path, schema: type[Schema], error: type[FrostlineError], remedy: str) -> Schema:
     """Read a JSON file that must fit a schema; see `reading` for what is raised."""
     with reading(path, error, remedy):
-        return schema.model_validate_json(read_bytes(path))
+        data = read_bytes(path)
+    return fit_schema(schema, data, path, error, remedy)

@@ -1,12 +1,13 @@
 """Text that others wrote (class names, file names, messages), made safe for the place where it is shown.
 
 `printable` for terminals and one-line messages, `csv_text` for CSV that a person may open as a spreadsheet,
-`markdown_text` for Markdown. HTML is escaped by the templates.
+`markdown_text` for Markdown, `html_table` for notebooks. Pages are escaped by their templates.
 """
 
 import html
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 # Bidirectional overrides and isolates make a line read as something else (CVE-2021-42574).
 _BIDI = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
@@ -49,3 +50,21 @@ def from_csv_text(cell: str) -> str:
 def markdown_text(text: str) -> str:
     """Return text for a line or table cell of Markdown: neither its HTML nor its marks mean anything."""
     return _MARKDOWN.sub(r"\\\1", html.escape(printable(text), quote=False))
+
+
+def html_table(title: str, facts: Mapping[str, object]) -> str:
+    """Return a small HTML table for a notebook: a title, and a row for each fact; all of it is escaped."""
+
+    def escaped(value: object) -> str:
+        return html.escape(printable(str(value)))
+
+    rows = "".join(
+        f"<tr><th style='text-align: left'>{escaped(name)}</th><td style='text-align: left'>{escaped(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table><caption style='text-align: left'>{escaped(title)}</caption>{rows}</table>"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return names in a row; of more than ``most`` the first of them, and an ellipsis."""
+    return ", ".join([*names[:most], "…"] if len(names) > most else names)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from tests.commands import started
 from tests.conftest import COMMAND
 from tests.small_run import OPTIONS
@@ -108,9 +108,9 @@ def test_a_run_killed_anywhere_resumes_to_the_same_metrics(place, small_fashion)
     assert {code for _, code in deaths} == {-signal.SIGKILL}
     assert all(phases[phase] >= 2 for phase in PHASES), phases
 
-    expected = find_run("whole", place / "runs")
+    expected = Run.load("whole", place / "runs")
     for name in names:
-        run = find_run(name, place / "runs")
+        run = Run.load(name, place / "runs")
         assert run.metrics["test"] == expected.metrics["test"]
         assert run.metrics["val"] == expected.metrics["val"]
         for key in ("epochs", "best_epoch"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from tests.conftest import Frostline
@@ -32,7 +32,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Path]:
     """A run, where its images were, and where they are."""
     place = tmp_path_factory.mktemp("moved")
     before = write_classes(place / "before")
-    config = make_config(
+    config = TrainConfig(
         data=str(before), weights="random", image_size=64, taps="none", head="linear", epochs=2, val_fraction=0.25
     )
     run = fit(config, name="moved", output_dir=place / "runs", cache_dir=place / "cache")

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError
-from frostline.export.deliver import Wish, export_run
+from frostline.exporting.deliver import export
 from frostline.images.registry import load_dataset
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from frostline.runs.predict import evaluate_run
 from tests.class_folders import CLASSES, write_classes, write_hostile
 
@@ -32,7 +32,7 @@ def test_a_folder_trains_and_what_cannot_be_read_is_named(pictures, frostline, f
     assert f"warning: 4 of 64 images cannot be read and are left out; {pictures}/bag/empty.png is empty" in lines
     assert f"data: my-pictures from {pictures}, 3 classes" in lines
     assert "images: 45 train, 6 validation, 9 test" in lines
-    run = find_run("my-pictures-1", tmp_path / "runs")
+    run = Run.load("my-pictures-1", tmp_path / "runs")
     with (run.folder / "bad_images.csv").open(newline="") as file:
         named = {row["path"]: row["reason"] for row in csv.DictReader(file)}
     assert {path.removeprefix(f"{pictures}/bag/") for path in named} == set(hostile)
@@ -43,7 +43,7 @@ def test_a_folder_trains_and_what_cannot_be_read_is_named(pictures, frostline, f
 
     again = frostline("train", "--config", run.folder / "config.toml", "--name", "again")
     assert (again.returncode, again.stderr) == (0, "")
-    other = find_run("again", tmp_path / "runs").metrics
+    other = Run.load("again", tmp_path / "runs").metrics
     assert (other["test"], other["val"]) == (run.metrics["test"], run.metrics["val"])
     assert other["frozen_pass"]["from_cache"] == 60
 
@@ -141,7 +141,7 @@ def test_a_table_of_pictures_trains(pictures, frostline, tmp_path):
     done = frostline("train", "garments.csv", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     assert "missing.png cannot be opened: No such file or directory" in done.stdout
-    assert find_run("garments-1", tmp_path / "runs").finished
+    assert Run.load("garments-1", tmp_path / "runs").finished
 
 
 FEW = ("--image-size", 63, "--taps", "none", "--head", "ridge", "--prior", "none", "--weights", "random", "--no-report")
@@ -175,7 +175,7 @@ def test_swapped_folders_of_equal_times_are_seen(frostline, tmp_path):
 def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostline, tmp_path, monkeypatch):
     squares = write_squares(tmp_path / "p")
     assert frostline("train", "p", *FEW, "--name", "a").returncode == 0
-    run = find_run("a", tmp_path / "runs")
+    run = Run.load("a", tmp_path / "runs")
     assert run.config.data == str(squares)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -185,7 +185,7 @@ def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostli
     with pytest.raises(DataError, match=r"the images of run 'a' are no longer at .*/p: they were moved.*--data PATH"):
         evaluate_run(run)
     with pytest.raises(DataError, match="the images of run 'a' are no longer at"):
-        export_run(run, Wish())
+        export(run)
     assert evaluate_run(run, data="../moved")["test"]["accuracy"] == accuracy
 
 
@@ -202,7 +202,7 @@ def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "images: 2 train, 2 validation, 0 test" in done.stdout
     assert "there is no test split: nothing measured the accuracy on new images." in done.stdout
-    run = find_run("a", tmp_path / "runs")
+    run = Run.load("a", tmp_path / "runs")
     assert run.metrics["test"] is None
     assert run.metrics["val"]["images"] == 2
     assert "This run has no test split" in (run.folder / "report.html").read_text()
@@ -231,7 +231,7 @@ def test_images_in_two_splits_are_said_and_kept(frostline, tmp_path):
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if "splits share images" in line]
     assert "of test are also in train" in line
-    shared = find_run("a", tmp_path / "runs").metrics["data"]["overlap"]
+    shared = Run.load("a", tmp_path / "runs").metrics["data"]["overlap"]
     assert shared["train_test"]["identical"] + shared["val_test"]["identical"] == 4
     checked = frostline("data", "check", "p")
     assert "4 identical" in checked.stdout
@@ -255,7 +255,7 @@ def test_a_table_with_columns_of_other_names_and_groups_trains(frostline, tmp_pa
     done = frostline("train", "t.csv", *columns, *FEW, "--name", "a")
     assert (done.returncode, done.stderr) == (0, "")
     assert "images of one group share a split: 10 groups" in done.stdout
-    assert find_run("a", tmp_path / "runs").metrics["test"]["images"] == 4
+    assert Run.load("a", tmp_path / "runs").metrics["test"]["images"] == 4
     evaluated = frostline("evaluate", "a")
     assert (evaluated.returncode, "not the one" in evaluated.stdout) == (0, False)
     refused = frostline("train", "p", "--path-column", "Datei", *FEW)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from tests.conftest import COMMAND
 from tests.small_run import OPTIONS
 
@@ -35,7 +35,7 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
     lines = done.stdout.splitlines()
     epochs = [match for line in lines if (match := EPOCH.fullmatch(line))]
     assert [match.groups()[:2] for match in epochs] == [("1", "3"), ("2", "3"), ("3", "3")]
-    run = find_run("mine", tmp_path / "runs")
+    run = Run.load("mine", tmp_path / "runs")
     test = run.metrics["test"]
     assert f"accuracy                  {test['accuracy']:.4f}" in done.stdout
     for word in (
@@ -77,7 +77,7 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
 def test_quiet_says_nothing(train, tmp_path):
     done = train("--epochs", 1, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert find_run("fashion-mnist-1", tmp_path / "runs").finished
+    assert Run.load("fashion-mnist-1", tmp_path / "runs").finished
 
 
 def test_settings_come_from_a_file_and_options_win(frostline, small_fashion, tmp_path):
@@ -87,7 +87,7 @@ def test_settings_come_from_a_file_and_options_win(frostline, small_fashion, tmp
     )
     done = frostline("train", "--config", "my.toml", "--epochs", 2, "--output-dir", "elsewhere", "--name", "filed")
     assert (done.returncode, done.stderr) == (0, "")
-    config = find_run("filed", tmp_path / "elsewhere").config
+    config = Run.load("filed", tmp_path / "elsewhere").config
     assert (config.epochs, config.head, config.hidden_width, config.limit, config.taps) == (2, "mlp", 16, 120, ())
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
     assert message == (
         "frostline: interrupted; partial results are saved. Run the same command with --resume to continue."
     )
-    run = find_run("long", tmp_path / "runs")
+    run = Run.load("long", tmp_path / "runs")
     done_before = len(run.history)
     assert 1 <= done_before < 25
     assert not run.finished

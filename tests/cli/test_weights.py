@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frostline.runs.bundle import load_bundle
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from tests.reference import save_features
 
 
@@ -26,7 +26,7 @@ def test_a_pth_in_torchvisions_layout_is_used(train, tmp_path):
     done = train("mine.pth", "--name", "mine")
     assert (done.returncode, done.stderr) == (0, "")
     assert "weights: weights from mine.pth, as asked (SHA-256 " in done.stdout
-    run = find_run("mine", tmp_path / "runs")
+    run = Run.load("mine", tmp_path / "runs")
     stages = load_bundle(run.model_folder).backbone.stages
     assert torch.equal(stages["conv1"][0].weight, network.features[0].weight)
     assert torch.equal(stages["conv5"][0].bias, network.features[10].bias)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.errors import RunError
 from frostline.experiments.curve import curve
 from frostline.experiments.points import ALL, Question
@@ -17,7 +17,7 @@ TRAINED = Question(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, secon
 
 @pytest.fixture
 def config(small_fashion):
-    return make_config(data="fashion-mnist", data_dir=small_fashion, weights="bundled", image_size=64)
+    return TrainConfig(data="fashion-mnist", data_dir=small_fashion, weights="bundled", image_size=64)
 
 
 def accuracies(points):

@@ -4,20 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.errors import ConfigError
+from frostline.config import TrainConfig
+from frostline.errors import ConfigError, DivergedError
 from frostline.experiments.find_lr import EXPLODED, Span, draw_curve, find_lr, range_test, read_curve, smooth
+from frostline.images.arrays import from_arrays
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import resolve
 from frostline.pipeline.train import prepare_phase
 from frostline.progress import Silent
 from frostline.runs.fit import fit
+from frostline.training.examples import Examples
+from frostline.training.loop import Recipe
 from frostline.training.optimisers import layer_groups
 from tests.runs.test_pictures import coloured, pixels
 from tests.small_run import small_config
 
 THAWED = {"freeze": "conv3", "limit": 75, "head_epochs": 5, "batch_size": 20, "lr": None}
-WIDE = Span(1e-6, 100.0, 120)
+WIDE = {"lowest": 1e-6, "highest": 100.0, "steps": 120}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,20 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tested(small_fashion, place):
     """The curve of a head on a random network, whose small numbers bear large rates."""
-    return find_lr(small_config(small_fashion), WIDE, cache_dir=place)
+    return find_lr(small_config(small_fashion), **WIDE, cache_dir=place)
+
+
+class InMemory:
+    """Rows that are there already."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, indices):
+        return self.rows[indices]
 
 
 class Watch(Silent):
@@ -87,22 +104,22 @@ def test_training_with_the_suggestion_beats_a_thousandth_of_it(tested, small_fas
 
 
 def test_the_same_seed_gives_the_same_curve(tested, small_fashion, place):
-    again = find_lr(small_config(small_fashion), WIDE, cache_dir=place)
+    again = find_lr(small_config(small_fashion), **WIDE, cache_dir=place)
     np.testing.assert_array_equal(again.losses, tested.losses)
-    other = find_lr(small_config(small_fashion, seed=1), WIDE, cache_dir=place)
+    other = find_lr(small_config(small_fashion, seed=1), **WIDE, cache_dir=place)
     assert other.losses[20] != tested.losses[20]
 
 
 def test_a_head_with_dropout_is_as_repeatable(small_fashion, place):
     config = small_config(small_fashion, head="mlp", hidden_width=16)
-    first, second = (find_lr(config, Span(1e-4, 1e-2, 12), cache_dir=place) for _ in range(2))
+    first, second = (find_lr(config, lowest=1e-4, highest=1e-2, steps=12, cache_dir=place) for _ in range(2))
     np.testing.assert_array_equal(first.losses, second.losses)
 
 
 @pytest.mark.parametrize("schedule", ["head-first", "gradual", "together"])
 def test_thawed_stages_are_tested_above_a_head_as_a_run_has_it(small_fashion, place, schedule):
     changes = {"schedule": schedule, "head_epochs": None if schedule == "together" else 10}
-    test = find_lr(small_config(small_fashion, **THAWED | changes), Span(steps=40), cache_dir=place)
+    test = find_lr(small_config(small_fashion, **THAWED | changes), steps=40, cache_dir=place)
     if schedule == "together":
         assert test.losses[0] == pytest.approx(np.log(10), rel=1e-4)
     else:
@@ -112,7 +129,7 @@ def test_thawed_stages_are_tested_above_a_head_as_a_run_has_it(small_fashion, pl
 
 def test_pixels_are_read_when_nothing_is_frozen(small_fashion, place):
     config = small_config(small_fashion, **THAWED | {"freeze": "none"})
-    test = find_lr(config, Span(1e-6, 1e-2, 10), cache_dir=place)
+    test = find_lr(config, lowest=1e-6, highest=1e-2, steps=10, cache_dir=place)
     assert np.isfinite(test.smoothed).all()
 
 
@@ -135,9 +152,27 @@ def test_what_is_frozen_never_moves_and_what_moved_is_put_back(small_fashion, pl
     assert same(before, ready.module.state_dict())
 
 
+def test_given_images_are_tested(fashion, place):
+    splits = from_arrays(np.asarray(fashion.train.images[:200]), fashion.train.labels[:200])
+    config = TrainConfig(data="mine", weights="random", image_size=64, head="linear")
+    test = find_lr(config, steps=10, highest=1e-3, cache_dir=place, splits=splits)
+    assert len(test.rates) == 10
+
+
+def test_a_loss_that_is_not_finite_before_the_first_step_has_diverged(fashion):
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    torch.nn.init.constant_(module[1].weight, torch.nan)
+    rows = torch.from_numpy(fashion.train.images[:40] / np.float32(255))
+    recipe = Recipe(epochs=1, batch_size=20, lr=1e-3, seed=0, patience=1)
+    with pytest.raises(DivergedError, match="not finite even before the first step"):
+        range_test(
+            module, Examples(InMemory(rows), fashion.train.labels[:40]), recipe, layer_groups([], module, 1.0), Span()
+        )
+
+
 def test_nothing_is_left_but_kept_activations(small_fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    find_lr(small_config(small_fashion, limit=60), Span(steps=10), cache_dir=tmp_path / "cache")
+    find_lr(small_config(small_fashion, limit=60), steps=10, cache_dir=tmp_path / "cache")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["activations"]
 
@@ -173,7 +208,7 @@ def test_a_loss_that_only_rises_is_refused():
 
 def test_a_range_that_ends_too_early_is_told(small_fashion, place, caplog):
     with caplog.at_level("WARNING", "frostline"):
-        test = find_lr(small_config(small_fashion), Span(1e-6, 1e-4, 20), cache_dir=place)
+        test = find_lr(small_config(small_fashion), lowest=1e-6, highest=1e-4, steps=20, cache_dir=place)
     assert "the loss did not rise up to 0.0001: a larger --highest" in caplog.text
     assert test.suggestion == pytest.approx(1e-5)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from frostline.activations.forward import FastForward
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.experiments.shelf import Shelf
 from frostline.images.preprocess import Preprocess
 from frostline.networks.boundary import Frozen, make_boundary
@@ -21,7 +21,7 @@ TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 def test_rows_are_those_of_a_store_of_their_own(fashion, tmp_path, taps, size):
     images = fashion.train.subset(np.arange(70))
     backbone, preprocess, cpu = load_backbone("alexnet", "bundled"), Preprocess(size), torch.device("cpu")
-    config = make_config(data="fashion-mnist", image_size=size)
+    config = TrainConfig(data="fashion-mnist", image_size=size)
     shelf = Shelf(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), size)
     forward = FastForward(Frozen(backbone, make_boundary(backbone, "conv5", taps)), preprocess, cpu)
     (first, second), _ = shelf((images, images.subset(np.array([9, 2]))), forward, config, Context(tmp_path, cpu))
@@ -42,6 +42,6 @@ def test_a_thawed_boundary_has_rows_of_its_own(fashion, tmp_path):
     shelf = Shelf(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), 64)
     boundary = make_boundary(backbone, "conv3", TAPS)
     forward = FastForward(Frozen(backbone, boundary), Preprocess(64), torch.device("cpu"))
-    config = make_config(data="fashion-mnist", image_size=64)
+    config = TrainConfig(data="fashion-mnist", image_size=64)
     (rows,), _ = shelf((images,), forward, config, Context(tmp_path, torch.device("cpu")))
     assert rows.shape == (64 * 9 + 192 * 9 + 384 * 9,)

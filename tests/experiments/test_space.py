@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.experiments.space import USUAL, Choice, Range, heeded, make_space, searched_names, settings
 from frostline.networks.registry import outline
@@ -11,23 +11,23 @@ TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 def settled(**changes):
-    return make_config(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, "head": "linear", **changes})
+    return TrainConfig(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, "head": "linear", **changes})
 
 
 def test_what_is_given_is_not_searched_unless_it_is_named():
-    assert searched_names(make_config(data="x"), None) == USUAL
-    config = make_config(data="x", lr=0.01, head="mlp")
+    assert searched_names(TrainConfig(data="x"), None) == USUAL
+    config = TrainConfig(data="x", lr=0.01, head="mlp")
     assert searched_names(config, None) == ("weight_decay", "taps", "label_smoothing", "batch_size")
     assert searched_names(config, ("head", "lr")) == ("lr", "head")
 
 
 def test_impossible_searches_are_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'freeze'"):
-        searched_names(make_config(data="x"), ("freez",))
+        searched_names(TrainConfig(data="x"), ("freez",))
     with pytest.raises(ConfigError, match="--head ridge chooses its one strength by itself"):
-        searched_names(make_config(data="x", head="ridge"), None)
+        searched_names(TrainConfig(data="x", head="ridge"), None)
     with pytest.raises(ConfigError, match="nothing is left to search"):
-        searched_names(make_config(data="x"), ())
+        searched_names(TrainConfig(data="x"), ())
 
 
 def test_the_search_begins_with_the_settings_themselves():

@@ -7,7 +7,7 @@ import pytest
 
 from frostline.errors import ConfigError, DataError, UnknownNameError
 from frostline.images.dataset import Splits
-from frostline.images.registry import SOURCES, check_data, data_name, load_dataset
+from frostline.images.registry import SOURCES, check_data, data_name, from_folder, from_table, load_dataset
 from frostline.runs.folder import check_name
 from tests.class_folders import write_classes
 
@@ -46,10 +46,30 @@ def test_a_folder_a_table_and_a_file_of_arrays_are_loaded(tmp_path: Path, fashio
     names = sorted(str(path.relative_to(tmp_path)) for path in folder.rglob("*.*"))
     (tmp_path / "t.CSV").write_text("path,label\n" + "".join(f"{name},{Path(name).parent.name}\n" for name in names))
     np.savez(tmp_path / "a.npz", images=fashion.train.images[:200], labels=fashion.train.labels[:200])
-    from_folder, from_table = load_dataset(str(folder)), load_dataset(str(tmp_path / "t.CSV"))
-    assert (from_folder.name, from_table.name, load_dataset(str(tmp_path / "a.npz")).name) == ("my-pictures", "t", "a")
-    assert from_folder.train.class_names == ("bag", "boot", "trouser")
-    assert from_folder.test.fingerprint == from_table.test.fingerprint
+    folded, tabled = load_dataset(str(folder)), load_dataset(str(tmp_path / "t.CSV"))
+    assert (folded.name, tabled.name, load_dataset(str(tmp_path / "a.npz")).name) == ("my-pictures", "t", "a")
+    assert folded.train.class_names == ("bag", "boot", "trouser")
+    assert folded.test.fingerprint == tabled.test.fingerprint
+    again = from_folder(folder, name="mine"), from_table(tmp_path / "t.CSV", path_column="path", root=tmp_path)
+    assert [splits.name for splits in again] == ["mine", "t"]
+    assert {splits.test.fingerprint for splits in again} == {folded.test.fingerprint}
+
+
+def test_a_table_is_read_by_the_names_and_the_root_that_are_given(tmp_path: Path, fashion: Splits) -> None:
+    folder = write_classes(tmp_path / "far", fashion.train, 8)
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    (tmp_path / "t.csv").write_text("Bild,art\n" + "".join(f"{name},{Path(name).parent.name}\n" for name in names))
+    found = from_table(tmp_path / "t.csv", path_column="Bild", label_column="art", root=folder, test_fraction=0)
+    assert (len(found.train), len(found.test)) == (len(names), 0)
+
+
+def test_what_is_no_folder_and_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"a\.npz: expected a folder of class folders"):
+        from_folder(tmp_path / "a.npz")
+    for wrong in ("a.npz", "none.csv"):
+        with pytest.raises(DataError, match=rf"{wrong}: expected a file that ends in \.csv, \.tsv, \.parquet"):
+            from_table(tmp_path / wrong)
 
 
 @pytest.mark.parametrize(

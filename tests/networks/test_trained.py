@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.config import make_config, read_config
+from frostline.config import TrainConfig, read_config
 from frostline.errors import RunError, WeightsError
 from frostline.hashing import sha256_file
 from frostline.networks.registry import load_backbone
@@ -21,7 +21,7 @@ SMALL = {"data": "fashion-mnist", "limit": 150, "image_size": 64, "epochs": 1, "
 def trained(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that trained ``conv5``."""
     place = tmp_path_factory.mktemp("trained")
-    config = make_config(**SMALL, data_dir=small_fashion, weights="bundled", freeze="conv4")
+    config = TrainConfig(**SMALL, data_dir=small_fashion, weights="bundled", freeze="conv4")
     return fit(config, name="first", output_dir=place / "runs", cache_dir=place / "cache")
 
 
@@ -48,12 +48,12 @@ def test_the_trained_stages_are_loaded_from_a_run_or_its_bundle(trained: Run) ->
 def test_a_run_goes_on_from_another_and_runs_again_from_its_own_settings(
     trained: Run, small_fashion: Path, tmp_path: Path
 ) -> None:
-    config = make_config(**SMALL, data_dir=small_fashion, weights=str(trained.folder))
+    config = TrainConfig(**SMALL, data_dir=small_fashion, weights=str(trained.folder))
     second = fit(config, name="second", output_dir=tmp_path / "runs")
     assert second.metrics["weights"]["name"] == str(trained.folder)
     settings = read_config(second.folder / "config.toml")
     assert settings["weights_sha256"] == sha256_file(trained.model_folder / "model.safetensors")
-    again = fit(make_config(**settings), name="again", output_dir=tmp_path / "runs")
+    again = fit(TrainConfig(**settings), name="again", output_dir=tmp_path / "runs")
     assert again.metrics["test"] == second.metrics["test"]
     stages = load_bundle(second.model_folder).backbone.state_dict()
     for key, tensor in load_bundle(trained.model_folder).backbone.state_dict().items():

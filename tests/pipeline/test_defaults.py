@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.experiments.space import searched_settings
 from frostline.networks.boundary import make_boundary
 from frostline.networks.registry import outline
@@ -18,7 +18,7 @@ GIVEN = {
 
 
 def head_of(images, freeze="conv5", **changes):
-    config, backbone = make_config(data="x", freeze=freeze, **changes), outline("alexnet")
+    config, backbone = TrainConfig(data="x", freeze=freeze, **changes), outline("alexnet")
     return with_defaults(config, make_boundary(backbone, freeze, backbone.usual_taps), images).head
 
 
@@ -44,19 +44,19 @@ def test_thawed_stages_are_trained_and_so_is_their_head():
 def test_a_head_that_is_asked_for_stays():
     assert head_of(20, head="linear") == "linear"
     assert head_of(60_000, head="ridge") == "ridge"
-    assert stepwise(make_config(data="x", head="mlp")).head == "mlp"
-    assert stepwise(make_config(data="x")).head == "linear"
+    assert stepwise(TrainConfig(data="x", head="mlp")).head == "mlp"
+    assert stepwise(TrainConfig(data="x")).head == "linear"
 
 
 def test_a_search_knows_the_closed_form_where_it_searches_the_head_alone():
-    config = make_config(data="x")
+    config = TrainConfig(data="x")
     assert searched_settings(config, ("lr", "head")).head == "auto"
     assert searched_settings(config, ("lr",)).head == "linear"
     assert searched_settings(config, ("head", "freeze")).head == "linear"
 
 
 def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion, cache, tmp_path):
-    config = make_config(
+    config = TrainConfig(
         data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, taps="none", limit=240
     )
     run = fit(config, name="few", output_dir=tmp_path, cache_dir=cache)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.networks.boundary import make_boundary
 from frostline.networks.registry import outline
 from frostline.pipeline.phases import phases_of
 
 
 def phases(**settings):
-    config = make_config(data="fashion-mnist", head="linear", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
+    config = TrainConfig(data="fashion-mnist", head="linear", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
     backbone = outline("alexnet")
     return phases_of(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.images.arrays import from_arrays
 from frostline.images.dataset import Splits
 from frostline.runs.fit import fit
@@ -31,5 +31,5 @@ def odd(fashion: Splits, tmp_path_factory: pytest.TempPathFactory) -> Run:
     train, test = fashion.train.subset(np.arange(260)), fashion.test.subset(np.arange(120))
     pairs = [(np.asarray(part.images), part.labels) for part in (train, test)]
     splits = from_arrays(*pairs[0], NAMES, test=pairs[1], name="odd")
-    config = make_config(**{**FAST, "data": "odd", "epochs": 4, "val_fraction": 0.2})
+    config = TrainConfig(**{**FAST, "data": "odd", "epochs": 4, "val_fraction": 0.2})
     return fit(config, name="odd", output_dir=place / "runs", cache_dir=place / "cache", splits=splits)

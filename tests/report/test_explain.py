@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, DataError, RunError, UnknownNameError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.preprocess import Preprocess
@@ -52,7 +52,7 @@ def quadrants(fashion: Splits) -> tuple[ImageDataset, ImageDataset, np.ndarray]:
 def run(quadrants: tuple, tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("quadrants")
     train, test, _ = quadrants
-    config = make_config(data="quadrants", image_size=64, epochs=8)
+    config = TrainConfig(data="quadrants", image_size=64, epochs=8)
     return fit(config, splits=Splits("quadrants", train, test, "memory"), output_dir=place, cache_dir=place / "cache")
 
 

@@ -205,6 +205,35 @@ def test_a_bundle_of_a_later_version_is_named(folder):
         load_bundle(folder)
 
 
+def test_the_description_is_checked_before_the_tensors(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+    write(folder, {**read(folder), "mirror": 7}, sealed=False)
+    with pytest.raises(RunError, match=r"model\.json is damaged \(mirror"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize(
+    "levels", ["x", 7, [1], {"whole": 3}, {"whole": [1, 2, 3]}, {"real": [2, 1]}, {"real": ["0", "1"]}, {"x": 1}]
+)
+def test_levels_that_cannot_be_are_refused(folder, levels, sealed):
+    about = read(folder)
+    about["preprocess"]["levels"] = levels
+    write(folder, about, sealed=sealed)
+    with pytest.raises(RunError, match=r"model\.json is damaged \(preprocess"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("place", ["images.preprocess.Preprocess.from_dict", "runs.bundle.Head.__init__"])
+def test_a_defect_in_the_code_is_not_called_damage(folder, monkeypatch, place):
+    def defect(*arguments):
+        raise TypeError("a defect")
+
+    monkeypatch.setattr(f"frostline.{place}", defect)
+    with pytest.raises(TypeError, match="a defect"):
+        load_bundle(folder)
+
+
 def test_another_tap_grid_is_named(folder):
     about = read(folder)
     about["boundary"]["tap_grid"] += 1

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from frostline.config import TrainConfig
 from frostline.errors import RunError
 from frostline.images.arrays import from_arrays
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.pipeline.split import RunSplits
 from frostline.runs.data import check_same_data, data_facts
 from frostline.runs.fit import fit
-from frostline.runs.folder import Run, find_run
+from frostline.runs.folder import Run
 from frostline.storage import write_json
-from tests.small_run import FAST, InterruptTraining, make_config
+from tests.small_run import FAST, InterruptTraining
 
 ADVICE = "put back what was there to resume, or --overwrite the run."
 
@@ -69,12 +70,12 @@ def test_a_stopped_run_does_not_go_on_with_other_pictures(fashion: Splits, cache
     def splits(rows: slice) -> Splits:
         return from_arrays(images[rows], labels[rows], test=(images[-60:], labels[-60:]))
 
-    config = make_config(**FAST | {"data": "mine", "epochs": 4})
+    config = TrainConfig(**FAST | {"data": "mine", "epochs": 4})
     options = {"name": "stopped", "output_dir": tmp_path, "cache_dir": cache}
     with pytest.raises(KeyboardInterrupt):
         fit(config, **options, splits=splits(slice(0, 300)), progress=InterruptTraining(steps=3))
     with pytest.raises(RunError, match=rf"other pictures \(training: \d+ then, \d+ now.*{re.escape(ADVICE)}$"):
         fit(config, **options, splits=splits(slice(0, 320)), resume=True)
-    assert not find_run("stopped", tmp_path).finished
+    assert not Run.load("stopped", tmp_path).finished
     assert fit(config, **options, splits=splits(slice(0, 300)), resume=True).finished
     assert fit(config, **options, splits=splits(slice(0, 320)), overwrite=True).finished

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from frostline.config import make_config, read_config
+from frostline.config import TrainConfig, read_config
 from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsError
 from frostline.images.arrays import from_arrays
 from frostline.images.fashion_mnist import CLASS_NAMES
@@ -15,7 +15,7 @@ from frostline.images.registry import load_dataset
 from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
-from frostline.runs.folder import find_run
+from frostline.runs.folder import Run
 from frostline.runs.predict import Classifier
 from tests.reference import save_features
 from tests.small_run import FAST, InterruptTraining, small_config
@@ -125,7 +125,7 @@ def test_the_log_tells_the_whole_flow(finished):
 
 
 def test_its_own_configuration_runs_the_same_run_again(finished, tmp_path):
-    config = make_config(**read_config(finished.folder / "config.toml"))
+    config = TrainConfig(**read_config(finished.folder / "config.toml"))
     again = fit(config, output_dir=tmp_path)
     assert results(again) == results(finished)
     assert again.config == finished.config
@@ -157,7 +157,7 @@ def test_views_are_computed_once_and_kept(finished, small_fashion, run_cache, tm
     assert (warm["images"], warm["from_cache"]) == (280 + 2 * 192,) * 2
     assert "view 3 of 3" in log_of(runs[0])
     assert runs[0].config.augment == {"flip": 0}
-    again = fit(make_config(**read_config(runs[0].folder / "config.toml")), output_dir=tmp_path, cache_dir=run_cache)
+    again = fit(TrainConfig(**read_config(runs[0].folder / "config.toml")), output_dir=tmp_path, cache_dir=run_cache)
     assert results(again) == results(runs[0])
 
 
@@ -327,7 +327,7 @@ def test_a_taken_name_is_refused_and_overwritten_when_asked(small_fashion, run_c
     first = results(fit(small_config(small_fashion, epochs=1), **options))
     with pytest.raises(RunError, match=r"run 'mine' exists \(finished\)"):
         fit(small_config(small_fashion, epochs=2), **options)
-    assert results(find_run("mine", tmp_path)) == first
+    assert results(Run.load("mine", tmp_path)) == first
     replaced = fit(small_config(small_fashion, epochs=2), **options, overwrite=True)
     assert len(replaced.history) == 2
 
@@ -338,10 +338,10 @@ def test_a_stopped_run_resumes_to_the_same_metrics(small_fashion, run_cache, tmp
     whole = fit(config, name="whole", **options)
     with pytest.raises(KeyboardInterrupt):
         fit(config, name="stopped", **options, progress=InterruptTraining(steps=3))
-    stopped = find_run("stopped", tmp_path)
+    stopped = Run.load("stopped", tmp_path)
     assert not stopped.finished
     assert len(stopped.history) == 1
-    resumed = fit(make_config(data="fashion-mnist"), name="stopped", **options, resume=True)  # nothing given again
+    resumed = fit(TrainConfig(data="fashion-mnist"), name="stopped", **options, resume=True)  # nothing given again
     assert results(resumed) == results(whole)
     assert "continuing after epoch 1" in log_of(resumed)
     assert not resumed.checkpoint.exists()
@@ -352,9 +352,9 @@ def test_resumed_run_says_the_reason_for_its_weights_that_it_was_begun_with(smal
     options = {"output_dir": tmp_path, "cache_dir": tmp_path / "cache", "name": "mine"}
     with pytest.raises(KeyboardInterrupt):
         fit(config, **options, progress=InterruptTraining(steps=1))
-    begun = find_run("mine", tmp_path).begin_record.weights.reason
+    begun = Run.load("mine", tmp_path).begin_record.weights.reason
     assert "because ImageNet's cannot be had" in begun
-    resumed = fit(make_config(data="fashion-mnist"), **options, resume=True)
+    resumed = fit(TrainConfig(data="fashion-mnist"), **options, resume=True)
     assert load_bundle(resumed.folder).backbone.origin.reason == begun
 
 
@@ -365,8 +365,8 @@ def test_edited_settings_are_for_a_new_run_alone(small_fashion, run_cache, tmp_p
     path = tmp_path / "mine/config.toml"
     path.write_text(path.read_text().replace("epochs = 3", "epochs = 1"))
     with pytest.raises(RunError, match=r"config\.toml is not the file that Frostline wrote .*: a changed one"):
-        fit(make_config(data="fashion-mnist"), name="mine", **options, resume=True)
-    assert len(fit(make_config(**read_config(path)), name="other", **options).history) == 1
+        fit(TrainConfig(data="fashion-mnist"), name="mine", **options, resume=True)
+    assert len(fit(TrainConfig(**read_config(path)), name="other", **options).history) == 1
 
 
 @pytest.mark.parametrize("kind", ["damaged", "pipe"])
@@ -374,13 +374,13 @@ def test_damaged_checkpoint_is_one_clear_line(small_fashion, run_cache, tmp_path
     options = {"name": "mine", "output_dir": tmp_path, "cache_dir": run_cache}
     with pytest.raises(KeyboardInterrupt):
         fit(small_config(small_fashion, head="mlp"), **options, progress=InterruptTraining(steps=3))
-    path = find_run("mine", tmp_path).checkpoint
+    path = Run.load("mine", tmp_path).checkpoint
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.unlink()
     path.write_bytes(data) if kind == "damaged" else os.mkfifo(path)
     with pytest.raises(RunError, match=r"checkpoint\.safetensors"):
-        fit(make_config(data="fashion-mnist"), **options, resume=True)
+        fit(TrainConfig(data="fashion-mnist"), **options, resume=True)
 
 
 def test_empty_name_is_refused(small_fashion, tmp_path):
@@ -392,7 +392,7 @@ def test_empty_name_is_refused(small_fashion, tmp_path):
 def test_resuming_a_finished_run_changes_nothing(finished, run_cache):
     before = (finished.folder / "metrics.json").read_bytes()
     options = {"name": "first", "output_dir": finished.folder.parent, "cache_dir": run_cache}
-    again = fit(make_config(data="fashion-mnist"), **options, resume=True)
+    again = fit(TrainConfig(data="fashion-mnist"), **options, resume=True)
     assert (again.folder / "metrics.json").read_bytes() == before
 
 
@@ -403,7 +403,7 @@ def test_resuming_a_finished_run_changes_nothing(finished, run_cache):
 def test_resuming_refuses_other_settings(finished, small_fashion, changes, message):
     config = small_config(small_fashion, epochs=6).model_dump(exclude_unset=True) | changes
     with pytest.raises(RunError, match=f"run 'first' was begun with {message}"):
-        fit(make_config(**config), name="first", output_dir=finished.folder.parent, resume=True)
+        fit(TrainConfig(**config), name="first", output_dir=finished.folder.parent, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_weights_from_a_file_are_recorded_and_bound(small_fashion, tmp_path):
 def test_arrays_in_memory_train(small_fashion, run_cache, tmp_path):
     whole = load_dataset("fashion-mnist", small_fashion).train
     splits = from_arrays(whole.images[:300], whole.labels[:300], whole.class_names)
-    config = make_config(**FAST, epochs=1).model_copy(update={"data": "my arrays"})
+    config = TrainConfig(**FAST, epochs=1).model_copy(update={"data": "my arrays"})
     run = fit(config, output_dir=tmp_path, cache_dir=run_cache, splits=splits)
     assert run.name == "my-arrays-1"
     assert run.metrics["test"]["images"] == len(splits.test)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from frostline.config import make_config
+from frostline.config import TrainConfig
 from frostline.errors import FrostlineError, RunError
 from frostline.manifest import MANIFEST, read_manifest, write_manifest
 from frostline.progress import log
-from frostline.runs.folder import Run, choose_name, find_run, list_runs, open_run
+from frostline.runs.folder import Run, choose_name, list_runs, open_run
 from frostline.training.checkpoint import Epoch
 from tests.small_run import reseal
 
@@ -24,7 +24,7 @@ HISTORY = [Epoch(1, "conv5", 2.25, 0.1, 1 / 3, 0.2, 3e-4, 1.5), Epoch(2, "conv5"
 
 SPLIT = {"images": 1, "fingerprint": "0"}
 RECORD = {"train": SPLIT, "val": SPLIT, "test": SPLIT}
-CONFIG = make_config(data="fashion-mnist")
+CONFIG = TrainConfig(data="fashion-mnist")
 
 
 def begin(folder, name):
@@ -92,7 +92,7 @@ def test_overwriting_removes_what_the_old_run_left(tmp_path):
     run.model_folder.mkdir()
     (run.model_folder / "model.json").write_text("{}")
     with open_run(tmp_path, "mine", overwrite=True, resume=False) as again:
-        again.begin(make_config(data="fashion-mnist", seed=7), RECORD)
+        again.begin(TrainConfig(data="fashion-mnist", seed=7), RECORD)
     assert again.config.seed == 7
     assert not again.finished
     assert not again.model_folder.exists()
@@ -262,22 +262,22 @@ def test_the_log_is_written_and_grows_when_resumed(tmp_path):
 
 
 def test_a_run_is_found_by_name_and_by_folder(finished):
-    assert find_run("first", finished.folder.parent).folder == finished.folder
-    assert find_run(str(finished.folder), finished.folder.parent / "elsewhere").name == "first"
+    assert Run.load("first", finished.folder.parent).folder == finished.folder
+    assert Run.load(str(finished.folder), finished.folder.parent / "elsewhere").name == "first"
 
 
 def test_a_misspelt_run_gets_the_nearest(tmp_path):
     for name in ("sneakers", "boots"):
         begin(tmp_path, name)
     with pytest.raises(RunError) as caught:
-        find_run("sneaker", tmp_path)
+        Run.load("sneaker", tmp_path)
     message = str(caught.value)
     assert message == f"no run 'sneaker' in {tmp_path}: runs there: sneakers, boots. Did you mean 'sneakers'?"
 
 
 def test_without_runs_the_error_says_so(tmp_path):
     with pytest.raises(RunError, match="there are no runs yet"):
-        find_run("x", tmp_path / "nowhere")
+        Run.load("x", tmp_path / "nowhere")
 
 
 def test_runs_are_listed_oldest_first_and_nothing_else(tmp_path):
@@ -371,7 +371,7 @@ def test_damaged_run_is_named_and_hides_no_other(finished, tmp_path, name, kind)
     else:
         path.write_bytes({"nested": b"[" * 100_000, "cut": data[: len(data) // 2], "empty": b""}[kind])
     assert {run.name for run in list_runs(tmp_path)} == {"garments-1", "garments-7"}
-    assert find_run("garments-7", tmp_path).begun
+    assert Run.load("garments-7", tmp_path).begun
     assert choose_name("garments", tmp_path, resume=False) == "garments-8"
     assert choose_name("garments", tmp_path, resume=True) == "garments-1"
     with pytest.raises(RunError, match=name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.export.deliver import Wish, export_run
+from frostline.exporting.deliver import export
 from frostline.images.dataset import Splits
 from frostline.images.decode import decode_image
 from frostline.runs.folder import Run
@@ -126,7 +126,7 @@ def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> N
 
 
 def test_exported_file_answers_as_the_run_does(run: Run, garments: Files, expected: np.ndarray, tmp_path: Path) -> None:
-    exported = export_run(run, Wish(), tmp_path / "first.onnx").path
+    exported = export(run, tmp_path / "first.onnx").path
     running = Running(exported)
     try:
         about = running.ask("/v1/model").json()

@@ -70,7 +70,7 @@ def test_class_of_one_picture_is_trained_on(labelled: Labelled) -> None:
 def test_copies_stay_on_one_side_and_order_does_not_matter(labelled: Labelled) -> None:
     X = np.concatenate([labelled[0], labelled[0][:30]])
     labels = np.concatenate([np.repeat([0, 1, 2], 20), np.repeat([0, 1], [20, 10])])
-    config = config_of(classifier(val_fraction=0.3).get_params())
+    config = config_of(classifier(validation_fraction=0.3).get_params())
     dataset = ImageDataset(X, labels, ("a", "b", "c"))
     parts = divided(dataset, config)
     shuffled = divided(dataset.subset(np.random.default_rng(1).permutation(90)), config)
@@ -123,6 +123,18 @@ def test_defaults_are_those_of_a_run() -> None:
     assert defaults == TrainConfig(data="pictures")
 
 
+def test_verbose_prints_what_is_done_and_its_absence_nothing(
+    labelled: Labelled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier().fit(*labelled)
+    assert capsys.readouterr().out == ""
+    model = classifier(verbose=1).fit(*labelled)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("epoch ") for line in lines) == len(model.history_)
+    model.predict(labelled[0])
+    assert capsys.readouterr().out.startswith("frozen pass: ")
+
+
 def test_settings_reach_the_run(labelled: Labelled) -> None:
     model = classifier(settings={"optimizer": "sgd", "patience": 2}).fit(*labelled)
     assert (model.config_.optimizer, model.config_.patience) == ("sgd", 2)
@@ -134,6 +146,7 @@ def test_settings_reach_the_run(labelled: Labelled) -> None:
     [
         ({"settings": {"optimiser": "sgd"}}, UnknownNameError, "unknown setting 'optimiser'.*mean 'optimizer'"),
         ({"settings": {"lr": 1.0}}, ConfigError, "settings: 'lr' is a parameter of the estimator"),
+        ({"settings": {"val_fraction": 0.2}}, ConfigError, "'val_fraction' is a parameter of the estimator"),
         ({"settings": {"limit": 9}}, UnknownNameError, "unknown setting 'limit'"),
         ({"head": "tree"}, ConfigError, "--head: expected 'auto', 'linear', 'mlp' or 'ridge', got 'tree'"),
         ({"freeze": "conv9"}, UnknownNameError, "unknown stage of alexnet 'conv9'"),

@@ -27,6 +27,14 @@ def numbers(*stages: str, whole: str = "conv5") -> int:
     return sum(WIDTH[stage] * (1 if stage == "conv5" else 9) for stage in stages)
 
 
+def test_verbose_prints_what_is_done(labelled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
+    model = transformer(taps="none").fit(labelled[0])
+    model.transform(labelled[0])
+    assert capsys.readouterr().out == ""
+    model.set_params(verbose=1).transform(labelled[0])
+    assert capsys.readouterr().out.startswith("frozen pass: ")
+
+
 @pytest.mark.parametrize(
     ("changes", "features"),
     [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from frostline.errors import ConfigError
+from frostline.errors import DivergedError
 from frostline.training.loop import measure, moments, predict_logits, train
 
 
@@ -55,7 +55,7 @@ def test_it_stops_when_validation_gets_no_better(narrow, make_head, make_recipe)
 
 def test_a_rate_that_diverges_is_named(narrow, make_head, make_recipe):
     recipe = make_recipe(optimizer="sgd", lr=1e30)
-    with pytest.raises(ConfigError, match=r"no longer a number in epoch 1, step \d+: --lr 1e\+30 is too high for sgd"):
+    with pytest.raises(DivergedError, match=r"no longer finite in epoch 1, step \d+: --lr 1e\+30 is too high for sgd"):
         train(make_head(narrow[0], "mlp"), *narrow, recipe)
 
 

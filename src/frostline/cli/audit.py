@@ -77,7 +77,7 @@ def audit(
 
 def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, Any]) -> Any:
     """Return the settings of a run, or those that are given for a data set; and a name."""
-    from frostline.config import make_config
+    from frostline.config import TrainConfig
     from frostline.errors import ConfigError, UnknownNameError
     from frostline.images.registry import SOURCES, check_data, data_name, redirected
     from frostline.runs.folder import Run, list_runs
@@ -93,7 +93,7 @@ def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, An
                 )
             run = Run(folder)
             settings = redirected(run.config, data, run.name).model_dump() | chosen
-            return make_config(**settings), run.folder.absolute().name
+            return TrainConfig(**settings), run.folder.absolute().name
     if data is not None:
         raise ConfigError(f"--data is where the images of a run are now, and {subject} is no run: leave it out.")
     if subject not in SOURCES and not Path(subject).exists():
@@ -103,7 +103,7 @@ def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, An
         own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
     check_data(subject)
-    return make_config(data=subject, **chosen), data_name(subject)
+    return TrainConfig(data=subject, **chosen), data_name(subject)
 
 
 def _correct(

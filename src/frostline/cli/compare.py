@@ -31,12 +31,12 @@ def compare(
     """Show runs side by side, and test whether they differ by more than chance."""
     from frostline.cli.console import Screen
     from frostline.report.comparison import compare as compare_runs
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
     from frostline.storage import check_output
 
     if html is not None:
         check_output(html, overwrite=overwrite)
-    comparison = compare_runs([find_run(name, output_dir) for name in runs])
+    comparison = compare_runs([Run.load(name, output_dir) for name in runs])
     _show(Screen(), comparison)
     if html is not None:
         from frostline.report.comparison_page import write_page

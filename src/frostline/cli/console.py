@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from frostline.progress import Bar, Progress, Silent, log
+from frostline.progress import Bar, Progress, Silent, listening, visible
 from frostline.text import printable
 
 MEBIBYTE = 1 << 20
@@ -88,20 +88,16 @@ class Screen:
     def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
         self.console = Console(file=file, quiet=quiet, width=_width(file))
-        self.progress: Progress = RichBars(self.console) if self.console.is_terminal and not quiet else Silent()
+        self.progress: Progress = Silent() if quiet else self._bars()
+
+    def _bars(self) -> Progress:
+        return RichBars(self.console) if self.console.is_terminal else visible(None)
 
     @contextmanager
     def lines(self) -> Iterator["Screen"]:
         """Show the library's log lines while a command runs."""
-        handler = _Lines(self.console)
-        level = log.level
-        log.setLevel(logging.INFO)
-        log.addHandler(handler)
-        try:
+        with listening(_Lines(self.console)):
             yield self
-        finally:
-            log.removeHandler(handler)
-            log.setLevel(level)
 
     def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:
         """Print a table; the first ``left`` columns are text, the others numbers."""

@@ -51,7 +51,7 @@ def curve(
 ) -> None:
     """Measure accuracy against the number of labelled images, for five ways to a classifier."""
     from frostline.cli.console import Screen
-    from frostline.config import make_config
+    from frostline.config import TrainConfig
     from frostline.errors import ConfigError
 
     try:
@@ -60,9 +60,9 @@ def curve(
         raise ConfigError(f"--labels {labels}: expected numbers per class and all, such as 1,10,100,all.") from error
     if any(number < 1 for number, part in zip(numbers, labels.split(","), strict=True) if part.strip() != "all"):
         raise ConfigError(f"--labels {labels}: expected numbers of 1 or more, and all.")
-    config = make_config(
+    config = TrainConfig(
         data=data, data_dir=data_dir, limit=limit, image_size=image_size, model=model, weights=weights, amp=amp,
-        seed=seed, device=device,
+        seed=seed, device=device,  # type: ignore[arg-type] # checked there
     )  # fmt: skip
     screen = Screen(quiet=quiet)
     with screen.lines():

@@ -17,9 +17,9 @@ def evaluate(
     """Measure a finished run's model again on the test split it was judged by."""
     from frostline.cli.console import Screen
     from frostline.cli.tables import show_results
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
 
-    found = find_run(run, output_dir)
+    found = Run.load(run, output_dir)
     split = "test" if found.metrics["test"] else "val"
     recorded = found.metrics[split]
     screen = Screen(quiet=quiet)

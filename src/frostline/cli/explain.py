@@ -36,11 +36,11 @@ def explain(
     from frostline.cli.streams import write_result
     from frostline.cli.unread import Unread
     from frostline.config import choices
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
 
     check_name("format", output_format, FORMATS)
     check_name("device", device, choices("device"))
-    found = find_run(run, output_dir)
+    found = Run.load(run, output_dir)
     folder = output or Path("explained") / found.name
     screen = Screen(stderr=True)
     with screen.lines():

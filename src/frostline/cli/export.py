@@ -26,18 +26,18 @@ def export(
     """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
     from frostline.cli.console import Screen, size_text
     from frostline.images.registry import redirected
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
 
     screen = Screen(quiet=quiet)
     with screen.lines():
-        found = find_run(run, output_dir)
+        found = Run.load(run, output_dir)
         redirected(found.config, data, found.name)  # refuses images that are gone before anything heavy is imported
-        from frostline.export.deliver import Wish, export_run
+        from frostline.exporting.deliver import export as deliver
 
-        wish = Wish(kind, quantize, allow_loss)
-        done = export_run(
-            found, wish, output, overwrite=overwrite, data=data, cache_dir=cache_dir, progress=screen.progress
-        )
+        done = deliver(
+            found, output, format=kind, quantize=quantize, allow_loss=allow_loss, overwrite=overwrite, data=data,
+            cache_dir=cache_dir, progress=screen.progress,
+        )  # fmt: skip
     parity = done.parity
     screen.say(
         f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "

@@ -40,10 +40,12 @@ def find_lr(
     check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     with screen.lines():
-        from frostline.experiments.find_lr import Span, draw_curve
+        from frostline.experiments.find_lr import draw_curve
         from frostline.experiments.find_lr import find_lr as test_range
 
-        test = test_range(checked, Span(lowest, highest, steps), cache_dir=cache_dir, progress=screen.progress)
+        test = test_range(
+            checked, lowest=lowest, highest=highest, steps=steps, cache_dir=cache_dir, progress=screen.progress
+        )
     draw_curve(test, f"{checked.data}: learning-rate range test", output)
     screen.say("")
     fall = f"{test.steepest:.1e}" if test.steepest else "none: the loss does not fall by a twentieth"

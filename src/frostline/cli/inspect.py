@@ -50,7 +50,7 @@ def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -
 def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **given: Any) -> None:
     """Verify files, counts, ranges, and look for images that are in two splits or in two classes."""
     from frostline.cli.console import Screen
-    from frostline.config import make_config
+    from frostline.config import TrainConfig
     from frostline.errors import DataError
     from frostline.images.check import check
     from frostline.images.listing import ClashError
@@ -60,7 +60,7 @@ def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = No
     chosen = {key: value for key, value in given.items() if value is not None}
     try:
         with screen.lines():
-            findings = check(load_configured(make_config(data=name, data_dir=data_dir, **chosen), cache_dir,
+            findings = check(load_configured(TrainConfig(data=name, data_dir=data_dir, **chosen), cache_dir,
                                              screen.progress))  # fmt: skip
     except ClashError as error:
         rows = [[cell for image in pair for cell in (image.shown_path, image.reason)] for pair in error.pairs]

@@ -54,14 +54,14 @@ def predict(
     from frostline.cli.unread import Unread
     from frostline.config import choices
     from frostline.progress import Silent
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
     from frostline.storage import write_bytes
 
     check_name("format", output_format, FORMATS)
     check_name("device", device, choices("device"))
     _check_options(reject, sort_into, link, max_pixels)
     refuse_taken(output, overwrite=overwrite)
-    found = find_run(run, output_dir)
+    found = Run.load(run, output_dir)
     screen = Screen(stderr=True)
     with screen.lines():
         from frostline.images.decode import MAX_PIXELS

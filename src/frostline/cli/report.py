@@ -20,13 +20,13 @@ def report(
 ) -> None:
     """Write what a run learned as one page to look at, from the run's folder alone."""
     from frostline.cli.console import Screen
-    from frostline.runs.folder import find_run
+    from frostline.runs.folder import Run
     from frostline.storage import check_output
 
     if output is not None:
         check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
-    found = find_run(run, output_dir)
+    found = Run.load(run, output_dir)
     with screen.lines():
         from frostline.report.page import write_report
 

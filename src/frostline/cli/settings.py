@@ -163,7 +163,7 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
     ConfigError
         When one is impossible, or no data set is named.
     """
-    from frostline.config import make_config
+    from frostline.config import TrainConfig
     from frostline.errors import ConfigError
 
     settings = _of_file(config) if config else {}
@@ -176,17 +176,17 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
         )
     from frostline.images.registry import with_absolute_paths
 
-    return with_absolute_paths(make_config(**settings))
+    return with_absolute_paths(TrainConfig(**settings))
 
 
 def _of_file(path: Path) -> dict[str, Any]:
     """Return the settings of a file; it is named when one of them is impossible."""
-    from frostline.config import make_config, read_config
+    from frostline.config import TrainConfig, read_config
     from frostline.errors import ConfigError
 
     settings = read_config(path)
     try:
-        make_config(**({"data": "any"} | settings))
+        TrainConfig(**({"data": "any"} | settings))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return settings

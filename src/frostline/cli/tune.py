@@ -38,20 +38,19 @@ def tune(
     screen = Screen(quiet=quiet)
     with screen.lines():
         from frostline.experiments.mattered import told
-        from frostline.experiments.tune import Wish
         from frostline.experiments.tune import tune as find
         from frostline.images.registry import check_data, data_name
         from frostline.runs.folder import check_name
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
-        wish = Wish(trials, seconds, names)
         check_data(checked.data)
         if name is not None:
             check_name(name)
         folder = output_dir / (data_name(checked.data) if name is None else name)
         findings = find(
-            checked, wish, folder, cache_dir=cache_dir, overwrite=overwrite, resume=resume, progress=screen.progress
-        )
+            checked, folder, trials=trials, seconds=seconds, search=names, cache_dir=cache_dir, overwrite=overwrite,
+            resume=resume, progress=screen.progress,
+        )  # fmt: skip
     screen.say("")
     for line in told(findings):
         screen.say(line)

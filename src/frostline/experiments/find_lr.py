@@ -14,13 +14,14 @@ from torch import nn
 
 from frostline.config import TrainConfig
 from frostline.device import seed_everything
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, DivergedError
+from frostline.images.dataset import Splits
 from frostline.pipeline.context import make_context
 from frostline.pipeline.defaults import stepwise
 from frostline.pipeline.extract import Features, extract
 from frostline.pipeline.resolve import check, resolve
 from frostline.pipeline.train import Trainable, prepare_phase
-from frostline.progress import Progress, Silent, log
+from frostline.progress import Progress, Silent, log, visible
 from frostline.storage import write_bytes
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.loop import Recipe, train
@@ -91,10 +92,13 @@ class RangeTest:
 
 def find_lr(
     config: TrainConfig,
-    span: Span = Span(),
     *,
+    lowest: float = 1e-6,
+    highest: float = 1.0,
+    steps: int = 100,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> RangeTest:
     """Run the learning-rate range test (Smith 2017, arXiv:1506.01186) on what a run trains in its last phase.
 
@@ -107,23 +111,37 @@ def find_lr(
     ----------
     config : TrainConfig
         As for `frostline.fit`; its ``lr`` and its schedule of rates play no part.
-    span : Span
+    lowest, highest : float
+        The learning rates to begin and to end with.
+    steps : int
+        How many rates are tried, one gradient step each.
     cache_dir : path, optional
         Where kept activations go.
     progress : Progress, optional
-        Draws bars; silent when left out.
+        Draws bars.
+    splits : Splits, optional
+        The data set itself; ``config.data`` is then no more than what it is called.
+
+    Returns
+    -------
+    RangeTest
+        The losses, and the suggested rate as ``suggestion``.
 
     Raises
     ------
+    DivergedError
+        When the loss is not finite before the first step.
     FrostlineError
-        For everything the user can mend.
+        For other errors caused by user input or the environment.
     """
+    progress = visible(progress)
     if config.head == "ridge":
         raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
+    span = Span(lowest, highest, steps)
     config = stepwise(config)
-    check(config)
+    check(config, splits=splits)
     context = make_context(config.device, cache_dir, progress)
-    plan = resolve(config, context)
+    plan = resolve(config, context, splits)
     config, boundary = plan.config, plan.network.boundary
     seed_everything(config.seed)
     ready = _last_phase(extract(plan, context))
@@ -172,6 +190,8 @@ def range_test(
     ------
     ConfigError
         When the loss rises too early for a suggestion.
+    DivergedError
+        When the loss is not finite before the first step.
     """
     before = {key: value.detach().clone() for key, value in module.state_dict().items()}
     optimiser = make_optimiser(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
@@ -192,7 +212,7 @@ def range_test(
     finally:
         module.load_state_dict(before)
     if not losses:
-        raise ConfigError("the loss is no number even before the first step: are the weights sound?")
+        raise DivergedError("the loss is not finite even before the first step: check the weights.")
     test = read_curve(span.rates[: len(losses)], losses)
     if test.tenth >= span.highest / 10:
         log.warning("the loss did not rise up to %g: a larger --highest would tell more", span.highest)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frostline.activations.forward import FastForward
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.device import describe_device, seed_everything
 from frostline.experiments.amounts import amounts, nested
 from frostline.experiments.shelf import Shelf
@@ -81,7 +81,7 @@ class Trials:
         ConfigError
             When they contradict each other.
         """
-        config = make_config(**self._open.model_dump() | changes)
+        config = TrainConfig(**self._open.model_dump() | changes)
         check_network(config)
         return with_defaults(config, self._boundary(config), pictures)
 
@@ -96,8 +96,8 @@ class Trials:
 
         Raises
         ------
-        ConfigError
-            When the loss is no longer a number.
+        DivergedError
+            When the loss is no longer finite.
         """
         begun = time.perf_counter()
         config = self.config(changes, pictures)

@@ -12,15 +12,14 @@ OUTPUT/
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from frostline.config import TrainConfig, make_config, write_config
-from frostline.errors import ConfigError, FrostlineError, RunError, storage_error
+from frostline.config import TrainConfig, write_config
+from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError, storage_error
 from frostline.experiments.amounts import goes_on
 from frostline.experiments.mattered import Findings, best_of, draw, find, shown, told, write_table
 from frostline.experiments.space import (
@@ -37,11 +36,12 @@ from frostline.experiments.space import (
 from frostline.experiments.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
 from frostline.experiments.trial import Outcome, Trials
 from frostline.files import read_bytes, reading
+from frostline.images.dataset import Splits
 from frostline.images.registry import data_name
 from frostline.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import check, resolve
-from frostline.progress import Progress, Silent, log
+from frostline.progress import Progress, Silent, log, visible
 from frostline.runs.folder import check_name, log_file
 from frostline.storage import write_bytes, write_json
 
@@ -51,44 +51,18 @@ READ_AGAIN = ("settings.json", "study.db", "config.toml")
 OWN_FILES = frozenset({*READ_AGAIN, "study.db-journal", "trials.csv", "importance.png", "summary.txt", "log.txt"})
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is asked for besides the settings.
-
-    Attributes
-    ----------
-    trials : int
-        How many the study has in the end, those of earlier runs included.
-    seconds : float, optional
-        No trial is begun after so long.
-    search : tuple of str, optional
-        Names of what is searched (`space.SEARCHED`).
-
-    Raises
-    ------
-    ConfigError
-    """
-
-    trials: int = 50
-    seconds: float | None = None
-    search: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ConfigError(f"--trials {self.trials}: expected 1 or more.")
-        if self.seconds is not None and not self.seconds > 0:
-            raise ConfigError(f"--seconds {self.seconds:g}: expected more than 0.")
-
-
 def tune(
     config: TrainConfig,
-    wish: Wish,
-    folder: Path,
+    folder: Path | str | None = None,
     *,
+    trials: int = 50,
+    seconds: float | None = None,
+    search: Sequence[str] | None = None,
     cache_dir: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> Findings:
     """Search for settings with the best validation accuracy; the test split is not read.
 
@@ -96,22 +70,44 @@ def tune(
     ----------
     config : TrainConfig
         As for `frostline.fit`; what it leaves open may be searched.
-    wish : Wish
-    folder : Path
-        Of the search: ``tunes/NAME``.
+    folder : path, optional
+        Of the search; ``tunes/DATA`` when left out.
+    trials : int
+        How many the study has in the end, those of earlier calls included.
+    seconds : float, optional
+        No trial is begun after so long.
+    search : sequence of str, optional
+        Names of what is searched (`frostline.experiments.space.SEARCHED`).
+    cache_dir : path, optional
+        Where kept activations go.
     overwrite, resume : bool
         What to do when there is a search in it. Where none was begun, ``resume`` begins one.
+    progress : Progress, optional
+        Draws bars.
+    splits : Splits, optional
+        The data set itself; ``config.data`` is then no more than what it is called.
+
+    Returns
+    -------
+    Findings
+        Every trial, and the best as ``best``; the folder has its complete ``config.toml``.
 
     Raises
     ------
     FrostlineError
-        For everything the user can mend.
+        For errors caused by user input or the environment.
     """
+    progress = visible(progress)
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: expected 1 or more.")
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--seconds {seconds:g}: expected more than 0.")
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
     check_optuna()
-    check(config)
-    names: Sequence[str] = searched_names(config, wish.search)
+    check(config, splits=splits)
+    names: Sequence[str] = searched_names(config, search)
+    folder = Path("tunes", data_name(config.data)) if folder is None else Path(folder)
     check_name(folder.name)
     with hold(
         folder, "search", OWN_FILES, what=f"search '{folder.name}'", other="choose another --name", remedy=REMEDY,
@@ -119,24 +115,25 @@ def tune(
     ) as held:  # fmt: skip
         begun = None if overwrite else _begun(folder)
         if begun is not None:
-            _check_same(begun, config, wish.search, folder, resume=resume)
+            _check_same(begun, config, search, folder, resume=resume)
             config, names = begun.settings, begun.search
             held.keep()
         held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
         with log_file(folder / "log.txt"):
             if resume and begun is None:
                 log.info("no search was begun in %s yet: it begins now", folder)
-            trials, space, start, judges = _set_up(config, names, make_context(config.device, cache_dir, progress))
+            context = make_context(config.device, cache_dir, progress)
+            runner, space, start, judges = _set_up(config, names, context, splits)
             if begun is None:  # what is overwritten goes only now
                 _begin(config, names, folder)
             write_manifest(folder, "search", ["settings.json"], remedy=REMEDY)
             study = Study(folder / "study.db", space, config.seed)
             held.keep()
             try:
-                _search(study, trials, space, start, wish, progress)
+                _search(study, runner, space, start, trials, seconds, progress)
             finally:  # also when stopped: what is done is told
-                findings = find(study.tried(), space, trials.amounts, judges, config.seed)
-                _write(findings, trials, config, folder)
+                findings = find(study.tried(), space, runner.amounts, judges, config.seed)
+                _write(findings, runner, config, folder)
                 write_manifest(folder, "search", READ_AGAIN, complete=True, remedy=REMEDY)
     return findings
 
@@ -152,7 +149,7 @@ class Begun(BaseModel):
     @property
     def settings(self) -> TrainConfig:
         """The settings, checked."""
-        return make_config(**self.config)
+        return TrainConfig(**self.config)
 
 
 def _earlier(folder: Path) -> bool:
@@ -203,10 +200,12 @@ def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
     write_json(folder / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
 
 
-def _set_up(config: TrainConfig, names: Sequence[str], context: Context) -> tuple[Trials, Space, Values, int]:
+def _set_up(
+    config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None
+) -> tuple[Trials, Space, Values, int]:
     """Return what runs trials, what is searched, where it begins, and the number of pictures that judge."""
     config = searched_settings(config, names)
-    plan = resolve(config, context)
+    plan = resolve(config, context, splits)
     space, start = make_space(names, plan.config, plan.network.backbone)
     trials = Trials(config, plan, context, space)
     for name, place in space.items():  # what no trial could do is refused now
@@ -220,24 +219,32 @@ def _set_up(config: TrainConfig, names: Sequence[str], context: Context) -> tupl
     return trials, space, start, len(plan.splits.val)
 
 
-def _search(study: Study, trials: Trials, space: Space, start: Values, wish: Wish, progress: Progress | None) -> None:
+def _search(
+    study: Study,
+    runner: Trials,
+    space: Space,
+    start: Values,
+    trials: int,
+    seconds: float | None,
+    progress: Progress | None,
+) -> None:
     """Run trials until there are enough, or the time is over."""
     tried = study.tried()
     done, begun = len(tried), time.perf_counter()
     if done:
         log.info("%d trials are there from before", done)
-    with (progress or Silent()).bar("trials", max(0, wish.trials - done), "trials") as bar:
-        while len(tried) < wish.trials:
-            if wish.seconds is not None and time.perf_counter() - begun > wish.seconds:
-                log.info("the time is over: %d of %d trials are done", len(tried), wish.trials)
+    with (progress or Silent()).bar("trials", max(0, trials - done), "trials") as bar:
+        while len(tried) < trials:
+            if seconds is not None and time.perf_counter() - begun > seconds:
+                log.info("the time is over: %d of %d trials are done", len(tried), trials)
                 break
-            _one(study.ask(start), tried, trials, space)
+            _one(study.ask(start), tried, runner, space)
             tried = study.tried()
-            log.info(_line(tried[-1], wish.trials))
+            log.info(_line(tried[-1], trials))
             bar.advance(1)
             best = best_of(tried)
             bar.note(f"best {max(best.accuracies.values()):.4f}" if best else "")
-    log.info("%d trials in %.1f s on %s", len(tried) - done, time.perf_counter() - begun, trials.device)
+    log.info("%d trials in %.1f s on %s", len(tried) - done, time.perf_counter() - begun, runner.device)
 
 
 def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space) -> None:
@@ -247,7 +254,7 @@ def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space)
         for pictures in trials.amounts:
             try:
                 outcome = trials.run(changes, pictures)
-            except ConfigError as error:  # the values were checked before: the loss is no longer a number
+            except DivergedError as error:
                 log.info("trial %d: %s", trial.number, error)
                 trial.report(pictures, Outcome(0.0, 0, 0.0))
                 return trial.end(DIVERGED, 0.0)

@@ -13,6 +13,7 @@ from frostline.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
 from frostline.images.decode import MAX_PIXELS, budget_of, decode_image
 from frostline.images.levels import Levels
 from frostline.images.workers import Workers
+from frostline.text import few, html_table, printable
 
 Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
 AT_ONCE = 4  # files that a process is handed together
@@ -227,3 +228,16 @@ class Splits:
     source: str
     val: ImageDataset | None = None
     bad: tuple[BadImage, ...] = ()
+
+    def __repr__(self) -> str:
+        return printable(f"Splits({self.name}, {', '.join(self._facts.values())})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Splits {self.name}", self._facts | {"source": self.source})
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        counts = {name: f"{len(part):,} {name} images" for name, part in parts.items() if part is not None}
+        names = self.train.class_names
+        return counts | {"classes": f"{len(names)} classes: {few(names)}"}

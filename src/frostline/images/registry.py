@@ -14,11 +14,11 @@ from frostline.images.arrays import load_npz
 from frostline.images.dataset import Splits
 from frostline.images.decode import MAX_PIXELS
 from frostline.images.folder import list_folder
-from frostline.images.listing import listed_splits
-from frostline.images.options import DEFAULTS, SourceOptions
+from frostline.images.listing import Listing, listed_splits
+from frostline.images.options import DEFAULTS, TEST_FRACTION, SourceOptions
 from frostline.images.scan import scan
 from frostline.images.table import list_table
-from frostline.progress import Progress
+from frostline.progress import Progress, visible
 from frostline.storage import cache_dir as cache_folder
 
 Loader = Callable[[Path | None, Path | None, Progress | None], Splits]
@@ -56,7 +56,8 @@ SOURCES: dict[str, DataSource] = {
 }
 
 
-FILES = (".csv", ".tsv", ".parquet", ".npz")
+TABLES = (".csv", ".tsv", ".parquet")
+FILES = (*TABLES, ".npz")
 
 
 def check_data(name: str) -> None:
@@ -218,7 +219,7 @@ def load_dataset(
     check_data(name)
     if name in SOURCES:
         return SOURCES[name].load(
-            Path(directory) if directory else None, Path(cache_dir) if cache_dir else None, progress
+            Path(directory) if directory else None, Path(cache_dir) if cache_dir else None, visible(progress)
         )
     path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if directory is not None:
@@ -229,11 +230,113 @@ def load_dataset(
     if path.is_file() and not is_table:
         return load_npz(path, data_name(name), options.test_fraction)
     listing = list_table(path, options) if is_table else list_folder(path)
-    look = partial(scan, root=path, cache=cache_folder(cache_dir), progress=progress, workers=workers)
-    look = partial(look, max_pixels=max_pixels)
-    return listed_splits(
-        listing, data_name(name), look, strict=strict, test_fraction=options.test_fraction, max_pixels=max_pixels
+    return _splits(
+        listing, path, data_name(name), options.test_fraction, cache_dir, progress, workers, max_pixels, strict=strict
     )
+
+
+def from_folder(
+    folder: Path | str,
+    *,
+    name: str | None = None,
+    test_fraction: float = TEST_FRACTION,
+    cache_dir: Path | str | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
+    """Make a data set of a folder of class folders, or of split folders that hold class folders.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, optional
+        What the data set is called; the folder's name when left out.
+    test_fraction, cache_dir, progress, workers, strict, max_pixels
+        As in `load_dataset`.
+
+    Raises
+    ------
+    DataError
+        When it is no folder, has too few images or classes, or shows one image under two classes.
+    StorageError
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise DataError(f"{folder}: expected a folder of class folders, and there is no such folder: check the path.")
+    name = name or data_name(str(path))
+    return _splits(
+        list_folder(path), path, name, test_fraction, cache_dir, progress, workers, max_pixels, strict=strict
+    )
+
+
+def from_table(
+    table: Path | str,
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    group_column: str | None = None,
+    root: Path | str | None = None,
+    name: str | None = None,
+    test_fraction: float = TEST_FRACTION,
+    cache_dir: Path | str | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
+    """Make a data set of a table of image files, ``.csv``, ``.tsv`` or ``.parquet``.
+
+    Parameters
+    ----------
+    table : path
+    path_column, label_column, split_column, group_column : str, optional
+        Names of its columns; the usual names are looked for when left out. Images of one group share a split.
+    root : path, optional
+        The folder that relative paths start from; the table's own when left out.
+    name : str, optional
+        What the data set is called; the table's name when left out.
+    test_fraction, cache_dir, progress, workers, strict, max_pixels
+        As in `load_dataset`.
+
+    Raises
+    ------
+    DataError
+        When it is no such table, lacks a column or a value, or has too few images or classes.
+    StorageError
+    """
+    path = Path(table).expanduser()
+    if not path.is_file() or path.suffix.lower() not in TABLES:
+        raise DataError(f"{table}: expected a file that ends in {', '.join(TABLES)}: check the path.")
+    columns = (path_column, label_column, split_column, group_column)
+    options = SourceOptions(*columns, root=Path(root) if root else None)
+    listing, name = list_table(path, options), name or data_name(str(path))
+    return _splits(listing, path, name, test_fraction, cache_dir, progress, workers, max_pixels, strict=strict)
+
+
+def _splits(
+    listing: Listing,
+    path: Path,
+    name: str,
+    test_fraction: float,
+    cache_dir: Path | str | None,
+    progress: Progress | None,
+    workers: int | None,
+    max_pixels: int,
+    *,
+    strict: bool,
+) -> Splits:
+    look = partial(
+        scan,
+        root=path,
+        cache=cache_folder(cache_dir),
+        progress=visible(progress),
+        workers=workers,
+        max_pixels=max_pixels,
+    )
+    return listed_splits(listing, name, look, strict=strict, test_fraction=test_fraction, max_pixels=max_pixels)
 
 
 def load_configured(

@@ -11,6 +11,7 @@ from torch import nn
 from frostline.errors import UnknownNameError
 from frostline.networks.stages import cut
 from frostline.networks.trial import agree, sizes
+from frostline.text import few, html_table, printable
 
 GIVEN = "given"  # what is recorded as the weights of a network that came from Python
 USUAL_SIZE = 224  # what ImageNet networks are taught at
@@ -108,6 +109,21 @@ class Backbone(nn.Module):
         self.origin = origin
         self.intake = intake
         self.eval()
+
+    def __repr__(self) -> str:
+        return printable(f"Backbone({self.name}, {', '.join(self._facts.values())})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Backbone {self.name}", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return {
+            "stages": f"{len(self.stages)} stages: {few(self.stage_names, 8)}",
+            "parameters": f"{count:,} parameters",
+            "weights": f"{self.origin.name if self.origin else 'no'} weights",
+        }
 
     @classmethod
     def from_module(

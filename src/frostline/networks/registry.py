@@ -14,7 +14,7 @@ from frostline.networks.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.networks.network import Network
 from frostline.networks.trained import TENSORS, find_bundle, read_stages
 from frostline.networks.weights import State, choose, fitted, read_state
-from frostline.progress import Progress
+from frostline.progress import Progress, visible
 
 NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK}
 
@@ -102,6 +102,7 @@ def load_backbone(
     ------
     UnknownNameError, WeightsError, DownloadError
     """
+    progress = visible(progress)
     network = find_network(name)
     shape = network.outline()
     deepest = shape.stage_names[-1] if with_classifier else last or shape.feature_stage

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from frostline.errors import WeightsError
-from frostline.files import read_bytes, read_tensors, reading
+from frostline.files import fit_schema, read_bytes, read_tensors, reading
 from frostline.hashing import digest_file
 from frostline.manifest import read_manifest
 
@@ -52,7 +52,7 @@ def read_stages(bundle: Path, network: str) -> dict[str, torch.Tensor]:
     with reading(bundle / DESCRIPTION, WeightsError, REMEDY):
         manifest = read_manifest(bundle, REMEDY)
         about = read_bytes(bundle / DESCRIPTION) if manifest is None else manifest.read(DESCRIPTION)
-        description = _Description.model_validate_json(about)
+    description = fit_schema(_Description, about, bundle / DESCRIPTION, WeightsError, REMEDY)
     if description.network != network:
         raise WeightsError(
             f"{bundle} is a model of {description.network}, and {network} is asked for: "
@@ -60,6 +60,7 @@ def read_stages(bundle: Path, network: str) -> dict[str, torch.Tensor]:
         )
     with reading(path, WeightsError, REMEDY):
         tensors, _ = read_tensors(path)
-        if digest_file(path) != description.blake2b:
-            raise ValueError("its checksum is wrong")
+        digest = digest_file(path)
+    if digest != description.blake2b:
+        raise WeightsError(f"{path} is damaged (its checksum is wrong): {REMEDY}.")
     return {key: tensor for key, tensor in tensors.items() if key.startswith("stages.")}

@@ -22,7 +22,7 @@ from torch import nn
 from frostline import __version__
 from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
 from frostline.evaluation.rejection import Rejection
-from frostline.files import MAX_TENSOR_FILE_BYTES, open_file, parse_json, read_bytes, read_tensors, reading
+from frostline.files import MAX_TENSOR_FILE_BYTES, fit_schema, open_file, parse_json, read_bytes, read_tensors, reading
 from frostline.hashing import digest_file, digest_open_file
 from frostline.images.preprocess import Preprocess
 from frostline.manifest import MANIFEST, Manifest, check_ours, read_manifest, write_manifest
@@ -32,7 +32,7 @@ from frostline.networks.describe import check_image_size
 from frostline.networks.heads import Head, HeadSpec
 from frostline.networks.registry import filled, find_network
 from frostline.runs.folder import BUNDLE, BUNDLE_FILES, REMEDY, Run, warn_unverified
-from frostline.runs.schemas import Positive, Schema, WeightsRecord
+from frostline.runs.schemas import LevelsRecord, Positive, RejectionRecord, Schema, WeightsRecord
 from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 2
@@ -105,10 +105,11 @@ class PreprocessRecord(Schema):
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    levels: LevelsRecord | None = None
 
     def make(self) -> Preprocess:
         """Return the preprocessing."""
-        return Preprocess.from_dict(self.model_dump())
+        return Preprocess.from_dict(self.model_dump(exclude_none=True))
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -116,26 +117,10 @@ class PreprocessRecord(Schema):
             known = json.loads(json.dumps(self.make().to_dict()))
         except ConfigError as error:
             raise ValueError(first_line(error)) from error
-        said = json.loads(self.model_dump_json())
+        said = json.loads(self.model_dump_json(exclude_none=True))
         if known != said:
             other = next(name for name in {**known, **said} if known.get(name) != said.get(name))
             raise ValueError(f"{other} is {said.get(other)!r}, expected {known.get(other)!r}")
-        return self
-
-
-class RejectionRecord(_Exact):
-    """A `Rejection`; earlier versions wrote none."""
-
-    images: int
-    thresholds: tuple[float, ...]
-
-    def make(self) -> Rejection:
-        """Return the thresholds."""
-        return Rejection(self.images, self.thresholds)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        self.make()
         return self
 
 
@@ -265,14 +250,12 @@ def _manifest(folder: Path) -> Manifest | None:
 def _description(path: Path, data: bytes) -> Description:
     with reading(path, RunError, AGAIN):
         about = parse_json(data)
-        if not isinstance(about, dict):
-            raise ValueError("it is no table")
-        version = about.get("format")
-        if isinstance(version, int) and version != FORMAT_VERSION:
-            raise RunError(f"{path} has bundle format {version}, this version reads {FORMAT_VERSION}.")
-        description = Description.model_validate_json(data)
-        if description.boundary.tap_grid != TAP_GRID:
-            raise RunError(f"{path} was made with another tap grid than this version's {TAP_GRID}.")
+    version = about.get("format") if isinstance(about, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise RunError(f"{path} has bundle format {version}, this version reads {FORMAT_VERSION}.")
+    description = fit_schema(Description, data, path, RunError, AGAIN)
+    if description.boundary.tap_grid != TAP_GRID:
+        raise RunError(f"{path} was made with another tap grid than this version's {TAP_GRID}.")
     return description
 
 
@@ -297,6 +280,9 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     about = read_description(folder)
     backbone, boundary = _network(folder, about, given)
     spec = HeadSpec(**about.head.model_dump())
+    preprocess = about.preprocess.make()
+    if not os.path.lexists(folder / MANIFEST):
+        _check_size(folder / DESCRIPTION, backbone, boundary, preprocess.image_size, spec)
     path = _checked_tensors(folder, about.blake2b)
     with reading(path, RunError, AGAIN):
         tensors, _ = read_tensors(path)
@@ -306,14 +292,10 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     backbone = filled(backbone, stages, origin)
     head = Head(spec)
     head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
-    preprocess = about.preprocess.make()
     rejection = about.rejection.make() if about.rejection else None
-    model = Model(
+    return Model(
         backbone, boundary, preprocess, head.eval(), about.class_names, about.temperature, about.mirror, rejection
     )
-    if not os.path.lexists(folder / MANIFEST):
-        _check_size(folder / DESCRIPTION, model)
-    return model
 
 
 def checked_tensors(folder: Path) -> Path:
@@ -329,14 +311,13 @@ def checked_tensors(folder: Path) -> Path:
 
 def _checked_tensors(folder: Path, digest: str) -> Path:
     path, manifest = folder / TENSORS, read_manifest(folder, AGAIN)
-    with reading(path, RunError, AGAIN):
-        if manifest is not None:
-            found = manifest.check(TENSORS)
-        else:
-            with open_file(path, MAX_TENSOR_FILE_BYTES) as file:
-                found = digest_open_file(file)
-        if found != digest:
-            raise ValueError(f"its checksum is not the one in {DESCRIPTION}")
+    if manifest is not None:
+        found = manifest.check(TENSORS)
+    else:
+        with reading(path, RunError, AGAIN), open_file(path, MAX_TENSOR_FILE_BYTES) as file:
+            found = digest_open_file(file)
+    if found != digest:
+        raise RunError(f"{path} is damaged (its checksum is not the one in {DESCRIPTION}): {AGAIN}.")
     return path
 
 
@@ -387,15 +368,15 @@ def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _check_size(path: Path, model: Model) -> None:
+def _check_size(path: Path, backbone: Backbone, boundary: Boundary, size: int, spec: HeadSpec) -> None:
     """Refuse an image size that network and head cannot take."""
-    backbone, size = model.backbone.outline(), model.preprocess.image_size
+    shape = backbone.outline()
     try:
-        check_image_size(backbone, size)
+        check_image_size(shape, size)
     except ConfigError as error:
         raise RunError(f"{path} is damaged ({first_line(error)}): {AGAIN}.") from error
     with torch.no_grad():
-        rows = Frozen(backbone, model.boundary)(torch.empty(1, 3, size, size, device="meta"))
-        features = Thawed(backbone, model.boundary, size).eval()(rows).flatten(1).shape[1]
-    if features != model.head.spec.features:
+        rows = Frozen(shape, boundary)(torch.empty(1, 3, size, size, device="meta"))
+        features = Thawed(shape, boundary, size).eval()(rows).flatten(1).shape[1]
+    if features != spec.features:
         raise RunError(f"{path} is damaged (image_size {size} does not suit the head): {AGAIN}.")

@@ -14,11 +14,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from frostline.errors import ConfigError, RunError, first_line
 from frostline.evaluation.rejection import Rejection, check_share, named
-from frostline.files import read_bytes, reading
+from frostline.files import fit_schema, read_bytes, reading
 from frostline.images.given import Images, as_images, batches, read_pixels
 from frostline.images.levels import Levels
 from frostline.progress import log
-from frostline.runs.schemas import Schema
+from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
 from frostline.runs.seal import check_seal
 
 RECORD = "frostline"  # key of the metadata
@@ -34,6 +34,7 @@ class _Preprocess(Schema):
     image_size: Annotated[int, Field(ge=1)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    levels: LevelsRecord | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -51,6 +52,7 @@ class ExportRecord(Schema):
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     image_size: Annotated[int, Field(ge=1)]
     preprocess: _Preprocess
+    rejection: RejectionRecord | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -78,14 +80,13 @@ def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
     RunError
         When it is impossible, or the file's checksum is missing.
     """
-    with reading(Path(name), RunError, AGAIN):
-        record = ExportRecord.model_validate_json(text)
-        if check_seal(content) == "none":
-            if record.format > 1:
-                raise ValueError("its checksum is missing")
-            # Refused, models that are in use would stop working at an update; taken silently, damage would be, too.
-            log.warning("%s is of an earlier version and has no checksum: damage to it goes unnoticed; %s", name, AGAIN)
-    return record.model_dump(mode="json")
+    record = fit_schema(ExportRecord, text, Path(name), RunError, AGAIN)
+    if check_seal(content) == "none":
+        if record.format > 1:
+            raise RunError(f"{name} is damaged (its checksum is missing): {AGAIN}.")
+        # Refused, models that are in use would stop working at an update; taken silently, damage would be, too.
+        log.warning("%s is of an earlier version and has no checksum: damage to it goes unnoticed; %s", name, AGAIN)
+    return record.model_dump(mode="json", exclude_unset=True)
 
 
 def refuse_damaged(content: bytes, name: str) -> None:
@@ -137,10 +138,9 @@ class OnnxClassifier:
         self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
         self.image_size: int = self.about["image_size"]
         _check_ends(self._session, len(self.class_names), name)
-        with reading(Path(name), RunError, AGAIN):
-            rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
-            self.rejection = None if rejection is None else Rejection.from_dict(rejection)
-            self.levels = None if levels is None else Levels.from_dict(levels)
+        rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
+        self.rejection = None if rejection is None else Rejection.from_dict(rejection)
+        self.levels = None if levels is None else Levels.from_dict(levels)
 
     def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""

@@ -26,7 +26,7 @@ from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import Plan, check, load_images, resolve_network, split_images
 from frostline.pipeline.train import TrainedModel, train
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.card import write_card
 from frostline.runs.data import check_same_data, data_facts, weights_facts, with_recorded_reason
@@ -66,7 +66,7 @@ def fit(
     overwrite, resume : bool
         What to do when the name is taken.
     progress : Progress, optional
-        Draws bars; silent when left out.
+        Draws bars; when left out a notebook shows some, and nothing else does.
     splits : Splits, optional
         The data set itself (`frostline.images.arrays`); ``config.data`` is then no more than what it is called.
     backbone : Backbone, optional
@@ -86,6 +86,7 @@ def fit(
     FrostlineError
         For everything the user can mend; what was whole stays whole.
     """
+    progress = visible(progress)
     begun = time.perf_counter()
     if overwrite and resume:
         raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")

@@ -22,7 +22,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -30,16 +30,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from frostline.config import TrainConfig, make_config, parse_config, write_config
+from frostline.config import TrainConfig, parse_config, write_config
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline.hashing import digest_json
 from frostline.images.dataset import BadImage
 from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
-from frostline.progress import LogTarget, log
+from frostline.progress import LogTarget, listening, log
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.storage import write_bytes, write_json
-from frostline.text import csv_text
+from frostline.text import csv_text, html_table, printable
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
@@ -77,8 +77,46 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
+    @classmethod
+    def load(cls, run: Path | str, output_dir: Path | str = "runs") -> "Run":
+        """Return a run that was begun, by its name or its folder.
+
+        Parameters
+        ----------
+        run : path
+            A name in ``output_dir``, or the path of a run's folder.
+        output_dir : path
+            The folder that holds the runs.
+
+        Raises
+        ------
+        RunError
+            When there is no such run, with the nearest match.
+        """
+        for folder in (Path(output_dir, run), Path(run)):
+            if str(run) and Run(folder).begun:
+                return Run(folder)
+        known = [known.name for known in list_runs(Path(output_dir))]
+        there = f"runs there: {', '.join(known)}." if known else "there are no runs yet."
+        raise RunError(f"no run '{run}' in {output_dir}: {there}{did_you_mean(str(run), known)}")
+
     def __repr__(self) -> str:
-        return f"Run('{self.folder}')"
+        return printable(f"Run('{self.folder}', {', '.join(map(str, self._facts.values()))})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Run {self.name}", {"folder": self.folder} | self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        """What is shown of it; what cannot be read is left out."""
+        facts: dict[str, object] = {"state": self.state}
+        with suppress(RunError):
+            if self.begun:
+                facts |= {"data": self.config.data, "model": self.config.model}
+            if self.finished:
+                name = "val" if self.metrics["test"] is None else "test"
+                facts["result"] = f"{name} accuracy {self.metrics[name]['accuracy']:.4f}"
+        return facts
 
     @property
     def name(self) -> str:
@@ -190,7 +228,7 @@ class Run:
         with reading(path, RunError, AGAIN):
             values = parse_config(data)
         try:
-            return make_config(**values)
+            return TrainConfig(**values)
         except ConfigError as error:
             raise RunError(f"{path}: {error}") from error
 
@@ -291,22 +329,6 @@ def _made_earlier(folder: Path) -> bool:
             continue
         return True
     return False
-
-
-def find_run(name: str, output_dir: Path) -> Run:
-    """Return an existing run by its name, or by its folder's path.
-
-    Raises
-    ------
-    RunError
-        With the nearest match.
-    """
-    for folder in (output_dir / name, Path(name)):
-        if name and Run(folder).begun:
-            return Run(folder)
-    known = [run.name for run in list_runs(output_dir)]
-    there = f"runs there: {', '.join(known)}." if known else "there are no runs yet."
-    raise RunError(f"no run '{name}' in {output_dir}: {there}{did_you_mean(name, known)}")
 
 
 def list_runs(output_dir: Path) -> list[Run]:
@@ -546,13 +568,8 @@ def log_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _log_lines() -> Iterator[LogFile]:
     lines = LogFile()
-    level = log.level
-    if log.getEffectiveLevel() > logging.INFO:
-        log.setLevel(logging.INFO)
-    log.addHandler(lines)
     try:
-        yield lines
+        with listening(lines):
+            yield lines
     finally:
-        log.removeHandler(lines)
-        log.setLevel(level)
         lines.close()

@@ -26,6 +26,7 @@ from frostline.progress import Progress, log
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
+from frostline.text import few, html_table, printable
 from frostline.training.examples import Examples
 from frostline.training.loop import predict_logits
 
@@ -74,6 +75,24 @@ class Classifier:
         classifier = cls(load_bundle(Path(folder), backbone), device)
         classifier._run = Run(folder)
         return classifier
+
+    def __repr__(self) -> str:
+        model, size = self.model, self.model.preprocess.image_size
+        return printable(
+            f"Classifier({model.backbone.name} at {size} px, {len(self.class_names)} classes: {few(self.class_names)})"
+        )
+
+    def _repr_html_(self) -> str:
+        model = self.model
+        facts = {
+            "network": model.backbone.name,
+            "weights": model.backbone.origin.name if model.backbone.origin else "unknown",
+            "image size": f"{model.preprocess.image_size} px",
+            "frozen up to": model.boundary.freeze,
+            "head": model.head.spec.kind,
+            "classes": f"{len(self.class_names)}: {few(self.class_names)}",
+        }
+        return html_table("Classifier", facts)
 
     @property
     def batch_size(self) -> int:

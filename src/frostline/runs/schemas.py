@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from frostline.evaluation.rejection import Rejection
+from frostline.images.levels import Levels
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -21,6 +24,43 @@ class Schema(BaseModel):
     """Types as they are in JSON, and finite numbers."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class LevelsRecord(Schema):
+    """A `Levels`, as `Levels.to_dict` gives it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    whole: tuple[float, float] | None = None
+    real: tuple[float, float] | None = None
+    transparency: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.make()
+        return self
+
+    def make(self) -> Levels:
+        """Return the scale."""
+        return Levels.from_dict(self.model_dump(exclude_none=True))
+
+
+class RejectionRecord(Schema):
+    """A `Rejection`, as `Rejection.to_dict` gives it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: int
+    thresholds: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.make()
+        return self
+
+    def make(self) -> Rejection:
+        """Return the thresholds."""
+        return Rejection(self.images, self.thresholds)
 
 
 class SplitRecord(Schema):

@@ -15,7 +15,7 @@ from frostline.errors import RunError
 from frostline.images.levels import Levels
 from frostline.report.explain import Explainer
 from frostline.runs.exported import OnnxClassifier
-from frostline.runs.folder import Run, find_run
+from frostline.runs.folder import Run
 from frostline.runs.index import find_index
 from frostline.runs.predict import Classifier
 
@@ -119,7 +119,7 @@ def load_served(source: str, output_dir: Path) -> Served:
         return Served(path.stem, "onnx", exported, exported.image_size, exported.levels, rejects=_rejects(exported))
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
-    run = find_run(source, output_dir)
+    run = Run.load(source, output_dir)
     return _from_folder(run.folder, run.name, "run")
 
 

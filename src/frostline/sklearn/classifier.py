@@ -61,12 +61,14 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         Of the descent.
     views : int, optional
         Versions of each picture that are trained on.
-    val_fraction : float
+    validation_fraction : float
         Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one picture
         at least; copies of a picture stay on one side. A class of one picture is trained on alone. Where no class can
         spare a picture, those that are trained on choose.
     random_state : int, RandomState or None
         Draws that part, the order of the pictures, their views and ``random`` weights.
+    verbose : int
+        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     cache_dir : path, optional
@@ -113,8 +115,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         lr: float | None = None,
         weight_decay: float = 0.05,
         views: int | None = None,
-        val_fraction: float = 0.1,
+        validation_fraction: float = 0.1,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: int = 0,
         device: str = "cpu",
         cache_dir: Path | str | None = None,
         keep: bool = True,
@@ -131,8 +134,9 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         self.lr = lr
         self.weight_decay = weight_decay
         self.views = views
-        self.val_fraction = val_fraction
+        self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.verbose = verbose
         self.device = device
         self.cache_dir = cache_dir
         self.keep = keep
@@ -163,18 +167,19 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         check_consistent_length(images, y)
         config = config_of(self.get_params())
         check_network(config)
-        dataset, kept = usable(images, cache_folder(self.cache_dir))
-        self.classes_, numbers = np.unique(y[kept], return_inverse=True)
-        dataset = replace(dataset, labels=numbers, class_names=self._class_names)
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-            model = self._train(dataset, config)
+        with self._telling():
+            dataset, kept = usable(images, cache_folder(self.cache_dir))
+            self.classes_, numbers = np.unique(y[kept], return_inverse=True)
+            dataset = replace(dataset, labels=numbers, class_names=self._class_names)
+            with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+                model = self._train(dataset, config)
         self.config_, self.network_ = model.plan.config, FittedNetwork(model.plan.network, model.head)
         self.history_, self.best_epoch_ = model.trained.history, model.trained.best_epoch
         self.frozen_pass_ = model.frozen_pass
         return self
 
     def _train(self, dataset: ImageDataset, config: TrainConfig) -> TrainedModel:
-        context, splits = make_context(config.device, self.cache_dir), divided(dataset, config)
+        context, splits = make_context(config.device, self.cache_dir, self._progress), divided(dataset, config)
         network = resolve_network(config, splits.train, context, load=load_again)
         return train(extract(Plan(network, splits), context))
 
@@ -187,7 +192,8 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        with self._telling():
+            rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities

@@ -16,6 +16,7 @@ from frostline.networks.registry import rebuild
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import Network
+from frostline.progress import Progress
 from frostline.training.examples import Rows
 
 State = dict[str, Any]
@@ -38,9 +39,17 @@ class FittedNetwork:
         thawed = Thawed(network.backbone, network.boundary, network.preprocess.image_size)
         return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(device)).eval()
 
-    def rows(self, images: ImageDataset, device: str, cache_dir: Path | str | None, *, keep: bool) -> Rows:
+    def rows(
+        self,
+        images: ImageDataset,
+        device: str,
+        cache_dir: Path | str | None,
+        *,
+        keep: bool,
+        progress: Progress | None = None,
+    ) -> Rows:
         """Return what the frozen stages make of images: cached rows, or computed anew without writing anything."""
-        context = make_context(device, cache_dir)
+        context = make_context(device, cache_dir, progress)
         forward = self.network.forward(context)
         if not keep:
             return LiveActivations(images, forward)

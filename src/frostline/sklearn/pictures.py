@@ -1,6 +1,8 @@
 """What scikit-learn calls X: an array of pictures, or an array of their paths."""
 
 import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from frostline.errors import DataError, InputError
 from frostline.images.dataset import ImageDataset, Pixels, check_pixels
 from frostline.images.levels import choose_levels
 from frostline.images.scan import scan
-from frostline.progress import log
+from frostline.progress import LineHandler, Progress, listening, log, visible
 
 
 class TakesPictures(BaseEstimator):  # type: ignore[misc]
@@ -24,6 +26,17 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
     another count is refused after `fit`, as is the custom. Picture files may have any size: fitted on paths there is no
     ``n_features_in_``, and paths are always welcome.
     """
+
+    verbose: int
+
+    def _telling(self) -> AbstractContextManager[None]:
+        """Print the library's log lines meanwhile, if `verbose` asks for it."""
+        return listening(LineHandler(sys.stdout)) if self.verbose else nullcontext()
+
+    @property
+    def _progress(self) -> Progress | None:
+        """Bars in a notebook, if `verbose` asks for them."""
+        return visible(None) if self.verbose else None
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -6,16 +6,25 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 
-OWN = {"random_state", "cache_dir", "keep", "settings"}  # parameters that are no setting of a run
+OWN = {
+    "random_state",
+    "validation_fraction",
+    "verbose",
+    "cache_dir",
+    "keep",
+    "settings",
+}  # parameters that are no setting of a run
 # Settings that scikit-learn has other ways for: which pictures, which labels, which seed.
 ELSEWHERE = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
 
 
 def config_of(params: Mapping[str, Any]) -> TrainConfig:
-    """Return an estimator's parameters (``get_params``) as settings; ``random_state`` is the seed.
+    """Return an estimator's parameters (``get_params``) as settings.
+
+    ``random_state`` is the seed, and ``validation_fraction`` is ``val_fraction``.
 
     Raises
     ------
@@ -23,6 +32,8 @@ def config_of(params: Mapping[str, Any]) -> TrainConfig:
         When a value is impossible, or ``settings`` names what is no setting or a parameter of its own.
     """
     values = {name: value for name, value in params.items() if name not in OWN}
+    if "validation_fraction" in params:
+        values["val_fraction"] = params["validation_fraction"]
     settings = params.get("settings") or {}
     allowed = sorted(set(TrainConfig.model_fields) - ELSEWHERE - set(values))
     for name in settings:
@@ -30,7 +41,7 @@ def config_of(params: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"settings: '{name}' is a parameter of the estimator: set it there.")
         if name not in allowed:
             raise UnknownNameError("setting", name, allowed)
-    return make_config(data="pictures", seed=_seed(params["random_state"]), **values, **settings)
+    return TrainConfig(data="pictures", seed=_seed(params["random_state"]), **values, **settings)
 
 
 def _seed(random_state: Any) -> int:

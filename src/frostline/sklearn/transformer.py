@@ -44,6 +44,8 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         224.
     random_state : int, RandomState or None
         Draws ``random`` weights.
+    verbose : int
+        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     workers : int, optional
@@ -79,6 +81,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         taps: str | tuple[str, ...] = "auto",
         image_size: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
+        verbose: int = 0,
         device: str = "cpu",
         workers: int | None = None,
         cache_dtype: str = "float16",
@@ -91,6 +94,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         self.taps = taps
         self.image_size = image_size
         self.random_state = random_state
+        self.verbose = verbose
         self.device = device
         self.workers = workers
         self.cache_dtype = cache_dtype
@@ -116,9 +120,10 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         shape = outline(config.model)
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
-        context = make_context(self.device, self.cache_dir)
-        readable, _ = usable(images, context.cache)
-        network = resolve_network(config, readable, context, load=load_again)
+        context = make_context(self.device, self.cache_dir, self._progress)
+        with self._telling():
+            readable, _ = usable(images, context.cache)
+            network = resolve_network(config, readable, context, load=load_again)
         self.network_ = FittedNetwork(network)
         self.image_size_ = network.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
@@ -134,7 +139,8 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep)
+        with self._telling():
+            rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
         return taken
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from frostline.errors import ConfigError
+from frostline.errors import DivergedError
 from frostline.progress import Bar, Progress, Silent, log
 from frostline.training.average import Average
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state, saved_phase
@@ -121,8 +121,8 @@ def train(
 
     Raises
     ------
-    ConfigError
-        When the loss is no longer a number.
+    DivergedError
+        When the loss is no longer finite.
     """
     if groups is None:
         groups = [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
@@ -196,8 +196,8 @@ def _one_epoch(
         seen += len(labels)
         bar.note(f"epoch {number + 1}: loss {loss_sum / seen:.4f}, accuracy {right / seen:.4f}")
         if not math.isfinite(loss_sum):
-            raise ConfigError(
-                f"the loss is no longer a number in epoch {number + 1}, step {step + 1}: "
+            raise DivergedError(
+                f"the loss is no longer finite in epoch {number + 1}, step {step + 1}: "
                 f"--lr {recipe.lr:g} is too high for {recipe.optimizer}; try a tenth."
             )
     return loss_sum / len(examples), right / len(examples), lr

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.config import TrainConfig, make_config
+from frostline.config import TrainConfig
 from frostline.experiments.audit.audit import Audit, audit
 from frostline.images.arrays import from_arrays
 from frostline.images.dataset import Splits
@@ -50,6 +50,6 @@ def with_faults(fashion: Splits) -> Splits:
 def planted(fashion: Splits, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     """The data set, audited with a small network."""
     place = tmp_path_factory.mktemp("planted")
-    splits, config = with_faults(fashion), make_config(data="faulty", weights="bundled", image_size=64)
+    splits, config = with_faults(fashion), TrainConfig(data="faulty", weights="bundled", image_size=64)
     found = audit(config, place / "audit", cache_dir=place / "cache", splits=splits)
     return Planted(splits, config, place / "cache", place / "audit", found)

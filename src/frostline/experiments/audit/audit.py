@@ -30,12 +30,13 @@ from frostline.experiments.audit.pool import Pool, make_pool
 from frostline.experiments.audit.table import REMEDY, write_table
 from frostline.files import parse_json, read_bytes
 from frostline.images.dataset import Splits
+from frostline.images.registry import data_name
 from frostline.manifest import hold
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows, with_float32_cache
 from frostline.pipeline.resolve import check, load_images, resolve_network
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.storage import write_json
 from frostline.training.calibration import best_temperature
 from frostline.training.examples import Examples, Joined, Rows
@@ -69,7 +70,7 @@ class Audit:
 
 def audit(
     config: TrainConfig,
-    folder: Path,
+    folder: Path | str | None = None,
     *,
     include_test: bool = False,
     cache_dir: Path | str | None = None,
@@ -86,21 +87,30 @@ def audit(
     Parameters
     ----------
     config : TrainConfig
-        Data set, network, weights, boundary, image size and seed; what trains is the audit's own.
-    folder : Path
-        For what is found.
+        Data set, network, weights, boundary, image size and seed, such as ``run.config``; what trains is the audit's
+        own.
+    folder : path, optional
+        For what is found; ``audits/DATA`` when left out.
     include_test : bool
         Question the test split's labels too.
+    cache_dir : path, optional
+        Where kept activations go.
+    overwrite : bool
+        Replace an audit that is there.
+    progress : Progress, optional
+        Draws bars.
     splits : Splits, optional
         The data set itself; ``config.data`` is then no more than what it is called.
 
     Raises
     ------
     FrostlineError
-        For everything the user can mend.
+        For errors caused by user input or the environment.
     """
+    progress = visible(progress)
     check_cleanlab()
     check(config, splits=splits)
+    folder = Path("audits", data_name(config.data)) if folder is None else Path(folder)
     with hold(
         folder, "audit", OWN_FILES, what=f"audit '{folder.name}'", other="choose another --name", remedy=REMEDY,
         earlier=_earlier,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frostline.errors import ExportError
-from frostline.export.whole import Whole, exported
+from frostline.exporting.whole import Whole, exported
 from frostline.images.dataset import Splits
 from frostline.images.preprocess import Preprocess
 from frostline.networks.alexnet import STAGES

@@ -7,7 +7,7 @@ import torch
 from torch.export import ExportedProgram
 
 from frostline.errors import ConfigError, ExportError, first_line
-from frostline.export.whole import INPUT, OUTPUTS, quiet
+from frostline.exporting.whole import INPUT, OUTPUTS, quiet
 from frostline.runs.exported import RECORD
 from frostline.runs.seal import UNSEALED, sealed
 

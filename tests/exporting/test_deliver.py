@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
-from frostline.export.deliver import Wish, delivered, export_run
-from frostline.export.origin import origin
-from frostline.export.parity import demand, measure, real_pictures
-from frostline.export.program import ProgramClassifier, to_pt2
-from frostline.export.quantise import demand_accuracy
+from frostline.exporting.deliver import delivered, export
+from frostline.exporting.origin import origin
+from frostline.exporting.parity import demand, measure, real_pictures
+from frostline.exporting.program import ProgramClassifier, to_pt2
+from frostline.exporting.quantise import demand_accuracy
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.seal import check_seal
 
 
 def deliver(content, model, parts, path):
-    return delivered(content, {"image_size": 64}, OnnxClassifier(content).answers, model, parts, Wish(), path)
+    return delivered(content, {"image_size": 64}, OnnxClassifier(content).answers, model, parts, path)
 
 
 def test_a_file_that_gives_the_same_is_written_with_its_figures(content, model, parts, tmp_path):
@@ -75,20 +75,20 @@ def test_what_eight_bits_may_cost():
 @pytest.mark.parametrize(
     ("wish", "kind", "message"),
     [
-        ({"kind": "onx"}, UnknownNameError, "Did you mean 'onnx'"),
-        ({"quantise": "int4"}, UnknownNameError, "Did you mean 'int8'"),
-        ({"kind": "torch", "quantise": "int8"}, ConfigError, "int8 is for --format onnx"),
+        ({"format": "onx"}, UnknownNameError, "Did you mean 'onnx'"),
+        ({"quantize": "int4"}, UnknownNameError, "Did you mean 'int8'"),
+        ({"format": "torch", "quantize": "int8"}, ConfigError, "int8 is for --format onnx"),
         ({"allow_loss": True}, ConfigError, "belongs to --quantize int8"),
     ],
 )
-def test_impossible_wishes_are_refused(wish, kind, message):
+def test_impossible_wishes_are_refused(finished, wish, kind, message):
     with pytest.raises(kind, match=message):
-        Wish(**wish)
+        export(finished, **wish)
 
 
 def test_a_name_says_what_the_file_is(finished, tmp_path):
     with pytest.raises(ConfigError, match=r"expected a name that ends in \.onnx"):
-        export_run(finished, Wish(), tmp_path / "first.pt2")
+        export(finished, tmp_path / "first.pt2")
 
 
 def test_a_damaged_program_is_refused(program, finished, tmp_path):
@@ -107,5 +107,5 @@ def test_a_damaged_program_is_refused(program, finished, tmp_path):
 def test_a_file_that_is_there_is_not_replaced_unasked(finished, tmp_path, taken):
     (tmp_path / taken).write_text("mine")
     with pytest.raises(StorageError, match=f"{taken} exists: --overwrite replaces it"):
-        export_run(finished, Wish(), tmp_path / "first.onnx")
+        export(finished, tmp_path / "first.onnx")
     assert (tmp_path / taken).read_text() == "mine"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from torch.export import ExportedProgram
 
-from frostline.export.onnx import to_onnx
-from frostline.export.origin import origin
-from frostline.export.whole import exported
+from frostline.exporting.onnx import to_onnx
+from frostline.exporting.origin import origin
+from frostline.exporting.whole import exported
 from frostline.images.registry import load_dataset
 from frostline.pipeline.split import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from frostline.errors import ExportError
-from frostline.export.onnx import described
-from frostline.export.parity import Answers, Picture, Predictor, raw_batches
-from frostline.export.whole import INPUT, quiet
+from frostline.exporting.onnx import described
+from frostline.exporting.parity import Answers, Picture, Predictor, raw_batches
+from frostline.exporting.whole import INPUT, quiet
 from frostline.images.dataset import ImageDataset
 from frostline.images.given import batches
 from frostline.progress import Progress, Silent

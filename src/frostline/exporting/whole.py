@@ -11,7 +11,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from frostline.errors import ExportError, first_line
-from frostline.export.pixels import Pixels
+from frostline.exporting.pixels import Pixels
 from frostline.networks.boundary import Frozen
 from frostline.networks.heads import Head
 from frostline.runs.bundle import Model

@@ -11,8 +11,8 @@ import torch
 from torch.export import ExportedProgram
 
 from frostline.errors import RunError
-from frostline.export.parity import Answers, Picture
-from frostline.export.whole import quiet
+from frostline.exporting.parity import Answers, Picture
+from frostline.exporting.whole import quiet
 from frostline.files import MAX_TENSOR_FILE_BYTES, read_bytes, reading
 from frostline.images.given import batches
 from frostline.runs.exported import AGAIN, read_record, refuse_damaged

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from frostline.errors import ConfigError, UnknownNameError
-from frostline.export.onnx import check_onnx, to_onnx
-from frostline.export.origin import origin
-from frostline.export.parity import LIMIT, Answers, Parity, Picture, Predictor, demand, measure, real_pictures
-from frostline.export.program import ProgramClassifier, to_pt2
-from frostline.export.quantise import accuracy, demand_accuracy, to_int8
-from frostline.export.whole import exported
+from frostline.exporting.onnx import check_onnx, to_onnx
+from frostline.exporting.origin import origin
+from frostline.exporting.parity import LIMIT, Answers, Parity, Picture, Predictor, demand, measure, real_pictures
+from frostline.exporting.program import ProgramClassifier, to_pt2
+from frostline.exporting.quantise import accuracy, demand_accuracy, to_int8
+from frostline.exporting.whole import exported
 from frostline.images.registry import check_data, redirected
 from frostline.networks.backbone import Backbone
 from frostline.pipeline.context import make_context
 from frostline.pipeline.resolve import load_images
 from frostline.pipeline.split import RunSplits, split
-from frostline.progress import Progress, log
+from frostline.progress import Progress, log, visible
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run
@@ -28,7 +28,7 @@ from frostline.runs.predict import Classifier
 from frostline.storage import check_output, write_bytes, write_json
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
-QUANTISATIONS = ("int8",)
+QUANTIZATIONS = ("int8",)
 REMEDY = "--output chooses another place"
 
 
@@ -52,84 +52,69 @@ class Exported:
     int8: dict[str, Any] | None
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is to be written.
-
-    Parameters
-    ----------
-    kind : str
-        ``onnx`` or ``torch``.
-    quantise : str, optional
-        ``int8``, of ``onnx`` alone.
-    allow_loss : bool
-        Accept 8 bits whatever they cost.
-
-    Raises
-    ------
-    UnknownNameError, ConfigError
-    """
-
-    kind: str = "onnx"
-    quantise: str | None = None
-    allow_loss: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in ENDINGS:
-            raise UnknownNameError("format", self.kind, ENDINGS)
-        if self.quantise is not None and self.quantise not in QUANTISATIONS:
-            raise UnknownNameError("quantisation", self.quantise, QUANTISATIONS)
-        if self.quantise and self.kind != "onnx":
-            raise ConfigError("--quantize int8 is for --format onnx: leave one of the two out.")
-        if self.allow_loss and not self.quantise:
-            raise ConfigError("--allow-loss belongs to --quantize int8: nothing else loses accuracy.")
-
-
-def export_run(
+def export(
     run: Run,
-    wish: Wish,
-    output: Path | None = None,
+    path: Path | str | None = None,
     *,
-    data: Path | str | None = None,
+    format: str = "onnx",
+    quantize: str | None = None,
+    allow_loss: bool = False,
     overwrite: bool = False,
+    data: Path | str | None = None,
     backbone: Backbone | None = None,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a finished run's model, compare it with `predict` on real pictures, and write it if it gives the same.
+    """Export a finished run's model as one file that takes raw images.
+
+    The file is compared with `frostline.Classifier` on real images, and written only if it gives the same.
 
     Parameters
     ----------
     run : Run
-        Finished; its pictures must still be there.
-    wish : Wish
-    output : Path, optional
+        Finished; its images must still be there.
+    path : path, optional
         ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the present folder when left out.
-    data : path, optional
-        Where the run's images are now, if they were moved.
+    format : str
+        ``onnx``, or ``torch``: a program of ``torch.export``.
+    quantize : str, optional
+        ``int8``: 8 bits in place of 32, of ``onnx`` alone.
+    allow_loss : bool
+        Accept int8 that loses more than 0.5 points of accuracy.
     overwrite : bool
         Replace the file, and the one with the figures beside it, when they exist.
+    data : path, optional
+        Where the run's images are now, if they were moved.
     backbone : Backbone, optional
         The network, where `frostline.fit` was given one.
+    cache_dir : path, optional
+        Frostline's cache.
+    progress : Progress, optional
+        Draws bars.
 
     Returns
     -------
     Exported
+        Paths, and how the file compares.
 
     Raises
     ------
     ExportError
         When it gives anything else; nothing is written then.
+    UnknownNameError, ConfigError
+        When format and quantization are unknown or do not go together, or a package is missing.
     FrostlineError
-        When the run, its pictures or a package are missing, or the disk refuses.
+        When the run or its images are missing, or the disk refuses.
     """
+    progress = visible(progress)
+    _check_format(format, quantize, allow_loss=allow_loss)
     check_onnx()
-    ending = ENDINGS[wish.kind]
-    output = output or Path(f"{run.name}-{wish.quantise}{ending}" if wish.quantise else f"{run.name}{ending}")
+    ending = ENDINGS[format]
+    output = Path(path or (f"{run.name}-{quantize}{ending}" if quantize else f"{run.name}{ending}"))
     if output.suffix != ending:
         raise ConfigError(f"--output {output}: expected a name that ends in {ending}.")
-    for path in (output, _parity_path(output)):
-        check_output(path, overwrite=overwrite)
+    for file in (output, _parity_path(output)):
+        check_output(file, overwrite=overwrite)
     about = origin(run)
     config = redirected(run.config, data, run.name)
     check_data(config.data)  # before the minutes that exporting takes
@@ -137,14 +122,27 @@ def export_run(
     log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
     program = exported(model)
     predict: Predictor
-    if wish.kind == "onnx":
+    if format == "onnx":
         content = to_onnx(program, about, model.backbone.name)
         predict = OnnxClassifier(content).answers
     else:
         content = to_pt2(program, about)
         predict = ProgramClassifier(content).answers
     splits = split(load_images(config, make_context(config.device, cache_dir, progress)), config)
-    return delivered(content, about, predict, model, splits, wish, output, progress)
+    return delivered(
+        content, about, predict, model, splits, output, quantize=quantize, allow_loss=allow_loss, progress=progress
+    )
+
+
+def _check_format(format: str, quantize: str | None, *, allow_loss: bool) -> None:
+    if format not in ENDINGS:
+        raise UnknownNameError("format", format, ENDINGS)
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise UnknownNameError("quantization", quantize, QUANTIZATIONS)
+    if quantize and format != "onnx":
+        raise ConfigError("--quantize int8 is for --format onnx: leave one of the two out.")
+    if allow_loss and not quantize:
+        raise ConfigError("--allow-loss belongs to --quantize int8: nothing else loses accuracy.")
 
 
 def delivered(
@@ -153,8 +151,10 @@ def delivered(
     predict: Predictor,
     model: Model,
     splits: RunSplits,
-    wish: Wish,
     output: Path,
+    *,
+    quantize: str | None = None,
+    allow_loss: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Compare what was exported with a run's own model on real pictures, and write it if it gives the same.
@@ -167,6 +167,9 @@ def delivered(
         What the file does.
     model, splits : Model, RunSplits
         The run's.
+    output : Path
+    quantize, allow_loss
+        As of `export`.
 
     Raises
     ------
@@ -176,8 +179,8 @@ def delivered(
     parity = measure(_answers(model), predict, real_pictures(splits), model.preprocess.image_size, progress)
     demand(parity, str(output))
     int8 = None
-    if wish.quantise:
-        content, int8 = _quantised(content, about, splits, wish, progress)
+    if quantize:
+        content, int8 = _quantised(content, about, splits, progress, allow_loss=allow_loss)
     return _written(output, content, parity, int8)
 
 
@@ -192,13 +195,13 @@ def _answers(model: Model) -> Callable[[list[Picture]], Answers]:
 
 
 def _quantised(
-    content: bytes, about: dict[str, Any], splits: RunSplits, wish: Wish, progress: Progress | None
+    content: bytes, about: dict[str, Any], splits: RunSplits, progress: Progress | None, *, allow_loss: bool
 ) -> tuple[bytes, dict[str, Any]]:
     small = to_int8(content, about, splits.val, progress)
     plain, quantised = OnnxClassifier(content).answers, OnnxClassifier(small).answers
     before = accuracy(plain, splits.val, "accuracy before", progress)
     after = accuracy(quantised, splits.val, "accuracy in 8 bits", progress)
-    demand_accuracy(before, after, allow_loss=wish.allow_loss)
+    demand_accuracy(before, after, allow_loss=allow_loss)
     apart = measure(plain, quantised, real_pictures(splits), about["image_size"], progress)
     figures = {"accuracy_before": before, "accuracy_after": after, "images": len(splits.val)}
     return small, figures | {

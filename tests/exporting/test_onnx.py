@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError, RunError
-from frostline.export.onnx import described
+from frostline.exporting.onnx import described
 from frostline.runs.exported import OnnxClassifier
 from tests.class_folders import write_classes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.export.pixels import Pixels
+from frostline.exporting.pixels import Pixels
 from frostline.images.preprocess import Preprocess
 
 SIDE = 33
