@@ -54,9 +54,7 @@ def _linked(text: str) -> str:
 def _modules() -> dict[str, ast.Module]:
     """Return every module's syntax tree by its path below the package, such as ``images/idx.py``."""
     files = [path for path in sorted(CODE.rglob("*.py")) if path.stem not in ("__init__", "__main__")]
-    return {
-        path.relative_to(CODE).as_posix(): ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in files
-    }
+    return {path.relative_to(CODE).as_posix(): ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in files}
 
 
 def _folder(module: str) -> str:
