@@ -44,6 +44,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _linked(markdown)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse pages that would load anything from another host."""
+    found = re.search(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^\"'\s>]*", output)
+    if found:
+        raise PluginError(f"{page.file.src_uri} asks another host: {found[0]}")
+    return output
+
+
 def _linked(text: str) -> str:
     """Return Markdown whose links to files of the repository are links between pages."""
     for path, page in INCLUDED.items():
@@ -58,7 +66,7 @@ def _modules() -> dict[str, ast.Module]:
 
 
 def _folder(module: str) -> str:
-    return module.split("/")[0] if "/" in module else BASE
+    return module.partition("/")[0] if "/" in module else BASE
 
 
 def _folder_imports(modules: dict[str, ast.Module]) -> dict[str, set[str]]:
