@@ -42,8 +42,8 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 SHELLS = {"bash", "sh", "shell", "console"}
-# Options of pip and curl; those of the benchmarks are looked up in their sources.
-OTHER_OPTIONS = {"--constraint", "--editable", "--data-binary"}
+# Options of pip, curl and Python; those of the benchmarks are looked up in their sources.
+OTHER_OPTIONS = {"--constraint", "--editable", "--data-binary", "--directory"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def options(command: Any) -> Iterator[str]:
 
 
 def test_options_that_are_named_exist() -> None:
-    known = {*options(typer.main.get_command(app)), "--help", "--dry-run", *OTHER_OPTIONS}
+    known = {*options(typer.main.get_command(app)), "--help", *OTHER_OPTIONS}
     for path in (ROOT / "bench").glob("*.py"):
         known |= set(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
     for page, text in pages().items():

@@ -23,6 +23,7 @@ INCLUDED = {
     "CHANGELOG.md": "changelog.md",
     CARD: "bundled-weights.md",
 }
+SETTINGS = "<!-- settings -->"  # where the table of settings stands
 BASE = "base"  # the modules directly in the package
 WIDTH, BOX, GAP, MARGIN = 720, 44, 14, 16  # of the drawing, in pixels
 
@@ -40,7 +41,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links to included files, which are right in the repository, lead to their pages."""
+    """Let links to included files, which are right in the repository, lead to their pages; fill in the settings."""
+    if SETTINGS in markdown:
+        markdown = markdown.replace(SETTINGS, _settings())
     return _linked(markdown)
 
 
@@ -57,6 +60,23 @@ def _linked(text: str) -> str:
     for path, page in INCLUDED.items():
         text = re.sub(rf"\]\((?:\.\./)*{re.escape(path)}(?=[)#])", f"]({page}", text)
     return re.sub(r"\]\((?:\.\./)*docs/", "](", text)
+
+
+def _settings() -> str:
+    """Return a table of the fields of `TrainConfig`, from its source."""
+    tree = ast.parse((CODE / "config.py").read_text(encoding="utf-8"))
+    config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainConfig")
+    lines = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for node in config.body:
+        annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
+        if not (isinstance(annotation, ast.Subscript) and isinstance(annotation.slice, ast.Tuple)):
+            continue
+        kind, field = annotation.slice.elts
+        meaning = next(word.value for word in field.keywords if word.arg == "description")
+        default = f"`{ast.unparse(node.value)}`" if node.value else "required"
+        cells = [f"`{ast.unparse(node.target)}`", f"`{ast.unparse(kind)}`", default, ast.literal_eval(meaning)]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def _modules() -> dict[str, ast.Module]:
