@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def quicker(words: list[str]) -> list[str]:
     if "--limit" in words:
         return []
     more = next((more for begin, more in QUICKER.items() if words[1 : 1 + len(begin.split())] == begin.split()), [])
+    if ("--freeze", "none") in pairwise(words):
+        more = [*more, "--epochs", "1"]  # every stage is trained
     return [*more, "--head-epochs", "1"] if "--head-epochs" in words else more
 
 
