@@ -1,26 +1,38 @@
 # make demo   from a bare clone to a trained classifier and its honest test result
-# make test   ruff, mypy and the whole test suite
-# Both make .venv themselves and are quick when repeated.
+# make test   ruff, mypy, the documentation and the whole test suite
+# make docs   the documentation in site/; open site/index.html
+# All make .venv themselves and are quick when repeated.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint data clean
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test coverage lint docs data clean
 
 demo: $(VENV)/.runtime data
 	$(BIN)/frostline train fashion-mnist
 
 # Three workers, since on two cores two of them wait a third of the time: for the disk, for servers, for clocks that
 # tests ask. One thread each: threads that share a core spin.
-test: $(VENV)/.dev data lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --cov=frostline --cov-report=term --cov-fail-under=90
+test: $(VENV)/.dev data lint docs
+	$(TESTS)
+
+# The same with coverage, of the processes that tests start as well; it takes a third longer.
+coverage: $(VENV)/.dev data
+	$(TESTS) --cov=frostline --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Strict: dead links and missing pages are errors (not with --quiet, which hides warnings from the strict build, too). The
+# variable switches off a notice about the future of mkdocs.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Debian's package where apt-get can be used; else Frostline downloads the files when it first needs them.
 data:
@@ -43,4 +55,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.runtime
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +30,7 @@ PROCESSES.set_forkserver_preload(
 
 
 Within = Callable[[], AbstractContextManager[None]]
+Work = Callable[[], int]  # what a process does; its exit code
 
 
 @contextmanager
@@ -63,8 +65,27 @@ def run_forked(
         After killing it.
     """
     words = [str(argument) for argument in arguments]
+    return _run(partial(_command, words), words, folder, env, timeout, within)
+
+
+def run_snippet(
+    code: str, folder: Path, env: dict[str, str], timeout: float, *, within: Within = nullcontext
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code as a program in a folder, within surroundings made by a callable; return what came back.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        After killing it.
+    """
+    return _run(partial(_snippet, code), ["python", "-c", code], folder, env, timeout, within)
+
+
+def _run(
+    work: Work, words: list[str], folder: Path, env: dict[str, str], timeout: float, within: Within
+) -> subprocess.CompletedProcess[str]:
     streams = [folder.with_name(f"{folder.name}.{name}") for name in ("stdout", "stderr")]
-    process = PROCESSES.Process(target=_command, args=(words, folder, env, streams, within))
+    process = PROCESSES.Process(target=_forked, args=(work, folder, env, streams, within))
     process.start()
     process.join(timeout)
     if process.is_alive():
@@ -83,7 +104,8 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     """Start one command in a folder; yield the process and what it says, line by line. It has ended afterwards."""
     here, there = multiprocessing.Pipe(False)
     words = [str(argument) for argument in arguments]
-    process = PROCESSES.Process(target=_command, args=(words, folder, env, [there, there], nullcontext))
+    work = partial(_command, words)
+    process = PROCESSES.Process(target=_forked, args=(work, folder, env, [there, there], nullcontext))
     process.start()
     there.close()
     with here, os.fdopen(os.dup(here.fileno()), encoding="utf-8") as said:
@@ -91,11 +113,20 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     process.join()
 
 
-def _command(
-    words: list[str], folder: Path, env: dict[str, str], streams: list[Path] | list[Connection], within: Within
-) -> None:
+def _command(words: list[str]) -> int:
     from frostline.cli.main import run
 
+    return run(words)
+
+
+def _snippet(code: str) -> int:
+    exec(compile(code, "<snippet>", "exec"), {"__name__": "__main__"})
+    return 0
+
+
+def _forked(
+    work: Work, folder: Path, env: dict[str, str], streams: list[Path] | list[Connection], within: Within
+) -> None:
     for number, place in enumerate(streams, 1):
         new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(place.fileno() if isinstance(place, Connection) else os.open(place, new), number)
@@ -108,7 +139,7 @@ def _command(
     with measured():
         try:
             with within():
-                code = run(words)
+                code = work()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

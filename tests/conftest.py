@@ -21,7 +21,7 @@ from tests.quick import quick_runs
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
-LONGEST = ("test_readme.py", "test_kill.py", "test_lesson.py")
+LONGEST = ("test_docs.py", "test_kill.py", "test_lesson.py")
 Frostline = Callable[..., subprocess.CompletedProcess[str]]
 
 
