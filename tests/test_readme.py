@@ -71,8 +71,3 @@ def test_commands_and_snippets_run(place: Path, frostline: Frostline) -> None:
 def test_make_knows_the_targets(words: list[str]) -> None:
     done = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
-
-
-def test_benchmarks_that_are_named_exist() -> None:
-    named = set(re.findall(r"bench/\w+\.py", README))
-    assert named and all((ROOT / path).is_file() for path in named)
