@@ -8,7 +8,7 @@ reader read it in a process that is watched, and compares with what the whole fi
 exit code 2 with the file's name; anything else is a fault. Prints a table by reader, then each kind of fault with a
 command that repeats it; exits 1 when there is a fault.
 
-About 2 hours on 2 cores.
+About 1 hour on 2 cores.
 """
 
 import contextlib
