@@ -1,56 +1,57 @@
-"""Do all ways to use a model agree? The same test pictures through evaluate, predict, ONNX, the server and its page.
+"""Do evaluation, prediction, ONNX export, server and web page agree on the same test images?
 
-    python bench/agreement.py [--run runs/NAME] [--pictures 1000]
+    python -m bench agreement [--run runs/NAME] [--images 1000] [--limit 6000]
 
-Without a run, one is trained on 6,000 pictures of Fashion-MNIST. Pictures are PNG files; the page is opened in Debian's
-chromium, takes them all at once and gives its table as CSV. Prints for each way how many classes are the same as
-`predict`'s and by how much the probabilities differ at most, and asserts that every class is the same and no
+Without a run, one is trained on `--limit` images of Fashion-MNIST. The images are PNG files. The web page is opened in
+Debian's chromium, gets all files at once and returns its table as CSV. Prints how many classes each way has in common
+with `predict`, and the largest difference between probabilities. Asserts that every class is the same and that no
 probability differs by more than 1e-4.
+
+About 3 minutes on 2 cores.
 """
 
-import argparse
 import asyncio
 import csv
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from frostline.runs.choose import split
 
-from common import machine
-from frostline import Classifier, TrainConfig, fit
+from bench.common.options import start
+from bench.common.runs import fit_in
+from bench.common.serving import KEY, Client, Server, png, probabilities, request
+from bench.common.tables import Table
+from frostline import Classifier, TrainConfig
 from frostline.exporting.onnx import to_onnx
 from frostline.exporting.origin import origin
 from frostline.exporting.whole import exported
 from frostline.images.registry import load_dataset
+from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run
-from serve import KEY, Client, Server, png, request
 
-LIMIT = 1e-4
+TOLERANCE = 1e-4
 PER_REQUEST = 25
 
 
 async def served(port: int, files: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
+    """Return the probabilities that the server gives."""
     client, rows = Client(port), []
-    for start in range(0, len(files), PER_REQUEST):
-        some = [(file.name, file.read_bytes()) for file in files[start : start + PER_REQUEST]]
+    for begin in range(0, len(files), PER_REQUEST):
+        some = [(file.name, file.read_bytes()) for file in files[begin : begin + PER_REQUEST]]
         status, body = await client.send(request(some))
         assert status == 200, body
-        for result in json.loads(body)["results"]:
-            named = {one["class"]: one["probability"] for one in result["predictions"]}
-            rows.append([named[name] for name in classes])
+        rows.append(probabilities(body, classes))
     client.close()
-    return np.array(rows)
+    return np.concatenate(rows)
 
 
 def on_the_page(port: int, files: Sequence[Path]) -> list[tuple[str, float]]:
-    """Return each file's best class and its probability, as the page's CSV says."""
+    """Return each file's best class and its probability, as the page's CSV gives them."""
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
@@ -71,26 +72,20 @@ def on_the_page(port: int, files: Sequence[Path]) -> list[tuple[str, float]]:
     return [best[file.name] for file in files]
 
 
-def compare(way: str, got: np.ndarray, expected: np.ndarray) -> None:
+def compare(table: Table, way: str, got: np.ndarray, expected: np.ndarray) -> None:
     same = int((got.argmax(1) == expected.argmax(1)).sum())
-    apart = float(np.abs(got - expected).max())
-    print(
-        f"{way:34} {same:,} of {len(expected):,} classes the same, probabilities at most {apart:.1e} apart", flush=True
-    )
-    assert apart <= LIMIT and same == len(expected), way
+    difference = float(np.abs(got - expected).max())
+    table.row(way, f"{same:,} of {len(expected):,}", f"{difference:.1e}")
+    assert difference <= TOLERANCE and same == len(expected), way
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path)
-    parser.add_argument("--pictures", type=int, default=1000)
-    options = parser.parse_args()
-    print(machine())
+def main(arguments: Sequence[str]) -> None:
+    options = start(__doc__, arguments, run={"type": Path}, images=1000, limit=6000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = TrainConfig(data="fashion-mnist", weights="bundled", limit=6000)
-        run = Run(options.run) if options.run else fit(config, output_dir=folder / "runs", cache_dir=folder / "cache")
-        evaluated = read_evidence(run).test.probabilities[: options.pictures]
+        config = TrainConfig(data="fashion-mnist", weights="bundled", limit=options.limit)
+        run = Run(options.run) if options.run else fit_in(folder, config)
+        evaluated = read_evidence(run).test.probabilities[: options.images]
         images = split(load_dataset("fashion-mnist"), run.config).test.images[: len(evaluated)]
         files = []
         for number, image in enumerate(np.asarray(images)):
@@ -98,22 +93,19 @@ def main() -> None:
             files[-1].write_bytes(png(image))
         model = load_bundle(run.model_folder)
         expected = Classifier(model).predict_proba(files)
-        compare("evaluation", evaluated, expected)
+        table = Table("compared with predict:28", "same classes:>14", "largest difference:>18")
+        compare(table, "evaluation", evaluated, expected)
         exported_model = OnnxClassifier(to_onnx(exported(model), origin(run), run.name))
-        compare("ONNX, onnxruntime", exported_model.predict_proba(files), expected)
+        compare(table, "ONNX, onnxruntime", exported_model.predict_proba(files), expected)
         (folder / "keys").write_text(KEY)
         server = Server(run.folder, folder / "keys")
         try:
-            compare("server", asyncio.run(served(server.port, files, model.class_names)), expected)
+            compare(table, "server", asyncio.run(served(server.port, files, model.class_names)), expected)
             page = on_the_page(server.port, files)
         finally:
             server.stop()
-        said = np.array([model.class_names.index(best) for best, _ in page])
-        # the CSV names the best classes with six digits: what it names is compared
-        seen = expected.copy()
-        seen[np.arange(len(page)), said] = [probability for _, probability in page]
-        compare("page, best class of its CSV", seen, expected)
-
-
-if __name__ == "__main__":
-    main()
+        # The CSV has the best class with six digits: only that one is compared.
+        best = np.array([model.class_names.index(name) for name, _ in page])
+        shown = expected.copy()
+        shown[np.arange(len(page)), best] = [probability for _, probability in page]
+        compare(table, "page, best class of its CSV", shown, expected)

@@ -1,47 +1,43 @@
-"""Which head do few labels want: trained step by step, or solved in closed form? Validation alone decides it here.
+"""Which head suits few labels: trained step by step, or in closed form?
 
-    python bench/few_labels.py [--weights bundled] [--seeds 4] [--epochs N ...]
+    python -m bench few_labels [--weights bundled] [--seeds 4] [--labels 5 10 ...] [--epochs N ...] [--images 6000]
 
-Frozen AlexNet at 128 pixels and the default taps; 5 to 500 labels per class of Fashion-MNIST's training file, drawn as
-a run draws them. A tenth of that file is held out. In the left half of the table all of it (6,000 pictures) chooses the
-epoch, or the strength of the closed form, and judges. In the right half a ninth as many pictures as are trained on
-choose, as they do for one who has no more labels, and 4,000 others judge. Prints mean accuracies over the seeds and the
-paired difference with its standard error. --epochs adds heads that are trained for so long (the usual number leaves off
-when validation has not been better for a quarter of the epochs). No test split is read.
+Frozen AlexNet at 128 px and the default taps; 5 to 500 labels per class of Fashion-MNIST's training file, drawn as a
+run draws them. A tenth of that file is held out. In the left half of the table all of it (at most `--images` images)
+chooses the epoch, or the strength of the closed form, and measures the accuracy. In the right half a ninth as many
+images as are trained on choose (ten at least), as for a user who has no more labels, and 4,000 others measure. Prints
+mean accuracies over the seeds and the paired difference with its standard error. --epochs adds heads that are trained
+for so many epochs (the default stops when validation has not improved for a quarter of the epochs). No test split is
+read.
+
+About 20 minutes on 2 cores.
 """
 
-import argparse
-import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from frostline.runs.choose import settle
-from frostline.runs.phases import recipe_of
 
-from bundled import IMAGE_SIZE, Computed, drawn
-from common import machine, rows_of
-from frostline.activations.forward import FastForward
+from bench.common.features import Lazy, draw_labels, frozen_alexnet, new_head, prior_examples
+from bench.common.options import start
+from bench.common.tables import Table, paired_difference
 from frostline.config import TrainConfig
-from frostline.images.drawn.dataset import load_prior
-from frostline.images.preprocess import Preprocess
 from frostline.images.registry import load_dataset
-from frostline.networks.boundary import Boundary, Frozen, make_boundary
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.networks.boundary import Boundary
+from frostline.networks.heads import Head
+from frostline.pipeline.defaults import with_defaults
+from frostline.pipeline.phases import recipe_of
 from frostline.training.examples import Examples
-from frostline.training.loop import measure, moments, train
+from frostline.training.loop import measure, train
 from frostline.training.ridge import solve
 
-LABELS = (5, 10, 20, 50, 100, 200, 500)
-JUDGES = 4_000
+LABELS = [5, 10, 20, 50, 100, 200, 500]
+MEASURED = 4_000
 
 
 def trained(config: TrainConfig, boundary: Boundary, part: Examples, val: Examples, prior: Examples) -> Head:
-    """Train or solve a head as a run does."""
-    config = settle(config, boundary, len(part))
-    head = Head(HeadSpec(config.head, math.prod(part.rows.shape), 10))
-    head.standardise(*moments(torch.nn.Sequential(), part, config.seed))
+    """Train a head as a run does."""
+    config = with_defaults(config, boundary, len(part))
+    head = new_head(config.head, part, seed=config.seed)
     if config.head == "ridge":
         solve(head, part, val, prior=prior, quiet=True)
     else:
@@ -49,50 +45,35 @@ def trained(config: TrainConfig, boundary: Boundary, part: Examples, val: Exampl
     return head
 
 
-def line(name: str, both: Sequence[Sequence[Sequence[float]]]) -> str:
-    """Return a line of the table: for both kinds of validation the accuracies of each seed, and of ridge's."""
-    columns = []
-    for found, ridge in both:
-        gains = np.subtract(ridge, found)
-        error = gains.std(ddof=1) / len(gains) ** 0.5
-        columns.append(f"{np.mean(found):.4f}  {np.mean(ridge):.4f}  {gains.mean():+.4f} ± {error:.4f}")
-    return f"{name:<32} " + "    ".join(columns)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="bundled")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--epochs", type=int, nargs="*", default=[])
-    options = parser.parse_args()
-    print(machine())
-    data, backbone = load_dataset("fashion-mnist").train, load_backbone(weights=options.weights)
-    boundary = make_boundary(backbone, "conv5", backbone.usual_taps)
-    forward = FastForward(Frozen(backbone, boundary), Preprocess(IMAGE_SIZE), torch.device("cpu"))
-    kept, drawn_set = Computed(forward, data), load_prior()
-    prior = Examples(rows_of(forward, drawn_set), drawn_set.labels)
-    print(f"{'':<32} {'6,000 pictures choose':<39}    a ninth of the labels chooses")
-    print(
-        f"{'labels per class, trained for':<32} " + "    ".join(["linear  ridge   difference       "] * 2), flush=True
-    )
-    for labels in LABELS:
-        heads = {f"{labels:>4}, as usual": {"head": "linear"}}
+def main(arguments: Sequence[str]) -> None:
+    numbers = {"type": int, "nargs": "*", "metavar": "N"}
+    options = start(
+        __doc__, arguments, weights="bundled", seeds=4, labels={**numbers, "default": LABELS},
+        epochs={**numbers, "default": []}, images=6_000,
+    )  # fmt: skip
+    data, forward = load_dataset("fashion-mnist").train, frozen_alexnet(options.weights)
+    boundary, features, prior = forward.frozen.boundary, Lazy(forward, data), prior_examples(forward)
+    print(f"left: {options.images:,} images choose; right: a ninth of the labels chooses")
+    columns = ("linear:6", "ridge:6", "difference:16")
+    table = Table("labels per class, epochs:26", *columns, *columns)
+    for labels in options.labels:
+        heads = {f"{labels:>4}, default": {"head": "linear"}}
         heads |= {f"{labels:>4}, {n} epochs": {"head": "linear", "epochs": n, "patience": n} for n in options.epochs}
         found: dict[str, list[list[float]]] = {name: [[], []] for name in ["ridge", *heads]}
         for seed in range(options.seeds):
-            chosen, held_out = drawn(data, labels, seed)
-            part = Examples(kept.part(chosen), data.labels[chosen])
+            chosen, held_out = draw_labels(data, labels, seed)
+            held_out = held_out[: options.images]
+            part = features.examples(chosen)
             shuffled = np.random.default_rng(seed).permutation(held_out)
-            few, judges = shuffled[: max(10, len(chosen) // 9)], shuffled[-JUDGES:]
-            for number, (choose, judge) in enumerate([(held_out, held_out), (few, judges)]):
-                val, judged = (Examples(kept.part(rows), data.labels[rows]) for rows in (choose, judge))
+            few, others = shuffled[: max(10, len(chosen) // 9)], shuffled[-MEASURED:]
+            for number, rows in enumerate([(held_out, held_out), (few, others)]):
+                val, measured = map(features.examples, rows)
                 for name, settings in [("ridge", {"head": "ridge"}), *heads.items()]:
                     config = TrainConfig(**{"data": "fashion-mnist", "seed": seed, **settings})
                     head = trained(config, boundary, part, val, prior)
-                    found[name][number].append(measure(head, judged)[1])
+                    found[name][number].append(measure(head, measured)[1])
         for name in heads:
-            print(line(name, [(found[name][number], found["ridge"][number]) for number in (0, 1)]), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            cells = []
+            for linear, ridge in zip(found[name], found["ridge"], strict=True):
+                cells += [f"{np.mean(linear):.4f}", f"{np.mean(ridge):.4f}", paired_difference(ridge, linear)]
+            table.row(name, *cells)

@@ -1,14 +1,15 @@
-"""Is anything lost or changed when a command is killed? Killed at any moment, then resumed or run again, and compared.
+"""Is anything lost or changed when a command is killed at any moment and resumed?
 
-    python bench/kills.py [--kills 300] [--seed 0] [--lanes 2] [--tasks ridge,tune] [--keep DIR]
+    python -m bench kills [--kills 300] [--seed 0] [--lanes 2] [--tasks ridge,tune] [--keep DIR]
 
-Each trial starts one task (`TASKS`) in a folder with other runs, another cache store and a person's own files, kills it
+Each trial starts one task (`TASKS`) in a folder with other runs, another cache store and a user's own files, kills it
 one to three times (SIGKILL, sometimes SIGINT or SIGTERM; at a moment drawn from the undisturbed run's time, or right
 after a certain file appears), checks that no process is left after 5 s and that the cache is whole, runs it to its end
 and compares every result with the undisturbed run's. Prints a table by task and each fault; exits 1 when there is one.
+
+About 1 hour on 2 cores.
 """
 
-import argparse
 import contextlib
 import csv
 import hashlib
@@ -23,15 +24,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 from PIL import Image
+
+from bench.common.options import start
+from bench.common.tables import Table
 from tests.commands import PROCESSES, _command, run_forked
 
 MARK = "FROSTLINE_KILL_TRIAL"
@@ -40,19 +42,8 @@ LIMIT = 300.0  # seconds that a task may take by the clock of a busy machine
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGINT, signal.SIGINT, signal.SIGTERM)
 VOLATILE = {"seconds", "total_seconds", "peak_memory_bytes", "frozen_pass", "images_per_second", "when"}
 QUICK = ("--image-size", "64", "--prior", "none", "--no-report")
-MLP = (
-    "--head",
-    "mlp",
-    "--hidden-width",
-    "16",
-    "--batch-size",
-    "8",
-    "--lr",
-    "0.003",
-    "--image-size",
-    "64",
-    "--no-report",
-)
+MLP = ("--head", "mlp", "--hidden-width", "16", "--batch-size", "8", "--lr", "0.003", "--image-size", "64",
+       "--no-report")  # fmt: skip
 THAWED = (*MLP, "--head-epochs", "2", "--epochs", "2")
 Results = dict[str, Any]
 
@@ -123,7 +114,7 @@ def finish(words: tuple[str, ...], place: Path) -> subprocess.CompletedProcess[s
 
 
 class Started:
-    """A command in a session of its own: forked, or as a person starts it."""
+    """A command in a session of its own: forked, or the installed script."""
 
     def __init__(self, words: tuple[str, ...], place: Path, *, installed: bool) -> None:
         self._said = place.with_name(f"{place.name}.said")
@@ -203,7 +194,7 @@ def _belongs(pid: int, session: int, mark: str) -> bool:
         if state == "Z":
             return False
         return int(sid) == session or f"{MARK}={mark}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # it ended, or is another person's
+    except OSError:  # it ended, or is another user's
         return False
 
 
@@ -400,33 +391,31 @@ def run_campaign(
     return tallies, shown
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lanes", type=int, default=2)
-    parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--keep", type=Path, help="a new folder for everything; those of faulty trials stay there")
-    wanted = parser.parse_args()
-    names = wanted.tasks.split(",")
+def main(arguments: Sequence[str]) -> None:
+    options = start(
+        __doc__,
+        arguments,
+        kills=300,
+        seed=0,
+        lanes=2,
+        tasks=",".join(TASKS),
+        keep={"type": Path, "help": "a new folder for everything; those of faulty trials stay there"},
+    )
+    names = options.tasks.split(",")
     with tempfile.TemporaryDirectory() as scratch:
-        root = (wanted.keep or Path(scratch) / "kills").absolute()
+        root = (options.keep or Path(scratch) / "kills").absolute()
         root.mkdir(parents=True)
         begun = time.perf_counter()
         campaign = Campaign(root)
         for name in names:
             campaign.prepare(name)
-        tallies, faults = run_campaign(campaign, names, wanted.kills, wanted.seed, wanted.lanes)
-    print(f"{'task':14}{'trials':>8}{'kills':>8}{'ended before':>14}{'faulty':>8}")
+        tallies, faults = run_campaign(campaign, names, options.kills, options.seed, options.lanes)
+    table = Table("task:14", "trials:>6", "kills:>6", "ended before:>12", "faulty:>6")
     for name, tally in tallies.items():
         early = sum(count for kind, count in tally.kills.items() if "ended" in kind)
-        print(f"{name:14}{tally.trials:8}{tally.kills.total():8}{early:14}{tally.faulty:8}")
+        table.row(name, tally.trials, tally.kills.total(), early, tally.faulty)
     total = sum(tally.kills.total() for tally in tallies.values())
     print(f"{total} kills in {time.perf_counter() - begun:.0f} s: {len(faults)} faults")
     for fault in faults:
         print(f"  {fault}")
     sys.exit(1 if faults else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,44 +1,41 @@
-"""By what rule should validation choose the strength of the closed-form head? Fashion-MNIST's training file alone.
+"""By what rule should validation choose the strength of the closed-form head?
 
-    python bench/strength.py [--weights bundled] [--seeds 12]
+    python -m bench strength [--weights bundled] [--seeds 12] [--labels 5 10 ...]
 
-Frozen AlexNet at 128 pixels, the default taps and prior; 5 to 200 labels per class, drawn as a run draws them. Of the
-tenth of the file that is held out 4,000 pictures judge. Of the others a ninth as many as are trained on choose the
-strength (ten at least), as they do for one who has no more labels, or 2,000. Each rule picks one of the strengths from
-1e-5 to 100 in steps of half a power of ten; printed is the mean accuracy of what it picked, and the difference to the
-first rule with its standard error over the seeds. The last line is no rule but the best that could be picked. No test
-split is read.
+Frozen AlexNet at 128 px, the default taps and prior; 5 to 200 labels per class of Fashion-MNIST's training file, drawn
+as a run draws them. Of the tenth of the file that is held out, 4,000 images measure the accuracy. Of the others a ninth
+as many as are trained on choose the strength (ten at least), as for a user who has no more labels, or 2,000. Each rule
+picks one of the strengths from 1e-5 to 100 in steps of half a power of ten. Prints the mean accuracy of its pick, and
+the difference to the first rule with its standard error over the seeds; the last line is the best that could be picked.
+No test split is read.
+
+About 10 minutes on 2 cores.
 """
 
-import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from bundled import IMAGE_SIZE, Computed, drawn
-from common import machine, rows_of
-from frostline.activations.forward import FastForward
-from frostline.images.drawn.dataset import load_prior
-from frostline.images.preprocess import Preprocess
+from bench.common.features import Lazy, draw_labels, frozen_alexnet, new_head, prior_examples
+from bench.common.options import start
+from bench.common.tables import Table, paired_difference
 from frostline.images.registry import load_dataset
-from frostline.networks.boundary import Frozen, make_boundary
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.networks.heads import Head
 from frostline.training.examples import Examples
-from frostline.training.loop import moments
 from frostline.training.within import FLOOR, Within
 
-LABELS = (5, 10, 20, 50, 100, 200)
-JUDGES, CHOOSERS = 4_000, 2_000
+LABELS = [5, 10, 20, 50, 100, 200]
+MEASURED, CHOOSE = 4_000, 2_000
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-10, 5))
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A strength, what the pictures that choose make of it, and its accuracy on those that judge."""
+    """A strength, its results on the images that choose, and its accuracy on those that measure."""
 
     strength: float
     right: int
@@ -72,71 +69,58 @@ RULES = {
 }
 
 
-def standardised(part: Examples, head: Head) -> torch.Tensor:
-    """Return standardised rows (N, F)."""
+def standardized(part: Examples, head: Head) -> torch.Tensor:
+    """Return standardized rows (N, F)."""
     return (part.rows.take(np.arange(len(part))).flatten(1) - head.mean) * head.scale
 
 
 def try_all(
-    part: Examples, choose: Examples, judge: Examples, prior: Examples | None = None, floor: float = FLOOR
+    part: Examples, choose: Examples, measured: Examples, prior: Examples | None = None, floor: float = FLOOR
 ) -> list[Tried]:
-    """Solve the head for every strength, from one eigenvalue decomposition of the products between rows."""
+    """Fit the head with every strength, from one eigenvalue decomposition of the products between rows."""
     classes = 1 + int(part.labels.max())
-    head = Head(HeadSpec("ridge", part.rows.shape[0], classes))
-    head.standardise(*moments(torch.nn.Sequential(), part, 0))
-    x = standardised(part, head)  # (N, F)
-    centre = x.mean(0)
-    x -= centre
+    head = new_head("ridge", part, classes)
+    x = standardized(part, head)  # (N, F)
+    center = x.mean(0)
+    x -= center
     targets = functional.one_hot(torch.from_numpy(part.labels), classes).double()
-    solved = Within(standardised(prior, head), prior.labels, floor).solved(x) if prior else x
+    solved = Within(standardized(prior, head), prior.labels, floor).solved(x) if prior else x
     gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
     seen = [
-        ((standardised(other, head) - centre) @ solved.T).double() @ vectors for other in (choose, judge)
+        ((standardized(other, head) - center) @ solved.T).double() @ vectors for other in (choose, measured)
     ]  # (M, N) each
     aims = vectors.T @ (targets - targets.mean(0))
     tried = []
     for strength in STRENGTHS:
         weights = aims / (values.clamp_min(0) + strength * gram.diagonal().mean())[:, None]
         scores = [rows @ weights + targets.mean(0) for rows in seen]
-        truth = [torch.from_numpy(other.labels) for other in (choose, judge)]
+        truth = [torch.from_numpy(other.labels) for other in (choose, measured)]
         right = [score.argmax(1) == labels for score, labels in zip(scores, truth, strict=True)]
         error = (scores[0] - functional.one_hot(truth[0], classes)).square().mean().item()
         tried.append(Tried(strength, int(right[0].sum()), error, right[1].double().mean().item()))
     return tried
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="bundled")
-    parser.add_argument("--seeds", type=int, default=12)
-    options = parser.parse_args()
-    print(machine())
-    data, backbone = load_dataset("fashion-mnist").train, load_backbone(weights=options.weights)
-    boundary = make_boundary(backbone, "conv5", backbone.usual_taps)
-    forward = FastForward(Frozen(backbone, boundary), Preprocess(IMAGE_SIZE), torch.device("cpu"))
-    kept, drawn_set = Computed(forward, data), load_prior()
-    prior = Examples(rows_of(forward, drawn_set), drawn_set.labels)
-    for labels in LABELS:
+def main(arguments: Sequence[str]) -> None:
+    labels_option = {"type": int, "nargs": "*", "default": LABELS, "metavar": "N"}
+    options = start(__doc__, arguments, weights="bundled", seeds=12, labels=labels_option)
+    data, forward = load_dataset("fashion-mnist").train, frozen_alexnet(options.weights)
+    features, prior = Lazy(forward, data), prior_examples(forward)
+    for labels in options.labels:
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for seed in range(options.seeds):
-            chosen, held_out = drawn(data, labels, seed)
+            chosen, held_out = draw_labels(data, labels, seed)
             shuffled = np.random.default_rng(seed).permutation(held_out)
-            judge, rest = shuffled[:JUDGES], shuffled[JUDGES:]
+            measured, rest = shuffled[:MEASURED], shuffled[MEASURED:]
             few = max(10, len(chosen) // 9)
-            for name, count in ((f"{few:,} pictures choose", few), (f"{CHOOSERS:,} pictures choose", CHOOSERS)):
-                parts = [Examples(kept.part(rows), data.labels[rows]) for rows in (chosen, rest[:count], judge)]
-                tried = try_all(*parts, prior)
+            for count in (few, CHOOSE):
+                tried = try_all(*map(features.examples, (chosen, rest[:count], measured)), prior)
                 for rule, pick in RULES.items():
-                    found[name][rule].append(pick(tried).accuracy)
-        for name, accuracies in found.items():
-            print(f"\n{labels} labels per class, {name}")
+                    found[f"{count:,} images choose"][rule].append(pick(tried).accuracy)
+        for choose, accuracies in found.items():
+            print(f"\n{labels} labels per class, {choose}")
+            table = Table("rule:54", "val accuracy:6", "difference:16")
             base = accuracies[next(iter(RULES))]
             for rule, values in accuracies.items():
-                gains = np.subtract(values, base)
-                error = gains.std(ddof=1) / len(gains) ** 0.5
-                print(f"  {rule:<54} {np.mean(values):.4f}  {gains.mean():+.4f} ± {error:.4f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+                table.row(rule, f"{np.mean(values):.4f}", paired_difference(values, base))

@@ -1,42 +1,35 @@
-"""How long does a search take after the frozen pass? 50 trials of heads on Fashion-MNIST; test is not looked at.
+"""How long does a hyperparameter search take once the features are cached?
 
-OMP_NUM_THREADS=2 python bench/tune.py [--weights bundled] [--trials 50] [--cache-dir DIR]
+    OMP_NUM_THREADS=2 python -m bench tune [--weights bundled] [--trials 50] [--limit N] [--cache-dir DIR]
 
-The frozen pass is run first, or read from the cache, and not counted.
+Trials of heads on Fashion-MNIST. The frozen pass runs first, or is read from the cache, and is not timed. Prints the
+search's summary, its seconds, and the first and the best trial's validation accuracy. The test split is not read.
+
+About 6 minutes on 2 cores.
 """
 
-import argparse
 import logging
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import machine
-from frostline.config import TrainConfig
+from bench.common.options import start
+from bench.common.timing import Stopwatch
+from frostline import TrainConfig
 from frostline.experiments.mattered import final, told
 from frostline.experiments.tune import tune
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="bundled")
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--cache-dir", type=Path)
-    options = parser.parse_args()
+def main(arguments: Sequence[str]) -> None:
+    options = start(__doc__, arguments, weights="bundled", trials=50, limit={"type": int}, cache_dir={"type": Path})
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print(machine())
-    config = TrainConfig(data="fashion-mnist", weights=options.weights)
+    config = TrainConfig(data="fashion-mnist", weights=options.weights, limit=options.limit)
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache_dir or Path(folder, "cache")
         tune(config, Path(folder, "warm"), trials=1, cache_dir=cache)
-        begun, processor = time.perf_counter(), time.process_time()
-        findings = tune(config, Path(folder, "search"), trials=options.trials, cache_dir=cache)
-        seconds, processor = time.perf_counter() - begun, time.process_time() - processor
+        with Stopwatch() as watch:
+            findings = tune(config, Path(folder, "search"), trials=options.trials, cache_dir=cache)
         print("\n".join(told(findings)))
     first, best = findings.tried[0], findings.best
-    print(f"{len(findings.tried)} trials: {seconds:.1f} s, {processor:.1f} s of processor time")
-    print(f"first trial {final(first):.4f}, best {final(best):.4f}" if best else "no trial got to all pictures")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{len(findings.tried)} trials: {watch.seconds:.1f} s, {watch.processor_seconds:.1f} s of processor time")
+    print(f"first trial {final(first):.4f}, best {final(best):.4f}" if best else "no trial was trained on all images")

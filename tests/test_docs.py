@@ -173,7 +173,9 @@ def test_files_that_are_named_exist() -> None:
         named = {path for path in named if "NAME" not in path}
         missing = [path for path in sorted(named) if not any((root / path).exists() for root in roots)]
         assert missing == [], page
-    assert re.search(r"bench/\w+\.py", pages()["README.md"])
+        benchmarks = set(re.findall(r"python -m bench (\w+)", text)) - {"list", "NAME"}
+        assert all((ROOT / "bench" / f"{name}.py").is_file() for name in benchmarks), page
+    assert "python -m bench" in pages()["README.md"]
 
 
 def options(command: Any) -> Iterator[str]:
@@ -187,7 +189,8 @@ def options(command: Any) -> Iterator[str]:
 def test_options_that_are_named_exist() -> None:
     known = {*options(typer.main.get_command(app)), "--help", *OTHER_OPTIONS}
     for path in (ROOT / "bench").glob("*.py"):
-        known |= set(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
+        for declared in re.findall(r"start\(__doc__, arguments(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL):
+            known |= {f"--{name.replace('_', '-')}" for name in re.findall(r"\b(\w+)=", declared)}
     for page, text in pages().items():
         named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)))
         assert named - known == set(), page

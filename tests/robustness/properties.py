@@ -24,6 +24,6 @@ def check_reader(name: str, material: Path, watched: Watched) -> None:
     def tried(file: str, kind: str, seed: int) -> None:
         case = Case(name, file, possible(name, file, kind), seed)
         verdict = watched.try_case(case)
-        assert not verdict.fault, f"{verdict} (bench/damage.py --case '{case.line}')"
+        assert not verdict.fault, f"{verdict} (python -m bench damage --case '{case.line}')"
 
     tried()

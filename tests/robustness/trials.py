@@ -39,7 +39,7 @@ class Case:
 
     @property
     def line(self) -> str:
-        """What ``bench/damage.py --case`` repeats it by."""
+        """What ``python -m bench damage --case`` repeats it by."""
         return f"{self.reader}|{self.file}|{self.kind}|{self.seed}"
 
 

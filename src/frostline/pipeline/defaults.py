@@ -6,7 +6,7 @@ from frostline.config import TrainConfig
 from frostline.networks.boundary import NONE, Boundary
 
 THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
-# A compromise: short trainings and random weights would like about twice as much (bench/learning_rate.py).
+# A compromise: short trainings and random weights would like about twice as much (bench/choices.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 EPOCHS, MOST_EPOCHS = 12, 100
 CLIP_NORM = 1.0  # of thawed stages: rare large gradients would undo what pre-training gave

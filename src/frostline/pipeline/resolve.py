@@ -31,7 +31,7 @@ from frostline.pipeline.split import RunSplits, split
 from frostline.progress import log
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
-SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/image_size.py
+SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/choices.py
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 

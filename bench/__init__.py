@@ -1,0 +1,1 @@
+"""Measurements behind the figures in README.md and docs/: `python -m bench list` names them."""
