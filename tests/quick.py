@@ -17,7 +17,7 @@ from frostline.pretrain import probe
 
 DOT = b"\x89PNG\r\n\x1a\n"
 OBJECTS, PICTURES = 50, 2  # of each object
-PROBED = 6  # pictures of each object
+PROBED = 12  # pictures of each object
 
 
 def _leave_out(*arguments: object) -> None:

@@ -19,7 +19,7 @@ from tests.commands import PROCESSES
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4, probe_per_class=6
+    program=Program(classes=20, textures=8), phases=(Phase(0.0, 64),), batch_size=32, warm_up=4, probe_per_class=12
 )
 BUDGET = Budget(images=32 * 12)
 

@@ -246,7 +246,7 @@ def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion,
     ]
     weights = [load_bundle(run.model_folder).head.first.weight for run in runs]
     assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
-    assert ["prior: how features vary within objects, from 100 drawn" in log_of(run) for run in runs] == [
+    assert ["prior: how features vary within objects, from 1,000 drawn" in log_of(run) for run in runs] == [
         True,
         False,
         True,

@@ -57,7 +57,7 @@ def test_row_is_of_the_stages_asked_for(changes: dict[str, Any], features: int, 
 
 def test_rows_are_the_networks_own(labelled: Labelled) -> None:
     fitted = transformer(taps="none", cache_dtype="float32").fit(labelled[0])
-    network = fitted.network_
+    network = fitted.network_.network
     with torch.inference_mode():
         plain = network.backbone(network.preprocess(labelled[0][:4]))
     np.testing.assert_allclose(fitted.transform(labelled[0][:4]), tapped(plain, whole=True), atol=1e-3)
