@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from PIL import Image
 
 from bench.common.options import start
 from bench.common.tables import Table
-from tests.commands import PROCESSES, _command, run_forked
+from tests.commands import PROCESSES, run_command, run_forked, run_in_fork
 
 MARK = "FROSTLINE_KILL_TRIAL"
 GONE_AFTER = 5.0  # seconds that a killed command's other processes may stay
@@ -174,7 +175,7 @@ def _begin(words: tuple[str, ...], place: Path, env: dict[str, str], said: Path)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `frostline.__main__`, until the command runs
     os.setsid()
     said.touch()
-    _command(list(words), place, env, [said, said], _interruptible)
+    run_in_fork(partial(run_command, list(words)), place, env, [said, said], _interruptible)
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def run_forked(
         After killing it.
     """
     words = [str(argument) for argument in arguments]
-    return _run(partial(_command, words), words, folder, env, timeout, within)
+    return _run(partial(run_command, words), words, folder, env, timeout, within)
 
 
 def run_snippet(
@@ -85,7 +85,7 @@ def _run(
     work: Work, words: list[str], folder: Path, env: dict[str, str], timeout: float, within: Within
 ) -> subprocess.CompletedProcess[str]:
     streams = [folder.with_name(f"{folder.name}.{name}") for name in ("stdout", "stderr")]
-    process = PROCESSES.Process(target=_forked, args=(work, folder, env, streams, within))
+    process = PROCESSES.Process(target=run_in_fork, args=(work, folder, env, streams, within))
     process.start()
     process.join(timeout)
     if process.is_alive():
@@ -104,8 +104,8 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     """Start one command in a folder; yield the process and what it says, line by line. It has ended afterwards."""
     here, there = multiprocessing.Pipe(False)
     words = [str(argument) for argument in arguments]
-    work = partial(_command, words)
-    process = PROCESSES.Process(target=_forked, args=(work, folder, env, [there, there], nullcontext))
+    work = partial(run_command, words)
+    process = PROCESSES.Process(target=run_in_fork, args=(work, folder, env, [there, there], nullcontext))
     process.start()
     there.close()
     with here, os.fdopen(os.dup(here.fileno()), encoding="utf-8") as said:
@@ -113,7 +113,8 @@ def started(arguments: Sequence[object], folder: Path, env: dict[str, str]) -> I
     process.join()
 
 
-def _command(words: list[str]) -> int:
+def run_command(words: list[str]) -> int:
+    """Run a command in this process; return its exit code."""
     from frostline.cli.main import run
 
     return run(words)
@@ -124,9 +125,10 @@ def _snippet(code: str) -> int:
     return 0
 
 
-def _forked(
+def run_in_fork(
     work: Work, folder: Path, env: dict[str, str], streams: list[Path] | list[Connection], within: Within
 ) -> None:
+    """Do the work of a process that has just been forked, in its own surroundings, and end it."""
     for number, place in enumerate(streams, 1):
         new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(place.fileno() if isinstance(place, Connection) else os.open(place, new), number)
