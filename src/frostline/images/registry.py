@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from frostline.images.arrays import load_npz
 from frostline.images.dataset import Splits
 from frostline.images.decode import MAX_PIXELS
 from frostline.images.folder import list_folder
-from frostline.images.listing import Listing, listed_splits
+from frostline.images.listing import listed_splits
 from frostline.images.options import DEFAULTS, TEST_FRACTION, SourceOptions
 from frostline.images.scan import scan
 from frostline.images.table import list_table
@@ -230,8 +230,10 @@ def load_dataset(
     if path.is_file() and not is_table:
         return load_npz(path, data_name(name), options.test_fraction)
     listing = list_table(path, options) if is_table else list_folder(path)
-    return _splits(
-        listing, path, data_name(name), options.test_fraction, cache_dir, progress, workers, max_pixels, strict=strict
+    look = partial(scan, root=path, cache=cache_folder(cache_dir), progress=visible(progress), workers=workers)
+    look = partial(look, max_pixels=max_pixels)
+    return listed_splits(
+        listing, data_name(name), look, strict=strict, test_fraction=options.test_fraction, max_pixels=max_pixels
     )
 
 
@@ -265,10 +267,11 @@ def from_folder(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DataError(f"{folder}: expected a folder of class folders, and there is no such folder: check the path.")
-    name = name or data_name(str(path))
-    return _splits(
-        list_folder(path), path, name, test_fraction, cache_dir, progress, workers, max_pixels, strict=strict
-    )
+    splits = load_dataset(
+        str(path.absolute()), cache_dir=cache_dir, progress=progress, workers=workers, strict=strict,
+        options=SourceOptions(test_fraction=test_fraction), max_pixels=max_pixels,
+    )  # fmt: skip
+    return replace(splits, name=name or splits.name)
 
 
 def from_table(
@@ -311,32 +314,11 @@ def from_table(
     if not path.is_file() or path.suffix.lower() not in TABLES:
         raise DataError(f"{table}: expected a file that ends in {', '.join(TABLES)}: check the path.")
     columns = (path_column, label_column, split_column, group_column)
-    options = SourceOptions(*columns, root=Path(root) if root else None)
-    listing, name = list_table(path, options), name or data_name(str(path))
-    return _splits(listing, path, name, test_fraction, cache_dir, progress, workers, max_pixels, strict=strict)
-
-
-def _splits(
-    listing: Listing,
-    path: Path,
-    name: str,
-    test_fraction: float,
-    cache_dir: Path | str | None,
-    progress: Progress | None,
-    workers: int | None,
-    max_pixels: int,
-    *,
-    strict: bool,
-) -> Splits:
-    look = partial(
-        scan,
-        root=path,
-        cache=cache_folder(cache_dir),
-        progress=visible(progress),
-        workers=workers,
-        max_pixels=max_pixels,
-    )
-    return listed_splits(listing, name, look, strict=strict, test_fraction=test_fraction, max_pixels=max_pixels)
+    splits = load_dataset(
+        str(path.absolute()), cache_dir=cache_dir, progress=progress, workers=workers, strict=strict,
+        options=SourceOptions(*columns, Path(root) if root else None, test_fraction), max_pixels=max_pixels,
+    )  # fmt: skip
+    return replace(splits, name=name or splits.name)
 
 
 def load_configured(

@@ -15,7 +15,7 @@ from frostline.training.examples import Examples
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class Evaluation:
     """What a trained model is worth.
 
     Attributes
@@ -37,7 +37,7 @@ class Results:
     frozen_pass: FrozenPass
 
 
-def evaluate(model: TrainedModel, val: Predicted) -> Results:
+def evaluate(model: TrainedModel, val: Predicted) -> Evaluation:
     """Read the test split for the first time, and measure.
 
     Parameters
@@ -54,4 +54,4 @@ def evaluate(model: TrainedModel, val: Predicted) -> Results:
     measured = {name: measure(p.probabilities, p.labels, names) for name, p in predicted.items()}
     calibration = before_and_after(model.temperature, {name: p.pair for name, p in predicted.items()})
     metrics = {"test": None, **measured, "calibration": calibration}
-    return Results(val, test, metrics, rows, model.frozen_pass + done)
+    return Evaluation(val, test, metrics, rows, model.frozen_pass + done)

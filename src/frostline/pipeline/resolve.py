@@ -14,7 +14,6 @@ from frostline.errors import ConfigError, RunError
 from frostline.images.dataset import ImageDataset, Splits
 from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
 from frostline.images.levels import Levels
-from frostline.images.overlap import warn_of
 from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.images.registry import check_data, load_configured
 from frostline.images.views import make_augment
@@ -36,7 +35,7 @@ COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
 @dataclass(frozen=True)
-class Network:
+class ResolvedNetwork:
     """A backbone, where it is cut and how images come in, with settings that leave nothing open."""
 
     config: TrainConfig
@@ -56,12 +55,12 @@ class Plan:
 
     Attributes
     ----------
-    network : Network
+    network : ResolvedNetwork
     splits : RunSplits
         The images.
     """
 
-    network: Network
+    network: ResolvedNetwork
     splits: RunSplits
 
     @property
@@ -174,16 +173,14 @@ def load_images(config: TrainConfig, context: Context) -> Splits:
 
 
 def split_images(data: Splits, config: TrainConfig) -> RunSplits:
-    """Draw the splits of a run; warns of images that two of them share.
+    """Draw the splits of a run.
 
     Raises
     ------
     ConfigError
     """
     log.info("data: %s from %s, %d classes", data.name, data.source, len(data.train.class_names))
-    splits = split(data, config)
-    warn_of(splits.overlaps(), data.source)
-    return splits
+    return split(data, config)
 
 
 def resolve_network(
@@ -192,7 +189,7 @@ def resolve_network(
     context: Context,
     given: Backbone | None = None,
     load: Callable[..., Backbone] = load_backbone,
-) -> Network:
+) -> ResolvedNetwork:
     """Resolve from the training images what settings leave open, and load the network as deep as it is needed.
 
     Parameters
@@ -223,7 +220,7 @@ def resolve_network(
     chosen |= _weights_of(config, backbone)
     settled = with_defaults(config.model_copy(update=chosen), boundary, len(images))
     _log_head(config, settled, len(images))
-    return Network(settled, backbone, boundary, _preprocess(backbone, size, images.levels))
+    return ResolvedNetwork(settled, backbone, boundary, _preprocess(backbone, size, images.levels))
 
 
 def _loaded(config: TrainConfig, boundary: Boundary, context: Context, load: Callable[..., Backbone]) -> Backbone:

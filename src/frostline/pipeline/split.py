@@ -1,6 +1,7 @@
 """The images of a run: trained on, choosing settings, and measuring the result."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError
@@ -21,9 +22,15 @@ class RunSplits:
     val: ImageDataset
     test: ImageDataset
 
+    @property
+    def by_name(self) -> dict[str, ImageDataset]:
+        """The splits as ``metrics.json`` calls them."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @cached_property
     def overlaps(self) -> dict[str, Overlap]:
-        """Compare every two splits; see `frostline.images.overlap`."""
-        return overlaps({"train": self.train, "val": self.val, "test": self.test})
+        """The images that every two splits share; see `frostline.images.overlap`."""
+        return overlaps(self.by_name)
 
 
 def split(splits: Splits, config: TrainConfig) -> RunSplits:

@@ -14,7 +14,7 @@ NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 def data_facts(splits: RunSplits) -> dict[str, Any]:
     """Return what ``data.json`` holds: of each split how many pictures, and a digest of content, order and labels."""
-    return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in vars(splits).items()}
+    return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in splits.by_name.items()}
 
 
 def weights_facts(backbone: Backbone) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from frostline.device import describe_device, peak_memory_bytes, seed_everything
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.images.dataset import Splits
+from frostline.images.overlap import warn_of
 from frostline.images.registry import data_name, with_absolute_paths
 from frostline.images.views import make_augment
 from frostline.networks.backbone import GIVEN, Backbone
@@ -157,6 +158,7 @@ def _run(
 ) -> None:
     data = data or load_images(config, context)
     splits = split_images(data, config)
+    warn_of(splits.overlaps, data.source)
     if resumed:
         check_same_data(run, splits)
     plan = Plan(resolve_network(config, splits.train, context, given), splits)
@@ -168,7 +170,7 @@ def _run(
     write_bad_images(run, data.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, plan.network.boundary))
-    log.info("images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in vars(splits).values()))
+    log.info("images: %s train, %s validation, %s test", *(f"{len(part):,}" for part in splits.by_name.values()))
 
     with tracked(trackers, run, config) as tracking:
         model = train(extract(plan, context), _RunCheckpointer(run, tracking))
@@ -205,9 +207,9 @@ def _write_artifacts(run: OpenRun, data: str, model: TrainedModel, begun: float)
         "model": _model_facts(config, bundle, model.module),
         "data": {
             "name": data,
-            "images": {part: len(images) for part, images in vars(splits).items()},
-            "fingerprint": {part: images.fingerprint for part, images in vars(splits).items()},
-            "overlap": {pair: shared.facts for pair, shared in splits.overlaps().items()},
+            "images": {part: len(images) for part, images in splits.by_name.items()},
+            "fingerprint": {part: images.fingerprint for part, images in splits.by_name.items()},
+            "overlap": {pair: shared.facts for pair, shared in splits.overlaps.items()},
         },
         "seed": config.seed,
         "versions": _versions(),

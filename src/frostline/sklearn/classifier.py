@@ -167,7 +167,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         check_consistent_length(images, y)
         config = config_of(self.get_params())
         check_network(config)
-        with self._telling():
+        with self._log_shown():
             dataset, kept = usable(images, cache_folder(self.cache_dir))
             self.classes_, numbers = np.unique(y[kept], return_inverse=True)
             dataset = replace(dataset, labels=numbers, class_names=self._class_names)
@@ -192,7 +192,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        with self._telling():
+        with self._log_shown():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()

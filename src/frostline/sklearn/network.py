@@ -15,7 +15,7 @@ from frostline.networks.heads import Head
 from frostline.networks.registry import rebuild
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import read_rows
-from frostline.pipeline.resolve import Network
+from frostline.pipeline.resolve import ResolvedNetwork
 from frostline.progress import Progress
 from frostline.training.examples import Rows
 
@@ -30,7 +30,7 @@ class FittedNetwork:
     loaded, though no weight file and no cache be there. For AlexNet's convolutions that is 10 MB.
     """
 
-    network: Network
+    network: ResolvedNetwork
     head: Head | None = None
 
     def trained(self, device: str) -> nn.Module:
@@ -70,7 +70,7 @@ class FittedNetwork:
     def __setstate__(self, state: State) -> None:
         config, boundary = state["config"], state["boundary"]
         backbone = rebuild(config.model, boundary.end, _tensors(state["stages"]), state["origin"])
-        self.network = Network(config, backbone, boundary, state["preprocess"])
+        self.network = ResolvedNetwork(config, backbone, boundary, state["preprocess"])
         self.head = None
         if state["head"] is not None:
             spec, arrays = state["head"]

@@ -29,7 +29,7 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
 
     verbose: int
 
-    def _telling(self) -> AbstractContextManager[None]:
+    def _log_shown(self) -> AbstractContextManager[None]:
         """Print the library's log lines meanwhile, if `verbose` asks for it."""
         return listening(LineHandler(sys.stdout)) if self.verbose else nullcontext()
 

@@ -9,14 +9,8 @@ from sklearn.utils import check_random_state
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 
-OWN = {
-    "random_state",
-    "validation_fraction",
-    "verbose",
-    "cache_dir",
-    "keep",
-    "settings",
-}  # parameters that are no setting of a run
+# Parameters that are no setting of a run, or are called otherwise there.
+OWN = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
 # Settings that scikit-learn has other ways for: which pictures, which labels, which seed.
 ELSEWHERE = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
 

@@ -121,7 +121,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         context = make_context(self.device, self.cache_dir, self._progress)
-        with self._telling():
+        with self._log_shown():
             readable, _ = usable(images, context.cache)
             network = resolve_network(config, readable, context, load=load_again)
         self.network_ = FittedNetwork(network)
@@ -139,7 +139,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         """
         check_is_fitted(self)
         images = unlabelled(self._taken(X, reset=False))
-        with self._telling():
+        with self._log_shown():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
         return taken
