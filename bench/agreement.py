@@ -24,14 +24,14 @@ from bench.common.runs import fit_in
 from bench.common.serving import KEY, Client, Server, png, probabilities, request
 from bench.common.tables import Table
 from frostline import Classifier, TrainConfig
-from frostline.exporting.onnx import to_onnx
-from frostline.exporting.origin import origin
-from frostline.exporting.whole import exported
-from frostline.images.registry import load_dataset
+from frostline.data.registry import load_dataset
+from frostline.exporters.exportable_model import exported
+from frostline.exporters.metadata import origin
+from frostline.exporters.onnx import to_onnx
+from frostline.inference.onnx import OnnxClassifier
 from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
-from frostline.runs.exported import OnnxClassifier
 from frostline.runs.folder import Run
 
 TOLERANCE = 1e-4

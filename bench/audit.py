@@ -21,10 +21,10 @@ from bench.common.machine import GIB
 from bench.common.options import start
 from bench.common.timing import Stopwatch
 from frostline import TrainConfig
-from frostline.experiments.audit.audit import audit
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.fashion_mnist import load
-from frostline.images.splits import limited
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.fashion_mnist import load
+from frostline.data.splits import limited
+from frostline.studies.audit.audit import audit
 
 
 def with_wrong_labels(splits: Splits, share: float, images: int, seed: int) -> tuple[Splits, np.ndarray]:

@@ -22,20 +22,20 @@ from torch import nn
 from bench.common.features import frozen_alexnet, spec_for
 from bench.common.options import start
 from bench.common.tables import Table
-from frostline.activations.fill import fill
-from frostline.activations.kept import LiveActivations
-from frostline.images.dataset import ImageDataset
-from frostline.images.fashion_mnist import load
-from frostline.images.preprocess import Preprocess
-from frostline.images.splits import limited
-from frostline.networks.alexnet import USUAL_TAPS
-from frostline.networks.backbone import channels_last
-from frostline.networks.boundary import Frozen, Thawed
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.data.dataset import ImageDataset
+from frostline.data.fashion_mnist import load
+from frostline.data.preprocess import Preprocess
+from frostline.data.splits import limited
+from frostline.features.dataset import LiveActivations
+from frostline.features.extract import fill
+from frostline.models.alexnet import USUAL_TAPS
+from frostline.models.backbone import channels_last
+from frostline.models.boundary import Frozen, Thawed
+from frostline.models.heads import Head, HeadSpec
+from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples, Rows
-from frostline.training.loop import Recipe, moments, train
-from frostline.training.optimisers import layer_groups
+from frostline.training.optim import layer_groups
+from frostline.training.trainer import Recipe, moments, train
 
 
 class Plain:

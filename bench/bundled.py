@@ -25,14 +25,14 @@ from bench.common.options import start
 from bench.common.tables import Table, mean_and_deviation
 from bench.common.timing import Stopwatch
 from frostline.config import TrainConfig
-from frostline.images.dataset import ImageDataset
-from frostline.images.registry import load_dataset
-from frostline.images.splits import limited
+from frostline.data.dataset import ImageDataset
+from frostline.data.registry import load_dataset
+from frostline.data.splits import limited
 from frostline.pipeline.defaults import usual_epochs
 from frostline.pipeline.phases import recipe_of
 from frostline.training.examples import Examples
-from frostline.training.loop import measure, train
 from frostline.training.ridge import solve
+from frostline.training.trainer import measure, train
 
 Row = tuple[str, str, str, int | None]  # data set, what the head reads, head, labels per class
 ROWS: list[Row] = [

@@ -30,7 +30,7 @@ from bench.common.options import make_parser, parse
 from bench.common.runs import fit_in
 from bench.common.tables import Table, mean_and_deviation
 from frostline import TrainConfig
-from frostline.images.fashion_mnist import load
+from frostline.data.fashion_mnist import load
 
 RATES = {
     ("adamw", "linear"): (1e-4, 2e-4, 4e-4, 6e-4, 8e-4, 1.6e-3),

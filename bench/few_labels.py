@@ -21,14 +21,14 @@ from bench.common.features import Lazy, draw_labels, frozen_alexnet, new_head, p
 from bench.common.options import start
 from bench.common.tables import Table, paired_difference
 from frostline.config import TrainConfig
-from frostline.images.registry import load_dataset
-from frostline.networks.boundary import Boundary
-from frostline.networks.heads import Head
+from frostline.data.registry import load_dataset
+from frostline.models.boundary import Boundary
+from frostline.models.heads import Head
 from frostline.pipeline.defaults import with_defaults
 from frostline.pipeline.phases import recipe_of
 from frostline.training.examples import Examples
-from frostline.training.loop import measure, train
 from frostline.training.ridge import solve
+from frostline.training.trainer import measure, train
 
 LABELS = [5, 10, 20, 50, 100, 200, 500]
 MEASURED = 4_000

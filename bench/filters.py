@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bench.common.options import start
-from frostline.networks.registry import load_backbone
+from frostline.models.registry import load_backbone
 
 
 def mosaic(weights: str) -> np.ndarray:

@@ -30,13 +30,13 @@ from bench.common.plain import train_plainly
 from bench.common.runs import fit_in
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch, alternate
+from frostline._utils.device import half_precision
 from frostline.config import TrainConfig
-from frostline.device import half_precision
-from frostline.images.dataset import ImageDataset
-from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from frostline.images.registry import load_dataset
-from frostline.images.views import Augment
-from frostline.networks.registry import load_backbone
+from frostline.data.augment import Augment
+from frostline.data.dataset import ImageDataset
+from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from frostline.data.registry import load_dataset
+from frostline.models.registry import load_backbone
 from frostline.pipeline.split import split
 
 BATCH, LR, DECAY, SEED = 64, 5e-4, 0.05, 0

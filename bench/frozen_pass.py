@@ -23,7 +23,7 @@ from bench.common.machine import convolution_macs, matrix_product_rate
 from bench.common.options import start
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch
-from frostline.images.fashion_mnist import load
+from frostline.data.fashion_mnist import load
 
 SIZES = (64, 96, 128, 224)
 

@@ -22,8 +22,8 @@ from bench.common.options import start
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch
 from frostline.config import TrainConfig
-from frostline.images.registry import load_dataset
-from frostline.images.splits import limited
+from frostline.data.registry import load_dataset
+from frostline.data.splits import limited
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import Plan, resolve_network

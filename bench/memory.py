@@ -18,8 +18,8 @@ import numpy as np
 from bench.common.features import fill_once, frozen_alexnet
 from bench.common.machine import MIB
 from bench.common.options import start
-from frostline.device import peak_memory_bytes
-from frostline.images.fashion_mnist import load
+from frostline._utils.device import peak_memory_bytes
+from frostline.data.fashion_mnist import load
 
 
 def peak(count: int, image_size: int) -> int:

@@ -35,10 +35,10 @@ from bench.common.features import frozen_alexnet, spec_for, warm_up
 from bench.common.options import start
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch, alternate
-from frostline.activations.fill import fill
-from frostline.device import cores
-from frostline.images.dataset import ImageDataset
-from frostline.images.workers import Workers
+from frostline._utils.device import cores
+from frostline.data.dataset import ImageDataset
+from frostline.data.decoding.pool import Workers
+from frostline.features.extract import fill
 
 
 def photograph(rng: np.random.Generator) -> Image.Image:

@@ -22,15 +22,15 @@ from bench.common.features import CONV5, InMemory, frozen_alexnet, new_head, row
 from bench.common.options import start
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch
-from frostline.images.drawn.scene import Program
-from frostline.images.registry import load_dataset
-from frostline.images.splits import per_class, stratified
-from frostline.networks.weights import read_record
-from frostline.pretrain.losses import Weights
-from frostline.pretrain.recipe import Budget, Phase, Recipe
-from frostline.pretrain.train import pretrain
+from frostline.data.registry import load_dataset
+from frostline.data.splits import per_class, stratified
+from frostline.models.weights import read_record
+from frostline.synthetic.scene import Program
 from frostline.training.examples import Examples
 from frostline.training.ridge import solve
+from tools.pretraining.losses import Weights
+from tools.pretraining.recipe import Budget, Phase, Recipe
+from tools.pretraining.train import pretrain
 
 BASE = Recipe(phases=(Phase(0.0, 64), Phase(0.8, 128)))
 VARIANTS = {

@@ -7,8 +7,8 @@ drawn-objects. Of the part that is held out (6,000 images of fashion-mnist, two 
 the accuracy. Of its other third a ninth as many as are trained on choose the strength (ten at least), as for a user who
 has no more labels, or all. Prints the mean accuracy without a prior, and the gain from each prior with its standard
 error over the seeds: the one in use, others from more or fewer drawn images and with another floor (FLOOR in
-`frostline.training.within`), and choosing between none and the one in use by the rule that chooses the strength.
-No test split is read.
+`frostline.training.covariance_prior`), and choosing between none and the one in use by the rule that chooses the
+strength. No test split is read.
 
 About 30 minutes on 2 cores.
 """
@@ -22,11 +22,11 @@ from bench.common.features import CONV5, Lazy, digits, frozen_alexnet, prior_exa
 from bench.common.options import start
 from bench.common.tables import Table, paired_difference
 from bench.strength import Tried, one_behind, try_all
-from frostline.images.dataset import ImageDataset
-from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES, load_prior
-from frostline.images.registry import load_dataset
-from frostline.images.splits import per_class, train_val
-from frostline.training.within import FLOOR
+from frostline.data.dataset import ImageDataset
+from frostline.data.drawn_objects import PRIOR_OBJECTS, PRIOR_PICTURES, load_prior
+from frostline.data.registry import load_dataset
+from frostline.data.splits import per_class, train_val
+from frostline.training.covariance_prior import FLOOR
 
 NONE, CHOSEN = "none", "none or the one in use, chosen on validation"
 Prior = tuple[int, int, float]  # objects, images of each, floor

@@ -19,15 +19,15 @@ import numpy as np
 from bench.common.features import CONV5, Lazy, draw_labels, frozen_alexnet, new_head, prior_examples, rows_of
 from bench.common.options import start
 from bench.common.tables import Table, paired_difference
-from frostline.activations.forward import FastForward
-from frostline.images.dataset import ImageDataset
-from frostline.images.registry import load_dataset
-from frostline.images.views import Augment, View
-from frostline.networks.heads import Head
-from frostline.runs.predict import tta_views
+from frostline.data.augment import Augment, View
+from frostline.data.dataset import ImageDataset
+from frostline.data.registry import load_dataset
+from frostline.features.forward import FastForward
+from frostline.inference.classifier import tta_views
+from frostline.models.heads import Head
 from frostline.training.examples import Examples
-from frostline.training.loop import predict_logits
 from frostline.training.ridge import solve
+from frostline.training.trainer import predict_logits
 
 VIEWS = 8
 

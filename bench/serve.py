@@ -43,7 +43,7 @@ from bench.common.serving import (
     trained_model,
 )
 from frostline import Classifier
-from frostline.images.fashion_mnist import load
+from frostline.data.fashion_mnist import load
 
 HOSTILE_SHARE = 0.05
 

@@ -23,10 +23,10 @@ from torch.nn import functional
 from bench.common.features import Lazy, draw_labels, frozen_alexnet, new_head, prior_examples
 from bench.common.options import start
 from bench.common.tables import Table, paired_difference
-from frostline.images.registry import load_dataset
-from frostline.networks.heads import Head
+from frostline.data.registry import load_dataset
+from frostline.models.heads import Head
+from frostline.training.covariance_prior import FLOOR, Within
 from frostline.training.examples import Examples
-from frostline.training.within import FLOOR, Within
 
 LABELS = [5, 10, 20, 50, 100, 200]
 MEASURED, CHOOSE = 4_000, 2_000

@@ -12,17 +12,17 @@ About 10 minutes on 2 cores.
 import statistics
 from collections.abc import Sequence
 
-import frostline.networks.boundary
+import frostline.models.boundary
 from bench.common.features import frozen_alexnet, new_head, rows_of
 from bench.common.machine import CONVS
 from bench.common.options import start
 from bench.common.tables import Table, mean_and_deviation
 from bench.common.timing import Stopwatch
-from frostline.images.fashion_mnist import load
-from frostline.images.splits import stratified
+from frostline.data.fashion_mnist import load
+from frostline.data.splits import stratified
 from frostline.pipeline.defaults import PEAK_LR
 from frostline.training.examples import Examples
-from frostline.training.loop import Recipe, train
+from frostline.training.trainer import Recipe, train
 
 CHOICES: list[tuple[tuple[str, ...], int]] = [
     ((), 0),
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     data = load().train
     table = Table("stages:30", "grid:>4", "features:>8", "val accuracy:15", "head s:>6")
     for taps, grid in CHOICES:
-        frostline.networks.boundary.TAP_GRID = grid or 1
+        frostline.models.boundary.TAP_GRID = grid or 1
         accuracies, seconds = [], []
         for seed in range(options.seeds):
             chosen, rest = stratified(data.labels, options.images, seed)

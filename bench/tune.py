@@ -16,8 +16,8 @@ from pathlib import Path
 from bench.common.options import start
 from bench.common.timing import Stopwatch
 from frostline import TrainConfig
-from frostline.experiments.mattered import final, told
-from frostline.experiments.tune import tune
+from frostline.studies.importance import final, told
+from frostline.studies.tune import tune
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -30,16 +30,16 @@ from bench.common.options import start
 from bench.common.plain import train_plainly
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch
-from frostline.activations.fill import fill
-from frostline.images.dataset import ImageDataset
-from frostline.images.fashion_mnist import load
-from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from frostline.images.splits import limited, train_val
-from frostline.networks.alexnet import published_key
-from frostline.networks.heads import Head
-from frostline.networks.registry import load_backbone
+from frostline.data.dataset import ImageDataset
+from frostline.data.fashion_mnist import load
+from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from frostline.data.splits import limited, train_val
+from frostline.features.extract import fill
+from frostline.models.alexnet import published_key
+from frostline.models.heads import Head
+from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples, epoch_order
-from frostline.training.loop import Recipe, train
+from frostline.training.trainer import Recipe, train
 
 BATCH, LR, DECAY, SEED = 64, 4e-4, 0.05, 0
 Parts = tuple[ImageDataset, ImageDataset]

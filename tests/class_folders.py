@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frostline.images.dataset import ImageDataset
+from frostline.data.dataset import ImageDataset
 
 CLASSES = {"bag": 8, "boot": 9, "trouser": 1}  # names of folders, numbers in Fashion-MNIST
 

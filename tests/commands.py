@@ -22,14 +22,15 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     # First what PYTHONPATH brings to other processes: the server may start before a test has set it.
     ["tests.torchvision_operators.sitecustomize",
-     "frostline.cli.main", "frostline.runs.fit", "frostline.runs.predict", "frostline.experiments.curve",
-     "frostline.pretrain.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
+     "frostline.cli.main", "frostline.runs.fit", "frostline.inference.classifier", "frostline.studies.learning_curve",
+     "tools.pretraining.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
      "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold",
      "torch._dynamo", "matplotlib.figure", "captum.attr"]  # what torch and frostline import when first needed
 )  # fmt: skip
 
 
 Within = Callable[[], AbstractContextManager[None]]
+Program = Callable[[list[str]], int]
 Work = Callable[[], int]  # what a process does; its exit code
 
 
@@ -55,9 +56,17 @@ def lacking(package: str) -> Iterator[None]:
 
 
 def run_forked(
-    arguments: Sequence[object], folder: Path, env: dict[str, str], timeout: float, *, within: Within = nullcontext
+    arguments: Sequence[object],
+    folder: Path,
+    env: dict[str, str],
+    timeout: float,
+    *,
+    within: Within = nullcontext,
+    program: Program | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run one command in a folder, within surroundings made by a callable; return what came back.
+
+    ``program`` takes the place of the command line.
 
     Raises
     ------
@@ -65,7 +74,7 @@ def run_forked(
         After killing it.
     """
     words = [str(argument) for argument in arguments]
-    return _run(partial(run_command, words), words, folder, env, timeout, within)
+    return _run(partial(program or run_command, words), words, folder, env, timeout, within)
 
 
 def run_snippet(

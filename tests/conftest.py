@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.images import fashion_mnist
-from frostline.images.dataset import Splits
+from frostline.data import fashion_mnist
+from frostline.data.dataset import Splits
+from frostline.runs.fit import fit
+from frostline.runs.folder import Run
 from tests.commands import Within, run_forked
-from tests.quick import quick_runs
+from tests.quick import quick_runs, whole_runs
+from tests.small_run import small_config
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -83,6 +86,20 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     """Write an IDX file; gzip when the name ends so."""
     data = idx_bytes(array)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture(scope="session")
+def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that the finished run filled: 290 images on conv5."""
+    return tmp_path_factory.mktemp("finished") / "cache"
+
+
+@pytest.fixture(scope="session")
+def finished(small_fashion: Path, run_cache: Path) -> Run:
+    """A finished run named ``first``, with all that belongs to it; tests that change it copy it."""
+    config = small_config(small_fashion, epochs=6)
+    with whole_runs():
+        return fit(config, name="first", output_dir=run_cache.with_name("runs"), cache_dir=run_cache)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.images.drawn import dataset
-from frostline.pretrain import probe
+from frostline.data import drawn_objects
+from tools.pretraining import probe
 
 DOT = b"\x89PNG\r\n\x1a\n"
 OBJECTS, PICTURES = 50, 2  # of each object
@@ -32,7 +32,7 @@ def quick_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_curves", "draw_confusion"):
             patch.setattr(f"frostline.runs.fit.{name}", _leave_out)
-        patch.setattr("frostline.pretrain.train.held_out_accuracy", _probed_on_few)
+        patch.setattr("tools.pretraining.train.held_out_accuracy", _probed_on_few)
         with _prior_of(OBJECTS, PICTURES):
             yield
 
@@ -44,19 +44,19 @@ def _probed_on_few(state: Mapping[str, torch.Tensor], device: torch.device, per_
 @contextmanager
 def whole_runs() -> Iterator[None]:
     """Do all that is done outside the tests."""
-    from frostline.runs import pictures
+    from frostline.runs import plots
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_curves", "draw_confusion"):
-            patch.setattr(f"frostline.runs.fit.{name}", getattr(pictures, name))
-        patch.setattr("frostline.pretrain.train.held_out_accuracy", probe.held_out_accuracy)
-        with _prior_of(dataset.PRIOR_OBJECTS, dataset.PRIOR_PICTURES):
+            patch.setattr(f"frostline.runs.fit.{name}", getattr(plots, name))
+        patch.setattr("tools.pretraining.train.held_out_accuracy", probe.held_out_accuracy)
+        with _prior_of(drawn_objects.PRIOR_OBJECTS, drawn_objects.PRIOR_PICTURES):
             yield
 
 
 @contextmanager
 def _prior_of(*amounts: int) -> Iterator[None]:
-    load = dataset.load_prior
+    load = drawn_objects.load_prior
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load.__wrapped__, "__defaults__", amounts)
         load.cache_clear()

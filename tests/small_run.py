@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from frostline._utils.manifest import write_manifest
+from frostline._utils.progress import Bar, Silent
 from frostline.config import TrainConfig
-from frostline.manifest import write_manifest
-from frostline.progress import Bar, Silent
 from frostline.runs.bundle import seal_bundle
 from frostline.runs.folder import BEGIN_FILES, BUNDLE, LISTED_FILES
 

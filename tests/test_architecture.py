@@ -1,4 +1,4 @@
-"""The house has floors: a module imports from its own folder and from floors above, never from below or in a ring."""
+"""Folders are layers: a module imports from its own and from those above it, never from below or in a ring."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -9,41 +9,35 @@ import pytest
 import frostline
 
 ROOT = Path(frostline.__file__).parent
-GROUND = {
+# From the first to the last: each may import from its own folder and from those above it in this list.
+LAYERS = [
+    "_utils.text",
+    "errors",
+    "_utils",
     "config",
-    "files",
-    "hashing",
-    "manifest",
-    "device",
-    "storage",
-    "download",
-    "progress",
-    "templates",
+    "synthetic",
+    "data",
+    "models",
+    "features",
+    "training",
     "evaluation",
-}
-FLOORS = [
-    {"text"},
-    {"errors"},
-    GROUND,
-    {"images", "networks"},
-    {"activations"},
-    {"training"},
-    {"pipeline", "pretrain"},
-    {"runs"},
-    {"experiments", "report", "exporting", "sklearn"},
-    {"serve"},
-    {"cli"},
-    {"__main__"},
+    "pipeline",
+    "runs",
+    "inference",
+    "studies",
+    "report",
+    "exporters",
+    "sklearn",
+    "serve",
+    "cli",
+    "__main__",
 ]
 
 
-def folder(module: str) -> str:
-    """``frostline.images.idx`` stands in ``images``, ``frostline.config`` is its own."""
-    return module.split(".")[1]
-
-
-def floor(module: str) -> int:
-    return next(number for number, names in enumerate(FLOORS) if folder(module) in names)
+def layer(module: str) -> int:
+    """``frostline.data.idx`` belongs to ``data``."""
+    name = module.removeprefix("frostline.")
+    return next(number for number, place in enumerate(LAYERS) if name == place or name.startswith(f"{place}."))
 
 
 def module_name(path: Path) -> str:
@@ -76,13 +70,10 @@ def house() -> dict[str, set[str]]:
 
 
 def wrong_way(imports: dict[str, set[str]]) -> list[str]:
-    """Imports that run down, or across to another folder of the same floor."""
+    """Imports from layers further down the list."""
     faults = []
     for module, targets in imports.items():
-        for target in sorted(targets):
-            ground = {folder(module), folder(target)} <= GROUND
-            if folder(module) != folder(target) and not ground and floor(target) >= floor(module):
-                faults.append(f"{module} imports {target}")
+        faults += [f"{module} imports {target}" for target in sorted(targets) if layer(target) > layer(module)]
     return faults
 
 
@@ -95,12 +86,11 @@ def ring(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_every_module_stands_on_a_floor() -> None:
-    known = set().union(*FLOORS)
-    assert {folder(module) for module in house()} <= known
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {layer(module) for module in house()} == set(range(len(LAYERS)))
 
 
-def test_no_import_runs_down_or_across() -> None:
+def test_no_import_leads_down_the_list() -> None:
     assert wrong_way(house()) == []
 
 
@@ -116,9 +106,9 @@ def test_every_import_of_ours_is_a_module_that_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("frostline.images.idx", "from frostline.cli import main", "frostline.cli"),
-        ("frostline.images.idx", "def f():\n    import frostline.training.loop", "frostline.training.loop"),
-        ("frostline.images.idx", "from ..networks import heads", "frostline.networks"),
+        ("frostline.data.idx", "from frostline.cli import main", "frostline.cli"),
+        ("frostline.data.idx", "def f():\n    import frostline.training.trainer", "frostline.training.trainer"),
+        ("frostline.data.idx", "from ..models import heads", "frostline.models"),
         ("frostline.errors", "from frostline.config import TrainConfig", "frostline.config"),
     ],
 )

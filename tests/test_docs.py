@@ -20,11 +20,12 @@ from PIL import Image
 
 import frostline as package
 from frostline.cli.main import app
-from frostline.images.dataset import Splits
+from frostline.data.dataset import Splits
 from tests.class_folders import write_classes
-from tests.commands import run_snippet
+from tests.commands import run_forked, run_snippet
 from tests.conftest import Frostline
 from tests.quick import quick_runs
+from tools.pretraining.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 # Full-size trainings take minutes; the same commands run here on few images.
@@ -35,13 +36,13 @@ QUICKER = {
     "curve": [*SMALLER, "--labels", "1,5", "--repeats", "1", "--seconds-per-point", "1"],
     "tune": [*SMALLER, "--trials", "3"],
     "audit": SMALLER,
-    "pretrain --images": ["--images", "64"],
 }
 # A block of code, and the reason why it cannot run where there is one.
 BLOCK = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>.+?) -->\n)?^(?P<indent> *)```(?P<language>\S+)\n(?P<code>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
+PRETRAINING = ["python", "-m", "tools.pretraining"]
 SHELLS = {"bash", "sh", "shell", "console"}
 # Options of pip, curl and Python; those of the benchmarks are looked up in their sources.
 OTHER_OPTIONS = {"--constraint", "--editable", "--data-binary", "--directory"}
@@ -117,6 +118,12 @@ def place(tmp_path: Path, fashion: Splits) -> Path:
     return tmp_path
 
 
+def pretraining(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tool that made the bundled weights, on fewer images."""
+    fewer = ["--images", "64"] if "--images" in words else []
+    return run_forked([*words, *fewer], folder, dict(os.environ), 300, within=quick_runs, program=main)
+
+
 def test_commands_and_snippets_run(place: Path, frostline: Frostline) -> None:
     """One test, since later commands use what earlier ones wrote; what was run once is not run again."""
     done: set[str] = set()
@@ -126,8 +133,10 @@ def test_commands_and_snippets_run(place: Path, frostline: Frostline) -> None:
             assert ran.returncode == 0, f"{block.page}: {block.code}: {ran.stderr}"
         done.add(block.code)
         for words in block.commands() if block.language in SHELLS else ():
-            if words[0] == "frostline" and shlex.join(words) not in done:
-                ran = frostline(*words[1:], *quicker(words))
+            if shlex.join(words) not in done and (words[0] == "frostline" or words[:3] == PRETRAINING):
+                ran = (
+                    frostline(*words[1:], *quicker(words)) if words[0] == "frostline" else pretraining(words[3:], place)
+                )
                 assert ran.returncode == 0, f"{block.page}: {shlex.join(words)}: {ran.stderr}"
             done.add(shlex.join(words))
 
@@ -144,7 +153,7 @@ def test_blocks_that_run_have_our_commands_alone() -> None:
         for block in blocks()
         if block.language in SHELLS
         for words in block.commands()
-        if words[0] not in ("frostline", "make")
+        if words[0] not in ("frostline", "make") and words[:3] != PRETRAINING
     ]
     assert others == []
 

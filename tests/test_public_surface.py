@@ -72,7 +72,7 @@ def test_every_error_a_user_can_meet_is_public() -> None:
 
 
 def test_export_stays_a_function_when_its_module_was_imported() -> None:
-    import_module("frostline.exporting.deliver")
+    import_module("frostline.exporters.export")
     assert callable(frostline.export)
 
 

@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 CODE = ROOT / "src" / "frostline"
-CARD = "src/frostline/networks/bundled/README.md"
+CARD = "src/frostline/models/bundled/README.md"
 INCLUDED = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
@@ -24,7 +24,7 @@ INCLUDED = {
     CARD: "bundled-weights.md",
 }
 SETTINGS = "<!-- settings -->"  # where the table of settings stands
-BASE = "base"  # the modules directly in the package
+BASE = "base"  # the modules directly in the package, and `_utils`
 WIDTH, BOX, GAP, MARGIN = 720, 44, 14, 16  # of the drawing, in pixels
 
 
@@ -80,13 +80,14 @@ def _settings() -> str:
 
 
 def _modules() -> dict[str, ast.Module]:
-    """Return every module's syntax tree by its path below the package, such as ``images/idx.py``."""
+    """Return every module's syntax tree by its path below the package, such as ``data/idx.py``."""
     files = [path for path in sorted(CODE.rglob("*.py")) if path.stem not in ("__init__", "__main__")]
     return {path.relative_to(CODE).as_posix(): ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in files}
 
 
 def _folder(module: str) -> str:
-    return module.partition("/")[0] if "/" in module else BASE
+    folder = module.rpartition("/")[0].partition("/")[0]
+    return BASE if folder in ("", "_utils") else folder
 
 
 def _folder_imports(modules: dict[str, ast.Module]) -> dict[str, set[str]]:
@@ -161,7 +162,7 @@ def _architecture(levels: list[dict[str, set[str]]], modules: dict[str, ast.Modu
         "![The folders of src/frostline in rows](images/modules.svg)",
         "",
         "A folder imports only from rows above its own. The number in a box counts its modules; *base* stands for the "
-        "modules directly in the package. `tests/test_architecture.py` fails when an import points down or when "
+        "modules directly in the package and those in `_utils`. `tests/test_architecture.py` fails when an import points down or when "
         "modules import each other in a cycle. [How it works](how-it-works.md) explains how data passes through the "
         "folders.",
         "",

@@ -7,20 +7,20 @@ import numpy as np
 import torch
 
 from bench.common.machine import CONVS
-from frostline.activations.fill import fill
-from frostline.activations.forward import FastForward
-from frostline.activations.spec import ActivationSpec, spec_of
 from frostline.config import TrainConfig
-from frostline.images.dataset import ImageDataset
-from frostline.images.drawn.dataset import load_prior
-from frostline.images.preprocess import Preprocess
-from frostline.images.splits import per_class, train_val
-from frostline.images.views import THE_PICTURE, View
-from frostline.networks.boundary import Frozen, make_boundary
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.data.augment import THE_PICTURE, View
+from frostline.data.dataset import ImageDataset
+from frostline.data.drawn_objects import load_prior
+from frostline.data.preprocess import Preprocess
+from frostline.data.splits import per_class, train_val
+from frostline.features.extract import fill
+from frostline.features.forward import FastForward
+from frostline.features.key import ActivationSpec, spec_of
+from frostline.models.boundary import Frozen, make_boundary
+from frostline.models.heads import Head, HeadSpec
+from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples
-from frostline.training.loop import moments
+from frostline.training.trainer import moments
 
 IMAGE_SIZE = 128
 CONV5 = 256 * 3 * 3  # features of conv5 at 128 px; they stand last among the pooled taps

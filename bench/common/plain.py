@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from frostline.training.optimisers import learning_rate
+from frostline.training.optim import learning_rate
 
 Images = Dataset[tuple[torch.Tensor, int]]
 

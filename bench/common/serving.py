@@ -20,7 +20,7 @@ from PIL import Image
 from bench.common.machine import MIB
 from bench.common.runs import fit_in
 from frostline import Classifier, TrainConfig
-from frostline.images.fashion_mnist import load
+from frostline.data.fashion_mnist import load
 
 CLIENTS = 32
 KEY = "a-key-for-the-benchmark"

@@ -22,31 +22,31 @@ _NAMES = {
         "UnknownNameError",
         "WeightsError",
     ),
-    "frostline.experiments.audit.audit": ("audit",),
-    "frostline.experiments.find_lr": ("find_lr",),
-    "frostline.experiments.tune": ("tune",),
-    "frostline.exporting.deliver": ("export",),
-    "frostline.images.arrays": (
+    "frostline.studies.audit.audit": ("audit",),
+    "frostline.studies.lr_finder": ("find_lr",),
+    "frostline.studies.tune": ("tune",),
+    "frostline.exporters.export": ("export",),
+    "frostline.data.arrays": (
         "from_arrays",
         "from_hugging_face",
     ),
-    "frostline.images.dataset": (
+    "frostline.data.dataset": (
         "ImageDataset",
         "Splits",
     ),
-    "frostline.images.registry": (
+    "frostline.data.registry": (
         "from_folder",
         "from_table",
         "load_dataset",
     ),
-    "frostline.networks.backbone": ("Backbone",),
-    "frostline.networks.registry": ("load_backbone",),
+    "frostline.models.backbone": ("Backbone",),
+    "frostline.models.registry": ("load_backbone",),
     "frostline.report.comparison": ("compare",),
-    "frostline.report.explain": ("Explainer",),
-    "frostline.runs.exported": ("OnnxClassifier",),
+    "frostline.inference.explain": ("Explainer",),
+    "frostline.inference.onnx": ("OnnxClassifier",),
     "frostline.runs.fit": ("fit",),
     "frostline.runs.folder": ("Run",),
-    "frostline.runs.predict": ("Classifier",),
+    "frostline.inference.classifier": ("Classifier",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -87,6 +87,9 @@ __all__ = [
 if TYPE_CHECKING:
     __version__: str
     from frostline.config import TrainConfig
+    from frostline.data.arrays import from_arrays, from_hugging_face
+    from frostline.data.dataset import ImageDataset, Splits
+    from frostline.data.registry import from_folder, from_table, load_dataset
     from frostline.errors import (
         ConfigError,
         DataError,
@@ -100,21 +103,18 @@ if TYPE_CHECKING:
         UnknownNameError,
         WeightsError,
     )
-    from frostline.experiments.audit.audit import audit
-    from frostline.experiments.find_lr import find_lr
-    from frostline.experiments.tune import tune
-    from frostline.exporting.deliver import export
-    from frostline.images.arrays import from_arrays, from_hugging_face
-    from frostline.images.dataset import ImageDataset, Splits
-    from frostline.images.registry import from_folder, from_table, load_dataset
-    from frostline.networks.backbone import Backbone
-    from frostline.networks.registry import load_backbone
+    from frostline.exporters.export import export
+    from frostline.inference.classifier import Classifier
+    from frostline.inference.explain import Explainer
+    from frostline.inference.onnx import OnnxClassifier
+    from frostline.models.backbone import Backbone
+    from frostline.models.registry import load_backbone
     from frostline.report.comparison import compare
-    from frostline.report.explain import Explainer
-    from frostline.runs.exported import OnnxClassifier
     from frostline.runs.fit import fit
     from frostline.runs.folder import Run
-    from frostline.runs.predict import Classifier
+    from frostline.studies.audit.audit import audit
+    from frostline.studies.lr_finder import find_lr
+    from frostline.studies.tune import tune
 
 
 def __getattr__(name: str) -> Any:

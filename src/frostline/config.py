@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from frostline._utils.files import read_bytes, reading
+from frostline._utils.storage import write_bytes
 from frostline.errors import ConfigError, did_you_mean
-from frostline.files import read_bytes, reading
-from frostline.storage import write_bytes
 
 
 class TrainConfig(BaseModel):

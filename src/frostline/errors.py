@@ -21,7 +21,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from frostline.text import printable
+from frostline._utils.text import printable
 
 
 class FrostlineError(Exception):

@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from tests.activations.stores import cut, flip_bit, make_spec, make_store, shard
 from tests.conftest import Frostline
+from tests.features.stores import cut, flip_bit, make_spec, make_store, shard
 
 TRAIN = ["train", "fashion-mnist", "--weights", "random", "--freeze", "conv2", "--taps", "conv2"]
 TRAIN += ["--limit", "120", "--image-size", "64", "--epochs", "1", "--no-report"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.runs.predict import Classifier
+from frostline.inference.classifier import Classifier
 from tests.commands import lacking
 from tests.small_run import reseal
 

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from frostline.runs.exported import OnnxClassifier
-from frostline.runs.predict import Classifier
+from frostline.inference.classifier import Classifier
+from frostline.inference.onnx import OnnxClassifier
 from tests.commands import lacking
 
 

@@ -28,7 +28,7 @@ WRONG = {
     "ridge": ([*TRAIN, "--head", "ridge", "--freeze", "none"], "--head ridge is solved, not trained"),
     "option": ([*TRAIN, "--epoch", 3], "No such option: --epoch (Possible options: --epochs, --head-epochs)."),
     "unlike any option": ([*TRAIN, "--zzz"], "No such option: --zzz. See `frostline train --help`."),
-    "command": (["trian"], "No such command 'trian'. Did you mean 'train', 'pretrain'? See `frostline --help`."),
+    "command": (["trian"], "No such command 'trian'. Did you mean 'train'? See `frostline --help`."),
     "two data sets": ([*TRAIN, "cifar"], "unexpected extra argument"),
     "no data set": (["train"], "which data set? Give its name or folder, e.g. `frostline train fashion-mnist`"),
     "missing data": ([*TRAIN, "--data-dir", "nowhere"], "nowhere does not hold Fashion-MNIST: expected train-images"),

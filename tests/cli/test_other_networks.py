@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from frostline.networks.packages import PACKAGES
+from frostline.models.external import PACKAGES
 
 
 def test_a_file_with_the_networks_weights_is_trained_on(frostline, small_fashion, tmp_path):

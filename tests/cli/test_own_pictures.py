@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frostline.data.registry import load_dataset
 from frostline.errors import DataError
-from frostline.exporting.deliver import export
-from frostline.images.registry import load_dataset
+from frostline.exporters.export import export
+from frostline.inference.classifier import evaluate_run
 from frostline.runs.folder import Run
-from frostline.runs.predict import evaluate_run
 from tests.class_folders import CLASSES, write_classes, write_hostile
 
 SMALL = ("--weights", "random", "--image-size", 64, "--taps", "none", "--epochs", 30, "--lr", 0.003, "--no-report")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.images.fashion_mnist import CLASS_NAMES
-from frostline.runs.predict import Classifier
+from frostline.data.fashion_mnist import CLASS_NAMES
+from frostline.inference.classifier import Classifier
 from tests.cli.test_streams import reader_gone, stream_to
 from tests.conftest import COMMAND
 from tests.small_run import unfinish

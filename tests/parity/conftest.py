@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.models import AlexNet
 
-from frostline.networks.backbone import Backbone
-from frostline.networks.registry import load_backbone
+from frostline.models.backbone import Backbone
+from frostline.models.registry import load_backbone
 from tests.reference import reference_network
 
 

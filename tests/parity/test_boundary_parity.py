@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from frostline.networks.alexnet import STAGES
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, TAP_GRID, Frozen, Thawed, make_boundary
+from frostline.models.alexnet import STAGES
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import NONE, TAP_GRID, Frozen, Thawed, make_boundary
 from tests.parity.measures import largest_gap
 
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.activations.forward import FastForward
-from frostline.activations.kept import LiveActivations
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.networks.boundary import Thawed, make_boundary
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.features.dataset import LiveActivations
+from frostline.features.forward import FastForward
+from frostline.models.boundary import Thawed, make_boundary
+from frostline.models.heads import Head, HeadSpec
+from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples, Rows
-from frostline.training.loop import Recipe, Trained, measure, moments, train
-from tests.activations.passes import everything, first, keep, make_forward
+from frostline.training.trainer import Recipe, Trained, measure, moments, train
+from tests.features.passes import everything, first, keep, make_forward
 from tests.parity.measures import largest_gap
 
 TAPS = ("conv2", "conv3", "conv5")

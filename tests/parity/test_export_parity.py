@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.exporting.onnx import to_onnx
-from frostline.exporting.origin import origin
-from frostline.exporting.whole import exported
-from frostline.images.registry import load_dataset
+from frostline.data.registry import load_dataset
+from frostline.exporters.exportable_model import exported
+from frostline.exporters.metadata import origin
+from frostline.exporters.onnx import to_onnx
+from frostline.inference.classifier import Classifier, evaluate_run
+from frostline.inference.onnx import OnnxClassifier
 from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
-from frostline.runs.exported import OnnxClassifier
 from frostline.runs.fit import fit
-from frostline.runs.predict import Classifier, evaluate_run
 from tests.small_run import small_config
 
 LIMIT = 1e-4

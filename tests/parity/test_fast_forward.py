@@ -4,12 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.activations.forward import FastForward
-from frostline.images.dataset import Splits
-from frostline.images.preprocess import Preprocess
-from frostline.networks.alexnet import STAGES
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, Frozen, make_boundary
+from frostline.data.dataset import Splits
+from frostline.data.preprocess import Preprocess
+from frostline.features.forward import FastForward
+from frostline.models.alexnet import STAGES
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import NONE, Frozen, make_boundary
 from tests.parity.measures import largest_gap
 
 CPU = torch.device("cpu")

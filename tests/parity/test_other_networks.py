@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, Frozen, Thawed, make_boundary
-from frostline.networks.packages import PACKAGES
-from frostline.networks.registry import load_backbone
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import NONE, Frozen, Thawed, make_boundary
+from frostline.models.external import PACKAGES
+from frostline.models.registry import load_backbone
 from tests.parity.measures import largest_gap
 
 SIZES = {

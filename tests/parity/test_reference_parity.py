@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models import AlexNet
 
-from frostline.networks.backbone import Backbone
+from frostline.models.backbone import Backbone
 from tests.parity.measures import largest_gap
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.images.dataset import ImageDataset, Splits
-from tests.activations.passes import Interrupter, as_files, everything, first, keep, make_forward
+from frostline.data.dataset import ImageDataset, Splits
+from tests.features.passes import Interrupter, as_files, everything, first, keep, make_forward
 
 FREEZES = ["conv1", "conv5", "fc7"]
 

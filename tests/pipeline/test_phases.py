@@ -3,8 +3,8 @@
 import pytest
 
 from frostline.config import TrainConfig
-from frostline.networks.boundary import make_boundary
-from frostline.networks.registry import outline
+from frostline.models.boundary import make_boundary
+from frostline.models.registry import outline
 from frostline.pipeline.phases import phases_of
 
 

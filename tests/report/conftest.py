@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from frostline.config import TrainConfig
-from frostline.images.arrays import from_arrays
-from frostline.images.dataset import Splits
+from frostline.data.arrays import from_arrays
+from frostline.data.dataset import Splits
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from tests.small_run import FAST

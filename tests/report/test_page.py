@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from frostline.data.thumbnails import Thumbnails
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.predicted import Predicted
-from frostline.images.thumbnails import Thumbnails
+from frostline.evaluation.predictions import Predicted
+from frostline.report.contents import Material, gather
+from frostline.report.embedding_map import draw_map
 from frostline.report.figures import write
-from frostline.report.material import Material, gather
 from frostline.report.page import page, write_report
-from frostline.report.points import draw_map
+from frostline.runs.embedding_index import read_index
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.index import read_index
 from tests.report.conftest import NAMES
 from tests.small_run import small_config
 

@@ -108,7 +108,7 @@ def bundle(material: Path) -> Answer:
 
 
 def serve(material: Path) -> Told:
-    from frostline.images.decode import decode_image
+    from frostline.data.decoding.decode import decode_image
     from frostline.serve.model import load_served
 
     with _logged() as text:
@@ -121,7 +121,7 @@ def serve(material: Path) -> Told:
 
 
 def onnx(material: Path) -> Answer:
-    from frostline.runs.exported import OnnxClassifier
+    from frostline.inference.onnx import OnnxClassifier
 
     classifier = OnnxClassifier(Path("first.onnx"), 1)
     return [list(classifier.class_names), classifier.predict_proba(samples(material)).tolist()]
@@ -179,7 +179,7 @@ def list_cache(material: Path) -> Told:
 
 
 def _splits(name: str, folder: Path | None = None) -> Answer:
-    from frostline.images.registry import load_dataset
+    from frostline.data.registry import load_dataset
 
     splits = load_dataset(name, folder, cache_dir="cache")
     parts = [part for part in (splits.train, splits.val, splits.test) if part is not None]
@@ -199,7 +199,7 @@ def published(material: Path) -> Answer:
 
 
 def _weights(path: Path) -> Answer:
-    from frostline.networks.weights import read_state
+    from frostline.models.weights import read_state
 
     return sorted((name, list(tensor.shape), float(tensor.double().sum())) for name, tensor in read_state(path).items())
 

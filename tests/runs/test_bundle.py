@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from frostline._utils.hashing import digest_file
+from frostline._utils.manifest import MANIFEST
 from frostline.errors import RunError
-from frostline.hashing import digest_file
-from frostline.manifest import MANIFEST
+from frostline.inference.classifier import Classifier
 from frostline.runs.bundle import load_bundle, save_bundle, seal_bundle
-from frostline.runs.predict import Classifier
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_levels_that_cannot_be_are_refused(folder, levels, sealed):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("place", ["images.preprocess.Preprocess.from_dict", "runs.bundle.Head.__init__"])
+@pytest.mark.parametrize("place", ["data.preprocess.Preprocess.from_dict", "runs.bundle.Head.__init__"])
 def test_a_defect_in_the_code_is_not_called_damage(folder, monkeypatch, place):
     def defect(*arguments):
         raise TypeError("a defect")

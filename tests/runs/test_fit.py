@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from frostline.config import TrainConfig, read_config
+from frostline.data.arrays import from_arrays
+from frostline.data.fashion_mnist import CLASS_NAMES
+from frostline.data.registry import load_dataset
 from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsError
-from frostline.images.arrays import from_arrays
-from frostline.images.fashion_mnist import CLASS_NAMES
-from frostline.images.registry import load_dataset
+from frostline.inference.classifier import Classifier
 from frostline.pipeline.split import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.predict import Classifier
 from tests.reference import save_features
 from tests.small_run import FAST, InterruptTraining, small_config
 

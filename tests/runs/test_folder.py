@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from frostline._utils.manifest import MANIFEST, read_manifest, write_manifest
+from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.errors import FrostlineError, RunError
-from frostline.manifest import MANIFEST, read_manifest, write_manifest
-from frostline.progress import log
 from frostline.runs.folder import Run, choose_name, list_runs, open_run
 from frostline.training.checkpoint import Epoch
 from tests.small_run import reseal

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from frostline._utils.progress import Progress
+from frostline.data.dataset import Splits
 from frostline.errors import ConfigError, RunError, WeightsError
-from frostline.images.dataset import Splits
-from frostline.networks.backbone import Backbone
-from frostline.progress import Progress
+from frostline.inference.classifier import Classifier, evaluate_run
+from frostline.models.backbone import Backbone
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.predict import Classifier, evaluate_run
 from tests.small_run import InterruptTraining, small_config
 
 SMALL = {"image_size": 32, "limit": 96, "epochs": 1, "taps": "auto", "lr": None, "batch_size": 19}

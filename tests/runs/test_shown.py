@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from frostline.config import TrainConfig
-from frostline.images.arrays import from_arrays
-from frostline.images.registry import load_dataset
-from frostline.networks.registry import load_backbone
+from frostline.data.arrays import from_arrays
+from frostline.data.registry import load_dataset
+from frostline.inference.classifier import Classifier
+from frostline.models.registry import load_backbone
 from frostline.runs.folder import Run, open_run
-from frostline.runs.predict import Classifier
 
 SPLIT = {"images": 1, "fingerprint": "0"}
 

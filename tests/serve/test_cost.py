@@ -6,8 +6,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from frostline.data.decoding.decode import decode_image
 from frostline.errors import DataError
-from frostline.images.decode import decode_image
 from frostline.serve.cost import JUDGES, is_cheap
 from tests.hostile_files import (
     bmp,

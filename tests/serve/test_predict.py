@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.exporting.deliver import export
-from frostline.images.dataset import Splits
-from frostline.images.decode import decode_image
+from frostline.data.dataset import Splits
+from frostline.data.decoding.decode import decode_image
+from frostline.exporters.export import export
+from frostline.inference.classifier import Classifier
 from frostline.runs.folder import Run
-from frostline.runs.predict import Classifier
 from tests.serve.running import Running, as_json, encoded
 
 Files = list[tuple[str, bytes]]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from frostline.images.dataset import Splits
+from frostline.data.dataset import Splits
 from tests.class_folders import CLASSES, garments
 
 Labelled = tuple[np.ndarray, np.ndarray]

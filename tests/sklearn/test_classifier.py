@@ -9,8 +9,8 @@ import torch
 from sklearn.base import clone
 
 from frostline import Classifier, TrainConfig
+from frostline.data.dataset import ImageDataset
 from frostline.errors import ConfigError, InputError, UnknownNameError
-from frostline.images.dataset import ImageDataset
 from frostline.runs.bundle import load_bundle, save_bundle
 from frostline.sklearn import TransferClassifier
 from frostline.sklearn.classifier import divided

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from frostline.networks.backbone import Backbone
-from frostline.networks.registry import load_backbone, weights_digest
+from frostline.models.backbone import Backbone
+from frostline.models.registry import load_backbone, weights_digest
 from frostline.sklearn.loading import load_again
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from frostline.networks.registry import load_backbone
+from frostline.models.registry import load_backbone
 from frostline.sklearn import ActivationTransformer, TransferClassifier
 from tests.sklearn.conftest import Labelled
 

@@ -15,8 +15,8 @@ from sklearn.pipeline import Pipeline
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from frostline.activations.inventory import list_stores
-from frostline.images.drawn.dataset import load_prior
+from frostline.data.drawn_objects import load_prior
+from frostline.features.inventory import list_stores
 from frostline.sklearn import ActivationTransformer, TransferClassifier
 from tests.sklearn.conftest import Labelled
 

@@ -9,9 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from frostline.activations.inventory import list_stores
 from frostline.errors import ConfigError, UnknownNameError
-from frostline.networks.boundary import tapped
+from frostline.features.inventory import list_stores
+from frostline.models.boundary import tapped
 from frostline.sklearn import ActivationTransformer, TransferClassifier
 from tests.sklearn.conftest import Labelled
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.activations.fill import fill
-from frostline.activations.forward import FastForward
-from frostline.activations.spec import spec_of
-from frostline.images import fashion_mnist
-from frostline.images.preprocess import Preprocess
-from frostline.networks.boundary import Frozen, make_boundary
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import load_backbone
+from frostline.data import fashion_mnist
+from frostline.data.preprocess import Preprocess
+from frostline.features.extract import fill
+from frostline.features.forward import FastForward
+from frostline.features.key import spec_of
+from frostline.models.boundary import Frozen, make_boundary
+from frostline.models.heads import Head, HeadSpec
+from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples
-from frostline.training.loop import Recipe, moments
+from frostline.training.trainer import Recipe, moments
 
 Pair = tuple[Examples, Examples]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from frostline.training.average import RAMP, Average
-from frostline.training.loop import measure, train
+from frostline.training.trainer import measure, train
 
 
 def test_it_moves_fast_at_first_and_slowly_later():

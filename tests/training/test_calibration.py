@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frostline.training.calibration import best_temperature, calibrate
-from frostline.training.loop import measure, predict_logits
+from frostline.training.trainer import measure, predict_logits
 
 
 def drawn(temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,7 +29,7 @@ def test_a_few_right_answers_do_not_make_it_certain():
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_a_calibrated_head_predicts_the_same_with_less_loss(narrow, make_head, make_recipe, kind):
-    from frostline.training.loop import train
+    from frostline.training.trainer import train
 
     examples, val = narrow
     head = make_head(examples, kind)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from frostline._utils.files import read_tensors
+from frostline._utils.hashing import digest_arrays
 from frostline.errors import RunError
-from frostline.files import read_tensors
-from frostline.hashing import digest_arrays
 from frostline.training.checkpoint import saved_phase
-from frostline.training.loop import Phase, train
+from frostline.training.trainer import Phase, train
 
 CASES = {
     "adamw linear": {"kind": "linear", "optimizer": "adamw"},

@@ -9,11 +9,11 @@ from scipy.linalg import solve_triangular
 from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
-from frostline.networks.heads import Head, HeadSpec
+from frostline.models.heads import Head, HeadSpec
+from frostline.training.covariance_prior import Within
 from frostline.training.examples import Chosen, Examples
-from frostline.training.loop import measure, predict_logits
 from frostline.training.ridge import STRENGTHS, solve
-from frostline.training.within import Within
+from frostline.training.trainer import measure, predict_logits
 
 
 def standardised(head, examples):

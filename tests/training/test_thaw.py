@@ -2,8 +2,8 @@
 
 import pytest
 
-from frostline.networks.boundary import make_boundary
-from frostline.networks.registry import outline
+from frostline.models.boundary import make_boundary
+from frostline.models.registry import outline
 from frostline.training.thaw import boundaries, shares
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from frostline.device import half_precision
+from frostline._utils.device import half_precision
 from frostline.errors import ConfigError
-from frostline.networks.registry import load_backbone
+from frostline.models.registry import load_backbone
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from tests.small_run import InterruptTraining, small_config

@@ -56,9 +56,9 @@ def audit(
         _correct(screen, config, apply, output, overwrite=overwrite, cache_dir=cache_dir)
         return
     with screen.lines():
-        from frostline.experiments.audit.audit import audit as look
-        from frostline.experiments.audit.audit import top_lines
-        from frostline.experiments.audit.findings import KINDS
+        from frostline.studies.audit.audit import audit as look
+        from frostline.studies.audit.audit import top_lines
+        from frostline.studies.audit.findings import KINDS
 
         folder = output_dir / (name or own_name)
         found = look(
@@ -78,8 +78,8 @@ def audit(
 def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, Any]) -> Any:
     """Return the settings of a run, or those that are given for a data set; and a name."""
     from frostline.config import TrainConfig
+    from frostline.data.registry import SOURCES, check_data, data_name, redirected
     from frostline.errors import ConfigError, UnknownNameError
-    from frostline.images.registry import SOURCES, check_data, data_name, redirected
     from frostline.runs.folder import Run, list_runs
 
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -110,8 +110,8 @@ def _correct(
     screen: Any, config: Any, table: Path, output: Path | None, *, overwrite: bool, cache_dir: Path | None
 ) -> None:
     with screen.lines():
-        from frostline.experiments.audit.corrected import write_corrected
-        from frostline.images.registry import load_configured
+        from frostline.data.registry import load_configured
+        from frostline.studies.audit.corrected import write_corrected
 
         splits = load_configured(config, cache_dir, screen.progress)
         path = write_corrected(splits, table, output, overwrite=overwrite)

@@ -29,10 +29,10 @@ def compare(
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Show runs side by side, and test whether they differ by more than chance."""
+    from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.report.comparison import compare as compare_runs
     from frostline.runs.folder import Run
-    from frostline.storage import check_output
 
     if html is not None:
         check_output(html, overwrite=overwrite)

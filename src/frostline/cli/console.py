@@ -12,8 +12,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from frostline.progress import Bar, Progress, Silent, listening, visible
-from frostline.text import printable
+from frostline._utils.progress import Bar, Progress, Silent, listening, visible
+from frostline._utils.text import printable
 
 MEBIBYTE = 1 << 20
 

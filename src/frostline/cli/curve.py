@@ -66,10 +66,10 @@ def curve(
     )  # fmt: skip
     screen = Screen(quiet=quiet)
     with screen.lines():
-        from frostline.experiments.curve import curve as measure
-        from frostline.experiments.points import WAYS, Question, check_question
-        from frostline.experiments.summary import summary, tabulate
-        from frostline.images.registry import check_data, data_name
+        from frostline.data.registry import check_data, data_name
+        from frostline.studies.learning_curve import curve as measure
+        from frostline.studies.points import WAYS, Question, check_question
+        from frostline.studies.summary import summary, tabulate
 
         question = Question(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target

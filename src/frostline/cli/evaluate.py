@@ -24,7 +24,7 @@ def evaluate(
     recorded = found.metrics[split]
     screen = Screen(quiet=quiet)
     with screen.lines():
-        from frostline.runs.predict import evaluate_run
+        from frostline.inference.classifier import evaluate_run
 
         results = evaluate_run(found, tta=tta, data=data, cache_dir=cache_dir, progress=screen.progress)
     now, averaged = results[split], f", averaged over {tta} views" if tta > 1 else ""

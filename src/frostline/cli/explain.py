@@ -10,8 +10,8 @@ from frostline.cli.predict import RunName
 from frostline.cli.settings import OutputDir, check_name, option
 
 if TYPE_CHECKING:
-    from frostline.images.dataset import BadImage
-    from frostline.report.explained import Explained
+    from frostline.data.dataset import BadImage
+    from frostline.report.explanations import Explained
 
 FORMATS = ("table", "json")
 
@@ -44,10 +44,10 @@ def explain(
     folder = output or Path("explained") / found.name
     screen = Screen(stderr=True)
     with screen.lines():
-        from frostline.progress import log
-        from frostline.report.explain import Explainer, check_captum
-        from frostline.report.explained import write_explanations
-        from frostline.runs.image_files import find_images
+        from frostline._utils.progress import log
+        from frostline.inference.explain import Explainer, check_captum
+        from frostline.inference.image_files import find_images
+        from frostline.report.explanations import write_explanations
 
         check_captum()
         images = find_images(paths)

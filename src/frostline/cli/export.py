@@ -25,14 +25,14 @@ def export(
 ) -> None:
     """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
     from frostline.cli.console import Screen, size_text
-    from frostline.images.registry import redirected
+    from frostline.data.registry import redirected
     from frostline.runs.folder import Run
 
     screen = Screen(quiet=quiet)
     with screen.lines():
         found = Run.load(run, output_dir)
         redirected(found.config, data, found.name)  # refuses images that are gone before anything heavy is imported
-        from frostline.exporting.deliver import export as deliver
+        from frostline.exporters.export import export as deliver
 
         done = deliver(
             found, output, format=kind, quantize=quantize, allow_loss=allow_loss, overwrite=overwrite, data=data,

@@ -30,9 +30,9 @@ def find_lr(
     **given: Any,
 ) -> None:
     """Suggest a learning rate for train: raise it step by step and see where the loss falls and where it explodes."""
+    from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
-    from frostline.storage import check_output
 
     checked = gather("find-lr", data, config, given)
     if output.suffix.lower() != ".png":
@@ -40,8 +40,8 @@ def find_lr(
     check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     with screen.lines():
-        from frostline.experiments.find_lr import draw_curve
-        from frostline.experiments.find_lr import find_lr as test_range
+        from frostline.studies.lr_finder import draw_curve
+        from frostline.studies.lr_finder import find_lr as test_range
 
         test = test_range(
             checked, lowest=lowest, highest=highest, steps=steps, cache_dir=cache_dir, progress=screen.progress

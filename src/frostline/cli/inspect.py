@@ -9,7 +9,7 @@ import typer
 from frostline.cli.settings import DATA_HELP, SOURCE_SETTINGS, CacheDir, OutputDir, with_settings
 
 if TYPE_CHECKING:
-    from frostline.networks.weights import Offer
+    from frostline.models.weights import Offer
     from frostline.runs.folder import Run
 
 data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
@@ -24,7 +24,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data s
 def data_list(cache_dir: CacheDir = None) -> None:
     """List the data sets that have a name, and where their files are."""
     from frostline.cli.console import Screen
-    from frostline.images.registry import SOURCES
+    from frostline.data.registry import SOURCES
 
     rows = [
         [name, source.description, source.where(cache_dir) or f"not here yet: frostline data get {name}"]
@@ -37,7 +37,7 @@ def data_list(cache_dir: CacheDir = None) -> None:
 def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
     """Download a data set unless it is here, and say where it is."""
     from frostline.cli.console import Screen
-    from frostline.images.registry import load_dataset
+    from frostline.data.registry import load_dataset
 
     screen = Screen()
     with screen.lines():
@@ -51,10 +51,10 @@ def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = No
     """Verify files, counts, ranges, and look for images that are in two splits or in two classes."""
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
+    from frostline.data.check import check
+    from frostline.data.listing import ClashError
+    from frostline.data.registry import SOURCES, load_configured
     from frostline.errors import DataError
-    from frostline.images.check import check
-    from frostline.images.listing import ClashError
-    from frostline.images.registry import SOURCES, load_configured
 
     screen = Screen()
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -90,14 +90,14 @@ def data_show(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write a contact sheet: a row of pictures for each class, or with --augment a row of views of one picture."""
+    from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.config import split_pairs
+    from frostline.data.augment import View, make_augment
+    from frostline.data.contact_sheet import PER_CLASS, draw_sheet, draw_views
+    from frostline.data.preprocess import Preprocess
+    from frostline.data.registry import data_name, load_dataset
     from frostline.errors import DataError, UnknownNameError
-    from frostline.images.preprocess import Preprocess
-    from frostline.images.registry import data_name, load_dataset
-    from frostline.images.sheet import PER_CLASS, draw_sheet, draw_views
-    from frostline.images.views import View, make_augment
-    from frostline.storage import check_output
 
     screen = Screen()
     if split not in ("train", "val", "test"):
@@ -134,8 +134,8 @@ def models_list(
 ) -> None:
     """List the networks, their size and the weights that are here; other packages' by a pattern."""
     from frostline.cli.console import Screen
-    from frostline.networks.packages import PACKAGES
-    from frostline.networks.registry import NETWORKS, list_networks
+    from frostline.models.external import PACKAGES
+    from frostline.models.registry import NETWORKS, list_networks
 
     screen = Screen()
     if pattern is not None:
@@ -170,9 +170,9 @@ def models_show(
 ) -> None:
     """Show a network stage by stage (shape, parameters, multiply-accumulates, frozen or thawed) and its weights."""
     from frostline.cli.console import Screen
-    from frostline.networks.boundary import NONE, make_boundary
-    from frostline.networks.describe import check_image_size, describe
-    from frostline.networks.registry import find_network
+    from frostline.models.boundary import NONE, make_boundary
+    from frostline.models.registry import find_network
+    from frostline.models.summary import check_image_size, describe
 
     network = find_network(name)
     backbone = network.outline()
@@ -203,8 +203,8 @@ def models_show(
 
 
 def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
-    from frostline.hashing import sha256_file
-    from frostline.networks.weights import read_record
+    from frostline._utils.hashing import sha256_file
+    from frostline.models.weights import read_record
 
     rows = []
     if offer.published:
@@ -225,9 +225,9 @@ def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None) -> None:
     """List the stores of kept activations."""
-    from frostline.activations.inventory import list_stores, total_bytes
+    from frostline._utils.storage import cache_dir as cache_folder
     from frostline.cli.console import Screen, size_text
-    from frostline.storage import cache_dir as cache_folder
+    from frostline.features.inventory import list_stores, total_bytes
 
     place = cache_folder(cache_dir)
     screen = Screen()
@@ -248,10 +248,10 @@ def cache_list(cache_dir: CacheDir = None) -> None:
 @cache_app.command("verify")
 def cache_verify(cache_dir: CacheDir = None) -> None:
     """Read every byte of the kept activations and name what is damaged."""
-    from frostline.activations.inventory import verify
+    from frostline._utils.storage import cache_dir as cache_folder
     from frostline.cli.console import Screen
     from frostline.errors import StorageError
-    from frostline.storage import cache_dir as cache_folder
+    from frostline.features.inventory import verify
 
     screen = Screen()
     faults = []
@@ -273,10 +273,10 @@ def cache_prune(
     cache_dir: CacheDir = None,
 ) -> None:
     """Give space back: remove stores of kept activations."""
-    from frostline.activations.inventory import prune
+    from frostline._utils.storage import cache_dir as cache_folder
     from frostline.cli.console import Screen, size_text
     from frostline.errors import ConfigError
-    from frostline.storage import cache_dir as cache_folder
+    from frostline.features.inventory import prune
 
     if older_than is None and not everything:
         raise ConfigError(
@@ -304,8 +304,8 @@ def runs(output_dir: OutputDir = Path("runs")) -> None:
 
 
 def _run_row(run: "Run") -> list[str]:
+    from frostline.data.registry import data_name
     from frostline.errors import FrostlineError
-    from frostline.images.registry import data_name
 
     try:
         config = run.config

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from frostline._utils.text import printable
 from frostline.cli.audit import audit
 from frostline.cli.compare import compare
 from frostline.cli.curve import curve
@@ -22,7 +23,6 @@ from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
 from frostline.cli.new import new
 from frostline.cli.predict import predict
-from frostline.cli.pretrain import pretrain
 from frostline.cli.report import report
 from frostline.cli.serve import serve
 from frostline.cli.streams import ReaderGone, lasting_streams
@@ -36,10 +36,9 @@ from frostline.errors import (
     is_out_of_memory,
     storage_error,
 )
-from frostline.text import printable
 
 DONE, DEFECT, USER_CAN_MEND, INTERRUPTED = 0, 1, 2, 130
-RESUMABLE = ("train", "tune", "pretrain")  # by --resume
+RESUMABLE = ("train", "tune")  # by --resume
 
 app = typer.Typer(
     name="frostline",
@@ -63,7 +62,6 @@ app.command("new")(new)
 app.command("find-lr")(find_lr)
 app.command("tune")(tune)
 app.command("audit")(audit)
-app.command("pretrain")(pretrain)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
@@ -86,8 +84,8 @@ def _root(
     pass
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code.
+def run(arguments: list[str], app: typer.Typer = app, name: str = "frostline") -> int:
+    """Run one command of an application and return its exit code.
 
     0 done, 2 caused by user input or the environment, 1 a defect of ours, 130 interrupted by Ctrl-C, 143 by SIGTERM.
     When the reader of standard output has gone, a command that works (train) finishes its work, one that only answers
@@ -95,7 +93,7 @@ def run(arguments: list[str]) -> int:
     """
     with lasting_streams() as failure, stop_signals() as received:
         try:
-            code = _run(arguments)
+            code = _run(arguments, app, name)
             unwritten = failure()
         except KeyboardInterrupt:
             code, unwritten = INTERRUPTED, None
@@ -107,10 +105,10 @@ def run(arguments: list[str]) -> int:
         return code
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], app: typer.Typer, name: str) -> int:
     try:
         _check_surroundings(arguments)
-        code = app(arguments, prog_name="frostline", standalone_mode=False)
+        code = app(arguments, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
         return _refuse_usage(error)
     except typer.Abort:

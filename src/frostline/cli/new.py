@@ -17,16 +17,16 @@ def new(
     quiet: Quiet = False,
 ) -> None:
     """Look at pictures and write a configuration for train: each choice, and why."""
+    from frostline._utils.storage import check_output, write_bytes
     from frostline.cli.console import Screen
+    from frostline.data.registry import load_dataset
     from frostline.errors import ConfigError
-    from frostline.images.registry import load_dataset
-    from frostline.storage import check_output, write_bytes
 
     check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
     with screen.lines():
         splits = load_dataset(data, cache_dir=cache_dir, progress=screen.progress)
-        from frostline.runs.advice import advise, to_toml
+        from frostline.studies.suggest import advise, to_toml
 
         seen, choices = advise(splits, data)
     try:

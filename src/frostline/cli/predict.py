@@ -13,12 +13,12 @@ from frostline.cli.settings import OutputDir, check_name, option
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from frostline._utils.progress import Bar
     from frostline.cli.predictions import Prediction, Writer
     from frostline.cli.unread import Unread
-    from frostline.progress import Bar
-    from frostline.runs.class_folders import ClassFolders
-    from frostline.runs.image_files import FileAnswer
-    from frostline.runs.predict import Classifier
+    from frostline.inference.classifier import Classifier
+    from frostline.inference.image_files import FileAnswer
+    from frostline.inference.sort_into import ClassFolders
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 Tta = Annotated[
@@ -48,14 +48,14 @@ def predict(
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Name the most probable classes of images of any size; what cannot be read is named, too."""
+    from frostline._utils.progress import Silent
+    from frostline._utils.storage import write_bytes
     from frostline.cli.console import Screen
     from frostline.cli.predictions import FORMATS, Prediction, make_writer
     from frostline.cli.streams import write_result
     from frostline.cli.unread import Unread
     from frostline.config import choices
-    from frostline.progress import Silent
     from frostline.runs.folder import Run
-    from frostline.storage import write_bytes
 
     check_name("format", output_format, FORMATS)
     check_name("device", device, choices("device"))
@@ -64,10 +64,10 @@ def predict(
     found = Run.load(run, output_dir)
     screen = Screen(stderr=True)
     with screen.lines():
-        from frostline.images.decode import MAX_PIXELS
-        from frostline.runs.class_folders import ClassFolders, check_target
-        from frostline.runs.image_files import classify_files, find_images
-        from frostline.runs.predict import Classifier
+        from frostline.data.decoding.decode import MAX_PIXELS
+        from frostline.inference.classifier import Classifier
+        from frostline.inference.image_files import classify_files, find_images
+        from frostline.inference.sort_into import ClassFolders, check_target
 
         if sort_into is not None:
             check_target(sort_into, paths)
@@ -98,7 +98,7 @@ def predict(
 
 
 def _threshold(classifier: "Classifier", reject: float) -> float:
-    from frostline.progress import log
+    from frostline._utils.progress import log
 
     images = classifier.rejection.images
     if reject * images < 1:
@@ -156,7 +156,7 @@ def _judged(
 ) -> "Prediction":
     from frostline.cli.predictions import Prediction
     from frostline.errors import DataError
-    from frostline.runs.image_files import reason_of
+    from frostline.inference.image_files import reason_of
 
     row = answer.probabilities
     if row is None:

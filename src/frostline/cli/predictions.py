@@ -10,9 +10,9 @@ from typing import Protocol
 
 from rich.cells import cell_len
 
+from frostline._utils.text import csv_text, printable
 from frostline.cli.console import Screen
 from frostline.evaluation.rejection import UNKNOWN
-from frostline.text import csv_text, printable
 
 FORMATS = ("table", "csv", "json")
 Write = Callable[[str], None]

@@ -19,9 +19,9 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write what a run learned as one page to look at, from the run's folder alone."""
+    from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.runs.folder import Run
-    from frostline.storage import check_output
 
     if output is not None:
         check_output(output, overwrite=overwrite)

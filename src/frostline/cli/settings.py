@@ -174,7 +174,7 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
             f"which data set?{silent} Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
-    from frostline.images.registry import with_absolute_paths
+    from frostline.data.registry import with_absolute_paths
 
     return with_absolute_paths(TrainConfig(**settings))
 

@@ -37,10 +37,10 @@ def tune(
     checked = gather("tune", data, config, given)
     screen = Screen(quiet=quiet)
     with screen.lines():
-        from frostline.experiments.mattered import told
-        from frostline.experiments.tune import tune as find
-        from frostline.images.registry import check_data, data_name
+        from frostline.data.registry import check_data, data_name
         from frostline.runs.folder import check_name
+        from frostline.studies.importance import told
+        from frostline.studies.tune import tune as find
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
         check_data(checked.data)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from frostline._utils.progress import log
 from frostline.cli.console import Screen
 from frostline.errors import DataError
-from frostline.progress import log
 
 
 class Unread:

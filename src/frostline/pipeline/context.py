@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from frostline.device import pick_device
-from frostline.progress import Progress
-from frostline.storage import cache_dir as cache_folder
+from frostline._utils.device import pick_device
+from frostline._utils.progress import Progress
+from frostline._utils.storage import cache_dir as cache_folder
 
 
 @dataclass(frozen=True)

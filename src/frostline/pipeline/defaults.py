@@ -3,7 +3,7 @@
 import math
 
 from frostline.config import TrainConfig
-from frostline.networks.boundary import NONE, Boundary
+from frostline.models.boundary import NONE, Boundary
 
 THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
 # A compromise: short trainings and random weights would like about twice as much (bench/choices.py).

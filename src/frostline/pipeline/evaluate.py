@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from frostline.activations.fill import FrozenPass
+from frostline._utils.progress import log
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate as measure
-from frostline.evaluation.predicted import Predicted
+from frostline.evaluation.predictions import Predicted
+from frostline.features.extract import FrozenPass
 from frostline.pipeline.train import TrainedModel
-from frostline.progress import log
 from frostline.training.examples import Examples
 
 

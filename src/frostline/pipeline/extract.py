@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from frostline.activations.fill import FrozenPass, fill
-from frostline.activations.forward import FastForward
-from frostline.activations.kept import LiveActivations
-from frostline.activations.spec import spec_of
+from frostline._utils.device import cores
+from frostline._utils.progress import log
 from frostline.config import TrainConfig
-from frostline.device import cores
-from frostline.images.dataset import ImageDataset
-from frostline.images.drawn.dataset import load_prior
-from frostline.images.views import THE_PICTURE, View
-from frostline.networks.boundary import NONE
+from frostline.data.augment import THE_PICTURE, View
+from frostline.data.dataset import ImageDataset
+from frostline.data.drawn_objects import load_prior
+from frostline.features.dataset import LiveActivations
+from frostline.features.extract import FrozenPass, fill
+from frostline.features.forward import FastForward
+from frostline.features.key import spec_of
+from frostline.models.boundary import NONE
 from frostline.pipeline.context import Context
 from frostline.pipeline.phases import PhasePlan
 from frostline.pipeline.resolve import Plan
-from frostline.progress import log
 from frostline.training.examples import Examples, Rows
 
 

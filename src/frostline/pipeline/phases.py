@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 from frostline.config import TrainConfig
-from frostline.images.views import View, make_augment
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import Boundary
+from frostline.data.augment import View, make_augment
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import Boundary
 from frostline.pipeline.defaults import EPOCHS, PATIENCE, PEAK_LR, peak_lr
-from frostline.training.loop import Recipe
 from frostline.training.thaw import boundaries, shares
+from frostline.training.trainer import Recipe
 
 
 @dataclass(frozen=True)

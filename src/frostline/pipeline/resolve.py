@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from frostline.activations.forward import FastForward
+from frostline._utils.device import cores
+from frostline._utils.progress import log
 from frostline.config import TrainConfig
-from frostline.device import cores
+from frostline.data.augment import make_augment
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.drawn_objects import PRIOR_OBJECTS, PRIOR_PICTURES
+from frostline.data.levels import Levels
+from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from frostline.data.registry import check_data, load_configured
 from frostline.errors import ConfigError, RunError
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.drawn.dataset import PRIOR_OBJECTS, PRIOR_PICTURES
-from frostline.images.levels import Levels
-from frostline.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from frostline.images.registry import check_data, load_configured
-from frostline.images.views import make_augment
-from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
-from frostline.networks.boundary import NONE, Boundary, Frozen, kept_stages, make_boundary
-from frostline.networks.describe import check_image_size
-from frostline.networks.normalised import plain_convolutions
-from frostline.networks.registry import check_digest, load_backbone, outline, weights_digest
-from frostline.networks.trial import output_shape
+from frostline.features.forward import FastForward
+from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
+from frostline.models.batch_norm import plain_convolutions
+from frostline.models.boundary import NONE, Boundary, Frozen, kept_stages, make_boundary
+from frostline.models.registry import check_digest, load_backbone, outline, weights_digest
+from frostline.models.summary import check_image_size
+from frostline.models.trial import output_shape
 from frostline.pipeline.context import Context
 from frostline.pipeline.defaults import trains_head_first, with_defaults
 from frostline.pipeline.phases import PhasePlan, phases_of
 from frostline.pipeline.split import RunSplits, split
-from frostline.progress import log
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/choices.py

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from frostline._utils.progress import log
 from frostline.config import TrainConfig
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.overlap import Overlap, overlaps
+from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError
-from frostline.images.dataset import ImageDataset, Splits
-from frostline.images.overlap import Overlap, overlaps
-from frostline.images.splits import limited, per_class, train_val
-from frostline.progress import log
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RunSplits:
 
     @cached_property
     def overlaps(self) -> dict[str, Overlap]:
-        """The images that every two splits share; see `frostline.images.overlap`."""
+        """The images that every two splits share; see `frostline.data.overlap`."""
         return overlaps(self.by_name)
 
 

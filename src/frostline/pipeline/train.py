@@ -8,26 +8,26 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from frostline.activations.fill import FrozenPass
+from frostline._utils.device import half_precision
+from frostline._utils.progress import log
 from frostline.config import TrainConfig
-from frostline.device import half_precision
 from frostline.errors import RunError
-from frostline.evaluation.predicted import Predicted
-from frostline.networks.backbone import Backbone, channels_last
-from frostline.networks.boundary import NONE, Boundary, Thawed
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.normalised import fold, normalise
+from frostline.evaluation.predictions import Predicted
+from frostline.features.extract import FrozenPass
+from frostline.models.backbone import Backbone, channels_last
+from frostline.models.batch_norm import fold, normalise
+from frostline.models.boundary import NONE, Boundary, Thawed
+from frostline.models.heads import Head, HeadSpec
 from frostline.pipeline.extract import Features, PhaseFeatures
 from frostline.pipeline.phases import PhasePlan
 from frostline.pipeline.resolve import Plan
-from frostline.progress import log
 from frostline.training.calibration import calibrate
 from frostline.training.checkpoint import Epoch, saved_phase
 from frostline.training.examples import Examples
-from frostline.training.loop import Phase, Trained, moments, predict_logits
-from frostline.training.loop import train as descend
-from frostline.training.optimisers import layer_groups
+from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
+from frostline.training.trainer import Phase, Trained, moments, predict_logits
+from frostline.training.trainer import train as descend
 
 NORMALISE_ROWS = 512
 

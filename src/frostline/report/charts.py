@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from frostline.evaluation.calibration import BINS, Reliability
-from frostline.report.drawing import FIRST, INK, LINE, MARK, SECOND, SOFT, STYLE, to_svg
+from frostline.report.svg import FIRST, INK, LINE, MARK, SECOND, SOFT, STYLE, to_svg
 from frostline.training.checkpoint import Epoch
 
 

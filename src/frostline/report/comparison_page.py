@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from frostline._utils.storage import write_bytes
+from frostline._utils.templates import templates
 from frostline.report.comparison import Comparison, Pair
-from frostline.storage import write_bytes
-from frostline.templates import templates
 
 WIDTH = 100.0  # of the drawing of intervals
 

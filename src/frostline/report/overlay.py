@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frostline.images.square import centre_square
+from frostline.data.square import centre_square
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of a value are equal steps to the eye
 FAINT, STRONG = 0.25, 0.85  # how much of its colour the weakest and the strongest place of an overlay has

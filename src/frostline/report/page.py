@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from frostline._utils.progress import log
+from frostline._utils.storage import write_bytes
+from frostline._utils.templates import templates
 from frostline.evaluation.calibration import reliability, uncalibrated
-from frostline.progress import log
 from frostline.report.charts import curves, diagram
+from frostline.report.contents import Material, gather
+from frostline.report.embedding_map import draw_map
 from frostline.report.figures import figure, write
-from frostline.report.material import Material, gather
-from frostline.report.pictures import MOST_FILTERS, galleries, matrix, mosaic
-from frostline.report.points import draw_map
+from frostline.report.galleries import MOST_FILTERS, galleries, matrix, mosaic
 from frostline.report.sentences import gap, what_was_trained
 from frostline.runs.folder import Run
-from frostline.storage import write_bytes
-from frostline.templates import templates
 
 FILE = "report.html"
 TABLE_CLASSES = 30  # more are drawn, not written

@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from frostline.networks.backbone import GIVEN
-from frostline.networks.boundary import NONE
+from frostline.models.backbone import GIVEN
+from frostline.models.boundary import NONE
+from frostline.report.contents import Material
 from frostline.report.figures import figure, write
-from frostline.report.material import Material
 
 ORIGINS = {
     "bundled": "the weights that ship with Frostline, pre-trained on pictures that a program draws",

@@ -2,7 +2,7 @@
 
 model/model.json          network, boundary, preprocessing, head, class names, weights' origin
 model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
-model/MODEL_CARD.md       the same for people, with the results (`frostline.runs.card`)
+model/MODEL_CARD.md       the same for people, with the results (`frostline.runs.model_card`)
 model/manifest.json       digests of the others; the run's manifest has the digest of this one
 """
 
@@ -20,20 +20,28 @@ from safetensors.torch import save
 from torch import nn
 
 from frostline import __version__
+from frostline._utils.files import (
+    MAX_TENSOR_FILE_BYTES,
+    fit_schema,
+    open_file,
+    parse_json,
+    read_bytes,
+    read_tensors,
+    reading,
+)
+from frostline._utils.hashing import digest_file, digest_open_file
+from frostline._utils.manifest import MANIFEST, Manifest, check_ours, read_manifest, write_manifest
+from frostline._utils.storage import write_bytes, write_json
+from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
 from frostline.evaluation.rejection import Rejection
-from frostline.files import MAX_TENSOR_FILE_BYTES, fit_schema, open_file, parse_json, read_bytes, read_tensors, reading
-from frostline.hashing import digest_file, digest_open_file
-from frostline.images.preprocess import Preprocess
-from frostline.manifest import MANIFEST, Manifest, check_ours, read_manifest, write_manifest
-from frostline.networks.backbone import GIVEN, Backbone, WeightsOrigin
-from frostline.networks.boundary import TAP_GRID, Boundary, Frozen, Thawed, make_boundary
-from frostline.networks.describe import check_image_size
-from frostline.networks.heads import Head, HeadSpec
-from frostline.networks.registry import filled, find_network
+from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin
+from frostline.models.boundary import TAP_GRID, Boundary, Frozen, Thawed, make_boundary
+from frostline.models.heads import Head, HeadSpec
+from frostline.models.registry import filled, find_network
+from frostline.models.summary import check_image_size
 from frostline.runs.folder import BUNDLE, BUNDLE_FILES, REMEDY, Run, warn_unverified
 from frostline.runs.schemas import LevelsRecord, Positive, RejectionRecord, Schema, WeightsRecord
-from frostline.storage import write_bytes, write_json
 
 FORMAT_VERSION = 2
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"

@@ -3,7 +3,7 @@
 runs/NAME/evidence.safetensors
   val.probabilities, test.probabilities  float32 (N, classes), calibrated, in the split's order
   val.labels, test.labels                int64 (N,), the truth
-  shown.*                                small pictures of the test split (`frostline.images.thumbnails`)
+  shown.*                                small pictures of the test split (`frostline.data.thumbnails`)
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from frostline._utils.files import MAX_TENSOR_FILE_BYTES, parse_tensors, reading
+from frostline._utils.storage import write_bytes
+from frostline.data.dataset import ImageDataset
+from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
 from frostline.evaluation.mistakes import worth_showing
-from frostline.evaluation.predicted import Predicted
-from frostline.files import MAX_TENSOR_FILE_BYTES, parse_tensors, reading
-from frostline.images.dataset import ImageDataset
-from frostline.images.thumbnails import Thumbnails, make_thumbnails
+from frostline.evaluation.predictions import Predicted
 from frostline.runs.folder import AGAIN, REMEDY, Run
-from frostline.storage import write_bytes
 
 SPLITS = ("val", "test")
 ROUNDING = 1e-3  # of a sum of probabilities in float32

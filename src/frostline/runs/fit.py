@@ -12,33 +12,33 @@ import torch
 from torch import nn
 
 from frostline import __version__
+from frostline._utils.device import describe_device, peak_memory_bytes, seed_everything
+from frostline._utils.progress import Progress, log, visible
+from frostline._utils.storage import write_json
 from frostline.config import TrainConfig
-from frostline.device import describe_device, peak_memory_bytes, seed_everything
+from frostline.data.augment import make_augment
+from frostline.data.dataset import Splits
+from frostline.data.overlap import warn_of
+from frostline.data.registry import data_name, with_absolute_paths
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.rejection import calibrate_rejection
-from frostline.images.dataset import Splits
-from frostline.images.overlap import warn_of
-from frostline.images.registry import data_name, with_absolute_paths
-from frostline.images.views import make_augment
-from frostline.networks.backbone import GIVEN, Backbone
-from frostline.networks.boundary import NONE, Boundary
+from frostline.models.backbone import GIVEN, Backbone
+from frostline.models.boundary import NONE, Boundary
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import Plan, check, load_images, resolve_network, split_images
 from frostline.pipeline.train import TrainedModel, train
-from frostline.progress import Progress, log, visible
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
-from frostline.runs.card import write_card
-from frostline.runs.data import check_same_data, data_facts, weights_facts, with_recorded_reason
+from frostline.runs.embedding_index import write_index
 from frostline.runs.evidence import write_evidence
+from frostline.runs.fingerprint import check_same_data, data_facts, weights_facts, with_recorded_reason
 from frostline.runs.folder import REMEDY, OpenRun, Run, choose_name, open_run, write_bad_images
-from frostline.runs.index import write_index
-from frostline.runs.pictures import draw_confusion, draw_curves
+from frostline.runs.model_card import write_card
+from frostline.runs.plots import draw_confusion, draw_curves
 from frostline.runs.tracking import Tracking, choose_trackers, tracked
-from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
-from frostline.training.loop import Trained
+from frostline.training.trainer import Trained
 
 
 def fit(
@@ -69,7 +69,7 @@ def fit(
     progress : Progress, optional
         Draws bars; when left out a notebook shows some, and nothing else does.
     splits : Splits, optional
-        The data set itself (`frostline.images.arrays`); ``config.data`` is then no more than what it is called.
+        The data set itself (`frostline.data.arrays`); ``config.data`` is then no more than what it is called.
     backbone : Backbone, optional
         The network itself (`Backbone.from_module`), which stays as it is; ``config.model`` and ``config.weights`` then
         say nothing. Give it again to resume, and to `Classifier.load`.

@@ -30,16 +30,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from frostline._utils.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
+from frostline._utils.hashing import digest_json
+from frostline._utils.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
+from frostline._utils.progress import LogTarget, listening, log
+from frostline._utils.storage import write_bytes, write_json
+from frostline._utils.text import csv_text, html_table, printable
 from frostline.config import TrainConfig, parse_config, write_config
+from frostline.data.dataset import BadImage
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
-from frostline.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
-from frostline.hashing import digest_json
-from frostline.images.dataset import BadImage
-from frostline.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
-from frostline.progress import LogTarget, listening, log
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
-from frostline.storage import write_bytes, write_json
-from frostline.text import csv_text, html_table, printable
 from frostline.training.checkpoint import Epoch
 
 REMEDY = "--output-dir chooses another place"
@@ -181,7 +181,7 @@ class Run:
 
     @property
     def index(self) -> Path:
-        """Where the reduced activations lie; see `frostline.runs.index`."""
+        """Where the reduced activations lie; see `frostline.runs.embedding_index`."""
         return self.folder / "index.safetensors"
 
     def has(self, name: str) -> bool:

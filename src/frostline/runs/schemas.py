@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from frostline.data.levels import Levels
 from frostline.evaluation.rejection import Rejection
-from frostline.images.levels import Levels
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]

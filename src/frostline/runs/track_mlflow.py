@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from frostline.config import TrainConfig
-from frostline.images.registry import data_name
+from frostline.data.registry import data_name
 from frostline.runs.folder import Run
 from frostline.training.checkpoint import EPOCH_METRICS, Epoch
 

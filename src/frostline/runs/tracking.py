@@ -13,12 +13,12 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from frostline._utils.files import read_bytes, reading
+from frostline._utils.progress import log
+from frostline._utils.storage import write_json
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, RunError, UnknownNameError, first_line
-from frostline.files import read_bytes, reading
-from frostline.progress import log
 from frostline.runs.folder import REMEDY, Run
-from frostline.storage import write_json
 from frostline.training.checkpoint import Epoch
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}

@@ -16,14 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frostline import __version__
-from frostline.serve.answers import About, Answers, Health, Pictures, Problem, Wish
 from frostline.serve.classify import Classify
-from frostline.serve.guard import Guard
-from frostline.serve.keys import Keys
-from frostline.serve.limits import FORMATS, Limits
-from frostline.serve.metrics import Metrics
-from frostline.serve.model import Served
-from frostline.serve.problems import (
+from frostline.serve.errors import (
     MEDIA_TYPE,
     ProblemError,
     answer_defect,
@@ -31,12 +25,18 @@ from frostline.serve.problems import (
     busy,
     invalid,
 )
+from frostline.serve.keys import Keys
+from frostline.serve.limits import FORMATS, Limits
+from frostline.serve.metrics import Metrics
+from frostline.serve.middleware import Guard
+from frostline.serve.model import Served
+from frostline.serve.schemas import About, Answers, Health, Pictures, Problem, Wish
 from frostline.serve.upload import FIELD, Bodies, GoneError, pictures_of
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 PREDICT = "/v1/predict"
-API = 2  # see `frostline.serve.answers.About`
+API = 2  # see `frostline.serve.schemas.About`
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),

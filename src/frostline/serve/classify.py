@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.serve.answers import Wish
 from frostline.serve.batcher import Batcher
 from frostline.serve.cost import is_cheap
 from frostline.serve.decoding import Decoding
+from frostline.serve.errors import ProblemError, bad_image, busy
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import BATCHES, Pixels, Served, begin_thread
 from frostline.serve.overlay import data_address, overlay_png
-from frostline.serve.problems import ProblemError, bad_image, busy
+from frostline.serve.schemas import Wish
 from frostline.serve.upload import Upload
 
 Row = NDArray[np.float32]  # probabilities (classes,)
@@ -70,7 +70,7 @@ class Classify:
             raise ProblemError(422, "no-rejection", "this model knows no thresholds to reject by: leave out reject.")
 
     async def __call__(self, files: Sequence[Upload], wish: Wish) -> list[dict[str, Any]]:
-        """Return an entry for each image, as `frostline.serve.answers.Answers` describes them.
+        """Return an entry for each image, as `frostline.serve.schemas.Answers` describes them.
 
         Raises
         ------

@@ -7,7 +7,7 @@ Everything else, and whatever is not understood here, is *costly*; that is no ve
 import struct
 from collections.abc import Callable
 
-from frostline.images.caps import MAX_SCANS, excess
+from frostline.data.decoding.structure import MAX_SCANS, excess
 
 SAMPLES = 24_000_000  # of a cheap image, over all passes: less than a quarter of a second of one core, and 100 MB
 PIECES = 1024  # chunks, segments or tags that are read one by one: milliseconds; and one for each PIECE_BYTES

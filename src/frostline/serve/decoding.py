@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.device import cores
+from frostline._utils.device import cores
+from frostline._utils.progress import log
+from frostline.data.decoding.decoder import Decoded, Decoders
+from frostline.data.levels import Levels
 from frostline.errors import DataError
-from frostline.images.decoders import Decoded, Decoders
-from frostline.images.levels import Levels
-from frostline.progress import log
 from frostline.serve.batcher import Batcher
+from frostline.serve.errors import ProblemError, bad_image, busy
 from frostline.serve.limits import FORMATS, Limits
-from frostline.serve.problems import ProblemError, bad_image, busy
 
 Pixels = NDArray[np.uint8]
 PROCESSES = max(2, min(4, cores()))  # for cheap images; `Decoders` of one count share theirs, so it is not 1
@@ -29,7 +29,7 @@ class Decoding:
     ----------
     side : int or None
     levels : Levels or None
-        See `frostline.images.decode.decode_image`, for both.
+        See `frostline.data.decoding.decode.decode_image`, for both.
     limits : Limits
     """
 

@@ -5,8 +5,8 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
+from frostline._utils.files import MIB, read_bytes
 from frostline.errors import ConfigError
-from frostline.files import MIB, read_bytes
 
 SHORTEST = 16  # characters
 

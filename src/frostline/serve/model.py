@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from frostline.device import cores
+from frostline._utils.device import cores
+from frostline.data.levels import Levels
 from frostline.errors import RunError
-from frostline.images.levels import Levels
-from frostline.report.explain import Explainer
-from frostline.runs.exported import OnnxClassifier
+from frostline.inference.classifier import Classifier
+from frostline.inference.explain import Explainer
+from frostline.inference.onnx import OnnxClassifier
+from frostline.runs.embedding_index import find_index
 from frostline.runs.folder import Run
-from frostline.runs.index import find_index
-from frostline.runs.predict import Classifier
 
 Pixels = NDArray[np.uint8]
 
@@ -84,7 +84,7 @@ class Served:
         ``run``, ``bundle`` or ``onnx``.
     predicts : Predicts
     side : int or None
-        To which pictures may be shrunk as they are decoded; see `frostline.images.decode.decode_image`.
+        To which pictures may be shrunk as they are decoded; see `frostline.data.decoding.decode.decode_image`.
     levels : Levels, optional
         How files of more than 8 bits, or with transparency, become bytes.
     why : Explains, optional

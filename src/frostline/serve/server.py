@@ -10,10 +10,10 @@ import uvicorn
 
 from frostline.errors import ConfigError
 from frostline.serve.app import make_app
-from frostline.serve.connection import connection_type
 from frostline.serve.keys import Keys
 from frostline.serve.limits import Limits
 from frostline.serve.model import Served
+from frostline.serve.protocol import connection_type
 
 BACKLOG = 512
 

@@ -13,25 +13,25 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from frostline._utils.progress import log
+from frostline._utils.storage import cache_dir as cache_folder
 from frostline.config import TrainConfig
+from frostline.data.augment import make_augment
+from frostline.data.dataset import ImageDataset
+from frostline.data.splits import by_group
 from frostline.errors import InputError
-from frostline.images.dataset import ImageDataset
-from frostline.images.splits import by_group
-from frostline.images.views import make_augment
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import Plan, check_network, resolve_network
 from frostline.pipeline.split import RunSplits
 from frostline.pipeline.train import TrainedModel, train
-from frostline.progress import log
 from frostline.runs.bundle import Model
+from frostline.sklearn.images import TakesPictures, unlabelled, usable
 from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import FittedNetwork
-from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
-from frostline.storage import cache_dir as cache_folder
 from frostline.training.examples import Examples
-from frostline.training.loop import predict_logits
+from frostline.training.trainer import predict_logits
 
 
 class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]

@@ -4,9 +4,9 @@ import copy
 from functools import lru_cache
 from pathlib import Path
 
-from frostline.networks.backbone import Backbone
-from frostline.networks.registry import load_backbone
-from frostline.progress import Progress
+from frostline._utils.progress import Progress
+from frostline.models.backbone import Backbone
+from frostline.models.registry import load_backbone
 
 Stamp = tuple[int, int] | None
 

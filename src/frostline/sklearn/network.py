@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.activations.kept import LiveActivations
-from frostline.device import pick_device
-from frostline.images.dataset import ImageDataset
-from frostline.networks.boundary import Thawed
-from frostline.networks.heads import Head
-from frostline.networks.registry import rebuild
+from frostline._utils.device import pick_device
+from frostline._utils.progress import Progress
+from frostline.data.dataset import ImageDataset
+from frostline.features.dataset import LiveActivations
+from frostline.models.boundary import Thawed
+from frostline.models.heads import Head
+from frostline.models.registry import rebuild
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import ResolvedNetwork
-from frostline.progress import Progress
 from frostline.training.examples import Rows
 
 State = dict[str, Any]

@@ -11,14 +11,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from frostline.errors import ConfigError
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, Frozen
-from frostline.networks.registry import outline
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import NONE, Frozen
+from frostline.models.registry import outline
 from frostline.pipeline.context import make_context
 from frostline.pipeline.resolve import resolve_network, with_freeze
+from frostline.sklearn.images import TakesPictures, unlabelled, usable
 from frostline.sklearn.loading import load_again
 from frostline.sklearn.network import FittedNetwork
-from frostline.sklearn.pictures import TakesPictures, unlabelled, usable
 from frostline.sklearn.settings import config_of
 
 

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from frostline.networks.heads import Head
-from frostline.progress import log
+from frostline._utils.progress import log
+from frostline.models.heads import Head
 from frostline.training.examples import Examples
-from frostline.training.loop import predict_logits
+from frostline.training.trainer import predict_logits
 
 
 def calibrate(module: nn.Module, head: Head, val: Examples) -> float:

@@ -14,10 +14,10 @@ from pydantic_core import from_json
 from safetensors.torch import save
 from torch import nn
 
+from frostline._utils.files import read_tensors, reading
+from frostline._utils.hashing import digest_arrays
+from frostline._utils.storage import write_bytes
 from frostline.errors import RunError, first_line
-from frostline.files import read_tensors, reading
-from frostline.hashing import digest_arrays
-from frostline.storage import write_bytes
 from frostline.training.average import Average
 
 

@@ -5,7 +5,7 @@ right than the best, the one with the least squared error is taken (bench/streng
 
 Hoerl & Kennard 1970. With features X (N, F), standardised, and targets Y (N, classes), centred:
 ``W = (X'X + l P)^-1 X'Y``; when N < F the same from the smaller N x N matrix, ``W = P^-1 X' (X P^-1 X' + l I)^-1 Y``.
-The penalty P is the identity, or says what is known beforehand (`frostline.training.within`).
+The penalty P is the identity, or says what is known beforehand (`frostline.training.covariance_prior`).
 The products are made once; each strength then costs one Cholesky factorisation.
 """
 
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import ConfigError
-from frostline.networks.heads import Head
-from frostline.progress import Bar, Progress, Silent, log
+from frostline.models.heads import Head
 from frostline.training.calibration import best_temperature
+from frostline.training.covariance_prior import Within
 from frostline.training.examples import Examples
-from frostline.training.loop import EVALUATION_BATCH, measure
-from frostline.training.within import Within
+from frostline.training.trainer import EVALUATION_BATCH, measure
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # relative to the mean diagonal of the products
 BETWEEN = 10**0.5  # then the best of these is tried so many times weaker and stronger

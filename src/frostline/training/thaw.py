@@ -1,7 +1,7 @@
 """In which order stages are thawed: one boundary after the other."""
 
-from frostline.networks.backbone import Backbone
-from frostline.networks.boundary import NONE, Boundary
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import NONE, Boundary
 
 
 def boundaries(backbone: Backbone, boundary: Boundary, schedule: str) -> list[Boundary]:

@@ -1,0 +1,1 @@
+"""Files, hashing, downloads, progress and text: what every layer uses."""

@@ -1,0 +1,269 @@
+"""Images that are in memory already, or in one ``.npz`` file: arrays and Hugging Face data sets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from frostline._utils.files import MAX_TENSOR_FILE_BYTES, open_file
+from frostline.data.class_names import class_name, natural_order, unified, unprintable
+from frostline.data.dataset import ImageDataset, Splits, check_pixels
+from frostline.data.decoding.decode import picture_pixels
+from frostline.data.duplicates import difference_hash, group_numbers, joined_groups
+from frostline.data.listing import complete
+from frostline.data.options import TEST_FRACTION
+from frostline.data.split_names import SPLITS, split_of
+from frostline.errors import DataError, first_line
+
+Pair = tuple[ArrayLike, ArrayLike]  # images, labels
+
+# Keras, MedMNIST and plain names of the two arrays of a split, in any case: x_train, train_labels, images, …
+KINDS = {"plain": "training", "train": "training", "val": "validation", "test": "test"}
+IMAGE_WORDS, LABEL_WORDS = ("x", "images", "image"), ("y", "labels", "label")
+
+
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    val: Pair | None = None,
+    test: Pair | None = None,
+    groups: ArrayLike | None = None,
+    test_fraction: float = TEST_FRACTION,
+    name: str = "arrays",
+    source: str = "memory",
+) -> Splits:
+    """Make a data set of arrays; a test split that is missing is drawn, a share of each class.
+
+    Parameters
+    ----------
+    images : array of uint8, (N, H, W), (N, H, W, 1) or (N, H, W, 3)
+    labels : array, (N,) or (N, 1)
+        Class numbers that count in ``class_names``; without them any numbers or texts.
+    class_names : sequence of str, optional
+        The labels themselves when left out, in natural order.
+    val, test : pair of arrays, optional
+        Images and labels of these splits.
+    groups : array, (N,), optional
+        What each image belongs to (a patient, a video), as numbers or texts: the images of a group are never split over
+        training, validation and test.
+    test_fraction : float
+        Share of each class that is drawn as test split where there is none; 0 draws none.
+    name, source : str
+        What the data set is called, and where it came from.
+
+    Raises
+    ------
+    DataError
+        When shapes, types, labels or classes do not fit.
+    """
+    if not 0 <= test_fraction < 1:
+        raise DataError(f"test_fraction: expected a share from 0 to less than 1, got {test_fraction}.")
+    pairs = {"train": (images, labels)} | {s: pair for s, pair in (("val", val), ("test", test)) if pair is not None}
+    pixels = {split: _images(pair[0]) for split, pair in pairs.items()}
+    values = {split: _labels(pair[1], f"{source}, {split}") for split, pair in pairs.items()}
+    if class_names is None:
+        values, class_names = _numbered(values, source)
+    names = tuple(class_name(str(given)) for given in class_names)
+    _check_names(names, source)
+    parts = {}
+    for split in pairs:
+        try:
+            parts[split] = ImageDataset(pixels[split], values[split], names)
+        except DataError as error:
+            raise DataError(f"{source}, {split}: {error}") from error
+    belongs = None if groups is None else _groups(groups, len(parts["train"]), source)
+    if len(parts) < len(SPLITS) or belongs is not None:
+        parts["train"] = _grouped(parts["train"], belongs)
+    return complete(name, source, parts["train"], parts.get("val"), parts.get("test"), test_fraction=test_fraction)
+
+
+def load_npz(path: Path, name: str, test_fraction: float = TEST_FRACTION) -> Splits:
+    """Load a ``.npz`` file: ``x_train``, ``y_train`` and the same for val and test, or ``images`` and ``labels`` alone.
+
+    ``class_names`` and ``groups`` (of the training images) may be there too. MedMNIST's names (``train_images``, …) and
+    other usual names of splits are known. No pickle is read.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged or lacks an array; else as `from_arrays`.
+    """
+    try:
+        with open_file(path, MAX_TENSOR_FILE_BYTES) as raw, np.load(raw, allow_pickle=False) as file:
+            keys = _keys(file.files, path)
+            wanted = {key for pair in keys.values() for key in pair} | {"class_names", "groups"} & set(file.files)
+            arrays = {key: file[key] for key in wanted}
+            held = ", ".join(file.files)
+    except DataError:
+        raise
+    except Exception as error:  # zip and numpy raise whatever a damaged file leads them to
+        raise DataError(f"{path} is no readable .npz file of arrays: {first_line(error)}.") from error
+    found = {split: (arrays[x], arrays[y]) for split, (x, y) in keys.items()}
+    if "train" not in found:
+        raise DataError(f"{path}: expected arrays x_train and y_train, or images and labels, got {held or 'none'}.")
+    class_names = _labels(arrays["class_names"].ravel(), f"{path}, class_names") if "class_names" in arrays else None
+    return from_arrays(
+        *found["train"],
+        None if class_names is None else class_names.tolist(),
+        val=found.get("val"),
+        test=found.get("test"),
+        groups=arrays.get("groups"),
+        test_fraction=test_fraction,
+        name=name,
+        source=str(path),
+    )
+
+
+def _keys(names: Sequence[str], path: Path) -> dict[str, tuple[str, str]]:
+    """Return the names of the two arrays of each split."""
+    found: dict[tuple[str, bool], str] = {}
+    for name in names:
+        split, is_label = _role(name)
+        if split is None:
+            continue
+        other = found.setdefault((split, is_label), name)
+        if other != name:
+            raise DataError(f"{path}: {other} and {name} could both be of the {KINDS[split]} split: leave one out.")
+    chosen: dict[str, tuple[str, str]] = {}
+    for split in SPLITS:
+        for kind in (split, "plain") if split == "train" else (split,):
+            if (kind, False) in found and (kind, True) in found:
+                chosen.setdefault(split, (found[kind, False], found[kind, True]))
+    return chosen
+
+
+def _role(name: str) -> tuple[str | None, bool]:
+    """Return the split that an array's name says (``plain`` for ``x`` or ``images``), and whether it holds labels."""
+    plain = name.lower()
+    if plain in IMAGE_WORDS + LABEL_WORDS:
+        return "plain", plain in LABEL_WORDS
+    first, _, rest = plain.partition("_")
+    before, _, last = plain.rpartition("_")
+    for kind, split in ((first, rest), (last, before)):
+        if kind in IMAGE_WORDS + LABEL_WORDS and split_of(split):
+            return split_of(split), kind in LABEL_WORDS
+    return None, False
+
+
+def from_hugging_face(dataset: Any, name: str = "hugging-face", *, test_fraction: float = TEST_FRACTION) -> Splits:
+    """Make a data set of a ``datasets.Dataset`` or ``DatasetDict`` whose images share one size.
+
+    Parameters
+    ----------
+    dataset : Dataset or DatasetDict
+        With a column ``image`` (or ``img``) of images and one ``label`` (or ``labels``); splits have usual names
+        (train; validation, dev; test), and those that are missing are drawn.
+    name : str
+        What the data set is called.
+    test_fraction : float
+        Share of each class that is drawn as test split where there is none; 0 draws none.
+
+    Raises
+    ------
+    DataError
+        When a column or the training split is missing, or pictures differ in size; else as `from_arrays`.
+    """
+    given = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
+    splits = [split_of(str(split)) for split in given]
+    if None in splits or "train" not in splits or len(set(splits)) < len(splits):
+        raise DataError(f"{name}: expected splits train, validation and test, got {', '.join(given)}: rename them.")
+    parts = dict(zip(splits, given.items(), strict=True))
+    pairs: dict[str | None, Pair] = {split: _pair(part, f"{name}, {own}") for split, (own, part) in parts.items()}
+    train = parts["train"][1]
+    feature = train.features[_column(train, ("label", "labels"), name)]
+    return from_arrays(
+        *pairs["train"],
+        getattr(feature, "names", None),
+        val=pairs.get("val"),
+        test=pairs.get("test"),
+        test_fraction=test_fraction,
+        name=name,
+        source="a Hugging Face data set",
+    )
+
+
+def _pair(part: Any, where: str) -> Pair:
+    pictures = part[_column(part, ("image", "img"), where)]
+    labels = list(part[_column(part, ("label", "labels"), where)])
+    arrays = [picture_pixels(item.copy()) if hasattr(item, "convert") else np.asarray(item) for item in pictures]
+    if any(array.ndim == 3 for array in arrays):  # one picture in colour: all of them
+        arrays = [np.repeat(array[..., None], 3, -1) if array.ndim == 2 else array for array in arrays]
+    sizes = sorted({array.shape for array in arrays})
+    if len(sizes) > 1:
+        raise DataError(
+            f"{where}: the pictures have {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]}: resize them to one, "
+            "or save them as files in class folders."
+        )
+    return np.stack(arrays) if arrays else np.empty((0, 1, 1), np.uint8), np.asarray(labels)
+
+
+def _column(part: Any, names: Sequence[str], where: str) -> str:
+    for column in names:
+        if column in part.column_names:
+            return column
+    raise DataError(f"{where}: no column {' or '.join(names)}: its columns are {', '.join(part.column_names)}.")
+
+
+def _images(images: ArrayLike) -> NDArray[np.uint8]:
+    array = np.asarray(images)
+    return check_pixels(array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array)
+
+
+def _labels(labels: ArrayLike, where: str) -> NDArray[Any]:
+    """Return labels (N,), numbers or texts.
+
+    Raises
+    ------
+    DataError
+        When one is missing: None or NaN.
+    """
+    array = np.asarray(labels)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.dtype.kind in "fcO" and any(one is None or one != one for one in array.flat):  # noqa: PLR0124
+        raise DataError(f"{where}: some images have no label (None or NaN): leave them out.")
+    if array.dtype == object and array.ndim == 1:  # pandas' texts, or numbers and texts together
+        array = np.array([str(one) for one in array], str)
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
+
+def _numbered(values: dict[str, NDArray[Any]], source: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return class numbers in place of any numbers or texts, and the classes in natural order."""
+    every = np.concatenate([value.ravel() for value in values.values()])
+    if every.dtype.kind == "U":
+        spelled = np.unique(every)
+        unify = dict(zip(spelled.tolist(), unified(spelled.tolist(), source), strict=True))
+        names = natural_order(unify.values())
+        number = {name: i for i, name in enumerate(names)}
+        return {
+            split: np.array([number[unify[one]] for one in value.tolist()], np.int64) if value.ndim == 1 else value
+            for split, value in values.items()
+        }, names
+    known = np.unique(every)
+    return {split: np.searchsorted(known, value) for split, value in values.items()}, [str(one) for one in known]
+
+
+def _check_names(names: Sequence[str], source: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source}: two classes are called {repeated[0]!r}: give each its own name.")
+    odd = unprintable(names)
+    if odd:
+        raise DataError(f"{source}: the class {odd[0]!r} cannot be printed: rename it.")
+
+
+def _groups(groups: ArrayLike, images: int, source: str) -> list[str]:
+    array = np.asarray(groups)
+    if array.shape != (images,):
+        raise DataError(f"{source}: groups: expected one per training image, ({images},), got {array.shape}.")
+    return [str(group) for group in array.tolist()]
+
+
+def _grouped(images: ImageDataset, given: Sequence[str] | None) -> ImageDataset:
+    """Give each image of an array the number of those that it looks like, or shares a given group with."""
+    names = [images.class_names[label] for label in images.labels]
+    alike = group_numbers(names, images.row_ids, [difference_hash(np.asarray(image)) for image in images.images])
+    return ImageDataset(images.images, images.labels, images.class_names, groups=joined_groups(alike, given))

@@ -1,0 +1,163 @@
+"""Seeded augmentation: view v of a picture is a pure function of (seed, picture, v), so it can be kept.
+
+View 0 is the picture itself. Epoch e trains on view e mod V: with V views the frozen stages run V times over the
+training pictures, however many epochs there are, and never again with the same seed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from frostline._utils.rng import Stream
+from frostline.errors import ConfigError, did_you_mean
+
+VERSION = 1  # of what a view is: any change to the drawing below is another version, and another store
+PRIME = 1_000_003  # keeps (seed, view) apart from (seed + 1, view - 1)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far a view may be from its picture; the defaults are mild. 0 turns a change off.
+
+    Attributes
+    ----------
+    flip : float
+        Chance of a left-right mirror image.
+    rotation : float
+        Degrees, to either side.
+    shift : float
+        Share of the side, in each direction.
+    scale : float
+        Log-uniform between 1 / (1 + scale) and 1 + scale.
+    crop : float
+        How much of the side a crop may cut away; what is left fills the picture.
+    brightness : float
+        Added, as a share of white.
+    contrast : float
+        Factor between 1 / (1 + contrast) and 1 + contrast about the picture's mean.
+    erase : float
+        Chance that a rectangle of 2 to 20 % of the area becomes the picture's mean; after Zhong et al. 2020,
+        arXiv:1708.04896.
+    """
+
+    flip: float = 0.5
+    rotation: float = 5.0
+    shift: float = 0.04
+    scale: float = 0.06
+    crop: float = 0.0
+    brightness: float = 0.05
+    contrast: float = 0.1
+    erase: float = 0.0
+
+    def drawn(self, pixels: torch.Tensor, draw: Stream) -> torch.Tensor:
+        """Return pictures (B, C, S, S), 0 to 255, changed by the numbers of a stream with B pictures."""
+        pixels = _moved(pixels, self._movement(draw))
+        mean = pixels.mean((1, 2, 3), keepdim=True)
+        contrast = (1 + self.contrast) ** _signed(draw)[:, None, None, None]
+        brightness = 255 * self.brightness * _signed(draw)[:, None, None, None]
+        pixels = ((pixels - mean) * contrast + mean + brightness).clamp_(0, 255)
+        return torch.where(self._erased(draw, pixels.shape[-1]), mean, pixels)
+
+    def _movement(self, draw: Stream) -> torch.Tensor:
+        """Return where each pixel of a view comes from: matrices (B, 2, 3) on coordinates -1 to 1."""
+        mirror = 1 - 2 * draw.chance(self.flip).float()
+        angle = math.radians(self.rotation) * _signed(draw)
+        window = (1 + self.scale) ** _signed(draw)  # side of what is seen, of the picture's
+        cut = self.crop * draw.uniform()
+        window = window * (1 - cut)
+        shift = 2 * self.shift * _signed(draw, 2) + cut[:, None] * _signed(draw, 2)  # (B, 2)
+        cosine, sine = angle.cos() * window, angle.sin() * window
+        rows = [
+            torch.stack([cosine * mirror, -sine, shift[:, 0]], 1),
+            torch.stack([sine * mirror, cosine, shift[:, 1]], 1),
+        ]
+        return torch.stack(rows, 1)
+
+    def _erased(self, draw: Stream, side: int) -> torch.Tensor:
+        """Return which pixels are erased, (B, 1, S, S)."""
+        hit, area, log_aspect = draw.chance(self.erase), draw.uniform(low=0.02, high=0.2), _signed(draw)
+        half = (area * 2**log_aspect).sqrt() / 2, (area / 2**log_aspect).sqrt() / 2  # height, width
+        centre = draw.uniform(2)
+        place = (torch.arange(side, device=hit.device) + 0.5) / side  # (S,)
+        rows, columns = ((place - centre[:, i, None]).abs() < half[i][:, None] for i in (0, 1))
+        return (hit[:, None, None] & rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+LIMITS = {"flip": 1.0, "rotation": 180.0, "shift": 0.5, "scale": 1.0, "crop": 0.9, "brightness": 1.0, "contrast": 1.0,
+          "erase": 1.0}  # fmt: skip
+
+
+def make_augment(values: Mapping[str, float | str]) -> Augment:
+    """Return an `Augment` with some values other than the defaults; numbers may be written as text.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a value out of range.
+    """
+    names = [field.name for field in fields(Augment)]
+    numbers = {}
+    for name, given in values.items():
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ConfigError(f"--augment: unknown change '{name}', expected {', '.join(names)}.{hint}")
+        try:
+            numbers[name] = float(given)
+        except ValueError:
+            numbers[name] = math.nan
+        if not 0 <= numbers[name] <= LIMITS[name]:
+            raise ConfigError(f"--augment: expected {name}=X with X from 0 to {LIMITS[name]:g}, got '{given}'.")
+    return Augment(**numbers)
+
+
+@dataclass(frozen=True)
+class View:
+    """One deterministic version of every picture.
+
+    Attributes
+    ----------
+    number : int
+        0 is the picture itself, whatever the rest says.
+    seed : int
+    augment : Augment
+    """
+
+    number: int = 0
+    seed: int = 0
+    augment: Augment = Augment()
+
+    def __call__(self, pixels: torch.Tensor, row_ids: Sequence[bytes]) -> torch.Tensor:
+        """Return this view of each picture, (B, C, S, S), 0 to 255.
+
+        Parameters
+        ----------
+        pixels : Tensor (B, C, S, S)
+            0 to 255, resized.
+        row_ids : sequence of bytes
+            The pictures' identities (`ImageDataset.row_ids`): a view depends on nothing else in the batch.
+        """
+        if self.number == 0 or len(pixels) == 0:
+            return pixels
+        index = torch.tensor([int.from_bytes(row_id[:4], "little") for row_id in row_ids], device=pixels.device)
+        return self.augment.drawn(pixels, Stream(self.seed * PRIME + self.number, index))
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return all that this view depends on besides picture and number, as JSON values; ``None`` for view 0."""
+        return {"version": VERSION, "seed": self.seed, **asdict(self.augment)} if self.number else None
+
+
+THE_PICTURE = View()
+
+
+def _signed(draw: Stream, *shape: int) -> torch.Tensor:
+    return draw.uniform(*shape, low=-1.0)
+
+
+def _moved(pixels: torch.Tensor, movement: torch.Tensor) -> torch.Tensor:
+    """Sample pictures at moved places, bilinear; beyond the edge the edge goes on."""
+    grid = F.affine_grid(movement, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

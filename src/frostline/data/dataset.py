@@ -1,0 +1,243 @@
+"""A labelled set of images: pixels in memory, or files that are decoded when they are needed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline._utils.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
+from frostline._utils.text import few, html_table, printable
+from frostline.data.decoding.decode import MAX_PIXELS, budget_of, decode_image
+from frostline.data.decoding.pool import Workers
+from frostline.data.levels import Levels
+from frostline.errors import DataError
+
+Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
+AT_ONCE = 4  # files that a process is handed together
+RowIds = Callable[[Sequence[Path]], list[bytes]]
+
+
+def check_pixels(images: NDArray[np.uint8]) -> Pixels:
+    """Return the images when they are bytes of shape (N, H, W) or (N, H, W, 3).
+
+    Raises
+    ------
+    DataError
+    """
+    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (grey or colour):
+        raise DataError(
+            "images: expected a uint8 array of shape (N, H, W) or (N, H, W, 3), "
+            f"got {images.dtype} {images.shape}: convert it first."
+        )
+    return images
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images, labels and class names.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, or sequence of Path
+        (N, H, W) grey or (N, H, W, 3) RGB pixels, or N picture files that are decoded lazily.
+    labels : ndarray of int64, shape (N,)
+        Class numbers, 0 to ``len(class_names) - 1``.
+    class_names : tuple of str
+        One name per class.
+    identify : callable, optional
+        How picture files get their row ids; hashes the files' bytes when left out.
+    groups : ndarray of int64, shape (N,), optional
+        Images of one number look alike: a split that is drawn keeps them on one side.
+    longest_side : int, optional
+        Of picture files, in pixels, where it is known.
+    levels : Levels, optional
+        How files of more than 8 bits, or with transparency, become bytes.
+    max_pixels : int
+        What a file may claim to have.
+
+    Raises
+    ------
+    DataError
+        When counts, shapes, types or labels do not fit together.
+    """
+
+    images: Pixels | tuple[Path, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    identify: RowIds | None = None
+    groups: NDArray[np.int64] | None = None
+    longest_side: int | None = None
+    levels: Levels | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if isinstance(images, np.ndarray):
+            check_pixels(images)
+        else:
+            object.__setattr__(self, "images", tuple(Path(path) for path in images))
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"labels: expected whole numbers of shape (N,), got {labels.dtype} {labels.shape}.")
+        if len(labels) != len(images):
+            raise DataError(f"{len(images)} images but {len(labels)} labels: each image needs one label.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+            raise DataError(
+                f"labels run from {labels.min()} to {labels.max()}, but there are {len(self.class_names)} class names."
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def row_ids(self) -> list[bytes]:
+        """The 16-byte identity of every image: of its pixels, or of its file's bytes."""
+        if isinstance(self.images, np.ndarray):
+            return row_ids_of_pixels(self.images)
+        if self.identify is not None:
+            return self.identify(self.images)
+        return [_row_id(path) for path in self.images]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of content, order, labels and class names: 32 hex digits."""
+        return digest_json(
+            {
+                "rows": [row.hex() for row in self.row_ids],
+                "labels": self.labels.tolist(),
+                "class_names": list(self.class_names),
+            }
+        )
+
+    @property
+    def side(self) -> int | None:
+        """The longest side of the images in pixels; ``None`` when it is not known."""
+        return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
+
+    def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
+        """Return the images at ``indices``, in that order; row ids that are known already go along."""
+        images = self.images[indices] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in indices)
+        groups = None if self.groups is None else self.groups[indices]
+        part = replace(self, images=images, labels=self.labels[indices], groups=groups)
+        if "row_ids" in self.__dict__:
+            part.__dict__["row_ids"] = [self.row_ids[i] for i in indices]
+        return part
+
+    def pixels(self, indices: NDArray[np.integer], side: int | None = None) -> Pixels | list[Pixels]:
+        """Return the pixels at ``indices``: one array when they are in memory, else one for each file.
+
+        Parameters
+        ----------
+        indices : ndarray of int, shape (B,)
+            Which images.
+        side : int, optional
+            Of the network's input: files give no more than it needs (`decode_image`).
+
+        Raises
+        ------
+        DataError
+            When a file is no readable picture.
+        """
+        return self.decoding(indices, side, levels=self.levels)()
+
+    def decoding(
+        self,
+        indices: NDArray[np.integer],
+        side: int | None,
+        workers: Workers | None = None,
+        *,
+        levels: Levels | None = None,
+    ) -> Callable[[], Pixels | list[Pixels]]:
+        """Begin with what `pixels` returns, and return what waits for it.
+
+        A file whose row id is known must still have that content: no row is ever kept under another image's id.
+
+        Parameters
+        ----------
+        workers : Workers, optional
+            Processes that decode.
+        levels : Levels, optional
+            In place of the data set's own: those that a model was trained with.
+        """
+        if isinstance(self.images, np.ndarray):
+            images = self.images
+            return lambda: images[indices]
+        paths = [self.images[i] for i in indices]
+        row_ids = [self.row_ids[i] if "row_ids" in self.__dict__ else None for i in indices]
+        work = partial(_decode_file, side=side, levels=levels, max_pixels=self.max_pixels)
+        budget = budget_of(self.max_pixels)
+        files = list(zip(paths, row_ids, strict=True))
+        decoded = (workers or Workers()).map(work, files, AT_ONCE, budget=budget, lost=_refuse_file)
+        return lambda: list(decoded)
+
+
+def _decode_file(file: tuple[Path, bytes | None], side: int | None, levels: Levels | None, max_pixels: int) -> Pixels:
+    path, row_id = file
+    return decode_image(path, side, max_pixels=max_pixels, levels=levels, row_id=row_id)
+
+
+def _refuse_file(file: tuple[Path, bytes | None], reason: str) -> Pixels:
+    raise DataError(f"{file[0]} {reason}.")
+
+
+def _row_id(path: Path) -> bytes:
+    try:
+        return row_id_of_bytes(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """A picture file that is left out, and why."""
+
+    path: Path
+    reason: str
+
+    @property
+    def shown_path(self) -> str:
+        """The path as one line that can be printed: a file's name may be no UTF-8, or hold a line break."""
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(self.path))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set: a training part and a test part that is read once, at the end.
+
+    Attributes
+    ----------
+    name : str
+    train, test : ImageDataset
+    source : str
+        Where it came from.
+    val : ImageDataset or None
+        Its own validation part; when there is none a run draws one from ``train``.
+    bad : tuple of BadImage
+        What could not be read.
+    """
+
+    name: str
+    train: ImageDataset
+    test: ImageDataset
+    source: str
+    val: ImageDataset | None = None
+    bad: tuple[BadImage, ...] = ()
+
+    def __repr__(self) -> str:
+        return printable(f"Splits({self.name}, {', '.join(self._facts.values())})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Splits {self.name}", self._facts | {"source": self.source})
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        counts = {name: f"{len(part):,} {name} images" for name, part in parts.items() if part is not None}
+        names = self.train.class_names
+        return counts | {"classes": f"{len(names)} classes: {few(names)}"}

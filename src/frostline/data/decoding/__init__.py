@@ -1,0 +1,1 @@
+"""Decode image files within limits on time and memory."""

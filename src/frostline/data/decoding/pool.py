@@ -1,0 +1,401 @@
+"""Processes that decode images: each can be killed, and costs only the image that it was decoding.
+
+A file of a few kilobytes can keep a decoder busy for minutes, fill the memory or crash it. So images are decoded by
+processes of their own (`frostline.data.decoding.worker`), each with a budget of processor time and memory for one
+image. They load no torch, leave Ctrl-C alone, give way to the network, and are kept for a while: the next data set
+needs them again.
+"""
+
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
+
+from frostline.data.decoding.budget import BUDGET, Budget
+from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, Answer
+from frostline.errors import DataError
+
+GIVE_WAY = 10  # niceness: a network that shares its cores with equals waits for its slowest thread at every layer
+IDLE_SECONDS = 60.0  # after which a process that nobody needs is ended
+MANY = 8  # images that wait for each process before another is started, which takes a quarter of a second
+PATIENCE = 3  # how much longer the clock on the wall is waited for than a processor's
+PIPE_BYTES = 1 << 20  # Linux: a whole image fits, so a process need not wait until it is fetched
+# One thread each: they work side by side, and a thread's stack counts as memory in use.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+PROGRAM = (
+    "import sys; sys.path[:] = {path}; from frostline.data.decoding.worker import main; "
+    "main(parent={parent}, niceness={nice})"
+)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Lost = Callable[[Item, str], Result]
+
+
+def refuse(item: object, reason: str) -> NoReturn:
+    """Raise what `Workers.map` raises for an item that ended its process."""
+    raise DataError(f"{'the picture' if isinstance(item, bytes) else item} {reason}.")
+
+
+class Workers:
+    """Some of this process's decoding processes, which are started when they are needed.
+
+    All `Workers` of one count share their processes. What was not begun when they are closed is dropped.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many processes work at once; one for each core when left out.
+    eager : bool
+        Start another process as soon as anything waits, not only where it pays: for a server.
+    """
+
+    def __init__(self, count: int | None = None, *, eager: bool = False) -> None:
+        self._count, self._closed = count or _cores(), False
+        self._worth = 0 if eager else MANY
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what was not begun. The processes stay for others, for a minute."""
+        self._closed = True
+
+    def map(
+        self,
+        work: Callable[[Item], Result],
+        items: Sequence[Item],
+        at_once: int = 1,
+        *,
+        budget: Budget = BUDGET,
+        lost: Lost[Item, Result] = refuse,
+    ) -> Iterator[Result]:
+        """Begin with all items at once; return the results in their order, each when it is ready.
+
+        Parameters
+        ----------
+        work : callable
+            From a module that loads no torch.
+        items : sequence
+        at_once : int
+            How many a process is handed together.
+        budget : Budget
+            For each item.
+        lost : callable
+            Gives the result of an item that went over the budget or crashed its process, from the item and the reason;
+            raises a ``DataError`` when left out.
+
+        Raises
+        ------
+        DataError
+            When no process can be started, or see ``lost``.
+        """
+        chunks = [items[start : start + at_once] for start in range(0, len(items), at_once)]
+        return _in_order([(chunk, self._submit(work, chunk, budget)) for chunk in chunks], lost)
+
+    def submit(
+        self,
+        work: Callable[[Item], Result],
+        item: Item,
+        *,
+        budget: Budget = BUDGET,
+        lost: Lost[Item, Result] = refuse,
+    ) -> "Future[Result]":
+        """Begin with one item; the future can be cancelled until a process takes it. See `map`."""
+        outer: Future[Result] = Future()
+        inner = self._submit(work, [item], budget)
+
+        def settle(done: "Future[list[_Reply]]") -> None:
+            if done.cancelled():
+                outer.cancel()
+            if not outer.set_running_or_notify_cancel():
+                return
+            try:
+                outer.set_result(_value(item, done.result()[0], lost))
+            except BaseException as error:
+                outer.set_exception(error)
+
+        def give_up(done: "Future[Result]") -> None:
+            if done.cancelled():
+                inner.cancel()
+
+        inner.add_done_callback(settle)
+        outer.add_done_callback(give_up)
+        return outer
+
+    def _submit(self, work: Callable[[Any], Any], items: Sequence[Any], budget: Budget) -> "Future[list[_Reply]]":
+        job = _Job(Future(), lambda: self._closed, work, items, budget, self._worth)
+        _shared_pool(self._count).add(job)
+        return job.future
+
+
+class _Reply(NamedTuple):
+    kind: int
+    value: Any
+
+
+class _Job(NamedTuple):
+    future: "Future[list[_Reply]]"
+    is_dropped: Callable[[], bool]
+    work: Callable[[Any], Any]
+    items: Sequence[Any]
+    budget: Budget
+    worth: int  # how many must wait for each process to be worth another one
+
+
+def _in_order(
+    chunks: "Sequence[tuple[Sequence[Item], Future[list[_Reply]]]]", lost: Lost[Item, Result]
+) -> Iterator[Result]:
+    try:
+        for items, future in chunks:
+            for item, reply in zip(items, future.result(), strict=True):
+                yield _value(item, reply, lost)
+    finally:  # nobody asks for the rest
+        for _, future in chunks:
+            future.cancel()
+
+
+def _value(item: Item, reply: _Reply, lost: Lost[Item, Result]) -> Result:
+    if reply.kind == Answer.EXCEPTION:
+        raise reply.value
+    result: Result = lost(item, reply.value) if reply.kind == Answer.REASON else reply.value
+    return result
+
+
+class _Pool:
+    """Threads that own a process each, and the jobs that wait for them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._idle = self._threads = 0
+
+    def add(self, job: _Job) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            if self._lacks_a_process():
+                self._threads += 1
+                threading.Thread(target=self._work, name="frostline decoding", daemon=True).start()
+            self._changed.notify()
+
+    def _lacks_a_process(self) -> bool:
+        if self._threads == self._count or self._idle >= len(self._jobs):
+            return False
+        waiting = sum(len(job.items) for job in self._jobs)
+        return not self._threads or waiting > self._jobs[-1].worth * self._threads
+
+    def _work(self) -> None:
+        process = _Process()
+        try:
+            while (job := self._next()) is not None:
+                if job.is_dropped():
+                    job.future.cancel()
+                if not job.future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    job.future.set_result(process.do(job))
+                except Exception as error:
+                    job.future.set_exception(error)
+        finally:
+            process.end()
+
+    def _next(self) -> _Job | None:
+        """Return the next job, or nothing when there was none for a while: the thread ends."""
+        with self._changed:
+            self._idle += 1
+            try:
+                self._changed.wait_for(lambda: self._jobs, IDLE_SECONDS)
+            finally:
+                self._idle -= 1
+            if self._jobs:
+                return self._jobs.popleft()
+            self._threads -= 1
+            return None
+
+
+class _Process:
+    """A decoding process, started when it is first needed and again whenever it ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def do(self, job: _Job) -> list[_Reply]:
+        """Return a reply for every item, whatever some of them do to the process."""
+        replies: list[_Reply] = []
+        second_try = False
+        while len(replies) < len(job.items):
+            before = len(replies)
+            try:
+                for reply in self._ask(job, job.items[before:]):
+                    replies.append(reply)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                second_try = second_try and len(replies) == before
+                reason = self._reason(job.budget, error, second_try=second_try)
+                if reason is None:
+                    second_try = True
+                else:
+                    replies.append(_Reply(Answer.REASON, reason))
+                    second_try = False
+        return replies
+
+    def _ask(self, job: _Job, items: Sequence[Any]) -> Iterator[_Reply]:
+        process = self._process = self._process or _start()
+        inbox, outbox = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        chunk = (_folder(), job.budget, job.work, items)
+        inbox.write(pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL))
+        inbox.flush()
+        for _ in items:
+            with _deadline(process, job.budget):
+                reply = pickle.load(outbox)  # noqa: S301  (our own process)
+            yield _Reply(*reply)
+
+    def _reason(self, budget: Budget, error: Exception, *, second_try: bool) -> str | None:
+        """Return why the item was lost, or nothing when a new process may fare better."""
+        if self._process is None:
+            raise DataError(f"no process can be started to decode images: {error}.") from error
+        status = self.end()
+        if isinstance(error, TimeoutError) or (HAS_CLOCK and status == -signal.SIGPROF):
+            return budget.too_slow
+        if not second_try:
+            return None
+        if HAS_CLOCK and status == -signal.SIGKILL:  # not by us: the kernel does that when memory ends
+            raise DataError("a process that decodes images was killed (out of memory?): use fewer with --workers.")
+        if status == START_AGAIN:
+            return budget.too_large
+        return "makes the decoder crash"
+
+    def end(self) -> int | None:
+        """End the process; return its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        status = _stopped(process)
+        _running.discard(process)
+        return status
+
+
+_starting = threading.Lock()
+_pools: dict[int, _Pool] = {}
+_running: set["subprocess.Popen[bytes]"] = set()
+_of_parent: list[object] = []  # after a fork: never closed here, for a thread that is gone may hold their locks
+
+
+def _shared_pool(count: int) -> _Pool:
+    with _starting:
+        return _pools.setdefault(count, _Pool(count))
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    program = PROGRAM.format(path=ascii(sys.path), parent=os.getpid(), nice=GIVE_WAY)
+    with _starting, _without_interrupts():
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-c", program],  # its path is given: what `site` starts would only take time
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **ENVIRONMENT},
+        )
+        _running.add(process)
+    _widen(process.stdout)
+    return process
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    if sys.platform == "linux" and pipe is not None:
+        import fcntl
+
+        with suppress(OSError):  # a user may have only so much of it
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _cores() -> int:  # `frostline._utils.device` loads torch
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _folder() -> str | None:
+    """Return the folder that relative paths start from; it may have been removed."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
+
+
+def _stopped(process: "subprocess.Popen[bytes]") -> int:
+    """Return the exit status of a process that has ended, or is ended now."""
+    try:
+        status = process.wait(0.2)  # its pipe closes before it has ended
+    except subprocess.TimeoutExpired:
+        process.kill()
+        status = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what was not sent yet
+            if pipe is not None:
+                pipe.close()
+    return status
+
+
+@contextmanager
+def _deadline(process: "subprocess.Popen[bytes]", budget: Budget) -> Iterator[None]:
+    """Where a process cannot count its own processor time, end it by the clock on the wall."""
+    if HAS_CLOCK:
+        yield
+        return
+    overdue = threading.Event()
+
+    def stop() -> None:
+        overdue.set()
+        process.kill()
+
+    timer = threading.Timer(PATIENCE * budget.seconds, stop)
+    timer.start()
+    try:
+        yield
+    except EOFError as error:
+        raise TimeoutError if overdue.is_set() else error from error
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from a process that is being started: this one answers it."""
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_all() -> None:
+    _starting.acquire()  # for good: none is started any more
+    ended = list(_running)
+    for process in ended:
+        process.kill()
+    for process in ended:
+        process.wait()
+
+
+def _forget_after_fork() -> None:
+    _of_parent.extend([*_pools.values(), *_running])
+    _pools.clear()
+    _running.clear()
+    _starting.release()
+
+
+atexit.register(_end_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_forget_after_fork)

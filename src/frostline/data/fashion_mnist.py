@@ -1,0 +1,180 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels, ten garments.
+
+Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747. Names, addresses and MD5s: the README of
+github.com/zalandoresearch/fashion-mnist.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline._utils.download import download
+from frostline._utils.progress import Progress, log
+from frostline._utils.storage import cache_dir
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.idx import read_idx_and_md5
+from frostline.errors import DataError
+
+NAME = "fashion-mnist"
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+PUBLISHED_COUNTS = {60_000, 10_000}
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: apt-get install dataset-fashion-mnist
+BASES = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One published file: its name without ``.gz``, the MD5 of the published gz, the MD5 of what it unpacks to.
+
+    The second is that of Debian's package ``dataset-fashion-mnist`` 0.0~git20200523.55506a9-1: packed anew.
+    """
+
+    name: str
+    gz_md5: str
+    content_md5: str
+
+
+FILES = {
+    "train images": Part(
+        "train-images-idx3-ubyte", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a"
+    ),
+    "train labels": Part(
+        "train-labels-idx1-ubyte", "25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9"
+    ),
+    "test images": Part(
+        "t10k-images-idx3-ubyte", "bef4ecab320f06d8554ea6380940ec79", "8181f5470baa50b63fa0f6fddb340f0a"
+    ),
+    "test labels": Part(
+        "t10k-labels-idx1-ubyte", "bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965"
+    ),
+}
+
+
+def find(
+    directory: Path | None = None, cache: Path | None = None, *, system: Path = SYSTEM_FOLDER
+) -> dict[str, Path] | None:
+    """Return the four files' paths, or ``None`` when no folder has them all.
+
+    Looked for in ``directory`` alone when it is given, else in the ``system`` folder, then in Frostline's cache.
+    """
+    folders = [directory] if directory else [system, store(cache)]
+    for folder in folders:
+        found = {role: _present(folder, part.name) for role, part in FILES.items()}
+        paths = {role: path for role, path in found.items() if path is not None}
+        if len(paths) == len(FILES):
+            return paths
+    return None
+
+
+def store(cache: Path | None = None) -> Path:
+    """Return the folder that downloads go to."""
+    return cache_dir(cache) / "datasets" / NAME
+
+
+def _present(folder: Path, name: str) -> Path | None:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def get(
+    directory: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    system: Path = SYSTEM_FOLDER,
+) -> dict[str, Path]:
+    """Return the four files, downloading what is missing into the cache.
+
+    Raises
+    ------
+    DataError
+        When an explicit ``directory`` lacks a file.
+    DownloadError
+        When no address delivers one.
+    """
+    paths = find(directory, cache, system=system)
+    if paths is not None:
+        return paths
+    if directory is not None:
+        names = ", ".join(part.name for part in FILES.values())
+        raise DataError(f"{directory} does not hold Fashion-MNIST: expected {names} (plain or .gz).")
+    folder = store(cache)
+    for part in FILES.values():
+        if _present(folder, part.name) is None:
+            file = f"{part.name}.gz"
+            urls = [base + file for base in BASES]
+            download(urls, folder / file, algorithm="md5", digest_head=part.gz_md5, progress=progress)
+    paths = find(None, cache, system=system)
+    if paths is None:
+        raise DataError(f"the files of Fashion-MNIST vanished from {folder} while they were being fetched.")
+    return paths
+
+
+def load(
+    directory: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    system: Path = SYSTEM_FOLDER,
+) -> Splits:
+    """Load Fashion-MNIST; see `get` for where it is looked for.
+
+    Files in an explicit ``directory`` may be others than the published ones: one line in the log says so.
+
+    Raises
+    ------
+    DataError
+        When a file is damaged or not the published one, or counts and labels do not fit.
+    """
+    paths = get(directory, cache, progress, system=system)
+    with ThreadPoolExecutor(2) as pool:  # unpacking and digests run beside each other
+        read = dict(zip(FILES, pool.map(lambda role: _content(paths[role], FILES[role]), FILES), strict=True))
+    others = [paths[role] for role, (_, published) in read.items() if not published]
+    if others and directory is None:
+        raise DataError(f"{others[0]} is not the published file (its MD5 is wrong): get it again, or remove it.")
+    if others:
+        names = ", ".join(path.name for path in others)
+        counts = {len(read[role][0]) for role in FILES if paths[role] in others}
+        level = logging.WARNING if counts & PUBLISHED_COUNTS else logging.INFO  # damaged, or of somebody's own making
+        log.log(level, "not the published files of Fashion-MNIST, taken as they are: %s in %s", names, directory)
+    parts = {}
+    for split in ("train", "test"):
+        images, labels = read[f"{split} images"][0], read[f"{split} labels"][0]
+        try:
+            parts[split] = ImageDataset(images, labels.astype(np.int64), CLASS_NAMES)
+        except DataError as error:
+            raise DataError(
+                f"{paths[f'{split} images']} and {paths[f'{split} labels']} do not belong together: {error}"
+            ) from error
+    return Splits(NAME, parts["train"], parts["test"], str(paths["train images"].parent))
+
+
+def content_matches(path: Path, part: Part) -> bool:
+    """Whether a file is the published one, by the MD5 of what it holds (a repacked gz counts)."""
+    return _content(path, part)[1]
+
+
+def _content(path: Path, part: Part) -> tuple[NDArray[np.uint8], bool]:
+    array, md5 = read_idx_and_md5(path, 3 if "idx3" in part.name else 1)
+    return array, md5 == part.content_md5

@@ -1,0 +1,149 @@
+"""Which images are trained on, which choose, and how few labels are enough: stratified and seeded."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline._utils.hashing import digest_bytes
+from frostline.errors import ConfigError, DataError
+
+Indices = NDArray[np.int64]
+
+
+def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indices, Indices]:
+    """Split rows into ``count`` drawn ones and the rest, every class in its share.
+
+    Returns
+    -------
+    drawn, rest : ndarray of int64
+        Row numbers in ascending order.
+
+    Raises
+    ------
+    ConfigError
+        When a class would be left without an image on either side.
+    """
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    classes, sizes = np.unique(labels, return_counts=True)
+    if count < len(classes) or len(labels) - count < len(classes) or sizes.min() < 2:
+        raise ConfigError(
+            f"cannot draw {count:,} of {len(labels):,} images with every one of {len(classes)} classes on both sides "
+            f"(the smallest class has {sizes.min()}): ask for a number between {len(classes)} and "
+            f"{len(labels) - len(classes):,}, with at least two images of every class."
+        )
+    splitter = StratifiedShuffleSplit(n_splits=1, train_size=count, random_state=seed % 2**32)
+    drawn, rest = next(splitter.split(np.zeros(len(labels)), labels))
+    return np.sort(drawn).astype(np.int64), np.sort(rest).astype(np.int64)
+
+
+def limited(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
+    """Return ``count`` stratified rows, or all of them when there are no more; a class's only row is always drawn."""
+    if count >= len(labels):
+        return np.arange(len(labels))
+    alone = np.bincount(labels)[labels] == 1
+    others = np.flatnonzero(~alone)
+    drawn = stratified(labels[others], count - int(alone.sum()), seed)[0]
+    return np.sort(np.concatenate([others[drawn], np.flatnonzero(alone)]))
+
+
+def train_val(
+    labels: NDArray[np.int64], fraction: float, seed: int, groups: NDArray[np.int64] | None = None
+) -> tuple[Indices, Indices]:
+    """Split training rows into training and validation; a class of one row stays in training.
+
+    With ``groups`` the rows of a group stay together (`by_group`); else see `stratified`.
+    """
+    if groups is not None:
+        val, train = by_group(labels, groups, fraction, seed)
+        return train, val
+    several = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    val = several[stratified(labels[several], round(len(labels) * fraction), seed)[0]]
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def by_group(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int, keep: int = 1
+) -> tuple[Indices, Indices]:
+    """Draw a share of every class, whole groups only; a class always keeps some groups.
+
+    A digest of seed and group decides, so adding images moves few others. A group may hold images of several classes:
+    it is drawn when it fits the share of each of them.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of int64, shape (N,)
+        The class of each row, and the number of the group it stays with.
+    share : float
+        Of the rows of each class; at least one group is drawn where the class can spare one.
+    seed : int
+    keep : int
+        How many groups of each class are left at least.
+
+    Returns
+    -------
+    drawn, rest : ndarray of int64
+        Row numbers in ascending order.
+    """
+    members = _members(labels, groups)
+    order = sorted(members, key=lambda number: digest_bytes(f"{seed} {number}".encode()))
+    spare, left = Counter[int](), Counter[int]()  # groups, and rows, that each class can still give
+    for counts in members.values():
+        spare.update(counts.keys())
+        left.update(counts)
+    spare = Counter({label: number - keep for label, number in spare.items()})
+    left = Counter({label: max(1, round(share * rows)) for label, rows in left.items()})
+    chosen, served = set[int](), set[int]()
+
+    def draw(number: int) -> None:
+        chosen.add(number)
+        served.update(members[number])
+        spare.subtract(members[number].keys())
+        left.subtract(members[number])
+
+    for number in order:
+        if all(spare[label] > 0 and rows <= left[label] for label, rows in members[number].items()):
+            draw(number)
+    for label in sorted(left):
+        if label in served:
+            continue
+        # Every group of the class is larger than the share, or holds another class that has given enough.
+        able = [number for number in order if label in members[number] and all(spare[c] > 0 for c in members[number])]
+        if able:
+            draw(min(able, key=lambda number: members[number].total()))
+    drawn = np.isin(groups, np.fromiter(chosen, np.int64, len(chosen)))
+    return np.flatnonzero(drawn), np.flatnonzero(~drawn)
+
+
+def drawable(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> bool:
+    """Return whether `by_group` can draw anything: some group whose classes all have another one."""
+    members = _members(labels, groups)
+    held = Counter(label for counts in members.values() for label in counts)
+    return any(all(held[label] > 1 for label in counts) for counts in members.values())
+
+
+def _members(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, Counter[int]]:
+    """Return for each group how many rows of each class it holds."""
+    found: dict[int, Counter[int]] = {}
+    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
+    for group, label, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(group, Counter())[label] = count
+    return found
+
+
+def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
+    """Return ``count`` rows of every class, drawn so that a larger count holds the smaller one's rows.
+
+    Raises
+    ------
+    DataError
+        When a class has fewer.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < count:
+            raise DataError(f"class {label} has {len(rows)} labelled images for training, {count} were asked for.")
+        chosen.append(np.random.default_rng([seed, int(label)]).permutation(rows)[:count])
+    return np.sort(np.concatenate(chosen))

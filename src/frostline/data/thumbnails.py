@@ -1,0 +1,126 @@
+"""Small pictures, encoded: what a run keeps to show without its data set."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from frostline.data.dataset import ImageDataset
+
+SIDE = 64  # pixels of the longer side; smaller pictures are not enlarged
+LOSSLESS_SIDE = 32
+JPEG_QUALITY = 85
+AT_ONCE = 64  # pictures that are decoded together
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """Encoded pictures, by their positions in a split.
+
+    Attributes
+    ----------
+    positions : ndarray of int64, shape (M,)
+    encoded : sequence of bytes
+        One PNG (up to 32 pixels) or JPEG each.
+    names : sequence of str
+        Where each came from; empty strings for pictures that were no files.
+    """
+
+    positions: NDArray[np.int64]
+    encoded: Sequence[bytes]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def at(self, position: int) -> bytes | None:
+        """Return the picture of one position of the split, if it is among these."""
+        found = np.flatnonzero(self.positions == position)
+        return self.encoded[found[0]] if len(found) else None
+
+    def to_tensors(self, prefix: str) -> dict[str, torch.Tensor]:
+        """Return them as tensors: positions, all bytes in a row, and where each ends."""
+        names = [name.encode(errors="surrogateescape") for name in self.names]
+        return {
+            f"{prefix}.positions": torch.from_numpy(self.positions),
+            f"{prefix}.bytes": _bytes(b"".join(self.encoded)),
+            f"{prefix}.ends": torch.tensor([len(data) for data in self.encoded], dtype=torch.int64).cumsum(0),
+            f"{prefix}.names": _bytes(b"".join(names)),
+            f"{prefix}.name_ends": torch.tensor([len(name) for name in names], dtype=torch.int64).cumsum(0),
+        }
+
+    @classmethod
+    def from_tensors(cls, prefix: str, tensors: dict[str, torch.Tensor]) -> "Thumbnails":
+        """Return what `to_tensors` wrote.
+
+        Raises
+        ------
+        KeyError, ValueError
+            When a tensor is missing, or is not what `to_tensors` gives.
+        """
+        positions = tensors[f"{prefix}.positions"]
+        if positions.dtype != torch.int64 or positions.ndim != 1:
+            raise ValueError(f"{prefix}.positions is no row of whole numbers")
+        names = _parts(tensors[f"{prefix}.names"], tensors[f"{prefix}.name_ends"], len(positions))
+        return cls(
+            positions.numpy(),
+            _parts(tensors[f"{prefix}.bytes"], tensors[f"{prefix}.ends"], len(positions)),
+            [name.decode(errors="surrogateescape") for name in names],
+        )
+
+
+def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side: int = SIDE) -> Thumbnails:
+    """Shrink and encode some pictures of a data set.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+    positions : ndarray of int, shape (M,)
+    side : int
+        Of the longer side, in pixels.
+
+    Raises
+    ------
+    DataError
+        When a file is no readable picture any more.
+    """
+    encoded, names = [], []
+    for start in range(0, len(positions), AT_ONCE):
+        some = np.asarray(positions[start : start + AT_ONCE])
+        for position, pixels in zip(some, dataset.pixels(some, side), strict=True):
+            encoded.append(encode(pixels, side))
+            names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
+    return Thumbnails(np.asarray(positions, np.int64), encoded, names)
+
+
+def encode(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
+    """Return pixels (H, W) or (H, W, 3) as a PNG, or a JPEG where they have more than 32 pixels a side."""
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    if max(picture.size) <= LOSSLESS_SIDE:
+        picture.save(buffer, "PNG", optimize=True)
+    else:
+        picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _bytes(data: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+def _parts(data: torch.Tensor, ends: torch.Tensor, count: int) -> list[bytes]:
+    limits = [0, *ends.flatten().tolist()]
+    if data.dtype != torch.uint8 or data.ndim != 1 or ends.dtype != torch.int64 or ends.shape != (count,):
+        raise ValueError(f"its thumbnails are not {count} pieces of bytes")
+    if limits != sorted(limits) or limits[-1] != len(data):
+        raise ValueError("its thumbnails end elsewhere than it says")
+    whole, begin, parts = data.numpy().tobytes(), 0, []
+    for end in ends.tolist():
+        parts.append(whole[begin:end])
+        begin = end
+    return parts

@@ -1,0 +1,119 @@
+"""Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frostline.data.augment import THE_PICTURE, View
+from frostline.data.dataset import ImageDataset
+from frostline.features.forward import FastForward
+from frostline.features.store import Store, row_key
+
+
+class KeptActivations:
+    """Rows of a store, in the order of a data set; read through memory maps.
+
+    Parameters
+    ----------
+    store : Store
+        Loaded, with every row present.
+    row_ids : sequence of bytes
+        One identity per position.
+    view : int
+        Which view of each picture.
+    columns : slice, optional
+        Numbers of a flat row that are given, e.g. those of some taps; all of them when left out.
+    """
+
+    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: slice | None = None) -> None:
+        places = [store.index[row_key(row_id, view)] for row_id in row_ids]
+        self._store, self._view = store, view
+        self._shards = [_columns(shard, columns) for shard in store.shards]
+        self._shard_of = np.array([place.shard for place in places], np.int64)
+        self._row_of = np.array([place.row for place in places], np.int64)
+        self.dtype = np.dtype(store.spec.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self._shards[0].shape[1:]) if self._shards else ()
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def lacks(self, row_ids: Sequence[bytes]) -> bool:
+        """Whether the store has no row of some picture."""
+        return any(row_key(row_id, self._view) not in self._store.index for row_id in row_ids)
+
+    def of(self, row_ids: Sequence[bytes], columns: slice | None = None) -> "KeptActivations":
+        """Return other rows of the same store and view, which is not read and verified again."""
+        return KeptActivations(self._store, row_ids, self._view, columns)
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``."""
+        shards, rows = self._shard_of[indices], self._row_of[indices]
+        order = np.argsort(shards, kind="stable")
+        taken = torch.empty((len(indices), *self.shape), dtype=getattr(torch, self.dtype.name))
+        start = 0
+        for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
+            end = start + count
+            wanted = torch.from_numpy(rows[order[start:end]])
+            torch.index_select(self._shards[shard], 0, wanted, out=taken[start:end])  # by all threads
+            start = end
+        if (np.diff(order) < 0).any():  # shards interleave: put the rows back in the order asked for
+            taken = taken[torch.from_numpy(np.argsort(order))]
+        return taken.float()
+
+
+def _columns(shard: NDArray[Any], columns: slice | None) -> torch.Tensor:
+    """Return some columns of a memory-mapped shard, not copied."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes there
+        rows = torch.from_numpy(np.asarray(shard))
+    return rows if columns is None else rows[:, columns]
+
+
+class LiveActivations:
+    """Rows computed at every call: what caching is compared with, and what ``--freeze none`` trains on.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+        The images.
+    forward : FastForward
+        The frozen part; with no frozen stage it gives normalised pixels.
+    view : View
+        Which view of each picture.
+    """
+
+    def __init__(self, dataset: ImageDataset, forward: FastForward, view: View = THE_PICTURE) -> None:
+        self._dataset, self._forward, self._view = dataset, forward, view
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.take(np.arange(1)).shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
+        """Return float32 rows (B, ...) at ``indices``."""
+        size = self._forward.batch_size
+        parts = []
+        for start in range(0, len(indices), size):
+            batch = indices[start : start + size]
+            preprocess = self._forward.preprocess
+            pixels = self._dataset.decoding(batch, preprocess.image_size, levels=preprocess.levels)()
+            resized = preprocess.resize(pixels)  # (B, C, S, S)
+            parts.append(self._forward(self._view(resized, self._row_ids(batch))).cpu())
+        return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step
+
+    def _row_ids(self, batch: NDArray[np.integer]) -> list[bytes]:
+        """Return identities; the picture itself needs none, and hashing files takes time."""
+        return [self._dataset.row_ids[i] for i in batch] if self._view.number else []

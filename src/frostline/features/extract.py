@@ -1,0 +1,233 @@
+"""Compute the rows that a store lacks, keep them, and survive being stopped at any moment."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from frostline._utils.progress import Progress, Silent, log
+from frostline.data.augment import THE_PICTURE, View
+from frostline.data.dataset import ImageDataset, Pixels
+from frostline.data.decoding.pool import Workers
+from frostline.errors import DataError, StorageError
+from frostline.features.dataset import KeptActivations
+from frostline.features.forward import FastForward
+from frostline.features.key import ActivationSpec
+from frostline.features.store import Store, row_key
+
+SHARD_BYTES = 64 << 20  # about a second of the pass on two cores: what a killed run loses at most
+SHARD_ROWS = 4096
+AHEAD = 2  # batches whose files are decoded before they are needed
+FLOAT16_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class FrozenPass:
+    """What a frozen pass did: images asked for, how many were kept already, and the time of computing the rest."""
+
+    images: int
+    from_cache: int
+    seconds: float
+    images_per_second: float
+
+    def __add__(self, other: "FrozenPass") -> "FrozenPass":
+        """Return what both did together."""
+        images, kept = self.images + other.images, self.from_cache + other.from_cache
+        seconds = self.seconds + other.seconds
+        return FrozenPass(images, kept, seconds, (images - kept) / seconds if images > kept else 0.0)
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """Rows of one data set that have no activation yet."""
+
+    dataset: ImageDataset
+    rows: list[int]
+
+
+def fill(
+    datasets: Sequence[ImageDataset],
+    forward: FastForward,
+    spec: ActivationSpec,
+    cache: Path,
+    *,
+    view: View = THE_PICTURE,
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> tuple[list[KeptActivations], FrozenPass]:
+    """Return every data set's activations, computing the ones that the cache lacks.
+
+    Parameters
+    ----------
+    datasets : sequence of ImageDataset
+        E.g. train, validation and test.
+    forward : FastForward
+        The frozen part.
+    spec : ActivationSpec
+        Names the store.
+    cache : Path
+        Frostline's cache folder.
+    view : View
+        Which view of each picture; other views than the picture itself have a store of their own.
+    progress : Progress, optional
+        Draws the bar.
+    workers : int
+        Processes that decode image files.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full, or rows are missing from a cache that cannot be written.
+    DataError
+        When a picture cannot be decoded, or an activation does not fit float16.
+    """
+    begun = time.perf_counter()
+    total = sum(map(len, datasets))
+    spec = replace(spec, augment=view.to_dict())
+    store = Store(cache, spec)
+    with store.locked() as writable:
+        store.load(writable=writable, row_shape=forward.row_shape)
+        missing, absent = _missing(datasets, store, view.number)
+        count = sum(len(part.rows) for part in missing)
+        if count and not writable:
+            raise StorageError(
+                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} activations "
+                f"({store.read_only}): make it writable, or --cache-dir chooses another cache."
+            )
+        if count:
+            log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
+            _compute(missing, count, forward, store, view, progress or Silent(), workers)
+        else:
+            log.info("frozen pass: all %s activations are kept from before; no frozen layer runs", f"{total:,}")
+        if writable:
+            store.mark_used()
+    seconds = time.perf_counter() - begun
+    done = FrozenPass(total, total - absent, seconds, count / seconds if count else 0.0)
+    return [KeptActivations(store, dataset.row_ids, view.number) for dataset in datasets], done
+
+
+def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple[list[_Missing], int]:
+    """Return the rows to compute, each picture once, and how many images lack their activation."""
+    seen: set[bytes] = set()
+    parts, absent = [], 0
+    for dataset in datasets:
+        rows = []
+        for number, row_id in enumerate(dataset.row_ids):
+            if row_key(row_id, view) in store.index:
+                continue
+            absent += 1
+            if row_id not in seen:
+                seen.add(row_id)
+                rows.append(number)
+        if rows:
+            parts.append(_Missing(dataset, rows))
+    return parts, absent
+
+
+def _compute(
+    missing: Sequence[_Missing],
+    count: int,
+    forward: FastForward,
+    store: Store,
+    view: View,
+    progress: Progress,
+    workers: int,
+) -> None:
+    """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
+    with (
+        progress.bar("frozen pass", count, "images") as bar,
+        Workers(workers) as decoders,
+        ThreadPoolExecutor(1) as writer,
+        _Shards(store, writer) as shards,
+    ):
+        for dataset, numbers, pixels in _batches(missing, forward, decoders):
+            resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
+            if isinstance(pixels, list):  # grey files go the way of coloured ones: no row depends on its neighbours
+                resized = resized.expand(-1, 3, -1, -1)
+            row_ids = [dataset.row_ids[number] for number in numbers]
+            rows = forward(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]
+            shards.add([row_key(row_id, view.number) for row_id in row_ids], rows)
+            bar.advance(len(numbers))
+
+
+def _padded(batch: torch.Tensor, size: int) -> torch.Tensor:
+    """Fill a short batch up: a row must not depend on how many others are computed beside it."""
+    return torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, 0, 0, size - len(batch))) if len(batch) < size else batch
+
+
+def _batches(
+    missing: Sequence[_Missing], forward: FastForward, workers: Workers
+) -> Iterator[tuple[ImageDataset, list[int], Pixels | list[Pixels]]]:
+    """Yield batches; the files of the next ones are decoded while one is computed."""
+    size, side, levels = forward.batch_size, forward.preprocess.image_size, forward.preprocess.levels
+    plan = [
+        (part.dataset, part.rows[start : start + size]) for part in missing for start in range(0, len(part.rows), size)
+    ]
+    begun: deque[Callable[[], Pixels | list[Pixels]]] = deque()
+    for number, (dataset, rows) in enumerate(plan):
+        for ahead, ahead_rows in plan[number + len(begun) : number + 1 + AHEAD]:
+            begun.append(ahead.decoding(np.array(ahead_rows), side, workers, levels=levels))
+        yield dataset, rows, begun.popleft()()
+
+
+class _Shards:
+    """Collects rows into shard-sized buffers and hands each full one to the writer."""
+
+    def __init__(self, store: Store, writer: ThreadPoolExecutor) -> None:
+        self._store, self._writer = store, writer
+        self._dtype = getattr(torch, store.spec.dtype)
+        self._keys: list[bytes] = []
+        self._rows: torch.Tensor | None = None
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, (KeyboardInterrupt, DataError)):  # what is computed is kept
+            self._flush()
+            self._wait()
+
+    def add(self, keys: list[bytes], rows: torch.Tensor) -> None:
+        largest = float(rows.abs().amax())
+        if not math.isfinite(largest):
+            raise DataError("an activation is infinite or not a number: check the weights.")
+        if self._store.spec.dtype == "float16" and largest > FLOAT16_MAX:
+            raise DataError(
+                "an activation is too large for float16: use cache_dtype = 'float32', or check the weights."
+            )
+        if self._rows is None:
+            row_bytes = rows[0].numel() * self._dtype.itemsize
+            # Whole batches, so that a pass goes on where a batch began.
+            batches = min(SHARD_ROWS, SHARD_BYTES // row_bytes) // len(rows)
+            capacity = max(1, batches) * len(rows)
+            self._rows = torch.empty((capacity, *rows.shape[1:]), dtype=self._dtype)
+        taken = 0
+        while taken < len(rows):
+            free = len(self._rows) - len(self._keys)
+            part = rows[taken : taken + free]
+            self._rows[len(self._keys) : len(self._keys) + len(part)].copy_(part)
+            self._keys += keys[taken : taken + len(part)]
+            taken += len(part)
+            if len(self._keys) == len(self._rows):
+                self._flush()
+                self._rows = torch.empty_like(self._rows)
+
+    def _flush(self) -> None:
+        if not self._keys or self._rows is None:
+            return
+        self._wait()
+        keys, rows = self._keys, self._rows[: len(self._keys)].numpy()
+        self._keys = []
+        self._pending = self._writer.submit(self._store.append, keys, rows)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()

@@ -1,0 +1,222 @@
+"""A model in one ``.onnx`` file, used by onnxruntime alone: neither the run nor torch is needed.
+
+The file takes raw pictures, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
+``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin,
+and a checksum of the whole file (`frostline.runs.seal`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, model_validator
+
+from frostline._utils.files import fit_schema, read_bytes, reading
+from frostline._utils.progress import log
+from frostline.data.inputs import Images, as_images, batches, read_pixels
+from frostline.data.levels import Levels
+from frostline.errors import ConfigError, RunError, first_line
+from frostline.evaluation.rejection import Rejection, check_share, named
+from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
+from frostline.runs.seal import check_seal
+
+RECORD = "frostline"  # key of the metadata
+FORMAT_VERSION = 2  # 1 had no checksum
+MAX_FILE_BYTES = 1 << 31  # a protocol buffer ends there
+AGAIN = "export the run again, or copy the file again"
+BATCH = 32
+
+
+class _Preprocess(Schema):
+    model_config = ConfigDict(extra="allow")
+
+    image_size: Annotated[int, Field(ge=1)]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    levels: LevelsRecord | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 10 for value in self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} are impossible for pixels in 0 to 1")
+        return self
+
+
+class ExportRecord(Schema):
+    """What an exported file says of itself; the rest is for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal[1, 2]
+    class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=1)]
+    preprocess: _Preprocess
+    rejection: RejectionRecord | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("class_names has a name twice")
+        if self.image_size != self.preprocess.image_size:
+            raise ValueError(f"image_size is {self.image_size}, in preprocess {self.preprocess.image_size}")
+        return self
+
+
+def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
+    """Return what an exported file says of itself.
+
+    Parameters
+    ----------
+    text : str
+        The record.
+    content : bytes
+        Of the whole file.
+    name : str
+        Named in messages.
+
+    Raises
+    ------
+    RunError
+        When it is impossible, or the file's checksum is missing.
+    """
+    record = fit_schema(ExportRecord, text, Path(name), RunError, AGAIN)
+    if check_seal(content) == "none":
+        if record.format > 1:
+            raise RunError(f"{name} is damaged (its checksum is missing): {AGAIN}.")
+        # Refused, models that are in use would stop working at an update; taken silently, damage would be, too.
+        log.warning("%s is of an earlier version and has no checksum: damage to it goes unnoticed; %s", name, AGAIN)
+    return record.model_dump(mode="json", exclude_unset=True)
+
+
+def refuse_damaged(content: bytes, name: str) -> None:
+    """Refuse an exported file's content that is not as it was written, before anything reads it.
+
+    Raises
+    ------
+    RunError
+    """
+    if check_seal(content) == "damaged":
+        raise RunError(f"{name} is damaged (its checksum is wrong): {AGAIN}.")
+
+
+class OnnxClassifier:
+    """An exported model, ready to predict.
+
+    Parameters
+    ----------
+    source : path or bytes
+        A file that ``frostline export`` wrote, or its content.
+    threads : int, optional
+        How many compute; onnxruntime's own choice when left out.
+
+    Attributes
+    ----------
+    class_names : tuple of str
+    levels : Levels or None
+        How files of more than 8 bits, or with transparency, become bytes.
+    about : dict
+        What the file says of itself: ``image_size``, ``run``, ``data``, ``weights`` and more.
+
+    Raises
+    ------
+    RunError
+        When there is no such file, or it is none of ours.
+    ConfigError
+        When onnxruntime is not installed.
+    """
+
+    def __init__(self, source: Path | str | bytes, threads: int | None = None) -> None:
+        name = "the exported model" if isinstance(source, bytes) else str(source)
+        content = source if isinstance(source, bytes) else _content(Path(source))
+        refuse_damaged(content, name)
+        self._session = _session(content, name, threads)
+        text = self._session.get_modelmeta().custom_metadata_map.get(RECORD)
+        if text is None:
+            raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.")
+        self.about: dict[str, Any] = read_record(text, content, name)
+        self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
+        self.image_size: int = self.about["image_size"]
+        _check_ends(self._session, len(self.class_names), name)
+        rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
+        self.rejection = None if rejection is None else Rejection.from_dict(rejection)
+        self.levels = None if levels is None else Levels.from_dict(levels)
+
+    def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""
+        images = as_images(images)
+        probabilities = np.empty((len(images), len(self.class_names)), np.float32)
+        ids = np.empty(len(images), np.int64)
+        for start in range(0, len(images), BATCH):
+            pixels = read_pixels(images[start : start + BATCH], self.image_size, self.levels)
+            for numbers, batch in batches(pixels, BATCH):
+                found = self._session.run(["probabilities", "class_ids"], {"images": batch})
+                probabilities[start + numbers], ids[start + numbers] = found
+        return probabilities, ids
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        """Return class probabilities (N, classes); pictures of one shape are computed together.
+
+        Parameters
+        ----------
+        images : path, PIL image, uint8 array, or several of them
+            One or many; see `frostline.data.inputs.as_images`.
+
+        Raises
+        ------
+        DataError
+            When a file is no readable picture, or pixels are of another type or shape.
+        """
+        return self.answers(images)[0]
+
+    def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
+        """Return the most probable class's name for each image; see `frostline.Classifier.predict`."""
+        threshold = None if reject is None else self.threshold(reject)
+        return named(self.predict_proba(images), self.class_names, threshold)
+
+    def threshold(self, reject: float) -> float:
+        """Return the confidence below which an answer counts as unknown; see `frostline.Classifier.threshold`."""
+        check_share(reject)
+        if self.rejection is None:
+            raise RunError(
+                "this exported file does not know below which confidence to reject (an earlier version wrote it): "
+                "export its run again."
+            )
+        return self.rejection.threshold(reject)
+
+
+def _content(path: Path) -> bytes:
+    with reading(path, RunError, "expected a file that `frostline export` wrote"):
+        return read_bytes(path, MAX_FILE_BYTES)
+
+
+def _check_ends(session: Any, classes: int, name: str) -> None:
+    """Refuse a graph whose inputs and outputs are not those of an exported model with so many classes."""
+    ends = [(end.name, end.type, len(end.shape)) for end in (*session.get_inputs(), *session.get_outputs())]
+    expected = [
+        ("images", "tensor(uint8)", 4),
+        ("probabilities", "tensor(float)", 2),
+        ("class_ids", "tensor(int64)", 1),
+    ]
+    if ends != expected:
+        raise RunError(f"{name} is no model that `frostline export` wrote: its inputs and outputs are others.")
+    width = session.get_outputs()[0].shape[1]
+    if isinstance(width, int) and width != classes:
+        raise RunError(f"{name} names {classes} classes, and its network has {width}: {AGAIN}.")
+
+
+def _session(content: bytes, name: str, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            "an .onnx file needs onnxruntime, which is not installed: pip install 'frostline[export]'."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: remarks on a graph help no user
+    options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no core
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors are classes of its own extension module
+        raise RunError(f"{name} is no model that onnxruntime can read ({first_line(error)}).") from error

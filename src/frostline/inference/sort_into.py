@@ -1,0 +1,209 @@
+"""Putting image files into a folder for each class: copies or links, and never over what is there."""
+
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from frostline._utils.files import open_file, read_bytes
+from frostline._utils.text import printable
+from frostline.data.decoding.decode import MAX_BYTES
+from frostline.errors import ConfigError, DataError, storage_error
+from frostline.evaluation.rejection import UNKNOWN
+
+LONGEST_NAME = 100  # characters; file systems take 255 bytes
+REMEDY = "--sort-into chooses another place"
+_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
+
+
+class ClassFolders:
+    """Folders that image files are sorted into.
+
+    Parameters
+    ----------
+    root : Path
+        Holds them; made when it is missing.
+    class_names : sequence of str
+    rejected : bool
+        Whether there is a folder ``unknown``; a class of that name gets another one.
+    link : str, optional
+        ``hard`` or ``symbolic`` links; copies when left out.
+
+    Attributes
+    ----------
+    placed : Counter
+        How many files came into each folder.
+    there : int
+        How many were there already.
+    """
+
+    def __init__(
+        self, root: Path, class_names: Sequence[str], *, rejected: bool = False, link: str | None = None
+    ) -> None:
+        self._root, self._link = root, link
+        names = folder_names([UNKNOWN, *class_names] if rejected else class_names)
+        self._unknown = names.pop(0) if rejected else None
+        self._names = names
+        self.placed: Counter[str] = Counter()
+        self.there = 0
+
+    def place(self, file: Path, label: int | None) -> Path:
+        """Put a file into the folder of a class, or of the unknown for ``None``, and return where it is.
+
+        A name that is taken by another file gets a number; a file that is there already stays as it is.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be read any more.
+        StorageError
+            When the folder cannot be written.
+        """
+        name = self._unknown if label is None else self._names[label]
+        if name is None:
+            raise ValueError("there is no folder for the unknown")
+        folder = self._root / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            target, new = self._placed(file, folder)
+        except OSError as error:
+            raise storage_error(error, folder, REMEDY) from error
+        if new:
+            self.placed[name] += 1
+        else:
+            self.there += 1
+        return target
+
+    @property
+    def summary(self) -> str:
+        """How many files came into which folder."""
+        counts = ", ".join(f"{name} {number:,}" for name, number in sorted(self.placed.items()))
+        there = f"{self.there:,} were there already" if self.there else ""
+        return "; ".join(part for part in (counts, there) if part) or "nothing was sorted"
+
+    def _placed(self, file: Path, folder: Path) -> tuple[Path, bool]:
+        if self._link:
+            return _first_free(file, folder, self._make_link)
+        with _copied(file, folder) as copy:
+            return _first_free(file, folder, lambda _, target: _rename(copy, target))
+
+    def _make_link(self, file: Path, target: Path) -> None:
+        if self._link == "symbolic":
+            target.symlink_to(file.absolute())
+        else:
+            target.hardlink_to(file)
+
+
+def check_target(root: Path, searched: Sequence[Path]) -> None:
+    """Refuse to sort into a folder that is searched for images, or lies in one.
+
+    Raises
+    ------
+    ConfigError
+    """
+    place = root.resolve()
+    for path in searched:
+        if path.is_dir() and place.is_relative_to(path.resolve()):
+            raise ConfigError(
+                f"--sort-into {root} lies in {path}, which is searched for images: sorted ones would be found again; "
+                "choose a folder elsewhere."
+            )
+
+
+def folder_names(class_names: Sequence[str]) -> list[str]:
+    """Return a folder name for each class that every system takes, all different, also where capitals do not count."""
+    taken: set[str] = set()
+    names = []
+    for class_name in class_names:
+        plain = _folder_name(class_name)
+        name = next(name for name in _numbered(plain, "") if _key(name) not in taken)
+        taken.add(_key(name))
+        names.append(name)
+    return names
+
+
+def _folder_name(text: str) -> str:
+    name = re.sub(r'[/\\:*?"<>|]', "_", printable(unicodedata.normalize("NFC", text)))
+    name = name[:LONGEST_NAME].encode()[:200].decode(errors="ignore").strip().rstrip(".")
+    if name.startswith("."):
+        name = "_" + name[1:]
+    return f"{name}_" if name.partition(".")[0].lower() in _RESERVED else name or "_"
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _numbered(stem: str, suffix: str) -> Iterator[str]:
+    yield stem + suffix
+    yield from (f"{stem}-{number}{suffix}" for number in count(2))
+
+
+def _first_free(file: Path, folder: Path, make: Callable[[Path, Path], None]) -> tuple[Path, bool]:
+    """Make the file under the first name that is free; return where, and whether it was not there before."""
+    for name in _numbered(file.stem, file.suffix):
+        target = folder / name
+        if _is_same(file, target):
+            return target, False
+        try:
+            make(file, target)
+        except FileExistsError:
+            continue
+        return target, True
+    raise AssertionError("numbers never end")
+
+
+def _is_same(file: Path, target: Path) -> bool:
+    """Whether a file is there already: the same one, or one with the same content."""
+    try:
+        if file.samefile(target):
+            return True
+        if not target.is_file() or file.stat().st_size != target.stat().st_size:
+            return False
+        return read_bytes(file, MAX_BYTES) == read_bytes(target, MAX_BYTES)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _copied(file: Path, folder: Path) -> Iterator[Path]:
+    """Copy a file beside its place under a name that nobody uses; the copy is gone afterwards."""
+    try:
+        source = open_file(file, MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"{file} cannot be copied: {error.strerror}.") from error
+    copy = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        with source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            facts = os.fstat(source.fileno())
+        os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _rename(copy: Path, target: Path) -> None:
+    """Give a copy its name, unless that is taken.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    try:
+        target.hardlink_to(copy)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system knows no hard links: hold the name with an empty file of ours
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            copy.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,199 @@
+"""The cut: frozen stages below the boundary, thawed ones and the head above it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from frostline.models.backbone import Backbone
+
+NONE = "none"
+# Side of the grid that a tapped stage is averaged down to: more costs memory for little (bench/taps.py).
+TAP_GRID = 3
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where a backbone is cut and what the head reads.
+
+    Parameters
+    ----------
+    freeze : str
+        The last frozen stage, or ``"none"``: nothing is frozen, the trained part reads pixels.
+    taps : tuple of str
+        Stages whose outputs, averaged to a small grid, are concatenated for the head, in the order they run; the last
+        stage that runs is read whole when it is among them. Empty: the last stage's output alone, as it is.
+    end : str
+        The last stage that runs at all: the deepest tap or the boundary; without taps the boundary or the stage a head
+        is usually put on, whichever is deeper.
+    """
+
+    freeze: str
+    taps: tuple[str, ...]
+    end: str
+
+    @property
+    def closed(self) -> "Boundary":
+        """The boundary with every stage frozen: a head trained there fits this boundary too."""
+        return Boundary(self.end, self.taps, self.end)
+
+
+def make_boundary(backbone: Backbone, freeze: str, taps: tuple[str, ...]) -> Boundary:
+    """Check names and find where the network ends.
+
+    Raises
+    ------
+    UnknownNameError
+        When there is no such stage.
+    """
+    depth = -1 if freeze == NONE else backbone.position(freeze)
+    ordered = tuple(sorted(set(taps), key=backbone.position))
+    deepest = backbone.position(ordered[-1] if ordered else backbone.feature_stage)
+    return Boundary(freeze, ordered, backbone.stage_names[max(depth, deepest)])
+
+
+def kept_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
+    """Return the frozen stages whose outputs make a row, the boundary's own last and whole.
+
+    None: the boundary's output is the row, as it is.
+    """
+    if boundary.freeze == NONE:
+        return ()
+    depth = backbone.position(boundary.freeze)
+    below = tuple(tap for tap in boundary.taps if backbone.position(tap) < depth)
+    if boundary.freeze == boundary.end:
+        return boundary.taps
+    return (*below, boundary.freeze) if below else ()
+
+
+class Frozen(nn.Module):
+    """The stages up to the boundary: runs once per image, always in eval mode and without gradients.
+
+    Gives the boundary's output as it is (B, C, H, W), or one row of concatenated outputs (B, F): the taps below the
+    boundary, averaged to a grid, then the boundary's own output whole.
+    """
+
+    def __init__(self, backbone: Backbone, boundary: Boundary) -> None:
+        super().__init__()
+        names = [] if boundary.freeze == NONE else backbone.stage_names[: backbone.position(boundary.freeze) + 1]
+        self.stages = nn.ModuleDict({name: backbone.stages[name] for name in names})
+        self.boundary = boundary
+        self.kept = kept_stages(backbone, boundary)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Stay in eval mode: frozen batch norm and dropout never move."""
+        return super().train(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the activations for x (B, 3, S, S), normalised."""
+        parts = []
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name in self.kept:
+                parts.append(row_part(x, name, self.boundary))
+        return torch.cat(parts, dim=1) if parts else x
+
+    @torch.inference_mode()
+    def widths(self, image_size: int) -> dict[str, int]:
+        """Return how many numbers of a row each kept stage gives, in their order; none where the row is a map."""
+        x, widths = torch.zeros(1, 3, image_size, image_size), dict[str, int]()
+        for name, stage in self.stages.items():
+            x = stage(x.to(next(self.parameters()).device))
+            if name in self.kept:
+                widths[name] = tapped(x, whole=name == self.boundary.freeze).shape[1]
+        return widths
+
+
+class Thawed(nn.Module):
+    """The stages above the boundary: from rows, as `Frozen` gives them, to what the head reads.
+
+    With nothing left to thaw it gives the rows back.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its stages above the boundary are shared, not copied.
+    boundary : Boundary
+    image_size : int
+        Side of the pictures in pixels: it decides the shape of the boundary's map.
+
+    Attributes
+    ----------
+    precision : torch.dtype, optional
+        16-bit type that training computes in (weights and what comes out stay float32); never used in eval mode.
+    """
+
+    def __init__(self, backbone: Backbone, boundary: Boundary, image_size: int) -> None:
+        super().__init__()
+        first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze) + 1
+        names = backbone.stage_names[first : backbone.position(boundary.end) + 1]
+        self.stages = nn.ModuleDict({name: backbone.stages[name] for name in names})
+        self.boundary = boundary
+        self.map_shape: tuple[int, ...] | None = None  # of the boundary's output at the end of a row
+        if names and kept_stages(backbone, boundary):
+            with torch.inference_mode():
+                pixels = torch.zeros(1, 3, image_size, image_size, device=next(backbone.parameters()).device)
+                self.map_shape = tuple(backbone.between(None, boundary.freeze)(pixels).shape[1:])
+        self.precision: torch.dtype | None = None
+        self.requires_grad_(True)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return features (B, F), or without taps the last stage's output as it is."""
+        if not self.stages:
+            return rows
+        if self.training and len(rows) == 1:
+            return self._alone(rows)
+        half = self.precision if self.training else None
+        with torch.autocast(rows.device.type, half or torch.bfloat16, enabled=half is not None):
+            return self._features(rows).float()
+
+    def _alone(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch of one: it has no spread, so batch norm keeps to what it knows."""
+        norms = [layer for layer in self.modules() if isinstance(layer, _BatchNorm)]
+        for layer in norms:
+            layer.eval()
+        features = self._features(rows)
+        for layer in norms:
+            layer.train()
+        return features
+
+    def _features(self, rows: torch.Tensor) -> torch.Tensor:
+        x, parts, taps = rows, [], self.boundary.taps
+        if self.map_shape is not None:
+            size = math.prod(self.map_shape)
+            parts.append(rows[:, :-size])
+            x = rows[:, -size:].reshape(-1, *self.map_shape)  # (B, C, H, W)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.boundary.freeze in taps:
+            parts.append(tapped(x, whole=False))
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name in taps:
+                parts.append(tapped(x, whole=name == self.boundary.end))
+        return torch.cat(parts, dim=1) if parts else x
+
+
+def row_part(x: torch.Tensor, stage: str, boundary: Boundary) -> torch.Tensor:
+    """Return what a frozen stage adds to a row (B, F): as the head reads it, or all of it where further stages do."""
+    return x.flatten(1) if stage == boundary.freeze != boundary.end else tapped(x, whole=stage == boundary.end)
+
+
+def tapped(x: torch.Tensor, *, whole: bool) -> torch.Tensor:
+    """Return a stage's output as a row (B, F): a map whole, or averaged to at most TAP_GRID x TAP_GRID.
+
+    Tokens (B, N, C) are averaged over all N, class token included: which of them stands for the picture is not known
+    before the network's last stage.
+    """
+    if x.ndim == 3:
+        return x.mean(1)
+    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:  # (B, H, W, C): pictures are square
+        x = x.permute(0, 3, 1, 2)
+    if x.ndim == 4 and not whole and max(x.shape[-2:]) > TAP_GRID:
+        x = F.adaptive_avg_pool2d(x, TAP_GRID)
+    return x.flatten(1)

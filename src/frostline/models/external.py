@@ -1,0 +1,194 @@
+"""Networks of other packages, `timm:NAME` and `torchvision:NAME`, where those packages are installed."""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.errors import ConfigError, did_you_mean, first_line
+from frostline.models.backbone import Backbone, Intake
+from frostline.models.published import HubFile, Published, PublishedFile
+from frostline.models.spec import Network
+from frostline.models.stages import cut
+from frostline.models.weights import Offer
+
+PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a package says of one of its networks.
+
+    Attributes
+    ----------
+    make : callable
+        Builds it, its values drawn from torch's global stream of numbers.
+    published : Published or None
+        Its pre-trained weights.
+    intake : Intake
+        The pictures that those were taught on.
+    """
+
+    make: Callable[[], nn.Module]
+    published: Published | None
+    intake: Intake
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of networks.
+
+    Parameters
+    ----------
+    name : str
+        Of the package, and of the extra that installs it.
+    names : callable
+        Gives the names of its networks, given the package.
+    card : callable
+        Gives the card of a name, given the package.
+    """
+
+    name: str
+    names: Callable[[Any], list[str]]
+    card: Callable[[Any, str], Card]
+
+    @property
+    def version(self) -> str | None:
+        """Its version, or none when it is not installed."""
+        return metadata.version(self.name) if find_spec(self.name) else None
+
+    def load(self) -> Any:
+        """Import the package.
+
+        Raises
+        ------
+        ConfigError
+            When it is not installed, or does not fit the torch that is.
+        """
+        if not find_spec(self.name):
+            raise ConfigError(
+                f"{self.name} is not installed: `pip install 'frostline[{self.name}]'`, "
+                "or choose a model from `frostline models list`."
+            )
+        try:
+            return import_module(self.name)
+        except Exception as error:  # a build for another torch fails in many ways
+            raise ConfigError(
+                f"{self.name} is installed and cannot be imported ({first_line(error)}): "
+                "install the version that belongs to your torch."
+            ) from error
+
+    def models(self) -> list[str]:
+        """Return the names of its networks, as ``--model`` takes them."""
+        return [f"{self.name}:{name}" for name in self.names(self.load())]
+
+    def network(self, inner: str) -> Network:
+        """Return a network of the package.
+
+        Raises
+        ------
+        ConfigError
+            When there is none of that name: with the nearest match.
+        """
+        known = self.names(self.load())
+        if inner.partition(".")[0] not in known:
+            near = did_you_mean(inner, known).replace("'", f"'{self.name}:", 1)
+            raise ConfigError(
+                f"unknown model '{self.name}:{inner}': {self.name} {self.version} has no network of that name."
+                f"{near} `frostline models list '{self.name}:*'` names all {len(known):,}."
+            )
+        name = f"{self.name}:{inner}"
+        outline, build = partial(_outline, self.name, inner), partial(_build, self.name, inner)
+        return Network(name, outline, build, published_key, Offer(name, PRETRAINED, self._card(inner).published))
+
+    def make(self, inner: str, seed: int | None) -> nn.Module:
+        """Build a network; torch's global stream of numbers stays as it was."""
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on how some of them are initialised
+            torch.manual_seed(seed or 0)
+            return self._card(inner).make().eval()
+
+    def _card(self, inner: str) -> Card:
+        try:
+            return self.card(self.load(), inner)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ConfigError(f"{self.name} cannot build '{inner}' ({first_line(error)}).") from error
+
+
+def published_key(key: str) -> str:
+    """Return where a tensor of ours stands in the package's state dict: stages keep the network's own keys."""
+    part, _, rest = key.partition(".")
+    return rest.partition(".")[2] if part == "stages" else rest
+
+
+@lru_cache(maxsize=4)
+def _outline(package: str, inner: str) -> Backbone:
+    """Return a network without values, after trying its stages: once, as that takes a second."""
+    found = PACKAGES[package]
+    intake = found._card(inner).intake
+    module, name = found.make(inner, None), f"{package}:{inner}"
+    looks = {"mean": intake.mean, "std": intake.std, "interpolation": intake.interpolation}
+    backbone = Backbone.from_module(module, name=name, image_size=intake.image_size, **looks)  # type: ignore[arg-type]
+    return backbone.to("meta")
+
+
+def _build(
+    package: str, inner: str, last: str | None = None, *, with_classifier: bool = False, seed: int | None = None
+) -> Backbone:
+    shape = _outline(package, inner)
+    pieces = cut(PACKAGES[package].make(inner, seed), shape.name)
+    whole = Backbone(
+        shape.name,
+        pieces.stages,
+        min_image_size=shape.min_image_size,
+        feature_stage=shape.feature_stage,
+        classifier=pieces.head,
+        intake=shape.intake,
+    )
+    return whole.upto(last or shape.stage_names[-1], with_classifier=with_classifier)
+
+
+def _timm_card(timm: Any, inner: str) -> Card:
+    about = timm.models.get_pretrained_cfg(inner)
+    published = None
+    if about and about.hf_hub_id:
+        repository, _, revision = about.hf_hub_id.partition("@")
+        published = HubFile(repository, about.hf_hub_filename or "model.safetensors", revision or None)
+    intake = Intake()
+    if about:
+        intake = Intake(about.input_size[-1], False, about.mean, about.std, _interpolation(about.interpolation))
+    return Card(lambda: timm.create_model(inner, pretrained=False), published, intake)
+
+
+def _torchvision_names(torchvision: Any) -> list[str]:
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def _torchvision_card(torchvision: Any, inner: str) -> Card:
+    weights = torchvision.models.get_model_weights(inner).DEFAULT
+    looks = weights.transforms()
+    file = weights.url.rpartition("/")[2]
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)
+    published = PublishedFile((weights.url,), file, digits[1]) if digits else None
+    size = looks.crop_size[0]
+    mean, std = tuple(looks.mean), tuple(looks.std)
+    intake = Intake(size, False, mean, std, _interpolation(looks.interpolation.value))
+    further = {"image_size": size} if inner.startswith("vit_") else {}
+    return Card(partial(torchvision.models.get_model, inner, weights=None, **further), published, intake)
+
+
+def _interpolation(name: str) -> str:
+    return name if name == "bicubic" else "bilinear"
+
+
+PACKAGES = {
+    "timm": Package("timm", lambda timm: list(timm.list_models()), _timm_card),
+    "torchvision": Package("torchvision", _torchvision_names, _torchvision_card),
+}

@@ -1,0 +1,124 @@
+"""Where the pre-trained weights of a network that others published are found, and how they are fetched."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from frostline._utils.download import download, offline
+from frostline._utils.hashing import sha256_file
+from frostline._utils.progress import Progress
+from frostline._utils.storage import cache_dir
+from frostline.errors import DownloadError, first_line, is_disk_error, storage_error
+
+
+class Published(Protocol):
+    """Pre-trained weights that someone published."""
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+
+    def find(self, cache: Path | None = None) -> Path | None:
+        """Return the file when it is here, else ``None``; no address is asked."""
+
+    def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
+        """Return the file, downloading it when it is not here; `DownloadError` when that fails."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file at an address, with a digest.
+
+    Parameters
+    ----------
+    urls : tuple of str
+        Addresses of the same file.
+    file : str
+        Its name in torch hub's folder and in ours.
+    sha256_head : str
+        Hex digits that its SHA-256 begins with.
+    """
+
+    urls: tuple[str, ...]
+    file: str
+    sha256_head: str
+
+    def find(self, cache: Path | None = None) -> Path | None:
+        """Return the file when torch hub or Frostline has it; one with another digest is not it."""
+        for path in (torch_hub_file(self.file), self._place(cache)):
+            if path.is_file() and sha256_file(path).startswith(self.sha256_head):
+                return path
+        return None
+
+    def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
+        """Return the file, downloading it when it is not here.
+
+        Raises
+        ------
+        DownloadError
+        """
+        found = self.find(cache)
+        if found is not None:
+            return found
+        place = self._place(cache)
+        return download(self.urls, place, algorithm="sha256", digest_head=self.sha256_head, progress=progress)
+
+    def _place(self, cache: Path | None) -> Path:
+        return cache_dir(cache) / "weights" / self.file
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file on the Hugging Face hub; its own client looks for it, fetches it and keeps it.
+
+    Parameters
+    ----------
+    repository : str
+        ``owner/name``.
+    file : str
+        Its name in the repository.
+    revision : str, optional
+        The newest when left out.
+    """
+
+    repository: str
+    file: str
+    revision: str | None = None
+
+    def find(self, cache: Path | None = None) -> Path | None:
+        """Return the file when the hub's own cache has it."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, self.file, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
+        """Return the file, downloading it when it is not here.
+
+        Raises
+        ------
+        DownloadError
+        """
+        from huggingface_hub import hf_hub_download
+
+        found = self.find(cache)
+        if found is not None:
+            return found
+        what = f"{self.file} of {self.repository}"
+        if offline():
+            raise DownloadError(f"{what} is not here and FROSTLINE_OFFLINE forbids downloading it: unset it.")
+        try:
+            return Path(hf_hub_download(self.repository, self.file, revision=self.revision))
+        except Exception as error:  # the client's own errors, and those of the libraries below it
+            if isinstance(error, OSError) and is_disk_error(error):
+                raise storage_error(
+                    error, error.filename or "the hub's cache", "HF_HUB_CACHE chooses another"
+                ) from error
+            raise DownloadError(f"{what} could not be downloaded ({first_line(error)}). Try again later.") from error
+
+
+def torch_hub_file(name: str) -> Path:
+    """Return where torch hub would have put a downloaded file."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints" / name

@@ -1,0 +1,170 @@
+"""What a run's folder has for its report, and one line for each thing that it has not."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+
+from frostline._utils.files import reading
+from frostline._utils.manifest import MANIFEST, read_manifest
+from frostline.errors import FrostlineError, RunError, first_line
+from frostline.runs.bundle import checked_tensors
+from frostline.runs.embedding_index import Index, read_index
+from frostline.runs.evidence import Evidence, read_evidence
+from frostline.runs.folder import AGAIN, Run
+from frostline.training.checkpoint import Epoch
+
+T = TypeVar("T")
+
+
+@dataclass
+class Material:
+    """Everything that a report is made from; ``None`` or empty where the run has no such file.
+
+    Attributes
+    ----------
+    name : str
+        The run's.
+    finished : bool
+        Whether it should have results.
+    metrics, settings : dict
+        ``metrics.json``, and what ``config.toml`` says.
+    toml : str
+        ``config.toml`` as it is.
+    history : list of Epoch
+    evidence : Evidence or None
+    overlays : dict
+        Where the model looked in the test pictures that are kept, as JPEG by position.
+    index : Index or None
+    filters : Tensor (N, 3, H, W) or None
+        Of the network's first convolution over colours.
+    images : dict
+        How many images each split has, from ``data.json``.
+    bad_images : int
+        How many pictures could not be read.
+    missing : list of str
+        What is not there, or cannot be read, and why that matters.
+    """
+
+    name: str
+    finished: bool = True
+    metrics: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    toml: str = ""
+    history: list[Epoch] = field(default_factory=list)
+    evidence: Evidence | None = None
+    overlays: dict[int, bytes] = field(default_factory=dict)
+    index: Index | None = None
+    filters: torch.Tensor | None = None
+    images: dict[str, int] = field(default_factory=dict)
+    bad_images: int = 0
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels."""
+        return list((self.metrics["test"] or self.metrics["val"])["per_class"])
+
+    @property
+    def solved(self) -> bool:
+        """Whether the head was solved in closed form: there are no epochs then."""
+        return "l2" in self.metrics.get("training", {})
+
+
+def gather(run: Run) -> Material:
+    """Read what there is of a run; nothing else that is missing or damaged stops it.
+
+    Raises
+    ------
+    RunError
+        When the manifest is damaged, which everything else is checked against.
+    """
+    read_manifest(run.folder, AGAIN)
+    found = Material(run.name, run.state == "finished")
+    if found.finished:
+        found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
+    elif run.has("metrics.json"):
+        found.missing.append(f"results: {MANIFEST} does not list the metrics.json beside it")
+    found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
+    found.toml = _try(found, "settings", "config.toml", lambda: _toml(run)) or ""
+    found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
+    found.evidence = _try(
+        found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
+    )
+    found.index = _try(found, "map", "index.safetensors", lambda: read_index(run.index))
+    found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
+    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run)) or {}
+    if run.has("bad_images.csv"):
+        found.bad_images = _try(found, "images left out", "bad_images.csv", lambda: _bad_images(run)) or 0
+    classes = len(found.class_names) if "test" in found.metrics else None
+    if classes and not found.metrics["test"]:
+        found.missing.append("test results: the run has no test split (--test-fraction 0)")
+    if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
+        found.evidence = None
+        if classes is not None:
+            found.missing.append("galleries and reliability diagram: evidence.safetensors is of another run")
+    if found.evidence is not None:
+        found.overlays = _overlays(found, run.folder, found.evidence)
+    return found
+
+
+def _overlays(found: Material, folder: Path, evidence: Evidence) -> dict[int, bytes]:
+    from frostline.report.saliency import overlays
+
+    try:
+        return overlays(folder, evidence)
+    except FrostlineError as error:
+        found.missing.append(f"where the model looked: {first_line(error)}")
+        return {}
+
+
+def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except FrostlineError as error:
+        reason = f"{file} is not there" if isinstance(error.__cause__, FileNotFoundError) else f"{file} is damaged"
+    line = f"{what}: {reason}"
+    if line not in found.missing:
+        found.missing.append(line)
+    return None
+
+
+def _toml(run: Run) -> str:
+    data = run.read("config.toml")
+    with reading(run.folder / "config.toml", RunError, AGAIN):
+        return data.decode()
+
+
+def _images(run: Run) -> dict[str, int]:
+    record = run.begin_record
+    return {"train": record.train.images, "val": record.val.images, "test": record.test.images}
+
+
+def _bad_images(run: Run) -> int:
+    data = run.read("bad_images.csv")
+    with reading(run.folder / "bad_images.csv", RunError, AGAIN):
+        rows = list(csv.DictReader(io.StringIO(data.decode(errors="surrogateescape"), newline="")))
+    return len(rows)
+
+
+def first_filters(folder: Path) -> torch.Tensor | None:
+    """Return the first convolution over three colours (N, 3, H, W) of a bundle, or ``None`` if it has none.
+
+    Raises
+    ------
+    RunError
+        When the bundle is damaged.
+    """
+    path = checked_tensors(folder)
+    with reading(path, RunError, AGAIN), safetensors.safe_open(path, framework="pt") as file:
+        for key in sorted(file.keys()):
+            shape = file.get_slice(key).get_shape()
+            if key.startswith("stages.") and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= 3:
+                tensor: torch.Tensor = file.get_tensor(key).float()
+                return tensor
+    return None

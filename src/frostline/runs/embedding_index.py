@@ -1,0 +1,230 @@
+"""A small map of what a model has learned: reduced activations of some pictures, to find those that look alike to it.
+
+runs/NAME/index.safetensors, at most 10 MB
+  mean, axes     features (F,) that are subtracted, directions (F, K): the principal components of the sample
+  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* pictures
+  test.points    (T, K), up to 3,000 of the test split; test.positions int64 (T,), where in the split
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import nn
+
+from frostline._utils.files import MIB, parse_tensors, reading
+from frostline._utils.manifest import read_manifest
+from frostline._utils.storage import write_bytes
+from frostline.data.dataset import ImageDataset
+from frostline.data.thumbnails import Thumbnails, make_thumbnails
+from frostline.errors import RunError
+from frostline.models.heads import Head
+from frostline.runs.folder import AGAIN, REMEDY, Run
+from frostline.training.examples import Examples
+
+SAMPLE = 1500  # training pictures
+MAP = 3000  # test pictures
+AXES = 64
+AXES_BYTES = 2_700_000
+PICTURES_BYTES = 5_000_000
+FEATURES_BYTES = 300_000_000  # of the sample while the axes are sought
+BATCH = 256
+MAX_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Reduced activations, and small pictures of the training sample.
+
+    Attributes
+    ----------
+    mean : Tensor (F,)
+    axes : Tensor (F, K)
+        The head's standardisation is in them: ``(features - mean) @ axes`` is a point.
+    train_points : Tensor (M, K)
+    train_labels : ndarray of int64 (M,)
+    pictures : Thumbnails
+        Of the training sample, in the order of its points.
+    test_points : Tensor (T, K)
+    test_positions : ndarray of int64 (T,)
+        Ascending positions in the test split.
+    """
+
+    mean: torch.Tensor
+    axes: torch.Tensor
+    train_points: torch.Tensor
+    train_labels: NDArray[np.int64]
+    pictures: Thumbnails
+    test_points: torch.Tensor
+    test_positions: NDArray[np.int64]
+
+    def points(self, features: torch.Tensor) -> torch.Tensor:
+        """Return points (N, K) of what the head reads (N, ...)."""
+        return (features.flatten(1).cpu().float() - self.mean) @ self.axes
+
+    def nearest(self, features: torch.Tensor, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the training pictures that are nearest by cosine, nearest first.
+
+        Parameters
+        ----------
+        features : Tensor (N, ...)
+            What the head reads.
+        count : int
+            At most as many as the sample has.
+
+        Returns
+        -------
+        members : ndarray of int64, shape (N, count)
+            Which of the sample.
+        similarity : ndarray of float32, shape (N, count)
+            Cosine, -1 to 1.
+        """
+        unit = nn.functional.normalize
+        cosines = unit(self.points(features)) @ unit(self.train_points).T  # (N, M)
+        similarity, members = cosines.topk(min(count, len(self.train_labels)))
+        return members.numpy(), similarity.numpy()
+
+
+def write_index(
+    path: Path, trunk: nn.Module, head: Head, train: Examples, test: Examples, pictures: ImageDataset, seed: int
+) -> None:
+    """Sample, reduce and keep.
+
+    Parameters
+    ----------
+    path : Path
+    trunk : nn.Module
+        Rows to what the head reads.
+    head : Head
+        Its mean and scale standardise features.
+    train, test : Examples
+    pictures : ImageDataset
+        The training split, in the order of ``train``.
+    seed : int
+        Draws the samples.
+
+    Raises
+    ------
+    StorageError
+    """
+    sample = stratified(train.labels, SAMPLE, seed)
+    while True:
+        shown = make_thumbnails(pictures, sample)
+        total = sum(map(len, shown.encoded))
+        if total <= PICTURES_BYTES:
+            break
+        sample = stratified(train.labels, len(sample) * PICTURES_BYTES // total - 1, seed)
+    mean, scale = head.mean.cpu(), head.scale.cpu()
+    axes = scale[:, None] * _principal_axes(trunk, train, sample, mean, scale)  # (F, K)
+    positions = test.typical(MAP, seed)
+    tensors = {
+        "mean": mean,
+        "axes": axes,
+        "train.points": _points(trunk, train, sample, mean, axes),
+        "train.labels": torch.from_numpy(train.labels[sample]),
+        "test.points": _points(trunk, test, positions, mean, axes),
+        "test.positions": torch.from_numpy(positions),
+    } | shown.to_tensors("train")
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}), REMEDY)
+
+
+def read_index(path: Path) -> Index:
+    """Read what `write_index` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        In a run folder.
+
+    Raises
+    ------
+    RunError
+        When it is missing, damaged, or not as the run wrote it.
+    """
+    data = Run(path.parent).read(path.name, MAX_BYTES)
+    with reading(path, RunError, AGAIN):
+        tensors = parse_tensors(data)
+        index = Index(
+            tensors["mean"],
+            tensors["axes"].float(),
+            tensors["train.points"].float(),
+            tensors["train.labels"].numpy(),
+            Thumbnails.from_tensors("train", tensors),
+            tensors["test.points"].float(),
+            tensors["test.positions"].numpy(),
+        )
+        _check(index)
+    return index
+
+
+def find_index(run: Run) -> Index | None:
+    """Return a run's index, or ``None`` where it never had one; raises as `read_index` does."""
+    manifest = read_manifest(run.folder)
+    listed = manifest is not None and run.index.name in manifest.files
+    return read_index(run.index) if listed or run.has(run.index.name) else None
+
+
+def _check(index: Index) -> None:
+    """Raise ``ValueError`` when shapes do not agree, or numbers are none."""
+    features, axes = index.axes.shape
+    members, shown = len(index.train_labels), len(index.test_positions)
+    expected = {
+        "mean": (index.mean, (features,)),
+        "axes": (index.axes, (features, axes)),
+        "train.points": (index.train_points, (members, axes)),
+        "test.points": (index.test_points, (shown, axes)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise ValueError(f"{name} is no table of finite numbers {shape}")
+    for name, numbers in (("train.labels", index.train_labels), ("test.positions", index.test_positions)):
+        if numbers.dtype != np.int64 or numbers.ndim != 1 or (len(numbers) and numbers.min() < 0):
+            raise ValueError(f"{name} is no row of whole numbers")
+    if len(index.pictures) != members:
+        raise ValueError(f"it has {len(index.pictures)} thumbnails for {members} images")
+
+
+def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Return up to ``count`` ascending positions drawn by seed, as evenly from the classes as these allow."""
+    order = np.random.default_rng([seed, 0x1DE]).permutation(len(labels))
+    rank = np.empty(len(labels), np.int64)  # of each in its class
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
+
+
+@torch.inference_mode()
+def features(trunk: nn.Module, examples: Examples, positions: NDArray[np.integer]) -> torch.Tensor:
+    """Return what the head reads (N, F) of some examples."""
+    trunk.eval()
+    device = next((parameter.device for parameter in trunk.parameters()), torch.device("cpu"))
+    batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
+    return torch.cat([trunk(examples.rows.take(batch).to(device)).flatten(1).cpu().float() for batch in batches])
+
+
+def _points(
+    trunk: nn.Module, examples: Examples, positions: NDArray[np.integer], mean: torch.Tensor, axes: torch.Tensor
+) -> torch.Tensor:
+    parts = [torch.empty(0, axes.shape[1])]
+    for start in range(0, len(positions), BATCH):
+        parts.append((features(trunk, examples, positions[start : start + BATCH]) - mean) @ axes)
+    return torch.cat(parts)
+
+
+def _principal_axes(
+    trunk: nn.Module, examples: Examples, sample: NDArray[np.integer], mean: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """Return the directions (F, K) in which a standardised sample spreads most, by way of its Gram matrix."""
+    most = max(2, FEATURES_BYTES // (4 * len(mean)))
+    some = sample if len(sample) <= most else sample[np.linspace(0, len(sample) - 1, most).astype(int)]
+    x = (features(trunk, examples, some) - mean) * scale  # (M, F)
+    x = x - x.mean(0)
+    values, vectors = torch.linalg.eigh((x @ x.T).double())  # ascending
+    count = max(1, min(AXES, len(some) - 1, AXES_BYTES // (4 * len(mean))))
+    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
+    axes: torch.Tensor = x.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()  # (F, K), unit columns
+    return axes

@@ -1,0 +1,225 @@
+"""The model card: what a bundle says of itself to people and to the Hugging Face hub.
+
+``MODEL_CARD.md`` lies in the bundle, in the hub's format: YAML between two ``---`` (its values are JSON, which is
+YAML too), then Markdown. Every figure is one of ``metrics.json``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from frostline._utils.storage import write_bytes
+from frostline._utils.text import markdown_text, printable
+from frostline.evaluation.metrics import most_confused
+from frostline.models.backbone import GIVEN
+from frostline.runs.bundle import Model
+from frostline.runs.folder import REMEDY
+
+CARD = "MODEL_CARD.md"
+SPLITS = {"val": "validation", "test": "test"}
+FIGURES = {
+    "accuracy": "accuracy", "top5_accuracy": "top-5 accuracy", "f1_macro": "F1, mean of the classes",
+    "loss": "cross-entropy", "ece": "expected calibration error",
+}  # fmt: skip
+HUB_METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "f1_macro": ("f1", "F1 (macro)"),
+    "loss": ("loss", "Cross-entropy"),
+}
+APACHE, UNKNOWN = "apache-2.0", "unknown"
+MISTAKES = 3
+DATA_LICENCES = {
+    "fashion-mnist": "Zalando publishes Fashion-MNIST under the MIT licence.",
+    "drawn-objects": "Frostline's own program draws them (Apache-2.0).",
+}
+PRIOR = (
+    "Before any label the head knew how features vary within objects, from pictures that Frostline's own program draws "
+    "(Apache-2.0)."
+)
+
+IMAGENET = (
+    "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause licence; for the "
+    "weights themselves no licence of their own is stated. They were learned from ImageNet, whose terms of access "
+    "allow non-commercial research and education; whether those terms bind weights is not known here: check before "
+    "commercial use."
+)
+PRETRAINED = (
+    "Pre-trained weights that the network's package ({package}) points to. Their licence is not known here: "
+    "the page of these weights says it, and they may be bound by the terms of the data that they were learned from."
+)
+BUNDLED = (
+    "The weights that ship with Frostline, under Apache-2.0, learned from drawn pictures alone: "
+    "no photograph and no licence of another data set is involved."
+)
+RANDOM = "Random numbers: no one else's weights are in this model."
+FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their licence, is not known."
+OWN_FILE = "A file of the user's, {file}. Where it came from, and its licence, is not known."
+
+
+def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
+    """Write a model's card into its bundle.
+
+    Parameters
+    ----------
+    model : Model
+    metrics : mapping
+        The run's, as in ``metrics.json``.
+    folder : Path
+        The bundle.
+
+    Raises
+    ------
+    StorageError
+    """
+    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), REMEDY)
+
+
+def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
+    """Return the card of a run's model."""
+    lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {markdown_text(run)}", ""]
+    parts = (_summary(model, metrics), _data(model, metrics), _results(metrics), _weights(model, metrics))
+    for part in (*parts, _limits(metrics), _use(model)):
+        lines += [*part, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[str]:
+    """Return the YAML lines: names of the hub, values as JSON."""
+    data = metrics["data"]["name"]
+    split = "test" if metrics["test"] else "validation"
+    test = metrics["test"] or metrics["val"]
+    results = [
+        {"type": kind, "name": name, "value": test[figure]} for figure, (kind, name) in HUB_METRICS.items()
+    ]  # fmt: skip
+    dataset = {"name": data, "type": data, "split": split}
+    task = {"type": "image-classification", "name": "Image classification"}
+    values = {
+        "license": APACHE if metrics["weights"].get("name") == "bundled" else UNKNOWN,
+        "library_name": "frostline",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "transfer-learning", model.backbone.name],
+        "metrics": [kind for kind, _ in HUB_METRICS.values()],
+        "model-index": [{"name": run, "results": [{"task": task, "dataset": dataset, "metrics": results}]}],
+    }
+    # What `printable` writes for a control character is an escape of YAML's quoted strings, too.
+    return [f"{name}: {printable(json.dumps(value, ensure_ascii=False))}" for name, value in values.items()]
+
+
+def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    facts = metrics["model"]
+    frozen = "no stage frozen" if facts["freeze"] == "none" else f"frozen up to `{facts['freeze']}`"
+    reads = ", ".join(f"`{tap}`" for tap in model.boundary.taps) or f"`{model.boundary.end}`"
+    return [
+        f"Sorts pictures into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
+        f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
+        f"{facts['trainable_parameters']:,} of them trained.",
+        "",
+        f"Input: pictures of any size, grey or RGB; the square in the centre is resized to {facts['image_size']} "
+        "pixels. Output: a probability for each class.",
+    ]
+
+
+def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    data, counts = metrics["data"], metrics["data"]["images"]
+    licence = DATA_LICENCES.get(data["name"], "The licence of these pictures is not known here.")
+    return [
+        "## Data and labels",
+        "",
+        f"{markdown_text(data['name'])}: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation "
+        f"and {counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
+        + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
+        + ".",
+        *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
+        "",
+        f"Labels, one for each picture: {', '.join(map(markdown_text, model.class_names))}.",
+    ]
+
+
+def _results(metrics: Mapping[str, Any]) -> list[str]:
+    rows = []
+    splits = {split: word for split, word in SPLITS.items() if metrics[split]}
+    judged = "test" if "test" in splits else "val"
+    for figure, name in FIGURES.items():
+        cells = [f"{metrics[split][figure]:.4f}" for split in splits]
+        if figure == "accuracy":
+            cells = [f"{c} ({_interval(metrics[split])})" for c, split in zip(cells, splits, strict=True)]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    classes = [
+        f"| {markdown_text(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
+        f"| {about['support']:,} |"
+        for name, about in metrics[judged]["per_class"].items()
+    ]
+    return [
+        "## Results",
+        "",
+        "In brackets the 95 % interval (Wilson). "
+        + ("The test split was read once, at the end; t" if judged == "test" else "There was no test split. T")
+        + "he validation split made choices (such as epoch and temperature), so its figures are optimistic.",
+        "",
+        f"| | {' | '.join(splits.values())} |",
+        "|---" * (1 + len(splits)) + "|",
+        *rows,
+        "",
+        f"| class ({splits[judged]}) | precision | recall | F1 | pictures |",
+        "|---|---|---|---|---|",
+        *classes,
+    ]
+
+
+def _weights(model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    weights = metrics["weights"]
+    digest = f" SHA-256 `{weights['sha256']}`." if weights else ""
+    return ["## Where the weights came from, and their licence", "", weights_licence(model) + digest]
+
+
+def weights_licence(model: Model) -> str:
+    """Return what is known of the licence of the weights that a model began with, and what is not."""
+    origin = model.backbone.origin
+    name = origin.name if origin else GIVEN
+    known = {"bundled": BUNDLED, "random": RANDOM, "imagenet": IMAGENET, GIVEN: FROM_PYTHON}
+    if name == "pretrained":
+        return PRETRAINED.format(package=markdown_text(model.backbone.name.partition(":")[0]))
+    return known.get(name) or OWN_FILE.format(file=markdown_text(Path(name).name))
+
+
+def _limits(metrics: Mapping[str, Any]) -> list[str]:
+    test, word = (metrics["test"], "test") if metrics["test"] else (metrics["val"], "validation")
+    mistakes = [
+        f"- {markdown_text(truth)} taken for {markdown_text(other)}: {count:,} of "
+        f"{test['per_class'][truth]['support']:,}."
+        for truth, other, count in most_confused(test["confusion"], list(test["per_class"]), MISTAKES)
+    ]
+    return [
+        "## Limits",
+        "",
+        "- It knows no other classes: a picture of anything else gets one of these, perhaps with a high probability.",
+        "- Figures and probabilities hold for pictures like those of the data; elsewhere they are not known.",
+        "- What lies outside the square in the centre of a picture is not seen.",
+        "- Nothing was measured for groups of people, attacks, or damaged pictures.",
+        *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
+    ]
+
+
+def _use(model: Model) -> list[str]:
+    load = "Classifier.load(folder)"
+    if model.backbone.origin is not None and model.backbone.origin.name == GIVEN:
+        load = "Classifier.load(folder, backbone=network)  # the network that the run was given"
+    return [
+        "## How to use it",
+        "",
+        "```python",
+        "from frostline import Classifier",
+        "",
+        f"classifier = {load}",
+        'print(classifier.predict(["picture.jpg"]))',
+        "```",
+        "",
+        "`folder` is the one that holds this card. `frostline export RUN` makes one ONNX file of the run's model, "
+        "preprocessing included.",
+    ]
+
+
+def _interval(results: Mapping[str, Any]) -> str:
+    low, high = results["accuracy_ci95"]
+    return f"{low:.4f} to {high:.4f}"

@@ -1,0 +1,129 @@
+"""The door: who may come in, what every answer carries, and how a refused upload ends."""
+
+import asyncio
+import time
+import traceback
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from frostline._utils.progress import log
+from frostline.serve.errors import ProblemError
+from frostline.serve.keys import Keys
+from frostline.serve.limits import Limits
+from frostline.serve.metrics import Metrics
+
+OPEN = frozenset({"/", "/app.js", "/show.js", "/style.css", "/icon.svg", "/healthz", "/readyz", "/openapi.json"})
+KNOWN = OPEN | {"/v1/predict", "/v1/model", "/metrics"}
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Guard:
+    """Stands before the application.
+
+    Parameters
+    ----------
+    app : ASGI application
+    keys : Keys or None
+        ``None``: whoever reaches the server may use it.
+    any_host : bool
+        Whether requests may name any host. On loopback only its own names are answered, so that a web page cannot
+        reach the server by a domain that points here (DNS rebinding).
+    limits : Limits
+    metrics : Metrics
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys | None, any_host: bool, limits: Limits, metrics: Metrics) -> None:
+        self._app, self._keys, self._any_host = app, keys, any_host
+        self._limits, self._metrics = limits, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._limits)
+        begun = time.perf_counter()
+        try:
+            refusal = self._refusal(scope)
+            app = self._app if refusal is None else refusal.response()
+            await app(scope, exchange.receive, exchange.send)
+        except Exception:  # whatever a request met: the others go on
+            log.error("a request failed:\n%s", traceback.format_exc())  # the application has answered 500
+        path = scope["path"] if scope["path"] in KNOWN else "other"
+        method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
+        self._metrics.requests.labels(method, path, str(exchange.status)).inc()
+        self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
+
+    def _refusal(self, scope: Scope) -> ProblemError | None:
+        if not self._any_host and _host(scope) not in LOOPBACK_NAMES:
+            return ProblemError(
+                421, "wrong-host", "this server answers to localhost only; --host and --api-key-file open it to others."
+            )
+        if self._keys is not None and scope["path"] not in OPEN and not self._keys.fits(scope["headers"]):
+            headers = {"WWW-Authenticate": 'Bearer realm="frostline"'}
+            return ProblemError(
+                401, "no-key", "expected a valid API key in Authorization: Bearer, or in X-API-Key.", headers=headers
+            )
+        return None
+
+
+def _host(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    try:
+        return urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        return ""
+
+
+class _Exchange:
+    """One request and its answer: adds headers, and reads on a little when the body was refused half-way.
+
+    A connection that is closed with unread bytes is reset, and its sender may never see why.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        self._receive, self._send, self._limits = receive, send, limits
+        names = dict(scope["headers"])
+        self._whole = b"transfer-encoding" not in names and names.get(b"content-length", b"0").strip() == b"0"
+        self._waits = b"expect" in names  # for our word before it sends anything
+        self.status = 499  # nobody was there to be answered
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._whole = self._whole or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message["headers"], *HEADERS]
+            if not self._whole:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        elif not message.get("more_body", False) and not self._whole and not self._waits:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        left = self._limits.body_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.linger_seconds):
+                while not self._whole and left > 0:
+                    left -= len((await self.receive()).get("body", b""))

@@ -1,0 +1,257 @@
+"""The audit of a data set: activations, neighbours, folds, findings; and what it leaves.
+
+OUTPUT/
+  audit.csv    one line per finding, most suspicious first; edited or cut, `--apply` takes it
+  audit.html   the same to look at
+  audit.json   what was audited, and how
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import lexists
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frostline import __version__
+from frostline._utils.device import peak_memory_bytes
+from frostline._utils.files import parse_json, read_bytes
+from frostline._utils.manifest import hold
+from frostline._utils.progress import Progress, log, visible
+from frostline._utils.storage import write_json
+from frostline.config import TrainConfig
+from frostline.data.dataset import Splits
+from frostline.data.registry import data_name
+from frostline.errors import RunError
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.defaults import PEAK_LR, usual_epochs
+from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.resolve import check, load_images, resolve_network
+from frostline.studies.audit.findings import KINDS, Finding, Judged, check_cleanlab, find, judge
+from frostline.studies.audit.near_duplicates import Copies, find_copies
+from frostline.studies.audit.neighbours import nearest, reduce
+from frostline.studies.audit.page import write_page
+from frostline.studies.audit.pool import Pool, make_pool
+from frostline.studies.audit.table import REMEDY, write_table
+from frostline.training.calibration import best_temperature
+from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
+from frostline.training.examples import Examples, Joined, Rows
+from frostline.training.trainer import Recipe
+
+FOLDS = 5
+BATCH_SIZE = 512
+OWN_FILES = ("audit.csv", "audit.html", "audit.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was found.
+
+    Attributes
+    ----------
+    pool : Pool
+    judged : Judged
+    findings : list of Finding
+        Kind after kind, the most suspicious first.
+    facts : dict
+        As in ``audit.json``.
+    """
+
+    pool: Pool
+    judged: Judged
+    findings: list[Finding]
+    facts: dict[str, Any]
+
+
+def audit(
+    config: TrainConfig,
+    folder: Path | str | None = None,
+    *,
+    include_test: bool = False,
+    cache_dir: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    splits: Splits | None = None,
+) -> Audit:
+    """Look for what is wrong with a data set, and write it down.
+
+    The head of a run has learned the labels that are in question, so new heads are trained on the network's
+    activations, each without a fifth of the pictures. Labels of the test split are neither read nor questioned unless
+    that is asked for, and no head learns from them; its pictures are compared with the others.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Data set, network, weights, boundary, image size and seed, such as ``run.config``; what trains is the audit's
+        own.
+    folder : path, optional
+        For what is found; ``audits/DATA`` when left out.
+    include_test : bool
+        Question the test split's labels too.
+    cache_dir : path, optional
+        Where kept activations go.
+    overwrite : bool
+        Replace an audit that is there.
+    progress : Progress, optional
+        Draws bars.
+    splits : Splits, optional
+        The data set itself; ``config.data`` is then no more than what it is called.
+
+    Raises
+    ------
+    FrostlineError
+        For errors caused by user input or the environment.
+    """
+    progress = visible(progress)
+    check_cleanlab()
+    check(config, splits=splits)
+    folder = Path("audits", data_name(config.data)) if folder is None else Path(folder)
+    with hold(
+        folder, "audit", OWN_FILES, what=f"audit '{folder.name}'", other="choose another --name", remedy=REMEDY,
+        earlier=_earlier,
+    ) as held:  # fmt: skip
+        _refuse_taken(folder, overwrite=overwrite)
+        held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+        context = make_context(config.device, cache_dir, progress)
+        return _look(config, folder, context, splits, include_test=include_test)
+
+
+def _earlier(folder: Path) -> bool:
+    """Whether a version that wrote no manifests has audited here."""
+    try:
+        return "test_labels_questioned" in parse_json(read_bytes(folder / "audit.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _look(
+    config: TrainConfig,
+    folder: Path,
+    context: Context,
+    splits: Splits | None,
+    *,
+    include_test: bool,
+) -> Audit:
+    begun, progress = time.perf_counter(), context.progress
+    splits = splits or load_images(config, context)
+    pool = make_pool(splits, config)
+    log.info("auditing %s: %s", splits.name, _told(pool, include_test=include_test))
+    config, rows = _rows(pool, config, context)
+
+    points = reduce(rows, config.seed, progress)
+    members, distances = nearest(points, progress)
+    copies = find_copies(pool, members, distances)
+    judged, facts = _judge(pool, rows, copies, config, progress, include_test=include_test)
+    findings = find(pool, judged, copies, members, distances)
+    facts = {
+        "schema": 1,
+        "data": {"name": splits.name, "source": splits.source, "pictures": _counts(pool)},
+        "test_labels_questioned": include_test,
+        "findings": {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS},
+        **facts,
+        "frostline": __version__,
+        "seconds": time.perf_counter() - begun,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    write_table(findings, pool, judged, folder / "audit.csv")
+    write_page(findings, pool, judged, facts, folder / "audit.html")
+    facts["seconds"] = time.perf_counter() - begun
+    write_json(folder / "audit.json", facts, REMEDY)
+    return Audit(pool, judged, findings, facts)
+
+
+def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
+    if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
+        raise RunError(f"{folder} holds an audit, perhaps an edited one: choose another --name, or --overwrite it.")
+
+
+def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfig, Rows]:
+    """Run the frozen stages over every picture, up to where a head goes on them."""
+    network = resolve_network(config, pool.parts[0], context)
+    forward = network.forward(context, network.boundary.closed)
+    *known, test = pool.parts
+    rows, _ = read_rows(known, forward, network.config, context)
+    (test_rows,), _ = read_rows((test,), forward, with_float32_cache(network.config), context)
+    return network.config, Joined([*rows, test_rows])
+
+
+def _judge(
+    pool: Pool, rows: Rows, copies: Copies, config: TrainConfig, progress: Progress | None, *, include_test: bool
+) -> tuple[Judged, dict[str, Any]]:
+    """Get probabilities from heads that never saw a picture, nor a copy of it, with its label."""
+    known = ~pool.in_test
+    folds = np.full(len(pool), NEVER, np.int64)
+    folds[known] = draw_folds(pool.labels[known], copies.groups[known], FOLDS, config.seed)
+    audited = _questionable(pool, folds) & (known | include_test)
+    recipe = Recipe(
+        # Half of what a head is usually trained for: it remembers fewer wrong labels (bench/audit.py).
+        epochs=-(-usual_epochs(int(known.sum()), BATCH_SIZE, head_only=True) // 2),
+        batch_size=BATCH_SIZE,
+        lr=PEAK_LR["adamw", "linear"],
+        seed=config.seed,
+        patience=1,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+    )
+    labels = np.where(known | include_test, pool.labels, 0)
+    logits = out_of_fold(Examples(rows, labels), folds, len(pool.class_names), recipe, progress)
+    temperature = best_temperature(logits[known], torch.from_numpy(pool.labels[known]))
+    probabilities = (logits.double() / temperature).softmax(1).numpy()
+    right = float((probabilities[known].argmax(1) == pool.labels[known]).mean())
+    log.info(
+        "%d folds, %d epochs: heads agree with %.2f %% of the labels they did not see (temperature %.3g)",
+        FOLDS, recipe.epochs, 100 * right, temperature,
+    )  # fmt: skip
+    facts = {
+        "network": {"name": config.model, "weights": config.weights, "image_size": config.image_size},
+        "folds": {"count": FOLDS, "epochs": recipe.epochs, "agreement": right, "temperature": temperature},
+        "seed": config.seed,
+    }
+    return judge(pool, probabilities, audited), facts
+
+
+def _questionable(pool: Pool, folds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pictures have another of their class outside of their fold: nobody can judge the others."""
+    counts = np.zeros((len(pool.class_names), FOLDS), np.int64)
+    np.add.at(counts, (pool.labels[folds != NEVER], folds[folds != NEVER]), 1)
+    lonely = [pool.class_names[label] for label in np.flatnonzero((counts > 0).sum(1) == 1)]
+    if lonely:
+        log.warning("labels that cannot be judged, for want of other pictures of the class: %s", ", ".join(lonely[:5]))
+    return np.asarray((counts > 0).sum(1)[pool.labels] > 1)
+
+
+def _counts(pool: Pool) -> dict[str, int]:
+    return {name: len(part) for name, part in zip(pool.names, pool.parts, strict=True)}
+
+
+def _told(pool: Pool, *, include_test: bool) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in _counts(pool).items())
+    if include_test:
+        return f"{counts}; labels of the test split are questioned as asked: correcting them changes what is measured"
+    return f"{counts}; labels of the test split are not looked at, its pictures are compared with the others"
+
+
+def top_lines(found: Audit, count: int = 10) -> list[list[str]]:
+    """Return the most suspicious labels for the screen: picture, label, suggestion, probabilities of both."""
+    pool, rows = found.pool, []
+    suspects: Sequence[Finding] = [finding for finding in found.findings if finding.kind == "label"]
+    for finding in suspects[:count]:
+        p, label = found.judged.probabilities[finding.picture], int(pool.labels[finding.picture])
+        best = int(p.argmax())
+        names = pool.class_names
+        rows.append([pool.where(finding.picture), names[label], names[best], f"{p[label]:.4f}", f"{p[best]:.4f}"])
+    return rows
+
+
+def most_relabelled(found: Audit, count: int = 5) -> list[tuple[str, str, int]]:
+    """Return the commonest pairs of label and suggestion."""
+    names, pool = found.pool.class_names, found.pool
+    pairs = Counter(
+        (names[pool.labels[f.picture]], names[f.suggested]) for f in found.findings if f.suggested is not None
+    )
+    return [(label, suggested, number) for (label, suggested), number in pairs.most_common(count)]

@@ -1,0 +1,102 @@
+"""The pictures that are audited, of all splits in one row, and where each one stands in its data set."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.config import TrainConfig
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.splits import limited
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Pictures by one number each, split after split.
+
+    Attributes
+    ----------
+    names : tuple of str
+        ``train``, ``val`` where the data set has its own; ``test`` comes last.
+    parts : tuple of ImageDataset
+        What is looked at of each.
+    positions : tuple of ndarray of int64
+        Where those stand in the split as it is loaded.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[ImageDataset, ...]
+    positions: tuple[NDArray[np.int64], ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names."""
+        return self.parts[0].class_names
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The class of each picture (N,)."""
+        return np.concatenate([part.labels for part in self.parts])
+
+    @cached_property
+    def row_ids(self) -> list[bytes]:
+        """The identity of each picture."""
+        return [row_id for part in self.parts for row_id in part.row_ids]
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """The position of each picture in its split (N,)."""
+        return np.concatenate(self.positions)
+
+    @cached_property
+    def split_of(self) -> NDArray[np.int64]:
+        """Which of ``names`` each picture belongs to (N,)."""
+        return np.repeat(np.arange(len(self.parts)), [len(part) for part in self.parts])
+
+    @property
+    def in_test(self) -> NDArray[np.bool_]:
+        """Whether each picture belongs to the test split (N,)."""
+        return np.asarray(self.split_of == self.names.index("test"))
+
+    def split(self, picture: int) -> str:
+        """Return the name of a picture's split."""
+        return self.names[int(self.split_of[picture])]
+
+    def path(self, picture: int) -> str:
+        """Return the file of a picture; an empty string when it is in an array."""
+        part, place = self._place(picture)
+        return "" if isinstance(part.images, np.ndarray) else str(part.images[place])
+
+    def where(self, picture: int) -> str:
+        """Return the file of a picture, or its split and number."""
+        return self.path(picture) or f"{self.split(picture)} {self.numbers[picture]}"
+
+    def pixels(self, picture: int, side: int | None = None) -> NDArray[np.uint8]:
+        """Return the pixels of a picture, (H, W) or (H, W, 3)."""
+        part, place = self._place(picture)
+        (pixels,) = part.pixels(np.array([place]), side)
+        return pixels
+
+    def _place(self, picture: int) -> tuple[ImageDataset, int]:
+        number = int(self.split_of[picture])
+        return self.parts[number], picture - int(np.searchsorted(self.split_of, number))
+
+
+def make_pool(splits: Splits, config: TrainConfig) -> Pool:
+    """Take what the data set has, or as much of it as ``--limit`` lets a run take."""
+    names, parts, positions = [], [], []
+    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if part is None:
+            continue
+        wanted = len(part)
+        if config.limit is not None:
+            wanted = config.limit if name == "train" else max(config.limit // 6, 1)
+        chosen = limited(part.labels, wanted, config.seed)
+        names.append(name)
+        positions.append(chosen)
+        parts.append(part if len(chosen) == len(part) else part.subset(chosen))
+    return Pool(tuple(names), tuple(parts), tuple(positions))

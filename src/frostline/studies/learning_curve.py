@@ -1,0 +1,251 @@
+"""Accuracy against labels: the same test for five ways to a classifier, with few labelled pictures and with many.
+
+OUTPUT/
+  settings.json   what decides a point's value; the same again goes on with the points that are missing
+  points.jsonl    one line per point, written when it is known
+  curve.csv       one line per way and number of labels: mean, interval, seconds
+  curve.png, summary.txt
+  manifest.json   marks the folder; lock: held while a process writes
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from os.path import lexists
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+from frostline._utils.device import describe_device
+from frostline._utils.files import read_bytes, read_json, reading
+from frostline._utils.hashing import digest_json
+from frostline._utils.manifest import Held, hold, remove_files
+from frostline._utils.progress import Progress, Silent, log
+from frostline._utils.storage import write_bytes, write_json
+from frostline.config import TrainConfig
+from frostline.data.registry import data_name
+from frostline.data.splits import limited, per_class
+from frostline.errors import ConfigError, RunError, storage_error
+from frostline.pipeline.context import Context, make_context
+from frostline.pipeline.resolve import load_images
+from frostline.studies.methods import Setting, Way, fine_tuned, frozen, pixels, scratch
+from frostline.studies.points import ALL, WAYS, Point, Question, check_question, how_many
+from frostline.studies.summary import draw, summary, tabulate, write_table
+
+REMEDY = "--output-dir chooses another place"
+BEGIN_AGAIN = "--overwrite begins again"
+OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png", "summary.txt"})
+
+
+def curve(
+    config: TrainConfig,
+    question: Question,
+    output: Path,
+    *,
+    cache_dir: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Point]:
+    """Measure every point that is missing, and write table, picture and summary.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Data set, model, weights, image size, seed and device; the rest are the defaults.
+    question : Question
+    output : Path
+        Folder; with the same question in it, its points are not measured again.
+    overwrite : bool
+        Begin anew where another question stands.
+
+    Returns
+    -------
+    list of Point
+        Of this question, in its order.
+
+    Raises
+    ------
+    FrostlineError
+        For everything the user can mend.
+    """
+    check_question(question)
+    with hold(
+        output, "curve", OWN_FILES, what=f"the curve in {output}", other=REMEDY, remedy=REMEDY, earlier=_earlier
+    ) as held:
+        held.made |= {name for name in OWN_FILES if not lexists(output / name)}
+        known = _begin(config, question, output, overwrite=overwrite)
+        if known:
+            held.keep()
+        missing = [point for point in question.points() if point not in known]
+        if missing:
+            _measure(config, question, missing, known, output, make_context(config.device, cache_dir, progress), held)
+        points = [known[point] for point in question.points()]
+        cells = tabulate(points)
+        write_table(cells, output / "curve.csv")
+        write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
+        draw(cells, question, f"{data_name(config.data)}: accuracy against labelled pictures", output / "curve.png")
+    return points
+
+
+Known = dict[tuple[str, int, int], Point]
+
+
+class _Asked(BaseModel):
+    """What ``settings.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    question: dict[str, Any]
+
+
+class _Line(BaseModel):
+    """One line of ``points.jsonl``; lines of earlier versions have no digest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    way: str
+    labels: NonNegativeInt
+    repeat: NonNegativeInt
+    accuracy: float = Field(ge=0, le=1)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    epochs: NonNegativeInt
+    blake2b: str = ""
+
+    @property
+    def point(self) -> Point:
+        return Point(**self.model_dump(exclude={"blake2b"}))
+
+
+def _earlier(folder: Path) -> bool:
+    """Whether a version that wrote no manifests has drawn a curve here."""
+    try:
+        return bool(_Asked.model_validate_json(read_bytes(folder / "settings.json")).question)
+    except (OSError, ValueError):
+        return False
+
+
+def _begin(config: TrainConfig, question: Question, output: Path, *, overwrite: bool) -> Known:
+    """Return the points that an earlier run of the same question left, or begin a new folder."""
+    asked = {
+        "config": config.model_dump(mode="json", exclude_none=True),
+        "question": json.loads(json.dumps(asdict(question))),
+    }
+    # More repeats, labels or ways leave what was measured valid; what decides a point's value must be the same.
+    for free in ("labels", "ways", "repeats", "full", "target"):
+        asked["question"].pop(free)
+    settings, lines = output / "settings.json", output / "points.jsonl"
+    if settings.is_file() and not overwrite:
+        if read_json(settings, _Asked, RunError, BEGIN_AGAIN).model_dump() != asked:
+            raise RunError(f"{output} holds a curve with other settings ({settings}): --overwrite it, or {REMEDY}.")
+        return _read(lines) if lines.is_file() else {}
+    try:
+        remove_files(output, OWN_FILES)
+    except OSError as error:
+        raise storage_error(error, output, REMEDY) from error
+    write_json(settings, asked, REMEDY)
+    return {}
+
+
+def _read(lines: Path) -> Known:
+    """Return the points in a file; lines that are damaged go, and their points are measured again."""
+    with reading(lines, RunError, BEGIN_AGAIN):
+        content = read_bytes(lines)
+    known: Known = {}
+    whole, damaged = list[bytes](), list[str]()
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            read = _Line.model_validate_json(line)
+        except ValueError:  # cut short when the process was killed
+            damaged.append(str(number))
+            continue
+        if read.blake2b not in ("", _digest(read.point)):
+            damaged.append(str(number))
+            continue
+        known[read.way, read.labels, read.repeat] = read.point
+        whole.append(line + b"\n")
+    if damaged:
+        log.warning("%s is damaged in line %s: measured again", lines, ", ".join(damaged[:20]))
+        write_bytes(lines, b"".join(whole), REMEDY)
+    return known
+
+
+def _digest(point: Point) -> str:
+    return digest_json(asdict(point))
+
+
+def _measure(
+    config: TrainConfig,
+    question: Question,
+    missing: Sequence[tuple[str, int, int]],
+    known: Known,
+    output: Path,
+    context: Context,
+    held: Held,
+) -> None:
+    splits = load_images(config, context)
+    pool, test = splits.train, splits.test
+    if not len(test):
+        raise ConfigError("a learning curve needs a test split: choose a --test-fraction above 0.")
+    if config.limit is not None:
+        pool = pool.subset(limited(pool.labels, config.limit, config.seed))
+        test = test.subset(limited(test.labels, max(config.limit // 6, 1), config.seed))
+    log.info("data: %s, %s labelled images to draw from, %s test", splits.name, f"{len(pool):,}", f"{len(test):,}")
+    drawn = {
+        (labels, repeat): _draw(pool.labels, labels, config.seed + repeat) for _, labels, repeat in question.points()
+    }
+    begun = time.perf_counter()
+    for name, (title, _) in WAYS.items():
+        mine = [point for point in missing if point[0] == name]
+        if not mine:
+            continue
+        needed = np.unique(np.concatenate([drawn[labels, repeat] for _, labels, repeat in mine]))
+        setting = Setting(config, pool, test, needed, question.seconds, question.train_size, context)
+        started = time.perf_counter()
+        way = _open(name, setting)
+        log.info("%s: %.1f s before its first point", title, time.perf_counter() - started)
+        with (context.progress or Silent()).bar(title, len(mine), "points") as bar:
+            for point in mine:
+                known[point] = _point(way, point, drawn[point[1], point[2]])
+                _append(known[point], output / "points.jsonl")
+                held.keep()
+                bar.advance(1)
+    device = describe_device(context.device)
+    log.info("%d points in %.0f s on %s", len(missing), time.perf_counter() - begun, device)
+
+
+def _draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    return np.arange(len(labels)) if count == ALL else per_class(labels, count, seed)
+
+
+def _open(name: str, setting: Setting) -> Way:
+    ways: dict[str, Callable[[], Way]] = {
+        "pixels": lambda: pixels(setting),
+        "random-frozen": lambda: frozen(setting, "random"),
+        "frozen": lambda: frozen(setting, setting.config.weights),
+        "fine-tuned": lambda: fine_tuned(setting, setting.config.weights),
+        "scratch": lambda: scratch(setting),
+    }
+    return ways[name]()
+
+
+def _point(way: Way, point: tuple[str, int, int], labelled: NDArray[np.int64]) -> Point:
+    name, labels, repeat = point
+    begun = time.perf_counter()
+    outcome = way(labelled, repeat)
+    seconds = time.perf_counter() - begun
+    log.info(
+        "%s, %s, repeat %d: accuracy %.4f  %d epochs  %.1f s",
+        WAYS[name][0], how_many(labels), repeat + 1, outcome.accuracy, outcome.epochs, seconds,
+    )  # fmt: skip
+    return Point(name, labels, repeat, outcome.accuracy, seconds, outcome.epochs)
+
+
+def _append(point: Point, path: Path) -> None:
+    old = read_bytes(path) if path.is_file() else b""
+    line = json.dumps(asdict(point) | {"blake2b": _digest(point)})
+    write_bytes(path, old + line.encode() + b"\n", REMEDY)

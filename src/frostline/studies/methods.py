@@ -1,0 +1,231 @@
+"""Five ways to a classifier from a few labelled pictures; no way looks at any label but those it is given."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from frostline.config import TrainConfig
+from frostline.data.augment import View, make_augment
+from frostline.data.dataset import ImageDataset
+from frostline.data.preprocess import Preprocess
+from frostline.features.dataset import LiveActivations
+from frostline.features.forward import FastForward
+from frostline.models.backbone import Backbone
+from frostline.models.boundary import Boundary
+from frostline.models.heads import Head
+from frostline.models.registry import load_backbone
+from frostline.pipeline.context import Context
+from frostline.pipeline.defaults import PEAK_LR, stepwise, usual_epochs
+from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.phases import recipe_of
+from frostline.pipeline.resolve import resolve_network
+from frostline.pipeline.train import make_head, make_trunk
+from frostline.training.examples import Chosen, Examples, Rows
+from frostline.training.optim import layer_groups
+from frostline.training.trainer import Recipe, predict_logits, train
+
+PIXEL_SIDE = 32  # larger pictures are shrunk to this for the regression on pixels
+PIXELS_AT_ONCE = 1024
+NETWORK_BATCH = 64
+SCRATCH_LR = 1e-3
+MOST_EPOCHS = 400  # few labels are seen no more often than this, however much time is left
+TRIAL_STEPS = 3
+TRIAL_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all ways share.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        Data set, weights, device and seed.
+    pool, test : ImageDataset
+        Labels are drawn from ``pool``; every way is judged by ``test``.
+    needed : ndarray of int
+        Positions in ``pool`` that some point labels, ascending.
+    seconds : float
+        For each point of a way that trains the network, its test included.
+    train_size : int
+        Side in pixels that pictures have for the ways that train the network.
+    """
+
+    config: TrainConfig
+    pool: ImageDataset
+    test: ImageDataset
+    needed: NDArray[np.int64]
+    seconds: float
+    train_size: int
+    context: Context
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.context.device
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Accuracy on the test split, and how often the labelled pictures were seen."""
+
+    accuracy: float
+    epochs: int
+
+
+Labelled = NDArray[np.int64]
+Way = Callable[[Labelled, int], Outcome]  # positions in the pool whose labels may be used, number of the repeat
+
+
+def pixels(setting: Setting) -> Way:
+    """Fit a logistic regression on the pixels: what is possible without any network."""
+    side = setting.pool.side
+    preprocess = Preprocess(min(side, PIXEL_SIDE) if side else PIXEL_SIDE)
+
+    def numbers(images: ImageDataset) -> NDArray[np.float32]:
+        parts = np.array_split(np.arange(len(images)), -(-len(images) // PIXELS_AT_ONCE))
+        return np.concatenate(
+            [preprocess.resize(images.pixels(part, preprocess.image_size)).flatten(1).numpy() / 255 for part in parts]
+        )
+
+    def way(labelled: Labelled, repeat: int) -> Outcome:
+        from sklearn.linear_model import LogisticRegression
+
+        part = setting.pool.subset(labelled)
+        model = LogisticRegression(max_iter=300, tol=1e-3).fit(numbers(part), part.labels)
+        right = model.predict(numbers(setting.test)) == setting.test.labels
+        return Outcome(float(right.mean()), int(model.n_iter_.max()))
+
+    return way
+
+
+class _Trainer:
+    """Trains copies of a network, which stays as it was before any training."""
+
+    def __init__(self, setting: Setting, **changes: object) -> None:
+        config = stepwise(setting.config).model_copy(update=changes)
+        self.setting = setting
+        self.network = resolve_network(config, setting.pool, setting.context)
+        self.config, self.boundary = self.network.config, self.network.boundary
+
+    def fresh(self, repeat: int) -> Backbone:
+        """Return a copy to be trained; random weights are drawn anew for each repeat."""
+        if self.config.weights == "random":
+            seed = self.config.seed + repeat
+            return load_backbone(self.config.model, "random", last=self.boundary.end, seed=seed)
+        return copy.deepcopy(self.network.backbone)
+
+    def forward(self, backbone: Backbone, boundary: Boundary) -> FastForward:
+        return replace(self.network, backbone=backbone).forward(self.setting.context, boundary)
+
+    def kept(self) -> tuple[Rows, Rows]:
+        """Return the activations below a head, of the pool (where some point needs them) and of the test split."""
+        setting, forward = self.setting, self.network.forward(self.setting.context, self.boundary.closed)
+        chosen = setting.pool.subset(setting.needed)
+        (needed,), _ = read_rows((chosen,), forward, self.config, setting.context)
+        (test,), _ = read_rows((setting.test,), forward, with_float32_cache(self.config), setting.context)
+        places = np.full(len(setting.pool), -1, np.int64)
+        places[setting.needed] = np.arange(len(setting.needed))
+        return Chosen(needed, places), test
+
+    def head(self, rows: Rows, labelled: Labelled, repeat: int) -> tuple[Head, int]:
+        """Train a head on kept activations; the last epoch counts."""
+        part = self.examples(Chosen(rows, labelled), labelled)
+        epochs = usual_epochs(len(part), self.config.batch_size, head_only=True)
+        head = make_head(self.config, nn.Identity(), part, len(self.setting.pool.class_names)).to(self.setting.device)
+        lr = PEAK_LR[self.config.optimizer, self.config.head]
+        train(head, part, None, replace(self.recipe(epochs, repeat), lr=lr, clip_norm=0.0), quiet=True)
+        return head, epochs
+
+    def examples(self, rows: Rows, labelled: Labelled, views: tuple[Rows, ...] = ()) -> Examples:
+        return Examples(rows, self.setting.pool.labels[labelled], views)
+
+    def recipe(self, epochs: int, repeat: int) -> Recipe:
+        return replace(recipe_of(self.config), epochs=epochs, seed=self.config.seed + repeat, patience=epochs)
+
+    def whole(self, labelled: Labelled, repeat: int, head: Head | None, begun: float) -> Outcome:
+        """Train every stage until the time is up, the test included."""
+        setting = self.setting
+        backbone = self.fresh(repeat)
+        trunk = make_trunk(self.config, backbone, self.boundary, self.network.preprocess.image_size, setting.device)
+        part, seed = setting.pool.subset(labelled), self.config.seed + repeat
+        below, augment = self.forward(backbone, self.boundary), make_augment(self.config.augment)
+        views = [LiveActivations(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]
+        examples = self.examples(views[0], labelled, tuple(views[1:]))
+        head = head or make_head(self.config, trunk, examples, len(part.class_names)).to(setting.device)
+        module = nn.Sequential(trunk, head)
+        recipe = replace(self.recipe(1, repeat), batch_size=NETWORK_BATCH)
+        left = setting.seconds - self._seconds_of_test(backbone, head) - (time.perf_counter() - begun)
+        epochs = _epochs_in(left, module, examples, recipe)
+        groups = layer_groups(trunk.stages.values(), head, self.config.layer_decay)
+        train(module, examples, None, replace(recipe, epochs=epochs, patience=epochs), groups=groups, quiet=True)
+        return Outcome(self.judged(head, self._live(backbone, setting.test)), epochs)
+
+    def _live(self, backbone: Backbone, images: ImageDataset) -> Rows:
+        return LiveActivations(images, self.forward(backbone, self.boundary.closed))
+
+    def _seconds_of_test(self, backbone: Backbone, head: Head) -> float:
+        some = self.setting.test.subset(np.arange(min(TRIAL_IMAGES, len(self.setting.test))))
+        rows = self._live(copy.deepcopy(backbone), some)
+        begun = time.perf_counter()
+        predict_logits(head, Examples(rows, some.labels))
+        return (time.perf_counter() - begun) * len(self.setting.test) / len(some)
+
+    def judged(self, head: Head, rows: Rows) -> float:
+        """Return a head's accuracy on rows of the test split."""
+        logits = predict_logits(head, Examples(rows, self.setting.test.labels))
+        return float((logits.argmax(1).numpy() == self.setting.test.labels).mean())
+
+
+def frozen(setting: Setting, weights: str) -> Way:
+    """Train a head on the kept activations of frozen stages, which run once for all points."""
+    network = _Trainer(setting, weights=weights)
+    rows, test = network.kept()
+
+    def way(labelled: Labelled, repeat: int) -> Outcome:
+        head, epochs = network.head(rows, labelled, repeat)
+        return Outcome(network.judged(head, test), epochs)
+
+    return way
+
+
+def fine_tuned(setting: Setting, weights: str) -> Way:
+    """Train the head on kept activations, then the whole network for as long as a point may take."""
+    network = _Trainer(setting, weights=weights, freeze="none", image_size=setting.train_size)
+    rows, _ = network.kept()
+
+    def way(labelled: Labelled, repeat: int) -> Outcome:
+        begun = time.perf_counter()
+        head, _ = network.head(rows, labelled, repeat)
+        return network.whole(labelled, repeat, head, begun)
+
+    return way
+
+
+def scratch(setting: Setting) -> Way:
+    """Train the same network from random weights, for as long as a point may take."""
+    changes = {"freeze": "none", "schedule": "together", "image_size": setting.train_size, "lr": SCRATCH_LR}
+    network = _Trainer(setting, weights="random", **changes)
+
+    def way(labelled: Labelled, repeat: int) -> Outcome:
+        return network.whole(labelled, repeat, None, time.perf_counter())
+
+    return way
+
+
+def _epochs_in(seconds: float, module: nn.Module, examples: Examples, recipe: Recipe) -> int:
+    """Return how many epochs fit into some time, by a trial on a copy: at least one."""
+    few = np.arange(min(len(examples), TRIAL_STEPS * recipe.batch_size))
+    part = Examples(Chosen(examples.views[0], few), examples.labels[few])
+    for _ in range(2):  # the first one warms up
+        begun = time.perf_counter()
+        train(copy.deepcopy(module), part, None, recipe, quiet=True)
+        taken = time.perf_counter() - begun
+    left = seconds - 2 * taken
+    return int(np.clip(left / (taken * len(examples) / len(few)), 1, MOST_EPOCHS))

@@ -1,0 +1,218 @@
+"""The trials of a search, kept in Optuna's SQLite study: which values come next, and what came of those before."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frostline._utils.files import open_file, reading
+from frostline._utils.hashing import digest_json
+from frostline.errors import ConfigError, RunError
+from frostline.studies.space import Choice, Range, Space, Values
+from frostline.studies.trial import Outcome
+
+if TYPE_CHECKING:
+    import optuna
+
+NAME = "frostline"
+DIGEST = "blake2b"  # an attribute of a trial: over its values and what came of them
+MAX_STUDY_BYTES = 1 << 30
+ALL, FEWER, DIVERGED = "all pictures", "fewer pictures", "diverged"  # how a trial ended
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that has ended.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order of the trials that ended.
+    values : dict
+        What it was trained with, by the names of the space.
+    accuracies : dict of int to float
+        On validation, by the number of training pictures.
+    ended : str
+        `ALL` when it got to all pictures, `FEWER` when it was stopped before, `DIVERGED` when its loss exploded.
+    """
+
+    number: int
+    values: Values
+    accuracies: Mapping[int, float]
+    epochs: int
+    seconds: float
+    ended: str
+
+
+def check_optuna() -> None:
+    """Refuse to search without Optuna.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("tune needs Optuna, which is not installed: pip install 'frostline[tune]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Study:
+    """A study on disk; one process may write it.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; made when it does not exist.
+    space : Space
+    seed : int
+        The values of a trial depend on it and on the trials that ended before, not on how often the study was stopped.
+
+    Raises
+    ------
+    RunError
+        When the file is no study.
+    """
+
+    def __init__(self, path: Path, space: Space, seed: int) -> None:
+        import optuna
+
+        self._path, self._space, self._seed = path, space, seed
+        self._distributions = {name: _distribution(place) for name, place in space.items()}
+        self._states = optuna.trial.TrialState
+        with self._reading():
+            if path.is_file():
+                _check_pages(path)
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._study = optuna.create_study(
+                study_name=NAME, storage=storage, direction="maximize", load_if_exists=True
+            )
+            for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+                self._study.tell(trial.number, state=self._states.FAIL)  # its process was killed
+        self.tried()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._path, RunError, "--overwrite begins again")
+
+    def tried(self) -> list[Tried]:
+        """Return the trials that ended, in their order.
+
+        Raises
+        ------
+        RunError
+            When one is not what was written, or was tried in another space.
+        """
+        with self._reading():
+            ended = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
+            for trial in ended:
+                if trial.distributions != self._distributions:
+                    raise ValueError(f"trial {trial.number} was tried with other settings than are searched")
+            return [_tried(number, trial) for number, trial in enumerate(ended, 1)]
+
+    def ask(self, start: Values) -> "OpenTrial":
+        """Begin a trial: the first one with the values of ``start``, the others where earlier ones point to."""
+        import optuna
+
+        count = len(self.tried())
+        if not count:
+            self._study.enqueue_trial(start)
+        # A sampler of its own for each trial: a study that was stopped goes on as if it had not been.
+        self._study.sampler = optuna.samplers.TPESampler(seed=(self._seed + 1_000_003 * count) % 2**32)
+        return OpenTrial(self._study, self._study.ask(self._distributions), count + 1)
+
+
+class OpenTrial:
+    """A trial that runs; left without an end it counts as failed, and is begun again."""
+
+    def __init__(self, study: "optuna.Study", trial: "optuna.Trial", number: int) -> None:
+        self._study, self._trial = study, trial
+        self.number = number
+        self.values: Values = dict(trial.params)
+        self._seconds, self._epochs = 0.0, 0
+        self._accuracies: dict[int, float] = {}
+
+    def report(self, pictures: int, outcome: Outcome) -> None:
+        """Note what the training on some pictures came to."""
+        self._trial.report(outcome.accuracy, pictures)
+        self._accuracies[pictures] = float(outcome.accuracy)
+        self._seconds, self._epochs = self._seconds + outcome.seconds, outcome.epochs
+
+    def end(self, how: str, accuracy: float) -> None:
+        """Note the end."""
+        import optuna
+
+        facts = {"ended": how, "seconds": self._seconds, "epochs": self._epochs}
+        digest = _digest(self.values, self._accuracies, facts)
+        for name, value in (facts | {DIGEST: digest}).items():
+            self._trial.set_user_attr(name, value)
+        if how == ALL:
+            self._study.tell(self._trial, accuracy)
+        else:
+            self._study.tell(self._trial, state=optuna.trial.TrialState.PRUNED)
+
+    def fail(self) -> None:
+        """Note that it came to nothing, as when the process is stopped."""
+        import optuna
+
+        self._study.tell(self._trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _check_pages(path: Path) -> None:
+    """Let SQLite look for damage in its file, which it would not notice by itself.
+
+    Raises
+    ------
+    ValueError, sqlite3.Error, OSError
+    """
+    open_file(path, MAX_STUDY_BYTES).close()
+    with closing(sqlite3.connect(path)) as database:
+        (answer,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        raise ValueError(answer)
+
+
+def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> Tried:
+    accuracies = dict(sorted(trial.intermediate_values.items()))
+    facts = {name: trial.user_attrs[name] for name in ("ended", "seconds", "epochs")}
+    if facts["ended"] not in (ALL, FEWER, DIVERGED) or not all(0 <= value <= 1 for value in accuracies.values()):
+        raise ValueError(f"trial {trial.number} is impossible")
+    # Studies of earlier versions have no digests.
+    if trial.user_attrs.get(DIGEST, "") not in ("", _digest(trial.params, accuracies, facts)):
+        raise ValueError(f"trial {trial.number} is not what was written")
+    return Tried(number, dict(trial.params), accuracies, facts["epochs"], facts["seconds"], facts["ended"])
+
+
+def _digest(values: Mapping[str, Any], accuracies: Mapping[int, float], facts: Mapping[str, Any]) -> str:
+    return digest_json([dict(values), {str(count): value for count, value in accuracies.items()}, dict(facts)])
+
+
+def importances(tried: Sequence[Tried], space: Space, pictures: int, seed: int) -> dict[str, float]:
+    """Return each name's share of the variance of accuracy after a number of pictures, by fANOVA.
+
+    A random forest is fitted to the trials, and its variance over the space is divided among the names (Hutter et al.
+    2014, "An Efficient Approach for Assessing Hyperparameter Importance"). Empty when nothing can be said.
+    """
+    import optuna
+
+    study = optuna.create_study(direction="maximize")
+    for one in tried:
+        if pictures in one.accuracies and one.ended != DIVERGED:
+            distributions = {name: _distribution(place) for name, place in space.items()}
+            study.add_trial(
+                optuna.create_trial(params=one.values, distributions=distributions, value=one.accuracies[pictures])
+            )
+    if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=seed)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _distribution(place: Range | Choice) -> Any:
+    import optuna
+
+    if isinstance(place, Choice):
+        return optuna.distributions.CategoricalDistribution(tuple(place.options))
+    return optuna.distributions.FloatDistribution(place.low, place.high, log=place.log)

@@ -1,0 +1,119 @@
+"""Class probabilities for every example by heads that never saw its label: cross-validation in one reading of the rows.
+
+The linear heads of all folds are trained side by side, as one layer with ``folds * classes`` outputs. A row is read and
+converted once an epoch, whatever the number of folds; each head's loss leaves its own fold out.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import nn
+
+from frostline._utils.progress import Bar, Progress, Silent
+from frostline.models.heads import Head, HeadSpec
+from frostline.training.examples import Examples, epoch_order
+from frostline.training.optim import learning_rate, make_optimiser
+from frostline.training.trainer import EVALUATION_BATCH, Recipe, moments
+
+NEVER = -1  # the fold of examples that no head is trained on
+
+
+def draw_folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Return a fold for each example, even within each class; the examples of a group share one.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of int64, shape (N,)
+        A group's class is that of its first example.
+    count : int
+        Folds.
+    seed : int
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.random.default_rng([seed, 0xF01D]).permutation(len(first))
+    fold_of = np.empty(len(first), np.int64)
+    for label in np.unique(labels[first]):
+        members = order[labels[first][order] == label]
+        fold_of[members] = (np.arange(len(members)) + label) % count  # small classes do not all begin with fold 0
+    return fold_of[group]
+
+
+def out_of_fold(
+    examples: Examples,
+    folds: NDArray[np.int64],
+    classes: int,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return logits (N, classes), each by the head that was trained without the example's fold.
+
+    Parameters
+    ----------
+    examples : Examples
+        Rows are flattened and standardised.
+    folds : ndarray of int64, shape (N,)
+        Numbers from 0; examples of fold `NEVER` train no head, and get the mean of all heads' logits.
+    recipe : Recipe
+        Epochs, batch size, learning rate, weight decay and label smoothing; the last epoch counts.
+    """
+    count = int(folds.max()) + 1
+    device = device or torch.device("cpu")
+    known = np.flatnonzero(folds != NEVER)
+    mean, std = moments(nn.Identity(), Examples(examples.rows, examples.labels), recipe.seed)
+    heads = Head(HeadSpec("linear", mean.numel(), count * classes))
+    heads.standardise(mean, std)
+    heads.to(device)
+    steps = math.ceil(len(known) / recipe.batch_size)
+    with (progress or Silent()).bar("folds", recipe.epochs * steps, "steps") as bar:
+        _descend(heads, examples, folds, known, recipe, steps, bar)
+    return _judge(heads, examples, folds, count)
+
+
+def _descend(
+    heads: Head,
+    examples: Examples,
+    folds: NDArray[np.int64],
+    known: NDArray[np.int64],
+    recipe: Recipe,
+    steps: int,
+    bar: Bar,
+) -> None:
+    count = int(folds.max()) + 1
+    device = heads.mean.device
+    optimiser = make_optimiser(
+        recipe.optimizer, [{"params": list(heads.parameters())}], recipe.lr, recipe.weight_decay, recipe.momentum
+    )
+    for epoch in range(recipe.epochs):
+        order = known[epoch_order(len(known), recipe.seed, epoch)]
+        for step in range(steps):
+            batch = np.sort(order[step * recipe.batch_size : (step + 1) * recipe.batch_size])
+            lr = learning_rate(recipe.lr_schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            logits = heads(examples.rows.take(batch).to(device)).unflatten(1, (count, -1))  # (B, folds, classes)
+            labels = torch.from_numpy(examples.labels[batch]).to(device)[:, None].expand(-1, count)  # (B, folds)
+            losses = F.cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), label_smoothing=recipe.label_smoothing, reduction="none"
+            ).reshape(-1, count)
+            others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
+            loss = ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            bar.advance(1)
+
+
+@torch.inference_mode()
+def _judge(heads: Head, examples: Examples, folds: NDArray[np.int64], count: int) -> torch.Tensor:
+    parts, start = [], 0
+    for rows, _ in examples.batches(EVALUATION_BATCH):
+        logits = heads(rows.to(heads.mean.device)).cpu().unflatten(1, (count, -1))  # (B, folds, classes)
+        fold = torch.from_numpy(folds[start : start + len(rows)])
+        own = logits[torch.arange(len(fold)), fold.clamp_min(0)]  # (B, classes)
+        parts.append(torch.where(fold[:, None] == NEVER, logits.mean(1), own))
+        start += len(rows)
+    return torch.cat(parts).clone()

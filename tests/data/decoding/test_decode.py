@@ -1,0 +1,235 @@
+"""Real picture files of every mode become grey or RGB bytes; everything else is refused in one line."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, image_header
+from frostline.data.decoding.file_types import other_kind
+from frostline.errors import DataError
+
+RNG = np.random.default_rng(7)
+GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+ALPHA = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def on_white(pixels: np.ndarray) -> np.ndarray:
+    """Lay (6, 9, 3) on white by the textbook formula."""
+    share = ALPHA[..., None] / 255
+    return pixels * share + 255 * (1 - share)
+
+
+def test_grey_stays_grey(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), GREY)
+
+
+def test_content_is_read_like_the_file(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_image((tmp_path / "a.png").read_bytes()), COLOUR)
+
+
+def test_black_and_white_becomes_grey() -> None:
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(GREY > 99), "PNG")), (GREY > 99) * np.uint8(255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_colour_survives_every_lossless_format(kind: str) -> None:
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), kind)), COLOUR)
+
+
+def test_lossless_webp_survives() -> None:
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "WEBP", lossless=True)), COLOUR)
+
+
+@pytest.mark.parametrize(("pixels", "shape"), [(GREY, (6, 9)), (COLOUR, (6, 9, 3))])
+def test_jpeg_is_read_in_its_own_colours(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
+    flat = np.full_like(pixels, 120)
+    decoded = decode_image(encoded(Image.fromarray(flat), "JPEG"))
+    assert decoded.shape == shape
+    np.testing.assert_allclose(decoded, flat, atol=2)
+
+
+def test_palette_becomes_rgb() -> None:
+    palette = Image.fromarray(COLOUR).quantize(16)
+    decoded = decode_image(encoded(palette, "PNG"))
+    np.testing.assert_array_equal(decoded, np.asarray(palette.convert("RGB")))
+
+
+def test_palette_transparency_is_laid_on_white() -> None:
+    palette = Image.new("P", (9, 6))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putdata([0, 1, 0] * 18)
+    decoded = decode_image(encoded(palette, "PNG", transparency=1))
+    np.testing.assert_array_equal(np.unique(decoded.reshape(-1, 3), axis=0), [[10, 20, 30], [255, 255, 255]])
+
+
+def test_colour_with_alpha_is_laid_on_white() -> None:
+    decoded = decode_image(encoded(Image.fromarray(np.dstack([COLOUR, ALPHA])), "PNG"))
+    np.testing.assert_allclose(decoded, on_white(COLOUR), atol=1)
+
+
+def test_grey_with_alpha_is_laid_on_white() -> None:
+    decoded = decode_image(encoded(Image.fromarray(np.dstack([GREY, ALPHA])), "PNG"))
+    np.testing.assert_allclose(decoded, on_white(np.dstack([GREY] * 3)), atol=1)
+
+
+def test_one_transparent_grey_is_laid_on_white() -> None:
+    decoded = decode_image(encoded(Image.fromarray(np.array([[0, 7, 9]], np.uint8)), "PNG", transparency=7))
+    assert decoded.tolist() == [[[0, 0, 0], [255, 255, 255], [9, 9, 9]]]
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    decoded = decode_image(encoded(red, "JPEG"))
+    assert decoded.shape == (8, 8, 3)
+    np.testing.assert_allclose(decoded[4, 4], [255, 0, 0], atol=3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_not_cut(kind: str) -> None:
+    deep = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    assert decode_image(encoded(Image.fromarray(deep), kind)).tolist() == [[0, 0, 1, 128, 255]]
+
+
+def test_big_endian_sixteen_bit_grey_is_read() -> None:
+    decoded = decode_image(b"P5 3 1 65535\n" + struct.pack(">3H", 0, 32768, 65535))
+    assert decoded.tolist() == [[0, 127, 255]]  # 127.5 in bytes
+
+
+@pytest.mark.parametrize(
+    ("values", "pixels"),
+    [
+        (np.array([[0, 7, 255]], np.int32), [0, 7, 255]),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 127, 255]),
+        (np.array([[-5, 10, 255]], np.int32), [0, 10, 255]),
+        (np.array([[0, 128.5, 255]], np.float32), [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 127, 255]),
+        (np.array([[0, 32768, 65535]], np.float32), [0, 127, 255]),
+    ],
+)
+def test_tiff_of_wide_numbers_is_scaled_to_bytes(values: np.ndarray, pixels: list[int]) -> None:
+    assert decode_image(encoded(Image.fromarray(values), "TIFF")).tolist() == [pixels]
+
+
+def test_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (9, 6), colour) for colour in ("red", "lime", "blue")]
+    decoded = decode_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    np.testing.assert_array_equal(decoded, np.broadcast_to([255, 0, 0], (6, 9, 3)))
+
+
+@pytest.mark.parametrize(
+    ("note", "turned"),
+    [
+        (1, COLOUR),
+        (2, COLOUR[:, ::-1]),
+        (3, COLOUR[::-1, ::-1]),
+        (6, np.rot90(COLOUR, -1)),
+        (8, np.rot90(COLOUR, 1)),
+    ],
+)
+def test_rotation_note_of_a_camera_is_obeyed(note: int, turned: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = note
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "PNG", exif=exif)), turned)
+
+
+def test_size_and_mode_need_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("L", (70, 30)).save(path)
+    assert image_header(path) == ((70, 30), "L")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert image_header(path) == ((70, 30), "L")
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        image_header(tmp_path / "gone.png")
+
+
+def test_single_pixel_is_a_picture() -> None:
+    assert decode_image(encoded(Image.new("L", (1, 1), 9), "PNG")).tolist() == [[9]]
+
+
+def test_name_of_the_file_decides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "really-a-png.jpg"
+    path.write_bytes(encoded(Image.fromarray(GREY), "PNG"))
+    np.testing.assert_array_equal(decode_image(path), GREY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_truncated_file_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    whole = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(
+        DataError, match=rf"^{path} is (damaged and cannot be decoded|no picture that can be read): "
+    ) as no:
+        decode_image(path)
+    assert "\n" not in str(no.value)
+
+
+def test_file_with_a_flipped_checksum_is_refused() -> None:
+    whole = bytearray(encoded(Image.fromarray(GREY), "PNG"))
+    whole[whole.index(b"IDAT") + 10] ^= 255
+    with pytest.raises(DataError, match=r"^the picture is damaged and cannot be decoded"):
+        decode_image(bytes(whole))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"just some words",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"/>',
+        encoded(Image.new("RGB", (4, 4)), "EPS"),
+        encoded(Image.new("RGB", (4, 4)), "PDF"),
+        encoded(Image.new("RGB", (4, 4)), "TGA"),
+        encoded(Image.new("RGB", (16, 16)), "ICO"),
+    ],
+    ids=["empty", "text", "svg", "eps", "pdf", "tga", "ico"],
+)
+def test_other_kinds_of_file_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    known = other_kind(content) or f"is no picture that can be read: expected one of {', '.join(FORMATS)}"
+    with pytest.raises(DataError) as refused:
+        decode_image(path)
+    assert str(refused.value) == f"{path} {known}."
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A tiny PNG that claims to be huge."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(9999))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(12_000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
+def test_pixel_bomb_is_refused_before_decoding(width: int, height: int) -> None:
+    with pytest.raises(DataError, match=rf"^the picture claims .*: at most {MAX_PIXELS:,} are read\.$"):
+        decode_image(bomb(width, height))
+
+
+@pytest.mark.parametrize(("name", "why"), [("gone.png", "No such file"), (".", "it is a folder")])
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(DataError, match=f"^{tmp_path / name} cannot be read: {why}"):
+        decode_image(tmp_path / name)
+
+
+def test_every_suffix_belongs_to_a_format_that_is_read() -> None:
+    known = Image.registered_extensions() | dict.fromkeys((".heic", ".heif"), "HEIF")  # that is pillow-heif's
+    assert {known[suffix] for suffix in SUFFIXES} <= set(FORMATS)

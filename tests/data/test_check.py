@@ -1,0 +1,97 @@
+"""The check finds nothing wrong with the real data, and what is wrong with a damaged copy."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frostline.data.check import Finding, check
+from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.fashion_mnist import load
+from tests.conftest import Frostline, write_idx
+
+
+@pytest.fixture(scope="module")
+def real(fashion: Splits) -> dict[str, Finding]:
+    return {finding.what: finding for finding in check(fashion)}
+
+
+def test_real_data_is_as_published(real: dict[str, Finding]) -> None:
+    assert [finding.what for finding in real.values() if finding.ok is False] == []
+    published = [finding for finding in real.values() if finding.found == "content as published"]
+    assert len(published) == 4
+    assert real["counts"] == Finding("counts", "60,000 train, 10,000 test", True)
+
+
+def test_counts_and_ranges_of_the_real_data(real: dict[str, Finding]) -> None:
+    assert real["train labels"].found == "6,000 to 6,000 images in each class"
+    assert real["test labels"].found == "1,000 to 1,000 images in each class"
+    assert real["train pixels"].found == "28 x 28, values 0 to 255"
+
+
+def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, Finding]) -> None:
+    train, test = ({image.tobytes() for image in np.asarray(part.images)} for part in (fashion.train, fashion.test))
+    assert real["pictures in both train and test"].found == f"{len(train & test)} identical"
+    assert real["train repeated pictures"].found == f"{60_000 - len(train)} identical"
+    assert real["test repeated pictures"].found == f"{10_000 - len(test)} identical"
+
+
+def test_damaged_copy_is_found(fashion: Splits, tmp_path: Path) -> None:
+    folder = shutil.copytree(fashion.source, tmp_path / "copy")
+    labels = fashion.test.labels.copy()
+    labels[17] = (labels[17] + 1) % 10
+    for old in folder.glob("t10k-labels*"):
+        old.unlink()
+    write_idx(folder / "t10k-labels-idx1-ubyte", labels)
+    wrong = [finding for finding in check(load(folder)) if finding.ok is False]
+    assert wrong == [Finding("t10k-labels-idx1-ubyte", "NOT the published content", False)]
+
+
+def test_smaller_copy_is_wrong_on_the_command_line(small_fashion: Path, frostline: Frostline) -> None:
+    done = frostline("data", "check", "fashion-mnist", "--data-dir", small_fashion)
+    assert done.returncode == 2
+    assert "1,200 train, 300 test" in done.stdout
+    assert done.stdout.count("WRONG") == 5
+    assert done.stderr.startswith("frostline: fashion-mnist is not as published: train-images-idx3-ubyte, ")
+    assert done.stderr.count("\n") == 1
+
+
+def tiny(train: np.ndarray, test: np.ndarray) -> Splits:
+    parts = [ImageDataset(images, np.arange(len(images)) % 2, ("a", "b")) for images in (train, test)]
+    return Splits("tiny", *parts, "memory")
+
+
+def test_pictures_in_both_parts_are_found() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
+    findings = {f.what: f for f in check(tiny(images[:8], np.concatenate([images[3:5], images[8:]])))}
+    assert findings["pictures in both train and test"] == Finding(
+        "pictures in both train and test", "2 identical", None
+    )
+    clean = {f.what: f for f in check(tiny(images[:8], images[8:]))}
+    assert clean["pictures in both train and test"].ok is True
+
+
+def test_pictures_that_look_alike_in_both_parts_are_remarked() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
+    groups = np.array([1, 2, 3, 4, 5, 6, 2, 7, 8, 8])
+    whole = ImageDataset(images, np.arange(10) % 2, ("a", "b"), groups=groups)
+    splits = Splits("tiny", whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), "memory")
+    findings = {f.what: f for f in check(splits)}
+    remark = findings["pictures that look alike in train and test"]
+    assert (remark.found, remark.ok) == ("1 of test", None)
+
+
+def test_repeated_and_empty_pictures_are_remarked() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
+    images[1] = images[2] = images[0]
+    images[4] = 77
+    findings = {f.what: f for f in check(tiny(images[:8], images[8:]))}
+    assert findings["train repeated pictures"] == Finding("train repeated pictures", "2 identical", None)
+    assert findings["train empty pictures"] == Finding("train empty pictures", "1 of one single value", None)
+
+
+def test_missing_class_and_black_pictures_are_wrong() -> None:
+    black = ImageDataset(np.zeros((4, 8, 8), np.uint8), np.zeros(4, int), ("a", "b"))
+    wrong = {finding.what for finding in check(Splits("tiny", black, black, "memory")) if finding.ok is False}
+    assert wrong == {"train labels", "train pixels", "test labels", "test pixels"}

@@ -1,0 +1,110 @@
+"""The network that learns, and the plain one that it becomes."""
+
+import pytest
+import torch
+
+from frostline.models import alexnet
+from frostline.models.registry import load_backbone
+from frostline.synthetic.scene import Program, draw_pictures
+from tools.pretraining.losses import SIDE, SKETCHES
+from tools.pretraining.network import MAP, STAGES, Pretraining, smooth_
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network whose normalisations have seen something."""
+    torch.manual_seed(0)
+    network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=("conv4", "conv5"))
+    for stage in network.stages.values():
+        torch.nn.init.uniform_(stage.norm.weight, 0.5, 2)
+        torch.nn.init.normal_(stage.norm.bias, std=0.2)
+    for _ in range(3):
+        network(torch.rand(8, 3, 64, 64))
+    return network.eval()
+
+
+def plain(network):
+    backbone = alexnet.build("conv5")
+    state = network.plain_state()
+    backbone.load_state_dict({key: state[alexnet.published_key(key)] for key in backbone.state_dict()}, assign=True)
+    return torch.nn.Sequential(*backbone.stages.values()).eval()
+
+
+def test_folding_changes_nothing(network):
+    pictures = torch.rand(4, 3, 128, 128)
+    with torch.inference_mode():
+        features = plain(network)((pictures - network.mean) / network.std)
+        assert features.shape == (4, 256, MAP, MAP)
+        expected = network(pictures)
+        assert torch.allclose(network.object_head(features.flatten(1)), expected.objects, atol=1e-4)
+        assert torch.allclose(network.sketch_heads["conv5"](features.flatten(1)), expected.sketches[-1], atol=1e-4)
+
+
+def test_the_plain_network_is_torchvisions_feature_part(network):
+    state = network.plain_state()
+    assert list(state) == [f"features.{layer}.{part}" for layer in (0, 3, 6, 8, 10) for part in ("weight", "bias")]
+    assert sum(tensor.numel() for tensor in state.values()) == 2_469_696
+
+
+@pytest.mark.parametrize("size", [64, 96, 128])
+def test_every_size_is_answered_alike(network, size):
+    answers = network(torch.rand(2, 3, size, size))
+    assert answers.objects.shape == (2, 7) and answers.textures.shape == (2, 5)
+    assert [sketch.shape for sketch in answers.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
+
+
+def test_smoothing_takes_the_noise_and_leaves_the_spread():
+    noise = torch.randn(64, 3, 11, 11, generator=torch.Generator().manual_seed(0))
+    smooth = noise.clone()
+    smooth_(smooth)
+    assert smooth.std() == pytest.approx(float(noise.std()), rel=1e-4)
+
+    def between_neighbours(filters):
+        return float((filters[..., 1:] - filters[..., :-1]).std() / filters.std())
+
+    assert between_neighbours(noise) == pytest.approx(2**0.5, rel=0.05)
+    assert between_neighbours(smooth) < 0.6
+    assert smooth[..., 0].abs().mean() < 0.1 * smooth[..., 5].abs().mean()
+
+
+def test_conv1_alone_starts_smooth():
+    torch.manual_seed(0)
+    network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=())
+    roughness = [
+        float((weight[..., 1:] - weight[..., :-1]).std() / weight.std())
+        for weight in (network.stages[name].convolution.weight.detach() for name in ("conv1", "conv2"))
+    ]
+    assert roughness[0] < 0.6 and roughness[1] > 1.3
+
+
+def taught(network):
+    return [name for name, part in network.stages.items() if part.convolution.weight.grad is not None]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_head_teaches_its_stage_and_those_below(stage):
+    network = Pretraining(0, 5, texture_stage=stage, sketch_stages=())
+    network(torch.rand(4, 3, 64, 64)).textures.sum().backward()
+    assert taught(network) == list(STAGES[: STAGES.index(stage) + 1])
+    network = Pretraining(0, 5, texture_stage="conv1", sketch_stages=(stage,))
+    network(torch.rand(4, 3, 64, 64)).sketches[0].sum().backward()
+    assert taught(network) == list(STAGES[: STAGES.index(stage) + 1])
+
+
+def test_objects_are_told_apart_only_when_asked():
+    assert Pretraining(0, 5, "conv5", ("conv5",))(torch.rand(4, 3, 64, 64)).objects is None
+
+
+def test_beginning_with_plain_convolutions_changes_nothing_and_normalises_them():
+    backbone = load_backbone(weights="bundled")
+    pictures = draw_pictures(Program(), torch.arange(16), 128)
+    network = Pretraining(7, 5, texture_stage="conv5", sketch_stages=())
+    network.begin_with(backbone, pictures)
+    assert network.training
+    network.eval()
+    x = (pictures - network.mean) / network.std
+    with torch.inference_mode():
+        expected = backbone.between(None, "conv5")(x)
+        assert torch.allclose(plain(network)(x), expected, atol=1e-3, rtol=1e-3)
+        answers = network.stages["conv1"].convolution(x)
+    assert answers.std((0, 2, 3)).numpy() == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,25 @@
+"""The gallery: one file that asks no address and shows names as text."""
+
+import re
+
+from tests.studies.audit.conftest import Planted
+
+
+def test_everything_is_in_the_file(planted: Planted):
+    page = (planted.folder / "audit.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) > 20
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_names_are_shown_as_text(planted: Planted):
+    page = (planted.folder / "audit.html").read_text()
+    assert "<b>Sandal" not in page and "<i>faulty" not in page
+    assert "Audit of &lt;i&gt;faulty&lt;/i&gt;" in page
+
+
+def test_counts_are_those_of_the_findings(planted: Planted):
+    page = (planted.folder / "audit.html").read_text()
+    for kind, count in planted.found.facts["findings"].items():
+        assert f'<a href="#{kind}"><b>{count}</b>' in page

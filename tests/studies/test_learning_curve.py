@@ -1,0 +1,112 @@
+"""Accuracy against labels, on 1,200 real pictures."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from frostline._utils.manifest import write_manifest
+from frostline.config import TrainConfig
+from frostline.errors import RunError
+from frostline.studies.learning_curve import curve
+from frostline.studies.points import ALL, Question
+
+QUICK = Question(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
+TRAINED = Question(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)
+
+
+@pytest.fixture
+def config(small_fashion):
+    return TrainConfig(data="fashion-mnist", data_dir=small_fashion, weights="bundled", image_size=64)
+
+
+def accuracies(points):
+    return {(point.way, point.labels, point.repeat): point.accuracy for point in points}
+
+
+def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_path, caplog):
+    with caplog.at_level("INFO", "frostline"):
+        points = curve(config, QUICK, tmp_path / "curve")
+    passes = [record for record in caplog.records if "images to compute" in record.getMessage()]
+    assert len(passes) == 4  # for each set of weights one over the pictures with labels, one over the test split
+    found = accuracies(points)
+    assert len(found) == 3 * (2 * 2 + 1)
+    for way in QUICK.ways:
+        assert found[way, ALL, 0] > found[way, 2, 0]
+    assert found["frozen", ALL, 0] > found["random-frozen", ALL, 0] and found["frozen", 8, 0] > 0.55
+    assert sorted(path.name for path in (tmp_path / "curve").iterdir()) == [
+        "curve.csv", "curve.png", "lock", "manifest.json", "points.jsonl", "settings.json", "summary.txt",
+    ]  # fmt: skip
+
+
+def test_the_network_is_trained_for_the_time_it_was_given(config, tmp_path):
+    points = curve(config, TRAINED, tmp_path / "curve")
+    assert all(2 < point.seconds < 2 * TRAINED.seconds for point in points), points
+    found = accuracies(points)
+    assert found["fine-tuned", 8, 0] > found["scratch", 8, 0]
+    assert found["fine-tuned", 8, 0] > 0.5
+    assert all(point.epochs > 3 for point in points)
+
+
+def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",))
+    whole = curve(config, question, tmp_path / "whole")
+    curve(config, replace(question, repeats=1), tmp_path / "part")
+    lines = tmp_path / "part" / "points.jsonl"
+    lines.write_text(lines.read_text() + '{"way": "pixels", "lab')  # killed while it wrote
+    before = lines.read_text().splitlines()[0]
+    again = curve(config, question, tmp_path / "part")
+    assert accuracies(again) == accuracies(whole)
+    written = lines.read_text().splitlines()
+    assert written[0] == before  # measured once
+    assert len(written) == len({tuple(json.loads(line).values())[:3] for line in written}) == 5
+
+
+def test_other_settings_are_not_mixed(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",), labels=(2,))
+    curve(config, question, tmp_path / "curve")
+    with pytest.raises(RunError, match=r"holds a curve with other settings \(.*settings\.json\): --overwrite it"):
+        curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve")
+    other = curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+    assert len(other) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="exists and is no curve"):
+        curve(config, question, tmp_path / "mine")
+
+
+def test_a_damaged_point_is_named_and_measured_again(config, tmp_path, caplog):
+    question = replace(QUICK, ways=("pixels",), labels=(2, 3), repeats=2)
+    whole = accuracies(curve(config, question, tmp_path / "curve"))
+    lines = tmp_path / "curve" / "points.jsonl"
+    written = lines.read_text().splitlines()
+    first = json.loads(written[0])
+    written[0] = json.dumps(first | {"accuracy": first["accuracy"] / 2})  # a wrong number is not taken
+    written[2] = written[2].replace("{", "[", 1)
+    lines.write_bytes("\n".join(written).encode() + b"\n\xff\xfe\n")
+    again = accuracies(curve(config, question, tmp_path / "curve"))
+    assert again == whole
+    assert f"{lines} is damaged in line 1, 3, 5: measured again" in caplog.text
+    assert len(lines.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 9000, b"\xff", b'{"config": 1, "question": {}}'])
+def test_damaged_settings_are_named(config, tmp_path, content):
+    write_manifest(tmp_path / "curve", "curve")
+    (tmp_path / "curve" / "settings.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"settings\.json is damaged .*: --overwrite begins again"):
+        curve(config, QUICK, tmp_path / "curve")
+
+
+def test_overwriting_a_curve_spares_what_is_not_of_it(config, tmp_path):
+    question = replace(QUICK, ways=("pixels",), labels=(2,), repeats=1)
+    curve(config, question, tmp_path / "curve")
+    (tmp_path / "curve" / "thesis.txt").write_text("keep me")
+    (tmp_path / "curve" / "manifest.json").unlink()  # as an earlier version left it
+    curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+    assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"
+    (tmp_path / "curve" / "curve.csv").unlink()
+    (tmp_path / "curve" / "curve.csv").symlink_to(tmp_path / "curve" / "thesis.txt")
+    with pytest.raises(RunError, match=r"curve\.csv is a symbolic link"):
+        curve(config, question, tmp_path / "curve", overwrite=True)
+    assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"

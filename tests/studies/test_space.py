@@ -1,0 +1,70 @@
+"""What is searched, and where it begins."""
+
+import pytest
+
+from frostline.config import TrainConfig
+from frostline.errors import ConfigError, UnknownNameError
+from frostline.models.registry import outline
+from frostline.studies.space import USUAL, Choice, Range, heeded, make_space, searched_names, settings
+
+TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def settled(**changes):
+    return TrainConfig(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, "head": "linear", **changes})
+
+
+def test_what_is_given_is_not_searched_unless_it_is_named():
+    assert searched_names(TrainConfig(data="x"), None) == USUAL
+    config = TrainConfig(data="x", lr=0.01, head="mlp")
+    assert searched_names(config, None) == ("weight_decay", "taps", "label_smoothing", "batch_size")
+    assert searched_names(config, ("head", "lr")) == ("lr", "head")
+
+
+def test_impossible_searches_are_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'freeze'"):
+        searched_names(TrainConfig(data="x"), ("freez",))
+    with pytest.raises(ConfigError, match="--head ridge chooses its one strength by itself"):
+        searched_names(TrainConfig(data="x", head="ridge"), None)
+    with pytest.raises(ConfigError, match="nothing is left to search"):
+        searched_names(TrainConfig(data="x"), ())
+
+
+def test_the_search_begins_with_the_settings_themselves():
+    config = settled(lr=0.5, head="mlp", hidden_width=32, batch_size=100, weight_decay=0.0, freeze="conv4", views=2)
+    names = ("lr", "weight_decay", "head", "taps", "batch_size", "freeze", "augment")
+    space, start = make_space(names, config, outline("alexnet"))
+    assert settings(space, start) == {
+        "lr": 0.5, "weight_decay": 1e-3, "head": "mlp", "hidden_width": 32, "taps": TAPS, "batch_size": 100,
+        "freeze": "conv4", "views": 2,
+    }  # fmt: skip
+    rate = space["lr"]
+    assert isinstance(rate, Range) and rate.high == 0.5 and rate.low < 1e-4
+    assert list(space["freeze"].options) == ["conv4", "conv3", "conv2"]
+
+
+def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
+    space, start = make_space(("taps",), settled(), outline("alexnet"))
+    assert [option["taps"] for option in space["taps"].options.values()] == [TAPS[first:] for first in range(5)]
+    assert start == {"taps": ",".join(TAPS)}
+
+
+def test_a_head_in_closed_form_heeds_no_setting_of_a_stepwise_training():
+    values = {"lr": 0.1, "weight_decay": 0.1, "taps": "conv5", "label_smoothing": 0.1, "batch_size": "128"}
+    assert heeded(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
+    assert heeded(values | {"head": "linear"}) == values | {"head": "linear"}
+    assert heeded(values) == values
+
+
+def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():
+    few, start = make_space(("lr", "head"), settled(head="ridge"), outline("alexnet"))
+    assert settings(few, start)["head"] == "ridge"
+    assert list(few["head"].options) == ["linear", "ridge", "mlp 64"]
+    many, start = make_space(("lr", "head"), settled(), outline("alexnet"))
+    assert list(many["head"].options) == ["linear", "mlp 64"]
+    assert few["lr"] == many["lr"]
+
+
+def test_what_has_one_option_is_left_out():
+    space, _ = make_space(("taps", "head"), settled(taps=("conv3",)), outline("alexnet"))
+    assert list(space) == ["head"] and isinstance(space["head"], Choice)

@@ -1,0 +1,56 @@
+"""Folds: even, whole groups, and no head ever sees what it judges."""
+
+import numpy as np
+import torch
+
+from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
+from frostline.training.trainer import Recipe, predict_logits, train
+
+RECIPE = Recipe(epochs=6, batch_size=64, lr=1e-3, seed=0, patience=6)
+
+
+def test_folds_are_even_in_every_class_and_repeatable():
+    labels = np.repeat([0, 1, 2], [50, 30, 5])
+    folds = draw_folds(labels, np.arange(85), 5, 0)
+    assert [np.bincount(folds[labels == label], minlength=5).tolist() for label in range(3)] == [
+        [10] * 5, [6] * 5, [1] * 5
+    ]  # fmt: skip
+    assert np.array_equal(folds, draw_folds(labels, np.arange(85), 5, 0))
+    assert not np.array_equal(folds, draw_folds(labels, np.arange(85), 5, 1))
+
+
+def test_a_group_stays_in_one_fold():
+    groups = np.arange(60) // 3
+    folds = draw_folds(np.arange(60) % 2, groups, 5, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(20))
+
+
+def test_no_head_sees_what_it_judges(narrow):
+    examples, _ = narrow
+    folds = draw_folds(examples.labels, np.arange(len(examples)), 5, 0)
+    before = out_of_fold(examples, folds, 10, RECIPE)
+    labels = examples.labels.copy()
+    labels[folds == 2] = (labels[folds == 2] + 1) % 10
+    after = out_of_fold(type(examples)(examples.rows, labels), folds, 10, RECIPE)
+    assert torch.equal(before[folds == 2], after[folds == 2])
+    assert not torch.equal(before[folds == 1], after[folds == 1])
+
+
+def test_examples_of_no_fold_teach_nothing(narrow):
+    examples, _ = narrow
+    folds = draw_folds(examples.labels, np.arange(len(examples)), 3, 0)
+    folds[:50] = NEVER
+    before = out_of_fold(examples, folds, 10, RECIPE)
+    labels = examples.labels.copy()
+    labels[:50] = 0
+    assert torch.equal(before, out_of_fold(type(examples)(examples.rows, labels), folds, 10, RECIPE))
+
+
+def test_it_judges_about_as_well_as_one_head_on_the_others(narrow, make_head):
+    examples, val = narrow
+    folds = draw_folds(examples.labels, np.arange(len(examples)), 5, 0)
+    right = out_of_fold(examples, folds, 10, RECIPE).argmax(1).numpy() == examples.labels
+    head = make_head(examples, "linear")
+    train(head, examples, None, RECIPE, quiet=True)
+    alone = predict_logits(head, val).argmax(1).numpy() == val.labels
+    assert abs(right.mean() - alone.mean()) < 0.1

@@ -1,0 +1,26 @@
+"""What the drawing program draws, at a glance."""
+
+from pathlib import Path
+
+import numpy as np
+
+from frostline.data.contact_sheet import PER_CLASS, draw_sheet
+from frostline.data.dataset import ImageDataset
+from frostline.data.drawn_objects import class_names, draw_uint8
+from frostline.synthetic.scene import Program
+
+CLASSES, SIZE = 10, 64
+
+
+def draw_program(program: Program, path: Path) -> None:
+    """Write a PNG with the first ten objects of a program, a row of pictures each.
+
+    Raises
+    ------
+    StorageError
+    """
+    labels = np.arange(CLASSES * PER_CLASS) % CLASSES
+    dataset = ImageDataset(draw_uint8(program, labels, SIZE), labels, class_names(CLASSES))
+    draw_sheet(
+        dataset, f"drawn pictures: the first {CLASSES} of {program.classes:,} objects, seed {program.seed}", path
+    )

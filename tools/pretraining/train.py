@@ -1,0 +1,268 @@
+"""The pre-training run: draw, descend, probe, keep what was reached, write the weights."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+import frostline
+from frostline._utils.device import describe_device, half_precision
+from frostline._utils.progress import Bar, Progress, Silent, log
+from frostline.errors import RunError
+from frostline.models.backbone import Backbone, channels_last
+from frostline.synthetic.scene import VERSION, draw_labels, draw_scenes
+from frostline.training.checkpoint import read_checkpoint, write_checkpoint
+from tools.pretraining.export import write_weights
+from tools.pretraining.losses import Answers, supervised, true_sketches
+from tools.pretraining.network import Pretraining
+from tools.pretraining.probe import held_out_accuracy
+from tools.pretraining.recipe import Budget, Recipe
+
+REPORTS = 12  # lines in the history of a run, at least a minute apart
+REPORT_SECONDS = 60.0
+PERMILLE = 1000
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One line of the history: after so many pictures and seconds; means since the line before.
+
+    Attributes
+    ----------
+    size : int
+        Side of the last pictures, in pixels.
+    object_accuracy : float or None
+        ``None`` when objects are not told apart.
+    sketch_error : float
+        Mean squared error of the deepest sketch, whose numbers have a spread of about 1.
+    held_out_accuracy : float
+        Of the probe on objects that are never drawn here.
+    """
+
+    images: int
+    seconds: float
+    size: int
+    loss: float
+    object_accuracy: float | None
+    texture_accuracy: float
+    sketch_error: float
+    held_out_accuracy: float
+
+
+@dataclass
+class _Sums:
+    """What happened since the last line."""
+
+    images: int = 0
+    loss: float = 0.0
+    objects: int = 0
+    textures: int = 0
+    sketch_error: float = 0.0
+
+
+class _Run:
+    """A run in progress: what the next step depends on."""
+
+    def __init__(self, recipe: Recipe, budget: Budget, device: torch.device, start: Backbone | None) -> None:
+        self.recipe, self.budget, self.device = recipe, budget, device
+        self.start = start.origin.sha256 if start is not None and start.origin is not None else None
+        torch.manual_seed(recipe.program.seed)
+        objects = recipe.program.classes if recipe.weights.objects else 0
+        module = Pretraining(objects, recipe.program.textures, recipe.texture_stage, recipe.sketch_stages)
+        self.module = channels_last(module, device)
+        if start is not None:
+            index = torch.arange(recipe.batch_size, device=device)
+            labels = draw_labels(recipe.program, index)
+            pictures = draw_scenes(recipe.program, index, recipe.size(0.0), labels).pictures
+            self.module.begin_with(start, pictures)
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.images, self.steps = 0, 0
+        self.before, self.begun = 0.0, time.perf_counter()  # seconds of earlier sittings, start of this one
+        self.history: list[Reached] = []
+        self.sums = _Sums()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.begun
+
+    @property
+    def done(self) -> float:
+        return min(1.0, self.budget.done(self.images, self.seconds))
+
+    def step(self) -> None:
+        """Draw the next batch and descend once."""
+        recipe, done = self.recipe, self.done
+        count = recipe.batch_size
+        if self.budget.images is not None:
+            count = min(count, self.budget.images - self.images)
+        index = torch.arange(self.images, self.images + count, device=self.device) % 2**32
+        labels = draw_labels(recipe.program, index)
+        drawing = draw_scenes(recipe.program, index, recipe.size(done), labels)
+        torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout's numbers: a resumed run draws the same
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate(self.steps, done)
+        half = half_precision(self.device)
+        self.module.train()
+        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+            answers: Answers = self.module(drawing.pictures)
+        sketches = true_sketches(recipe.program, drawing, labels)
+        loss = supervised(answers, labels, sketches, recipe.weights)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.images += count
+        self.steps += 1
+        self.sums.images += count
+        self.sums.loss += loss.item() * count
+        if answers.objects is not None:
+            self.sums.objects += int((answers.objects.argmax(1) == labels.objects).sum())
+        self.sums.textures += int((answers.textures.argmax(1) == labels.textures).sum())
+        self.sums.sketch_error += functional.mse_loss(answers.sketches[-1].float(), sketches).item() * count
+
+    def report(self, size: int) -> None:
+        """Probe, add a line to the history and say it."""
+        sums, self.sums = self.sums, _Sums()
+        line = Reached(
+            self.images,
+            round(self.seconds, 1),
+            size,
+            sums.loss / sums.images,
+            sums.objects / sums.images if self.module.object_head is not None else None,
+            sums.textures / sums.images,
+            sums.sketch_error / sums.images,
+            held_out_accuracy(self.module.plain_state(), self.device, self.recipe.probe_per_class),
+        )
+        self.history.append(line)
+        log.info(
+            "%s pictures, %.1f min, %d px  loss %.3f  texture accuracy %.3f  sketch error %.3f%s  "
+            "probe of new objects %.3f",
+            f"{line.images:,}", line.seconds / 60, size, line.loss, line.texture_accuracy, line.sketch_error,
+            "" if line.object_accuracy is None else f"  object accuracy {line.object_accuracy:.3f}",
+            line.held_out_accuracy,
+        )  # fmt: skip
+
+    def write(self, path: Path) -> None:
+        """Keep everything that the next step depends on."""
+        about = {
+            "recipe": self.recipe.to_dict(),
+            "start": self.start,
+            "images": self.images,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "history": [asdict(line) for line in self.history],
+            "sums": asdict(self.sums),
+        }
+        write_checkpoint(path, self.module, self.optimiser, about, {}, "--output chooses another place")
+
+    def read(self, path: Path) -> None:
+        """Go back to what was kept."""
+        about, _ = read_checkpoint(path, self.module, self.optimiser, "remove it to begin again")
+        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())) or about["start"] != self.start:
+            raise RunError(f"{path} was begun with another recipe, seed or weights: give the same, or --overwrite it.")
+        self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
+        self.history = [Reached(**line) for line in about["history"]]
+        self.sums = _Sums(**about["sums"])
+
+    def record(self) -> dict[str, Any]:
+        """Return what a card should tell."""
+        return {
+            "program_version": VERSION,
+            "recipe": self.recipe.to_dict(),
+            "start": self.start,
+            "images": self.images,
+            "minutes": round(self.seconds / 60, 1),
+            "device": describe_device(self.device),
+            "precision": str(half_precision(self.device) or torch.float32).removeprefix("torch."),
+            "versions": {"frostline": frostline.__version__, "torch": str(torch.__version__)},
+            "history": [asdict(line) for line in self.history],
+        }
+
+
+def pretrain(
+    recipe: Recipe,
+    budget: Budget,
+    output: Path,
+    *,
+    device: torch.device,
+    start: Backbone | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    checkpoint_seconds: float = 60.0,
+    progress: Progress | None = None,
+) -> str:
+    """Teach AlexNet's convolutions with drawn pictures and write them as float16 safetensors in torchvision's layout.
+
+    The state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a number of images
+    gives the same weights however often it was stopped, on the same kind of processor.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    budget : Budget
+    output : Path
+        The weight file.
+    device : torch.device
+    start : Backbone, optional
+        AlexNet whose convolutions to go on from; He-initialised ones when left out.
+    resume, overwrite : bool
+        Go on with a stopped run; replace what stands at ``output``.
+    checkpoint_seconds : float
+        How often the state is kept.
+    progress : Progress, optional
+        Draws the bar.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+
+    Raises
+    ------
+    RunError
+        When something stands in the way or what was kept does not fit.
+    WeightsError
+        When the weights do not fit into float16.
+    StorageError
+    """
+    kept = output.with_name(f"{output.name}.unfinished")
+    if not overwrite:
+        if output.exists():
+            raise RunError(f"{output} exists: choose another --output, or --overwrite it.")
+        if kept.exists() and not resume:
+            raise RunError(
+                f"an unfinished pre-training is at {kept}: --resume goes on with it, --overwrite begins again."
+            )
+    run = _Run(recipe, budget, device, start)
+    if resume and kept.exists():
+        run.read(kept)
+        log.info("going on after %s pictures", f"{run.images:,}")
+    saved = reported = time.perf_counter()
+    with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
+        shown = _show(run, bar, 0)
+        while run.done < 1:
+            size = recipe.size(run.done)
+            run.step()
+            shown = _show(run, bar, shown)
+            due = run.done >= (len(run.history) + 1) / REPORTS and time.perf_counter() - reported > REPORT_SECONDS
+            if due or run.done >= 1:
+                run.report(size)
+                reported = time.perf_counter()
+            if time.perf_counter() - saved > checkpoint_seconds:
+                run.write(kept)
+                saved = time.perf_counter()
+    digest = write_weights(run.module.plain_state(), output, run.record())
+    kept.unlink(missing_ok=True)
+    return digest
+
+
+def _show(run: _Run, bar: Bar, shown: int) -> int:
+    reached = int(run.done * PERMILLE)
+    bar.advance(reached - shown)
+    bar.note(f"{run.images:,} pictures, loss {run.sums.loss / max(1, run.sums.images):.3f}")
+    return reached
