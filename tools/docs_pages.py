@@ -162,9 +162,9 @@ def _architecture(levels: list[dict[str, set[str]]], modules: dict[str, ast.Modu
         "![The folders of src/frostline in rows](images/modules.svg)",
         "",
         "A folder imports only from rows above its own. The number in a box counts its modules; *base* stands for the "
-        "modules directly in the package and those in `_utils`. `tests/test_architecture.py` fails when an import points down or when "
-        "modules import each other in a cycle. [How it works](how-it-works.md) explains how data passes through the "
-        "folders.",
+        "modules directly in the package and those in `_utils`. `tests/test_architecture.py` fails when an import "
+        "points down or when modules import each other in a cycle. [How it works](how-it-works.md) explains how data "
+        "passes through the folders.",
         "",
         "| folder | imports from | modules |",
         "|---|---|---|",
