@@ -62,7 +62,7 @@ def on_the_page(port: int, files: Sequence[Path]) -> list[tuple[str, float]]:
         page.fill("input[type=password]", KEY)
         page.keyboard.press("Enter")
         page.set_input_files("#files", [str(file) for file in files])
-        expect(page.locator("#status")).to_have_text(f"{len(files)} pictures done", timeout=600_000)
+        expect(page.locator("#status")).to_have_text(f"{len(files)} images done", timeout=600_000)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download CSV").click()
         text = Path(download.value.path()).read_text(encoding="utf-8")

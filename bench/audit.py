@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     count = len(splits.train)
     suspects = np.argsort(found.judged.quality[:count], kind="stable")
     top = np.isin(wrong, suspects[: len(wrong)]).mean()
-    listed = [finding.picture for finding in found.findings if finding.kind == "label"]
+    listed = [finding.image for finding in found.findings if finding.kind == "label"]
     print(f"{len(wrong):,} of {count:,} training labels changed, seed {options.seed}")
     print(f"recall among the {len(wrong):,} top suspects {top:.3f}; random picks find {options.share:.3f}")
     print(f"recall among all {len(listed):,} suspects {np.isin(wrong, listed).mean():.3f}; "

@@ -26,7 +26,7 @@ from frostline.data.dataset import ImageDataset
 from frostline.data.fashion_mnist import load
 from frostline.data.preprocess import Preprocess
 from frostline.data.splits import limited
-from frostline.features.dataset import LiveActivations
+from frostline.features.dataset import LiveFeatures
 from frostline.features.extract import fill
 from frostline.models.alexnet import USUAL_TAPS
 from frostline.models.backbone import channels_last
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str]) -> None:
             if way == "cached":
                 (rows,), frozen_pass = fill([data], forward, spec_for(forward, "float32"), Path(folder))
             else:
-                rows = LiveActivations(data, forward) if way == "live" else Plain(data, frozen, forward.preprocess)
+                rows = LiveFeatures(data, forward) if way == "live" else Plain(data, frozen, forward.preprocess)
             trunk = channels_last(Thawed(backbone, frozen.boundary, options.image_size))
             examples = Examples(rows, data.labels)
             mean, std = moments(trunk, examples, 0)
             head = Head(HeadSpec("linear", mean.numel(), 10))
-            head.standardise(mean, std)
+            head.standardize(mean, std)
             groups = layer_groups(trunk.stages.values(), head, 1.0)
             history = train(nn.Sequential(trunk, head), examples, None, recipe, groups=groups).history
             seconds[way] = statistics.median(line.seconds for line in history)

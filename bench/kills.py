@@ -35,7 +35,8 @@ from PIL import Image
 
 from bench.common.options import start
 from bench.common.tables import Table
-from tests.commands import PROCESSES, run_command, run_forked, run_in_fork
+from frostline import __main__ as program
+from tests.commands import PROCESSES, run_forked, run_in_fork
 
 MARK = "FROSTLINE_KILL_TRIAL"
 GONE_AFTER = 5.0  # seconds that a killed command's other processes may stay
@@ -175,14 +176,17 @@ def _begin(words: tuple[str, ...], place: Path, env: dict[str, str], said: Path)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `frostline.__main__`, until the command runs
     os.setsid()
     said.touch()
-    run_in_fork(partial(run_command, list(words)), place, env, [said, said], _interruptible)
+    run_in_fork(partial(_main, words), place, env, [said, said], contextlib.nullcontext)
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _main(words: tuple[str, ...]) -> int:
+    sys.argv[1:] = words
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        program.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def _processes() -> Iterator[int]:

@@ -23,14 +23,14 @@ from bench.common.options import start
 from bench.common.tables import Table, paired_difference
 from bench.strength import Tried, one_behind, try_all
 from frostline.data.dataset import ImageDataset
-from frostline.data.drawn_objects import PRIOR_OBJECTS, PRIOR_PICTURES, load_prior
+from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS, load_prior
 from frostline.data.registry import load_dataset
 from frostline.data.splits import per_class, train_val
 from frostline.training.covariance_prior import FLOOR
 
 NONE, CHOSEN = "none", "none or the one in use, chosen on validation"
 Prior = tuple[int, int, float]  # objects, images of each, floor
-IN_USE = (PRIOR_OBJECTS, PRIOR_PICTURES, FLOOR)
+IN_USE = (PRIOR_OBJECTS, PRIOR_IMAGES, FLOOR)
 OTHERS = [(*IN_USE[:2], floor) for floor in (5.0, 2.0, 1.0, 0.25, 0.1)]
 OTHERS += [(25, 40, FLOOR), (250, 4, FLOOR), (25, 10, FLOOR), (150, 20, FLOOR)]
 HELD_OUT = {"fashion-mnist": 0.1}

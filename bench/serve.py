@@ -116,7 +116,7 @@ async def batches(port: int) -> tuple[float, float]:
     status, body = await client.send(f"GET /metrics HTTP/1.1\r\nHost: bench\r\nX-API-Key: {KEY}\r\n\r\n".encode())
     client.close()
     assert status == 200
-    found = [body.decode().split(f"frostline_batch_pictures_{what} ")[1].split()[0] for what in ("sum", "count")]
+    found = [body.decode().split(f"frostline_batch_images_{what} ")[1].split()[0] for what in ("sum", "count")]
     return float(found[0]), float(found[1])
 
 

@@ -25,7 +25,7 @@ from bench.common.options import start
 from bench.common.tables import Table, paired_difference
 from frostline.data.registry import load_dataset
 from frostline.models.heads import Head
-from frostline.training.covariance_prior import FLOOR, Within
+from frostline.training.covariance_prior import FLOOR, WithinClassPenalty
 from frostline.training.examples import Examples
 
 LABELS = [5, 10, 20, 50, 100, 200]
@@ -84,7 +84,7 @@ def try_all(
     center = x.mean(0)
     x -= center
     targets = functional.one_hot(torch.from_numpy(part.labels), classes).double()
-    solved = Within(standardized(prior, head), prior.labels, floor).solved(x) if prior else x
+    solved = WithinClassPenalty(standardized(prior, head), prior.labels, floor).solved(x) if prior else x
     gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
     seen = [

@@ -1,4 +1,4 @@
-"""Folders of real pictures as people have them: garments in mixed kinds and sizes, and files that are no pictures."""
+"""Folders of real images as people have them: garments in mixed kinds and sizes, and files that are no images."""
 
 import io
 import struct
@@ -14,35 +14,35 @@ CLASSES = {"bag": 8, "boot": 9, "trouser": 1}  # names of folders, numbers in Fa
 
 
 def garments(images: ImageDataset, number: int, count: int) -> list[np.ndarray]:
-    """The first pictures of one class, (28, 28) each."""
+    """The first images of one class, (28, 28) each."""
     return list(np.asarray(images.images[np.flatnonzero(images.labels == number)[:count]]))
 
 
-def _turned(grey: Image.Image) -> Image.Image:
+def _turned(gray: Image.Image) -> Image.Image:
     """Lies on its side, with a camera's note that says so."""
-    turned = grey.convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    turned = gray.convert("RGB").transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6
     return turned
 
 
 def encode(pixels: np.ndarray, kind: int) -> tuple[str, bytes]:
-    """Write a grey picture as one of eight kinds of file; return the file's ending and its bytes."""
-    grey = Image.fromarray(pixels).resize((28 + 5 * kind, 28 + 3 * kind))
-    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    turned = _turned(grey)
+    """Write a gray image as one of eight kinds of file; return the file's ending and its bytes."""
+    gray = Image.fromarray(pixels).resize((28 + 5 * kind, 28 + 3 * kind))
+    wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    turned = _turned(gray)
     kinds = (
-        (".png", grey, {}),
-        (".jpg", grey.convert("RGB"), {"quality": 95}),
-        (".png", grey.convert("RGB").quantize(32), {}),
-        (".png", Image.merge("RGBA", [grey, grey, grey, grey.point(lambda value: 255 if value else 0)]), {}),
-        (".jpg", grey.convert("CMYK"), {"quality": 95}),
+        (".png", gray, {}),
+        (".jpg", gray.convert("RGB"), {"quality": 95}),
+        (".png", gray.convert("RGB").quantize(32), {}),
+        (".png", Image.merge("RGBA", [gray, gray, gray, gray.point(lambda value: 255 if value else 0)]), {}),
+        (".jpg", gray.convert("CMYK"), {"quality": 95}),
         (".png", wide, {}),
         (".JPEG", turned, {"exif": turned.getexif()}),
-        (".gif", grey.convert("P"), {"save_all": True, "append_images": [Image.new("P", grey.size)]}),
+        (".gif", gray.convert("P"), {"save_all": True, "append_images": [Image.new("P", gray.size)]}),
     )
-    ending, picture, options = kinds[kind]
+    ending, image, options = kinds[kind]
     buffer = io.BytesIO()
-    picture.save(buffer, {".png": "PNG", ".gif": "GIF"}.get(ending, "JPEG"), **options)
+    image.save(buffer, {".png": "PNG", ".gif": "GIF"}.get(ending, "JPEG"), **options)
     return ending, buffer.getvalue()
 
 
@@ -72,7 +72,7 @@ def write_hostile(folder: Path, images: ImageDataset) -> dict[str, str]:
     files = {
         "truncated.jpg": (whole[: len(whole) // 2], "is damaged and cannot be decoded"),
         "empty.png": (b"", "is empty"),
-        "text.png": (b"this is no picture\n" * 9, "is no picture that can be read"),
+        "text.png": (b"this is no image\n" * 9, "is no image that can be read"),
         "huge.png": (huge_claim(), "claims"),
     }
     for name, (data, _) in files.items():

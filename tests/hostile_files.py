@@ -1,4 +1,4 @@
-"""Files that end like pictures and are none, or lie about themselves; and odd ones that are good all the same."""
+"""Files that end like images and are none, or lie about themselves; and odd ones that are good all the same."""
 
 import functools
 import io
@@ -30,9 +30,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, rows: bytes, *extra: bytes, colour: int = 0, deflated: bool = False) -> bytes:
+def png(width: int, height: int, rows: bytes, *extra: bytes, color: int = 0, deflated: bool = False) -> bytes:
     """Write a PNG by hand: header, chunks of any kind, data."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0))
     body = rows if deflated else zlib.compress(rows)
     return SIGNATURE + header + b"".join(extra) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
@@ -45,13 +45,13 @@ def zeros_deflated(count: int) -> bytes:
 
 
 def tiff_with_a_loop(entries: int) -> bytes:
-    """A directory that names itself as the next one, with too few entries to be a picture."""
+    """A directory that names itself as the next one, with too few entries to be an image."""
     tags = [struct.pack("<HHII", 256 + i, 4, 1, 1 << 20) for i in range(entries)]
     return b"II*\0" + struct.pack("<IH", 8, entries) + b"".join(tags) + struct.pack("<I", 8)
 
 
 def tiff_that_goes_on_with_itself() -> bytes:
-    """A whole picture whose next directory is its own."""
+    """A whole image whose next directory is its own."""
     whole = bytearray(encoded(noise(), "TIFF"))
     (start,) = struct.unpack_from("<I", whole, 4)
     (entries,) = struct.unpack_from("<H", whole, start)
@@ -72,7 +72,7 @@ def jpeg_of_scans(count: int, height: int = 40, width: int = 40) -> bytes:
 
 
 def jpeg_of_empty_scans(count: int, side: int) -> bytes:
-    """A progressive JPEG of one grey, and scans that say nothing: each costs a pass over all its blocks."""
+    """A progressive JPEG of one gray, and scans that say nothing: each costs a pass over all its blocks."""
     whole = encoded(np.full((side, side), 128, np.uint8), "JPEG", progressive=True)
     scan = b"\xff\xda\0\x08\1\1\0\1\x3f\x10" + b"\0"
     return whole[:-2] + scan * count + b"\xff\xd9"
@@ -106,8 +106,8 @@ def gif_of_comments(count: int) -> bytes:
 def frames(kind: str, count: int, side: int = 40) -> bytes:
     """A GIF, PNG or WebP of so many frames."""
     buffer = io.BytesIO()
-    pictures = [Image.fromarray(np.full((side, side, 3), number % 251, np.uint8)) for number in range(count)]
-    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:])
+    images = [Image.fromarray(np.full((side, side, 3), number % 251, np.uint8)) for number in range(count)]
+    images[0].save(buffer, kind, save_all=True, append_images=images[1:])
     return buffer.getvalue()
 
 
@@ -118,7 +118,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "allowed scans.jpg": lambda: jpeg_of_empty_scans(50, 3000),
     "comments.jpg": lambda: jpeg_of_comments(100_000),
     "floats.tif": lambda: tiff_of_floats(7000),
-    "zeros rgba.png": lambda: png(7000, 7000, zeros_deflated(28_001 * 7000), colour=6, deflated=True),
+    "zeros rgba.png": lambda: png(7000, 7000, zeros_deflated(28_001 * 7000), color=6, deflated=True),
     "runs.bmp": lambda: bmp_of_runs(7000),
     "texts.png": lambda: png(40, 40, bytes(41 * 40), *[chunk(b"tEXt", b"a\0b")] * 60_000),
     "empty data.png": lambda: png(40, 40, bytes(41 * 40), *[chunk(b"IDAT", b"")] * 60_000),
@@ -130,20 +130,20 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "vast.gif": lambda: encoded(np.zeros((7000, 7000), np.uint8), "GIF"),
     "vast.webp": lambda: encoded(np.zeros((7000, 7000, 3), np.uint8), "WEBP", lossless=True),
     "vast.tif": lambda: encoded(np.zeros((7000, 7000), np.uint8), "TIFF", compression="tiff_adobe_deflate"),
-    "bomb.png": lambda: png(20_000, 20_000, zeros_deflated(20_001 * 20_000), colour=0, deflated=True),
+    "bomb.png": lambda: png(20_000, 20_000, zeros_deflated(20_001 * 20_000), color=0, deflated=True),
 }
 
 
 def zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("picture.jpg", encoded(noise(), "JPEG"))
+        archive.writestr("image.jpg", encoded(noise(), "JPEG"))
     return buffer.getvalue()
 
 
 @functools.cache
 def lies() -> dict[str, bytes]:
-    """Files of many kinds that give no picture, by name."""
+    """Files of many kinds that give no image, by name."""
     whole = encoded(noise(), "PNG")
     wrong_crc = bytearray(whole)
     wrong_crc[29] ^= 255  # of the header
@@ -158,7 +158,7 @@ def lies() -> dict[str, bytes]:
         "one byte.png": b"\x89",
         "zeros.bmp": bytes(5000),
         "noise.tif": RNG.bytes(5000),
-        "text.jpg": b"this is a letter, not a picture\n" * 20,
+        "text.jpg": b"this is a letter, not an image\n" * 20,
         "page.png": b"<!doctype html><html><body><h1>404 Not Found</h1></body></html>",
         "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script/></svg>',
         "archive.jpeg": zipped(),
@@ -172,7 +172,7 @@ def lies() -> dict[str, bytes]:
         "most there is.png": png(2**31 - 1, 2**31 - 1, bytes(1000)),
         "nothing wide.png": png(0, 40, bytes(40)),
         "nothing high.png": png(40, 0, b""),
-        "no palette.png": png(40, 40, bytes(41 * 40), colour=3)[:-20],
+        "no palette.png": png(40, 40, bytes(41 * 40), color=3)[:-20],
         "text bomb.png": png(40, 40, bytes(41 * 40), text_bomb),
         "profile bomb.png": png(40, 40, bytes(41 * 40), profile_bomb),
         "broken frame.gif": bytes(gif[: len(gif) // 2]),
@@ -185,8 +185,8 @@ def lies() -> dict[str, bytes]:
         "short.ppm": b"P6 40 40 255\n" + bytes(100),
         "vast.ppm": b"P6 99999999 99999999 255\n" + bytes(100),
         "words.pgm": b"P2 4 4 255\n" + b"one two three",
-        "line\nbreak.jpg": b"no picture",
-        os.fsdecode(b"\xff\xfe.jpg"): b"no picture",
+        "line\nbreak.jpg": b"no image",
+        os.fsdecode(b"\xff\xfe.jpg"): b"no image",
         "chunks.webp": b"RIFF\xff\xff\xff\xffWEBPVP8 " + RNG.bytes(60),
     }
     files |= {f"loop {n}.tif": tiff_with_a_loop(n) for n in (0, 1, 3, 9)}
@@ -194,7 +194,7 @@ def lies() -> dict[str, bytes]:
 
 
 def cut(count: int) -> dict[str, bytes]:
-    """Real pictures of every kind, cut at many places."""
+    """Real images of every kind, cut at many places."""
     kinds = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
     wholes = [encoded(noise(), kind) for kind in kinds] + [encoded(noise(), "JPEG", progressive=True)]
     endings = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".ppm", ".jpeg")
@@ -206,7 +206,7 @@ def cut(count: int) -> dict[str, bytes]:
 
 
 def no_files(folder: Path) -> list[str]:
-    """Make what has a picture's name and is no file; return the names."""
+    """Make what has an image's name and is no file; return the names."""
     (folder / "folder.jpg").mkdir()
     (folder / "dangling.png").symlink_to(folder / "nowhere.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")
@@ -215,7 +215,7 @@ def no_files(folder: Path) -> list[str]:
 
 
 def write_bad(folder: Path, count: int) -> list[str]:
-    """Write so many things that are no pictures; return their names."""
+    """Write so many things that are no images; return their names."""
     names = no_files(folder)
     files = lies() | cut(count - len(names) - len(lies()))
     for name, data in files.items():
@@ -224,13 +224,13 @@ def write_bad(folder: Path, count: int) -> list[str]:
 
 
 def write_odd(folder: Path) -> list[str]:
-    """Write pictures that look odd from outside and are good; return their names."""
-    grey = bytes(41 * 40)
+    """Write images that look odd from outside and are good; return their names."""
+    gray = bytes(41 * 40)
     files = {
         "garbage in exif.jpg": encoded(noise(), "JPEG", exif=b"Exif\0\0" + RNG.bytes(900)),
         "large profile.jpg": encoded(noise(), "JPEG", icc_profile=RNG.bytes(3_000_000)),
         "profile of noise.png": encoded(noise(), "PNG", icc_profile=RNG.bytes(300_000)),
-        "much text.png": png(40, 40, grey[:-1] + b"\7", chunk(b"tEXt", b"Comment\0" + b"a" * 500_000)),
+        "much text.png": png(40, 40, gray[:-1] + b"\7", chunk(b"tEXt", b"Comment\0" + b"a" * 500_000)),
         "trailing.jpg": encoded(noise(), "JPEG") + RNG.bytes(2000),
         "goes on.tif": tiff_that_goes_on_with_itself(),
         "strip.png": encoded(noise(1, 10_000), "PNG"),
@@ -249,7 +249,7 @@ def write_odd(folder: Path) -> list[str]:
 
 
 def write_good(folder: Path, count: int) -> None:
-    """Write small pictures of four classes, each with a brightness and a direction of its own."""
+    """Write small images of four classes, each with a brightness and a direction of its own."""
     slopes = np.linspace(0, 90, 32)
     for number in range(count):
         label = number % 4

@@ -1,6 +1,6 @@
 """What most tests leave out of each run, as it takes longer than all the rest of a small one.
 
-Its two plots, and nine in ten of the drawn pictures that ridge learns from beforehand and pre-training is probed on. A
+Its two plots, and nine in ten of the drawn images that ridge learns from beforehand and pre-training is probed on. A
 test that looks at these asks for `whole_runs`; the installed script, and other processes that a test starts, always do
 everything.
 """
@@ -16,8 +16,8 @@ from frostline.data import drawn_objects
 from tools.pretraining import probe
 
 DOT = b"\x89PNG\r\n\x1a\n"
-OBJECTS, PICTURES = 50, 2  # of each object
-PROBED = 12  # pictures of each object
+OBJECTS, IMAGES = 50, 2  # of each object
+PROBED = 12  # images of each object
 
 
 def _leave_out(*arguments: object) -> None:
@@ -28,12 +28,12 @@ def _leave_out(*arguments: object) -> None:
 
 @contextmanager
 def quick_runs() -> Iterator[None]:
-    """Write a file in the place of each plot; draw few pictures for ridge and for the probe."""
+    """Write a file in the place of each plot; draw few images for ridge and for the probe."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_curves", "draw_confusion"):
             patch.setattr(f"frostline.runs.fit.{name}", _leave_out)
         patch.setattr("tools.pretraining.train.held_out_accuracy", _probed_on_few)
-        with _prior_of(OBJECTS, PICTURES):
+        with _prior_of(OBJECTS, IMAGES):
             yield
 
 
@@ -50,7 +50,7 @@ def whole_runs() -> Iterator[None]:
         for name in ("draw_curves", "draw_confusion"):
             patch.setattr(f"frostline.runs.fit.{name}", getattr(plots, name))
         patch.setattr("tools.pretraining.train.held_out_accuracy", probe.held_out_accuracy)
-        with _prior_of(drawn_objects.PRIOR_OBJECTS, drawn_objects.PRIOR_PICTURES):
+        with _prior_of(drawn_objects.PRIOR_OBJECTS, drawn_objects.PRIOR_IMAGES):
             yield
 
 

@@ -25,6 +25,7 @@ from tests.class_folders import write_classes
 from tests.commands import run_forked, run_snippet
 from tests.conftest import Frostline
 from tests.quick import quick_runs
+from tools.pretraining.__main__ import app as tool
 from tools.pretraining.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -196,7 +197,8 @@ def options(command: Any) -> Iterator[str]:
 
 
 def test_options_that_are_named_exist() -> None:
-    known = {*options(typer.main.get_command(app)), "--help", *OTHER_OPTIONS}
+    commands = (typer.main.get_command(one) for one in (app, tool))
+    known = {"--help", *OTHER_OPTIONS, *(name for command in commands for name in options(command))}
     for path in (ROOT / "bench").glob("*.py"):
         for declared in re.findall(r"start\(__doc__, arguments(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL):
             known |= {f"--{name.replace('_', '-')}" for name in re.findall(r"\b(\w+)=", declared)}

@@ -8,14 +8,14 @@ import torch
 
 from bench.common.machine import CONVS
 from frostline.config import TrainConfig
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset
 from frostline.data.drawn_objects import load_prior
 from frostline.data.preprocess import Preprocess
 from frostline.data.splits import per_class, train_val
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import ActivationSpec, spec_of
+from frostline.features.key import FeatureKey, feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
@@ -40,9 +40,9 @@ def frozen_alexnet(
     return FastForward(frozen, Preprocess(image_size), torch.device("cpu"))
 
 
-def spec_for(forward: FastForward, dtype: str = "float16") -> ActivationSpec:
+def spec_for(forward: FastForward, dtype: str = "float16") -> FeatureKey:
     """Return the identity of these features in a cache."""
-    return spec_of("alexnet", forward.frozen, forward.preprocess, dtype)
+    return feature_key("alexnet", forward.frozen, forward.preprocess, dtype)
 
 
 def warm_up(forward: FastForward, images: ImageDataset) -> None:
@@ -73,7 +73,7 @@ class InMemory:
         return self if count is None else InMemory(self.rows[:, -count:])
 
 
-def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_PICTURE) -> InMemory:
+def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_IMAGE) -> InMemory:
     """Run the frozen stages over a view of a data set of equally sized images."""
     rows = []
     for start in range(0, len(images), 64):
@@ -85,7 +85,7 @@ def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_PICTURE
 class Lazy:
     """Rows of a view of a data set, computed when they are first asked for."""
 
-    def __init__(self, forward: FastForward, images: ImageDataset, view: View = THE_PICTURE) -> None:
+    def __init__(self, forward: FastForward, images: ImageDataset, view: View = THE_IMAGE) -> None:
         self._forward, self._images, self._view = forward, images, view
         self._computed = np.zeros(len(images), bool)
         self._rows: torch.Tensor | None = None
@@ -118,7 +118,7 @@ def fill_once(forward: FastForward, images: ImageDataset, folder: Path) -> None:
 def new_head(kind: str, examples: Examples, classes: int = 10, seed: int = 0) -> Head:
     """Return an untrained head, standardized by its training examples."""
     head = Head(HeadSpec(kind, int(np.prod(examples.rows.shape)), classes))
-    head.standardise(*moments(torch.nn.Sequential(), examples, seed))
+    head.standardize(*moments(torch.nn.Sequential(), examples, seed))
     return head
 
 

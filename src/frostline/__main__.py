@@ -10,13 +10,18 @@ def main() -> None:
     importing = handler is signal.default_int_handler  # not ignored, as under `nohup`, nor taken by somebody else
     if importing:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from frostline.cli.main import run
+    from frostline.cli.main import INTERRUPTED, run
 
-    if importing:
-        signal.signal(signal.SIGINT, handler)
-    code = run(sys.argv[1:])
-    if importing:  # all is done
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = INTERRUPTED
+    try:
+        if importing:
+            signal.signal(signal.SIGINT, handler)
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if importing:  # all is done
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
 

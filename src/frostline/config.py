@@ -90,7 +90,7 @@ class TrainConfig(BaseModel):
     epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes over the training split")] = None
     head_epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes for the head before thawing")] = None
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 256
-    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimiser")] = "adamw"
+    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimizer")] = "adamw"
     lr_schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
         "onecycle"
     )
@@ -111,7 +111,7 @@ class TrainConfig(BaseModel):
     mixup: Annotated[float, Field(ge=0, le=10, description="blend pairs of rows, share drawn from Beta(x, x)")] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=10, description="cut pairs of maps together, share from Beta(x, x)")] = 0.0
     batch_norm: Annotated[
-        bool, Field(description="normalise thawed convolutions by batch while they learn; folded away afterwards")
+        bool, Field(description="normalize thawed convolutions by batch while they learn; folded away afterwards")
     ] = False
     amp: Annotated[bool, Field(description="16-bit training of thawed stages, where the device gains by it")] = False
     compile: Annotated[bool, Field(description="torch.compile the training step; needs a C++ compiler")] = False
@@ -122,17 +122,17 @@ class TrainConfig(BaseModel):
         None
     )
     views: Annotated[
-        int | None, Field(ge=1, le=10_000, description="versions of each training picture, itself included")
+        int | None, Field(ge=1, le=10_000, description="versions of each training image, itself included")
     ] = None
     augment: Annotated[
-        dict[str, float], Field(description="how far views 2, 3, … may be from the picture: NAME=X,...")
+        dict[str, float], Field(description="how far views 2, 3, … may be from the image: NAME=X,...")
     ] = {}
     limit: Annotated[int | None, Field(ge=1, description="use N training and N/6 test images, stratified")] = None
-    labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labelled images per class")] = None
+    labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labeled images per class")] = None
     val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1
     seed: Annotated[int, Field(ge=0, lt=2**63, description="one seed for every source of randomness")] = 0
     device: Annotated[Literal["cpu", "cuda", "mps"], Field(description="where to compute")] = "cpu"
-    workers: Annotated[int | None, Field(ge=1, le=256, description="processes that decode picture files")] = None
+    workers: Annotated[int | None, Field(ge=1, le=256, description="processes that decode image files")] = None
     cache_dtype: Annotated[Literal["float16", "float32"], Field(description="precision of kept activations")] = (
         "float16"
     )

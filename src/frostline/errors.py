@@ -3,8 +3,8 @@
 FrostlineError
 ├── ConfigError            an option, name or file that says something impossible
 │   └── UnknownNameError   a name that is not among those known; carries the nearest match
-├── DataError              a data set or picture that is missing, damaged or not what it claims
-│   └── InputError         what a scikit-learn estimator cannot take as pictures
+├── DataError              a data set or image that is missing, damaged or not what it claims
+│   └── InputError         what a scikit-learn estimator cannot take as images
 ├── DownloadError          a file that no address delivered whole
 ├── WeightsError           a weight file that does not fit the network
 ├── StorageError           a disk that is full, read-only or out of reach
@@ -58,11 +58,11 @@ class UnknownNameError(ConfigError):
 
 
 class DataError(FrostlineError):
-    """A data set or picture is missing, damaged or not what it claims to be."""
+    """A data set or image is missing, damaged or not what it claims to be."""
 
 
 class InputError(DataError, ValueError):
-    """A scikit-learn estimator was given no pictures; a ``ValueError`` too, as scikit-learn's tools expect."""
+    """A scikit-learn estimator was given no images; a ``ValueError`` too, as scikit-learn's tools expect."""
 
 
 class DownloadError(FrostlineError):

@@ -229,3 +229,16 @@ def test_only_temporary_files_of_ours_are_removed(folder):
     remove_parts(folder, NAMES)
     assert not any(path.exists() for path in ours)
     assert all(path.exists() for path in others)
+
+
+def test_failing_start_leaves_a_manifest_as_it_was(tmp_path):
+    place = tmp_path / "mine"
+    with holding(place) as held:
+        held.keep()
+    before = everything(place)
+    with pytest.raises(KeyError), holding(place) as held:
+        (place / "points.jsonl").write_bytes(b"1\n")
+        held.made.add("points.jsonl")
+        write_manifest(place, "curve", NAMES)
+        raise KeyError
+    assert everything(place) == before

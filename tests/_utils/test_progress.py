@@ -11,12 +11,12 @@ from nbclient import NotebookClient
 from frostline._utils.progress import Silent, in_notebook, visible
 
 CELL = """
-from frostline import progress
+from frostline._utils import progress
 progress.REDRAWN_AFTER = 0
 with progress.visible(None).bar("<looking>", 8, "images") as bar:
     bar.advance(2)
     bar.note("loss 0.5")
-    shown = bar._picture
+    shown = bar._image
 print(shown["text/html"])
 """
 

@@ -11,7 +11,7 @@ def test_the_hash_is_a_bijection_on_a_stretch_of_numbers():
     assert mixed(values).min() >= 0 and mixed(values).max() < 2**32
 
 
-def test_numbers_do_not_depend_on_the_neighbours():
+def test_numbers_do_not_depend_on_the_neighbors():
     together = Stream(3, torch.arange(50)).uniform(7)
     alone = Stream(3, torch.tensor([17])).uniform(7)
     assert torch.equal(together[17:18], alone)
@@ -24,7 +24,7 @@ def test_numbers_do_not_depend_on_how_they_are_asked_for():
     assert torch.equal(torch.cat([stream.uniform(100), stream.uniform(13, 10).flatten(1), stream.uniform(70)], 1), once)
 
 
-def test_seeds_and_pictures_give_other_numbers():
+def test_seeds_and_images_give_other_numbers():
     index = torch.arange(1000)
     numbers = torch.cat([Stream(seed, index).uniform(4) for seed in (0, 1, 2**40)])
     assert len(numbers.unique(dim=0)) == 3000

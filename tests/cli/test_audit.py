@@ -31,7 +31,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_p
     done = frostline(*audit, "--apply", "audits/first/audit.csv")
     assert (done.returncode, done.stderr) == (0, "")
     assert "the test split is changed too" in done.stdout
-    assert f"{len(changed)} labels changed, 0 pictures left out" in done.stdout
+    assert f"{len(changed)} labels changed, 0 images left out" in done.stdout
     assert done.stdout.splitlines()[-1] == "try: frostline train audits/first/corrected.npz"
     done = frostline("train", "audits/first/corrected.npz", *SMALL, "--epochs", 1, "--cache-dir", place / "cache")
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ def test_list_names_every_data_set_and_where_it_is(frostline):
     done = frostline("data", "list")
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fashion-mnist")]
-    assert "60,000 + 10,000 grey 28x28 images of ten garments" in line
+    assert "60,000 + 10,000 gray 28x28 images of ten garments" in line
     assert line.rstrip().endswith("fashion-mnist")
 
 
@@ -42,7 +42,7 @@ def test_check_names_what_is_not_as_published(frostline, small_fashion):
     assert done.stdout.count("WRONG") == 5
 
 
-def test_show_writes_a_labelled_sheet(frostline, small_fashion, tmp_path):
+def test_show_writes_a_labeled_sheet(frostline, small_fashion, tmp_path):
     done = frostline("data", "show", "fashion-mnist", "--data-dir", small_fashion)
     assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["wrote fashion-mnist.png"])
     other = frostline(
@@ -61,8 +61,8 @@ def test_show_writes_a_labelled_sheet(frostline, small_fashion, tmp_path):
     assert (other.returncode, other.stdout.splitlines()[1:]) == (0, ["wrote t.png"])
     sheets = []
     for name in ("fashion-mnist.png", "t.png"):
-        with Image.open(tmp_path / name) as picture:
-            sheets.append(np.asarray(picture.convert("L")).astype(int))
+        with Image.open(tmp_path / name) as image:
+            sheets.append(np.asarray(image.convert("L")).astype(int))
     assert min(sheets[0].shape) > 700
     assert sheets[0].std() > 30
     assert (sheets[0] != sheets[1]).any()

@@ -1,4 +1,4 @@
-"""`frostline explain`: pictures to look at, and JSON that names them."""
+"""`frostline explain`: images to look at, and JSON that names them."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ from tests.small_run import reseal
 
 
 @pytest.fixture
-def pictures(fashion, tmp_path):
-    """Three pictures: two of one stem, one of colours that is no square."""
-    folder = tmp_path / "my pictures"
+def images(fashion, tmp_path):
+    """Three images: two of one stem, one of colors that is no square."""
+    folder = tmp_path / "my images"
     folder.mkdir()
     for number, (mode, name) in enumerate((("L", "a.png"), ("RGB", "a.jpg"), ("RGB", "b $1 <i> 靴.png"))):
-        picture = Image.fromarray(np.asarray(fashion.test.images[number]))
-        picture.resize((28 + 40 * number, 30)).convert(mode).save(folder / name)
+        image = Image.fromarray(np.asarray(fashion.test.images[number]))
+        image.resize((28 + 40 * number, 30)).convert(mode).save(folder / name)
     return folder
 
 
@@ -32,62 +32,62 @@ def explain(frostline, finished):
     return run
 
 
-def test_json_names_the_files_and_agrees_with_predict(explain, pictures, finished, tmp_path):
-    done = explain(pictures, "--format", "json", "--stage", "conv2", "--top", 2, "--neighbours", 3)
+def test_json_names_the_files_and_agrees_with_predict(explain, images, finished, tmp_path):
+    done = explain(images, "--format", "json", "--stage", "conv2", "--top", 2, "--neighbors", 3)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert (found["stage"], found["grid"], found["method"]) == ("conv2", 7, "gradcam")
-    paths = sorted(pictures.iterdir())
-    assert [one["file"] for one in found["pictures"]] == [str(path) for path in paths]
+    paths = sorted(images.iterdir())
+    assert [one["file"] for one in found["images"]] == [str(path) for path in paths]
     classifier = Classifier.load(finished.folder)
     written = {found["sheet"]}
-    for one, row in zip(found["pictures"], classifier.predict_proba(paths), strict=True):
+    for one, row in zip(found["images"], classifier.predict_proba(paths), strict=True):
         best = row.argsort()[::-1][:2]
         assert [line["class"] for line in one["classes"]] == [classifier.class_names[i] for i in best]
         assert [line["probability"] for line in one["classes"]] == pytest.approx(row[best].tolist(), abs=1e-4)
-        assert [sorted(near) for near in one["neighbours"]] == [["class", "file", "similarity", "thumbnail"]] * 3
+        assert [sorted(near) for near in one["neighbors"]] == [["class", "file", "similarity", "thumbnail"]] * 3
         for line in one["classes"]:
             with Image.open(tmp_path / line["map"]) as heat, Image.open(tmp_path / line["overlay"]) as over:
                 assert (heat.format, heat.size, over.mode, over.size) == ("PNG", (320, 320), "RGB", (320, 320))
                 assert line["blank"] == (not np.asarray(heat).max(axis=(0, 1)).max() > 50)
         written |= {line[kind] for line in one["classes"] for kind in ("map", "overlay")}
-        written |= {one["picture"], *(near["thumbnail"] for near in one["neighbours"])}
+        written |= {one["image"], *(near["thumbnail"] for near in one["neighbors"])}
     output = tmp_path / "explained" / "first"
     assert written == {str(path.relative_to(tmp_path)) for path in output.rglob("*") if path.is_file()}
     assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i-靴", "sheet.png"]
 
 
-def test_a_folder_of_other_things_is_left_alone(explain, pictures, tmp_path):
+def test_a_folder_of_other_things_is_left_alone(explain, images, tmp_path):
     theirs = tmp_path / "thesis" / "sheet.png"
     theirs.parent.mkdir()
     theirs.write_text("mine")
-    done = explain(pictures / "a.png", "--output", "thesis")
+    done = explain(images / "a.png", "--output", "thesis")
     assert done.returncode == 2
     assert "exists and is no explanation (it holds sheet.png): choose another --output" in done.stderr
     assert (theirs.read_text(), len(list(theirs.parent.iterdir()))) == ("mine", 1)
 
 
-def test_a_table_for_people_and_a_sheet(explain, pictures, tmp_path):
-    done = explain(pictures / "a.png", "--output", "why", "--method", "hirescam")
+def test_a_table_for_people_and_a_sheet(explain, images, tmp_path):
+    done = explain(images / "a.png", "--output", "why", "--method", "hirescam")
     assert (done.returncode, done.stderr) == (0, "")
     heading, line, _, last = done.stdout.splitlines()
-    assert heading.split() == ["file", "best", "2", "3", "nearest", "training", "pictures"]
+    assert heading.split() == ["file", "best", "2", "3", "nearest", "training", "images"]
     assert "a.png" in line and line.count(", ") == 4
-    assert last == "wrote why/sheet.png, and beside it a folder of pictures for each file"
+    assert last == "wrote why/sheet.png, and beside it a folder of images for each file"
     with Image.open(tmp_path / "why" / "sheet.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 1000 and sheet.height < 600
 
 
-def test_a_run_without_an_index_says_so(frostline, finished, pictures, tmp_path):
+def test_a_run_without_an_index_says_so(frostline, finished, images, tmp_path):
     old = tmp_path / "runs" / "old"
     shutil.copytree(finished.folder, old)
     (old / "index.safetensors").unlink()
     reseal(old)
-    done = frostline("explain", "old", pictures / "a.png", "--format", "json", "--top", 1)
+    done = frostline("explain", "old", images / "a.png", "--format", "json", "--top", 1)
     assert done.returncode == 0
-    assert done.stderr == "warning: run 'old' has no index.safetensors: no training pictures are shown\n"
-    (one,) = json.loads(done.stdout)["pictures"]
-    assert one["neighbours"] is None
+    assert done.stderr == "warning: run 'old' has no index.safetensors: no training images are shown\n"
+    (one,) = json.loads(done.stdout)["images"]
+    assert one["neighbors"] is None
 
 
 @pytest.mark.parametrize(
@@ -99,37 +99,37 @@ def test_a_run_without_an_index_says_so(frostline, finished, pictures, tmp_path)
         (["--method", "gradcam", "--top", 0], "--top"),
     ],
 )
-def test_impossible_wishes_get_one_line_and_leave_nothing(explain, pictures, tmp_path, arguments, fault):
-    (tmp_path / "notes.png").write_text("no picture")
-    done = explain(pictures, *arguments)
+def test_impossible_wishes_get_one_line_and_leave_nothing(explain, images, tmp_path, arguments, fault):
+    (tmp_path / "notes.png").write_text("no image")
+    done = explain(images, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert fault in line
     assert not (tmp_path / "explained").exists()
 
 
-def test_a_file_that_cannot_be_read_costs_the_others_nothing(explain, pictures, tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
-    done = explain(pictures, "notes.png", "nowhere.png", "--format", "json", "--top", 1)
+def test_a_file_that_cannot_be_read_costs_the_others_nothing(explain, images, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    done = explain(images, "notes.png", "nowhere.png", "--format", "json", "--top", 1)
     assert done.returncode == 0
-    found = json.loads(done.stdout)["pictures"]
+    found = json.loads(done.stdout)["images"]
     assert [bool(one["classes"]) for one in found] == [True, True, True, False, False]
     assert [one["file"] for one in found[3:]] == ["nowhere.png", "notes.png"]
-    assert found[4]["error"].startswith("is no picture that can be read")
+    assert found[4]["error"].startswith("is no image that can be read")
     assert done.stderr.splitlines()[-1] == "warning: 2 of 5 images could not be read; the others were used"
-    assert explain(pictures, "notes.png", "--strict").returncode == 2
+    assert explain(images, "notes.png", "--strict").returncode == 2
 
 
 def test_nothing_is_written_where_nothing_can_be_read(explain, tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
+    (tmp_path / "notes.png").write_text("no image")
     done = explain("notes.png")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "frostline: none of 1 images could be read; notes.png is no picture" in done.stderr
+    assert "frostline: none of 1 images could be read; notes.png is no image" in done.stderr
     assert not (tmp_path / "explained").exists()
 
 
-def test_without_captum_one_line_says_what_to_install(frostline, finished, pictures, tmp_path):
-    done = frostline("explain", finished.folder, "my pictures", within=partial(lacking, "captum"))
+def test_without_captum_one_line_says_what_to_install(frostline, finished, images, tmp_path):
+    done = frostline("explain", finished.folder, "my images", within=partial(lacking, "captum"))
     assert done.returncode == 2
     assert done.stderr == "frostline: explain needs captum, which is not installed: pip install 'frostline[explain]'.\n"
     assert not (tmp_path / "explained").exists()

@@ -27,12 +27,12 @@ def test_a_file_in_eight_bits_is_written_with_what_it_cost(frostline, finished, 
     int8 = figures["int8"]
     assert f"validation accuracy {int8['accuracy_after']:.4f}, before {int8['accuracy_before']:.4f}" in done.stdout
     assert int8["accuracy_before"] == pytest.approx(finished.metrics["val"]["accuracy"], abs=0.03)
-    assert "the same class for all of 280 pictures" in done.stdout
+    assert "the same class for all of 280 images" in done.stdout
     assert figures["bytes"] == int8["bytes_after"] < 0.3 * int8["bytes_before"]
-    quantised = OnnxClassifier(tmp_path / "first-int8.onnx")
-    assert quantised.about["quantised"] == "int8"
+    quantized = OnnxClassifier(tmp_path / "first-int8.onnx")
+    assert quantized.about["quantized"] == "int8"
     images = np.asarray(fashion.test.images[:20])
-    found, expected = (one.predict_proba(images) for one in (quantised, Classifier.load(finished.folder)))
+    found, expected = (one.predict_proba(images) for one in (quantized, Classifier.load(finished.folder)))
     assert 1e-4 < np.abs(found - expected).max() < 0.3
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.8
 

@@ -14,7 +14,7 @@ def find_lr(frostline, small_fashion):
     return lambda *options: frostline("find-lr", "fashion-mnist", "--data-dir", small_fashion, *SMALL, *options)
 
 
-def test_a_picture_is_written_and_a_rate_suggested(find_lr, tmp_path):
+def test_a_image_is_written_and_a_rate_suggested(find_lr, tmp_path):
     done = find_lr("--output", "mine.png")
     assert (done.returncode, done.stderr) == (0, "")
     steepest, tenth, suggestion, wrote = done.stdout.splitlines()[-4:]
@@ -23,8 +23,8 @@ def test_a_picture_is_written_and_a_rate_suggested(find_lr, tmp_path):
     assert suggestion.startswith(f"suggestion: --lr {rate}, ")
     assert 1e-6 < float(rate) < 1
     assert wrote == "wrote mine.png"
-    with Image.open(tmp_path / "mine.png") as picture:
-        assert (picture.format, picture.width > 700) == ("PNG", True)
+    with Image.open(tmp_path / "mine.png") as image:
+        assert (image.format, image.width > 700) == ("PNG", True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
 

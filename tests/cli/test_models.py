@@ -74,6 +74,6 @@ def test_show_at_other_sizes(frostline, size, last, macs):
 def test_show_names_the_weights(frostline):
     lines = frostline("models", "show", "alexnet").stdout.splitlines()
     (bundled,) = [line for line in lines if line.startswith("bundled")]
-    assert "pictures that a program drew" in bundled
+    assert "images that a program drew" in bundled
     (imagenet,) = [line for line in lines if line.startswith("imagenet")]
     assert "downloaded when asked for" in imagenet

@@ -26,14 +26,14 @@ def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
     assert "Files that cannot be read: 4." in flat and "look like another of their class: 1." in flat
     values = tomllib.loads(text)
     assert (values["data"], values["image_size"], values["head"], values["views"]) == ("photos", 128, "ridge", 1)
-    assert "in closed form: with up to 2,000 pictures to train on (here 46)" in flat
-    assert values["prior"] == "drawn" and "how pictures of one object differ" in flat
+    assert "in closed form: with up to 2,000 images to train on (here 46)" in flat
+    assert values["prior"] == "drawn" and "how images of one object differ" in flat
     assert not {"epochs", "lr", "batch_size", "weight_decay", "label_smoothing"} & set(values)
     done = frostline("train", "--config", "config.toml", "--weights", "random", "--image-size", 64)
     assert done.returncode == 0, done.stderr
 
 
-def test_many_pictures_get_a_head_that_is_trained(frostline, tmp_path):
+def test_many_images_get_a_head_that_is_trained(frostline, tmp_path):
     assert frostline("new", "fashion-mnist").returncode == 0
     text = (tmp_path / "config.toml").read_text()
     values = tomllib.loads(text)
@@ -51,18 +51,18 @@ def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
     assert (tmp_path / "config.toml").read_text() != "mine"
 
 
-def test_large_uneven_coloured_pictures_are_seen(frostline, tmp_path):
+def test_large_uneven_colored_images_are_seen(frostline, tmp_path):
     for name, count, turned in (("cat", 40, 0), ("dog", 6, 3)):
         (tmp_path / "large" / name).mkdir(parents=True)
         for i in range(count):
-            picture = Image.linear_gradient("L").rotate(7 * i + turned).resize((320, 240)).convert("RGB")
-            picture.save(tmp_path / "large" / name / f"{i}.jpg")
+            image = Image.linear_gradient("L").rotate(7 * i + turned).resize((320, 240)).convert("RGB")
+            image.save(tmp_path / "large" / name / f"{i}.jpg")
     assert frostline("new", "large", "--output", "new/mine.toml").returncode == 0
     text = (tmp_path / "new" / "mine.toml").read_text()
     values = tomllib.loads(text)
     flat = " ".join(line.removeprefix("# ") for line in text.splitlines())
-    assert values["image_size"] == 224 and "the median picture is 320 x 240" in flat
-    assert "times as many pictures as dog" in flat and "all coloured" in flat
+    assert values["image_size"] == 224 and "the median image is 320 x 240" in flat
+    assert "times as many images as dog" in flat and "all colored" in flat
 
 
 def test_what_is_no_data_set_gets_one_line(frostline, tmp_path):

@@ -1,4 +1,4 @@
-"""`frostline` on a person's own folder: mixed kinds of pictures, files that are none, and everything in between."""
+"""`frostline` on a person's own folder: mixed kinds of images, files that are none, and everything in between."""
 
 import csv
 import json
@@ -20,26 +20,26 @@ SMALL = ("--weights", "random", "--image-size", 64, "--taps", "none", "--epochs"
 
 
 @pytest.fixture
-def pictures(tmp_path, fashion):
-    return write_classes(tmp_path / "my pictures", fashion.train)
+def images(tmp_path, fashion):
+    return write_classes(tmp_path / "my images", fashion.train)
 
 
-def test_a_folder_trains_and_what_cannot_be_read_is_named(pictures, frostline, fashion, tmp_path):
-    hostile = write_hostile(pictures / "bag", fashion.train)
-    done = frostline("train", "my pictures/", *SMALL)
+def test_a_folder_trains_and_what_cannot_be_read_is_named(images, frostline, fashion, tmp_path):
+    hostile = write_hostile(images / "bag", fashion.train)
+    done = frostline("train", "my images/", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert f"warning: 4 of 64 images cannot be read and are left out; {pictures}/bag/empty.png is empty" in lines
-    assert f"data: my-pictures from {pictures}, 3 classes" in lines
+    assert f"warning: 4 of 64 images cannot be read and are left out; {images}/bag/empty.png is empty" in lines
+    assert f"data: my-images from {images}, 3 classes" in lines
     assert "images: 45 train, 6 validation, 9 test" in lines
-    run = Run.load("my-pictures-1", tmp_path / "runs")
+    run = Run.load("my-images-1", tmp_path / "runs")
     with (run.folder / "bad_images.csv").open(newline="") as file:
         named = {row["path"]: row["reason"] for row in csv.DictReader(file)}
-    assert {path.removeprefix(f"{pictures}/bag/") for path in named} == set(hostile)
+    assert {path.removeprefix(f"{images}/bag/") for path in named} == set(hostile)
     assert all(reason.startswith(hostile[path.rpartition("/")[2]]) for path, reason in named.items())
     assert list(run.metrics["test"]["per_class"]) == sorted(CLASSES)
     assert run.metrics["test"]["accuracy"] >= 7 / 9
-    assert tomllib.loads((run.folder / "config.toml").read_text())["data"] == str(pictures)
+    assert tomllib.loads((run.folder / "config.toml").read_text())["data"] == str(images)
 
     again = frostline("train", "--config", run.folder / "config.toml", "--name", "again")
     assert (again.returncode, again.stderr) == (0, "")
@@ -48,76 +48,74 @@ def test_a_folder_trains_and_what_cannot_be_read_is_named(pictures, frostline, f
     assert other["frozen_pass"]["from_cache"] == 60
 
     for name in hostile:
-        (pictures / "bag" / name).unlink()
-    evaluated = frostline("evaluate", "my-pictures-1")
+        (images / "bag" / name).unlink()
+    evaluated = frostline("evaluate", "my-images-1")
     assert (evaluated.returncode, evaluated.stderr) == (0, "")
     assert "not the one" not in evaluated.stdout
-    predicted = frostline("predict", "again", pictures / "boot", "--format", "json")
+    predicted = frostline("predict", "again", images / "boot", "--format", "json")
     assert predicted.returncode == 0
     best = [entry["predictions"][0]["class"] for entry in json.loads(predicted.stdout)]
     assert best.count("boot") >= 17
 
 
-def test_strict_refuses_and_leaves_no_run(pictures, frostline, fashion, tmp_path):
-    write_hostile(pictures / "bag", fashion.train)
-    done = frostline("train", "my pictures", *SMALL, "--strict")
+def test_strict_refuses_and_leaves_no_run(images, frostline, fashion, tmp_path):
+    write_hostile(images / "bag", fashion.train)
+    done = frostline("train", "my images", *SMALL, "--strict")
     assert done.returncode == 2
     assert done.stderr == (
-        f"frostline: {pictures}: 4 of 64 images cannot be read; {pictures}/bag/empty.png is empty: "
+        f"frostline: {images}: 4 of 64 images cannot be read; {images}/bag/empty.png is empty: "
         "repair or remove them, or leave --strict out.\n"
     )
     assert not any((tmp_path / "runs").iterdir())
 
 
-def test_a_folder_is_checked_and_shown(pictures, frostline, fashion, tmp_path):
-    whole = frostline("data", "check", "my pictures/")
+def test_a_folder_is_checked_and_shown(images, frostline, fashion, tmp_path):
+    whole = frostline("data", "check", "my images/")
     assert (whole.returncode, whole.stderr) == (0, "")
     assert "17 to 17 images in each class" in whole.stdout
-    scale = "my pictures: 6 images hold 16-bit or 32-bit numbers, read with 0 as black and 65,535 as white\n"
-    shown = frostline("data", "show", "my pictures/")
-    assert (shown.returncode, shown.stdout) == (0, f"{scale}wrote my-pictures.png\n")
-    again = frostline("data", "show", "my pictures/")
+    scale = "my images: 6 images hold 16-bit or 32-bit numbers, read with 0 as black and 65,535 as white\n"
+    shown = frostline("data", "show", "my images/")
+    assert (shown.returncode, shown.stdout) == (0, f"{scale}wrote my-images.png\n")
+    again = frostline("data", "show", "my images/")
     assert again.stderr == (
-        "frostline: my-pictures.png exists: --overwrite replaces it, or --output chooses another place.\n"
+        "frostline: my-images.png exists: --overwrite replaces it, or --output chooses another place.\n"
     )
-    none = frostline("data", "show", "my pictures/", "--split", "val", "--overwrite")
-    assert none.stderr == (
-        "frostline: my pictures/ has no validation split of its own: each run draws one from train.\n"
+    none = frostline("data", "show", "my images/", "--split", "val", "--overwrite")
+    assert none.stderr == ("frostline: my images/ has no validation split of its own: each run draws one from train.\n")
+    assert frostline("data", "get", "my images").stdout == (
+        f"{scale}my-images: 51 train and 9 test images in my images\n"
     )
-    assert frostline("data", "get", "my pictures").stdout == (
-        f"{scale}my-pictures: 51 train and 9 test images in my pictures\n"
-    )
-    write_hostile(pictures / "bag", fashion.train)
-    checked = frostline("data", "check", "my pictures/")
+    write_hostile(images / "bag", fashion.train)
+    checked = frostline("data", "check", "my images/")
     assert checked.returncode == 2
-    assert checked.stderr == "frostline: my pictures/: not as it should be: pictures that cannot be read.\n"
+    assert checked.stderr == "frostline: my images/: not as it should be: images that cannot be read.\n"
     for name in ("truncated.jpg", "empty.png", "text.png", "huge.png"):
-        assert f"my pictures/bag/{name}" in checked.stdout
+        assert f"my images/bag/{name}" in checked.stdout
 
 
-def test_other_classes_than_the_run_had_are_refused(pictures, frostline, fashion, tmp_path):
-    assert frostline("train", "my pictures", *SMALL, "--name", "first").returncode == 0
-    load_dataset(str(pictures)).test.images[0].unlink()
+def test_other_classes_than_the_run_had_are_refused(images, frostline, fashion, tmp_path):
+    assert frostline("train", "my images", *SMALL, "--name", "first").returncode == 0
+    load_dataset(str(images)).test.images[0].unlink()
     fewer = frostline("evaluate", "first")
     assert fewer.returncode == 0
-    assert "the test split is not the one that run 'first' had: pictures came, went or changed" in fewer.stdout
-    (pictures / "boot").rename(pictures / "shoe")
+    assert "the test split is not the one that run 'first' had: images came, went or changed" in fewer.stdout
+    (images / "boot").rename(images / "shoe")
     refused = frostline("evaluate", "first")
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"frostline: run 'first' knows the classes bag, boot, trouser, and {pictures} now has bag, shoe, trouser: "
+        f"frostline: run 'first' knows the classes bag, boot, trouser, and {images} now has bag, shoe, trouser: "
         "train again, or put back what was there.\n"
     )
 
 
-def test_a_curve_and_a_range_test_take_a_folder(pictures, frostline, tmp_path):
+def test_a_curve_and_a_range_test_take_a_folder(images, frostline, tmp_path):
     options = ("--weights", "random", "--image-size", 64)
     drawn = frostline(
-        "curve", "my pictures", "--labels", "1,5", "--ways", "pixels,random-frozen", "--repeats", 1, *options
+        "curve", "my images", "--labels", "1,5", "--ways", "pixels,random-frozen", "--repeats", 1, *options
     )
     assert (drawn.returncode, drawn.stderr) == (0, "")
-    assert (tmp_path / "curves" / "my-pictures" / "curve.csv").is_file()
-    found = frostline("find-lr", "my pictures", *options, "--steps", 20)
+    assert (tmp_path / "curves" / "my-images" / "curve.csv").is_file()
+    found = frostline("find-lr", "my images", *options, "--steps", 20)
     assert (found.returncode, found.stderr) == (0, "")
 
 
@@ -135,8 +133,8 @@ def test_its_own_splits_are_used(frostline, fashion, tmp_path):
     assert json.loads((tmp_path / "runs" / "x" / "metrics.json").read_text())["val"]["images"] == 24
 
 
-def test_a_table_of_pictures_trains(pictures, frostline, tmp_path):
-    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted(pictures.rglob("*.*"))]
+def test_a_table_of_images_trains(images, frostline, tmp_path):
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted(images.rglob("*.*"))]
     (tmp_path / "garments.csv").write_text("\n".join(["file,class", *rows, "missing.png,bag"]) + "\n")
     done = frostline("train", "garments.csv", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
@@ -145,12 +143,12 @@ def test_a_table_of_pictures_trains(pictures, frostline, tmp_path):
 
 
 FEW = ("--image-size", 63, "--taps", "none", "--head", "ridge", "--prior", "none", "--weights", "random", "--no-report")
-COLOURS = {"red": 0, "blue": 2}
+COLORS = {"red": 0, "blue": 2}
 
 
 def write_squares(root, count=20):
     random = np.random.default_rng(0)
-    for name, channel in COLOURS.items():
+    for name, channel in COLORS.items():
         (root / name).mkdir(parents=True)
         for number in range(count):
             pixels = random.integers(90, 160, (48, 48, 3), dtype=np.uint8)
@@ -222,7 +220,7 @@ def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
 
 def test_images_in_two_splits_are_said_and_kept(frostline, tmp_path):
     write_squares(tmp_path / "p" / "train")
-    for name in COLOURS:
+    for name in COLORS:
         (tmp_path / "p" / "test" / name).mkdir(parents=True)
         for number in (3, 7):
             target = tmp_path / "p" / "test" / name / f"{number}.bmp"

@@ -23,13 +23,13 @@ from tests.small_run import unfinish
 
 
 @pytest.fixture
-def pictures(fashion, tmp_path):
-    """Three pictures in a folder with a long name, of three kinds."""
-    folder = tmp_path / ("pictures of things that somebody wears " + "very " * 20 + "often")
+def images(fashion, tmp_path):
+    """Three images in a folder with a long name, of three kinds."""
+    folder = tmp_path / ("images of things that somebody wears " + "very " * 20 + "often")
     folder.mkdir()
     for number, (mode, name) in enumerate((("L", "a.png"), ("RGB", "b.jpg"), ("RGBA", "c.webp"))):
-        picture = Image.fromarray(np.asarray(fashion.test.images[number]))
-        picture.resize((28 * (number + 1), 40)).convert(mode).save(folder / name)
+        image = Image.fromarray(np.asarray(fashion.test.images[number]))
+        image.resize((28 * (number + 1), 40)).convert(mode).save(folder / name)
     return folder
 
 
@@ -41,11 +41,11 @@ def predict(frostline, finished):
     return run
 
 
-def test_json_is_json(predict, pictures, finished):
-    done = predict(pictures, "--format", "json", "--top", 3)
+def test_json_is_json(predict, images, finished):
+    done = predict(images, "--format", "json", "--top", 3)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    paths = sorted(pictures.iterdir())
+    paths = sorted(images.iterdir())
     assert [entry["file"] for entry in found] == [str(path) for path in paths]
     expected = Classifier.load(finished.folder).predict_proba(paths)
     for entry, row in zip(found, expected, strict=True):
@@ -54,8 +54,8 @@ def test_json_is_json(predict, pictures, finished):
         assert [line["probability"] for line in entry["predictions"]] == pytest.approx(row[best].tolist(), abs=1e-4)
 
 
-def test_csv_is_csv(predict, pictures):
-    done = predict(*sorted(pictures.iterdir()), "--format", "csv", "--top", 10)
+def test_csv_is_csv(predict, images):
+    done = predict(*sorted(images.iterdir()), "--format", "csv", "--top", 10)
     assert (done.returncode, done.stderr) == (0, "")
     lines = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(lines) == 30
@@ -65,30 +65,30 @@ def test_csv_is_csv(predict, pictures):
     assert lines[-1]["file"].endswith("c.webp")
 
 
-def test_a_table_in_a_pipe_cuts_no_name(predict, pictures):
-    done = predict(pictures)
+def test_a_table_in_a_pipe_cuts_no_name(predict, images):
+    done = predict(images)
     assert (done.returncode, done.stderr) == (0, "")
     heading, *lines = done.stdout.splitlines()
     assert heading.split() == ["file", "best", "2", "3", "4", "5"]
-    for path, line in zip(sorted(pictures.iterdir()), lines, strict=True):
+    for path, line in zip(sorted(images.iterdir()), lines, strict=True):
         assert line.startswith(str(path))
         assert "…" not in line
         assert sum(name in line for name in CLASS_NAMES) >= 5
 
 
-def test_a_run_may_be_given_by_its_folder(frostline, finished, pictures):
-    done = frostline("predict", finished.folder, pictures / "a.png", "--top", 1, "--format", "csv")
+def test_a_run_may_be_given_by_its_folder(frostline, finished, images):
+    done = frostline("predict", finished.folder, images / "a.png", "--top", 1, "--format", "csv")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
 
 
 @pytest.fixture
-def mixed(pictures):
-    """The pictures with files that cannot be read, and names that are more than names."""
-    (pictures / "._a.png").write_text("passed over")
-    (pictures / "=cmd.png").write_text("no picture")
-    (pictures / "\x1b[31m.png").write_bytes((pictures / "a.png").read_bytes()[:40])
-    return pictures
+def mixed(images):
+    """The images with files that cannot be read, and names that are more than names."""
+    (images / "._a.png").write_text("passed over")
+    (images / "=cmd.png").write_text("no image")
+    (images / "\x1b[31m.png").write_bytes((images / "a.png").read_bytes()[:40])
+    return images
 
 
 def test_files_that_cannot_be_read_cost_the_others_nothing(predict, mixed):
@@ -99,7 +99,7 @@ def test_files_that_cannot_be_read_cost_the_others_nothing(predict, mixed):
     assert {name for name, entry in found.items() if not entry["predictions"]} == bad
     assert len(found) == 6
     assert found[str(mixed / "nowhere.png")]["error"] == "does not exist"
-    assert found[str(mixed / "=cmd.png")]["error"].startswith("is no picture that can be read")
+    assert found[str(mixed / "=cmd.png")]["error"].startswith("is no image that can be read")
     *named, counted = done.stderr.splitlines()
     assert counted == "warning: 3 of 6 images could not be read; the others were used"
     assert len(named) == 3 and all(line.startswith("warning: ") for line in named)
@@ -117,7 +117,7 @@ def test_where_nothing_can_be_read_the_exit_code_is_2(predict, mixed):
     done = predict(mixed / "=cmd.png")
     assert done.returncode == 2
     assert "frostline: none of 1 images could be read; " in done.stderr
-    assert "=cmd.png is no picture that can be read" in done.stderr
+    assert "=cmd.png is no image that can be read" in done.stderr
 
 
 def test_a_line_of_csv_says_why_and_no_cell_is_a_formula(predict, mixed):
@@ -127,7 +127,7 @@ def test_a_line_of_csv_says_why_and_no_cell_is_a_formula(predict, mixed):
     assert lines[0] == ["file", "rank", "class", "probability", "error"]
     by_name = {line[0]: line for line in lines[1:]}
     assert by_name["\\x1b[31m.png"][1:4] == ["", "", ""]
-    assert by_name["'=cmd.png"][4].startswith("is no picture")
+    assert by_name["'=cmd.png"][4].startswith("is no image")
     assert by_name["a.png"][1] == "1" and by_name["a.png"][4] == ""
 
 
@@ -135,20 +135,20 @@ def test_a_table_names_the_reason(predict, mixed):
     done = predict(mixed)
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if "=cmd.png" in line]
-    assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is no picture that can be read")
+    assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is no image that can be read")
 
 
-def test_unknown_is_said_in_every_format(predict, pictures, finished):
+def test_unknown_is_said_in_every_format(predict, images, finished):
     classifier = Classifier.load(finished.folder)
-    paths = sorted(pictures.iterdir())
+    paths = sorted(images.iterdir())
     expected = [float(row.max()) < classifier.threshold(0.5) for row in classifier.predict_proba(paths)]
-    done = predict(pictures, "--format", "json", "--reject", 0.5)
+    done = predict(images, "--format", "json", "--reject", 0.5)
     assert [entry["rejected"] for entry in json.loads(done.stdout)] == expected
-    lines = list(csv.DictReader(io.StringIO(predict(pictures, "--format", "csv", "--reject", 0.5, "--top", 1).stdout)))
+    lines = list(csv.DictReader(io.StringIO(predict(images, "--format", "csv", "--reject", 0.5, "--top", 1).stdout)))
     assert [line["rejected"] == "true" for line in lines] == expected
-    table = predict(pictures, "--reject", 0.5).stdout.splitlines()[1:]
+    table = predict(images, "--reject", 0.5).stdout.splitlines()[1:]
     assert ["unknown (best guess " in line for line in table] == expected
-    assert predict(pictures, "--reject", 0.9).returncode == 2
+    assert predict(images, "--reject", 0.9).returncode == 2
 
 
 def test_images_are_sorted_into_folders_of_their_class(predict, mixed, tmp_path, finished):
@@ -168,61 +168,61 @@ def test_images_are_sorted_into_folders_of_their_class(predict, mixed, tmp_path,
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
-def test_a_file_is_written_whole_and_over_no_other(predict, pictures, tmp_path):
-    done = predict(pictures, "--format", "csv", "--output", "found.csv")
+def test_a_file_is_written_whole_and_over_no_other(predict, images, tmp_path):
+    done = predict(images, "--format", "csv", "--output", "found.csv")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     text = (tmp_path / "found.csv").read_text()
-    assert text == predict(pictures, "--format", "csv").stdout
-    refused = predict(pictures, "--output", "found.csv")
+    assert text == predict(images, "--format", "csv").stdout
+    refused = predict(images, "--output", "found.csv")
     assert refused.returncode == 2
     assert refused.stderr == ("frostline: found.csv exists: --overwrite replaces it, --output chooses another name.\n")
-    assert predict(pictures, "--output", "found.csv", "--overwrite").returncode == 0
+    assert predict(images, "--output", "found.csv", "--overwrite").returncode == 0
     assert (tmp_path / "found.csv").read_text().startswith("file ")
 
 
-def test_a_reader_that_goes_or_a_full_disk_ends_it_in_one_line_at_most(predict, pictures):
-    gone = predict(pictures, "--format", "csv", within=reader_gone)
+def test_a_reader_that_goes_or_a_full_disk_ends_it_in_one_line_at_most(predict, images):
+    gone = predict(images, "--format", "csv", within=reader_gone)
     assert (gone.returncode, gone.stderr) == (0, "")
-    full = predict(pictures, "--format", "csv", within=partial(stream_to, 1, "/dev/full"))
+    full = predict(images, "--format", "csv", within=partial(stream_to, 1, "/dev/full"))
     assert full.returncode == 2
     assert full.stderr.startswith("frostline: cannot write to standard output: the disk is full")
 
 
-def test_impossible_options_are_refused_before_work(predict, pictures):
+def test_impossible_options_are_refused_before_work(predict, images):
     for options, words in (
         (["--link", "hard"], "--link is for --sort-into"),
         (["--link", "soft", "--sort-into", "x"], "unknown kind of link 'soft'"),
         (["--max-pixels", 0], "--max-pixels 0: expected 1 or more"),
         (["--reject", -1], "--reject -1: expected the share"),
     ):
-        done = predict(pictures, *options)
+        done = predict(images, *options)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
-    done = predict(pictures, "--max-pixels", 100)
+    done = predict(images, "--max-pixels", 100)
     assert done.returncode == 2 and "claims 28 x 40 pixels" in done.stderr
 
 
-def test_an_unfinished_run_cannot_predict(frostline, finished, pictures, tmp_path):
+def test_an_unfinished_run_cannot_predict(frostline, finished, images, tmp_path):
     folder = shutil.copytree(finished.folder, tmp_path / "runs" / "begun")
     unfinish(folder)
     shutil.rmtree(folder / "model")
-    done = frostline("predict", "begun", pictures)
+    done = frostline("predict", "begun", images)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "holds no model: the run is not finished" in line
 
 
-def test_a_misspelt_run_gets_the_nearest(frostline, finished, pictures):
-    done = frostline("predict", "frist", pictures, "--output-dir", finished.folder.parent)
+def test_a_misspelt_run_gets_the_nearest(frostline, finished, images):
+    done = frostline("predict", "frist", images, "--output-dir", finished.folder.parent)
     assert done.returncode == 2
     assert done.stderr.endswith("runs there: first. Did you mean 'first'?\n")
 
 
-def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, pictures, tmp_path):
+def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, images, tmp_path):
     terminal, other_end = os.openpty()
     try:
         termios.tcsetwinsize(other_end, (24, 60))
-        command = [COMMAND, "predict", finished.folder, pictures]
+        command = [COMMAND, "predict", finished.folder, images]
         done = subprocess.run(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=other_end, stdin=other_end, text=True, check=False
         )
@@ -231,11 +231,11 @@ def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, 
         os.close(other_end)
     assert done.returncode == 0
     assert "…" not in done.stdout
-    assert str(pictures / "c.webp") in done.stdout
+    assert str(images / "c.webp") in done.stdout
 
 
-def test_a_narrow_terminal_cuts_nothing_off(finished, pictures, tmp_path):
-    (tmp_path / "b.jpg").write_bytes((pictures / "b.jpg").read_bytes())
+def test_a_narrow_terminal_cuts_nothing_off(finished, images, tmp_path):
+    (tmp_path / "b.jpg").write_bytes((images / "b.jpg").read_bytes())
     expected = Classifier.load(finished.folder).predict_proba([tmp_path / "b.jpg"])[0]
     terminal, other_end = os.openpty()
     termios.tcsetwinsize(other_end, (24, 60))

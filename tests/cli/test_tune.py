@@ -17,8 +17,8 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
     assert "searched: learning rate, weight decay, head, label smoothing, batch size" in done.stdout
     assert "and it is optimistic" in done.stdout
     assert done.stdout.splitlines()[-1] == "try: frostline train --config tunes/fashion-mnist/config.toml"
-    with Image.open(tmp_path / "tunes" / "fashion-mnist" / "importance.png") as picture:
-        assert (picture.format, picture.width > 1000) == ("PNG", True)
+    with Image.open(tmp_path / "tunes" / "fashion-mnist" / "importance.png") as image:
+        assert (image.format, image.width > 1000) == ("PNG", True)
     again = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, "--resume", "--quiet")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 

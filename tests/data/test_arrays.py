@@ -128,8 +128,8 @@ class Names:
 
 
 def table(images: np.ndarray, labels: np.ndarray, image: str = "image", label: str = "label") -> Table:
-    pictures = [Image.fromarray(pixels) for pixels in images]
-    return Table({image: None, label: Names()}, **{image: pictures, label: labels.tolist()})
+    rows = [Image.fromarray(pixels) for pixels in images]
+    return Table({image: None, label: Names()}, **{image: rows, label: labels.tolist()})
 
 
 def test_a_hugging_face_dataset_is_taken(some) -> None:
@@ -146,7 +146,7 @@ def test_a_hugging_face_dataset_is_taken(some) -> None:
     np.testing.assert_array_equal(splits.train.images, images)
 
 
-def test_one_picture_in_colour_makes_all_of_them_so(some) -> None:
+def test_one_image_in_color_makes_all_of_them_so(some) -> None:
     data = table(some[0], np.searchsorted([1, 8, 9], some[1]))
     data["image"][7] = data["image"][7].convert("RGBA")
     assert from_hugging_face(data).train.images.shape[1:] == (28, 28, 3)
@@ -159,7 +159,7 @@ def test_a_hugging_face_dataset_that_does_not_fit_is_refused(some) -> None:
     with pytest.raises(DataError, match="no column label or labels: its columns are image, fine"):
         from_hugging_face(table(*some_test(some), label="fine"))
     good["image"][0] = good["image"][0].resize((9, 9))
-    with pytest.raises(DataError, match=r"the pictures have 2 sizes, such as \(9, 9\) and \(28, 28\): resize them"):
+    with pytest.raises(DataError, match=r"the images have 2 sizes, such as \(9, 9\) and \(28, 28\): resize them"):
         from_hugging_face(good)
 
 

@@ -1,4 +1,4 @@
-"""Views: pure functions of (seed, picture, number)."""
+"""Views: pure functions of (seed, image, number)."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ def garments(fashion: Splits) -> tuple[torch.Tensor, list[bytes]]:
     return Preprocess(64).resize(part.images), part.row_ids
 
 
-def test_view_0_is_the_picture(garments):
+def test_view_0_is_the_image(garments):
     pixels, row_ids = garments
     assert torch.equal(View(0, augment=Augment(erase=1.0))(pixels, row_ids), pixels)
 
 
-def test_a_view_does_not_depend_on_its_neighbours(garments):
+def test_a_view_does_not_depend_on_its_neighbors(garments):
     pixels, row_ids = garments
     view = View(3, seed=5, augment=Augment(crop=0.3, erase=0.5))
     together = view(pixels, row_ids)
@@ -38,12 +38,12 @@ def test_number_seed_and_range_make_another_view(garments, other):
     assert (View(1, 1)(*garments) - other(*garments)).abs().mean() > 1
 
 
-def test_without_changes_a_view_is_the_picture(garments):
+def test_without_changes_a_view_is_the_image(garments):
     pixels, row_ids = garments
     assert torch.allclose(View(1, augment=STILL)(pixels, row_ids), pixels, atol=0.01)
 
 
-def test_flip_mirrors_some_pictures_and_leaves_the_others(garments):
+def test_flip_mirrors_some_images_and_leaves_the_others(garments):
     pixels, row_ids = garments
     flipped = View(1, augment=make_augment(vars(STILL) | {"flip": 0.5}))(pixels, row_ids)
     same = (flipped - pixels).abs().amax((1, 2, 3)) < 0.01
@@ -53,7 +53,7 @@ def test_flip_mirrors_some_pictures_and_leaves_the_others(garments):
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_each_range_changes_pictures_by_itself(garments, name):
+def test_each_range_changes_images_by_itself(garments, name):
     pixels, row_ids = garments
     changed = View(1, augment=make_augment(vars(STILL) | {name: min(0.9, LIMITS[name])}))(pixels, row_ids)
     moved = (changed - pixels).abs().mean((1, 2, 3))

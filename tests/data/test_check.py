@@ -6,35 +6,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.data.check import Finding, check
+from frostline.data.check import CheckResult, check
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.fashion_mnist import load
 from tests.conftest import Frostline, write_idx
 
 
 @pytest.fixture(scope="module")
-def real(fashion: Splits) -> dict[str, Finding]:
+def real(fashion: Splits) -> dict[str, CheckResult]:
     return {finding.what: finding for finding in check(fashion)}
 
 
-def test_real_data_is_as_published(real: dict[str, Finding]) -> None:
+def test_real_data_is_as_published(real: dict[str, CheckResult]) -> None:
     assert [finding.what for finding in real.values() if finding.ok is False] == []
     published = [finding for finding in real.values() if finding.found == "content as published"]
     assert len(published) == 4
-    assert real["counts"] == Finding("counts", "60,000 train, 10,000 test", True)
+    assert real["counts"] == CheckResult("counts", "60,000 train, 10,000 test", True)
 
 
-def test_counts_and_ranges_of_the_real_data(real: dict[str, Finding]) -> None:
+def test_counts_and_ranges_of_the_real_data(real: dict[str, CheckResult]) -> None:
     assert real["train labels"].found == "6,000 to 6,000 images in each class"
     assert real["test labels"].found == "1,000 to 1,000 images in each class"
     assert real["train pixels"].found == "28 x 28, values 0 to 255"
 
 
-def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, Finding]) -> None:
+def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, CheckResult]) -> None:
     train, test = ({image.tobytes() for image in np.asarray(part.images)} for part in (fashion.train, fashion.test))
-    assert real["pictures in both train and test"].found == f"{len(train & test)} identical"
-    assert real["train repeated pictures"].found == f"{60_000 - len(train)} identical"
-    assert real["test repeated pictures"].found == f"{10_000 - len(test)} identical"
+    assert real["images in both train and test"].found == f"{len(train & test)} identical"
+    assert real["train repeated images"].found == f"{60_000 - len(train)} identical"
+    assert real["test repeated images"].found == f"{10_000 - len(test)} identical"
 
 
 def test_damaged_copy_is_found(fashion: Splits, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_damaged_copy_is_found(fashion: Splits, tmp_path: Path) -> None:
         old.unlink()
     write_idx(folder / "t10k-labels-idx1-ubyte", labels)
     wrong = [finding for finding in check(load(folder)) if finding.ok is False]
-    assert wrong == [Finding("t10k-labels-idx1-ubyte", "NOT the published content", False)]
+    assert wrong == [CheckResult("t10k-labels-idx1-ubyte", "NOT the published content", False)]
 
 
 def test_smaller_copy_is_wrong_on_the_command_line(small_fashion: Path, frostline: Frostline) -> None:
@@ -62,36 +62,36 @@ def tiny(train: np.ndarray, test: np.ndarray) -> Splits:
     return Splits("tiny", *parts, "memory")
 
 
-def test_pictures_in_both_parts_are_found() -> None:
+def test_images_in_both_parts_are_found() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
     findings = {f.what: f for f in check(tiny(images[:8], np.concatenate([images[3:5], images[8:]])))}
-    assert findings["pictures in both train and test"] == Finding(
-        "pictures in both train and test", "2 identical", None
+    assert findings["images in both train and test"] == CheckResult(
+        "images in both train and test", "2 identical", None
     )
     clean = {f.what: f for f in check(tiny(images[:8], images[8:]))}
-    assert clean["pictures in both train and test"].ok is True
+    assert clean["images in both train and test"].ok is True
 
 
-def test_pictures_that_look_alike_in_both_parts_are_remarked() -> None:
+def test_images_that_look_alike_in_both_parts_are_remarked() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
     groups = np.array([1, 2, 3, 4, 5, 6, 2, 7, 8, 8])
     whole = ImageDataset(images, np.arange(10) % 2, ("a", "b"), groups=groups)
     splits = Splits("tiny", whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), "memory")
     findings = {f.what: f for f in check(splits)}
-    remark = findings["pictures that look alike in train and test"]
+    remark = findings["images that look alike in train and test"]
     assert (remark.found, remark.ok) == ("1 of test", None)
 
 
-def test_repeated_and_empty_pictures_are_remarked() -> None:
+def test_repeated_and_empty_images_are_remarked() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
     images[1] = images[2] = images[0]
     images[4] = 77
     findings = {f.what: f for f in check(tiny(images[:8], images[8:]))}
-    assert findings["train repeated pictures"] == Finding("train repeated pictures", "2 identical", None)
-    assert findings["train empty pictures"] == Finding("train empty pictures", "1 of one single value", None)
+    assert findings["train repeated images"] == CheckResult("train repeated images", "2 identical", None)
+    assert findings["train empty images"] == CheckResult("train empty images", "1 of one single value", None)
 
 
-def test_missing_class_and_black_pictures_are_wrong() -> None:
+def test_missing_class_and_black_images_are_wrong() -> None:
     black = ImageDataset(np.zeros((4, 8, 8), np.uint8), np.zeros(4, int), ("a", "b"))
     wrong = {finding.what for finding in check(Splits("tiny", black, black, "memory")) if finding.ok is False}
     assert wrong == {"train labels", "train pixels", "test labels", "test pixels"}

@@ -1,4 +1,4 @@
-"""The contact sheet is a picture in which something can be seen."""
+"""The contact sheet is an image in which something can be seen."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from frostline.errors import StorageError
 
 
 def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("L"))
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("L"))
 
 
 def test_sheet_of_the_real_data_shows_ten_rows(fashion: Splits, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_sheet_of_the_real_data_shows_ten_rows(fashion: Splits, tmp_path: Path) 
         assert (row < 100).mean() > 0.02
 
 
-def test_seed_decides_which_pictures(fashion: Splits, tmp_path: Path) -> None:
+def test_seed_decides_which_images(fashion: Splits, tmp_path: Path) -> None:
     part = fashion.test.subset(np.arange(400))
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         draw_sheet(part, "sheet", tmp_path / f"{name}.png", seed, per_class=3)

@@ -14,7 +14,7 @@ from frostline.errors import DataError
 NAMES = ("a", "b")
 
 
-def grey(count: int = 6) -> np.ndarray:
+def gray(count: int = 6) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 5, 4), dtype=np.uint8)
 
 
@@ -25,19 +25,19 @@ def labels(count: int = 6) -> np.ndarray:
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, ...]:
     paths = []
-    for number, image in enumerate(grey()):
+    for number, image in enumerate(gray()):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(image).save(paths[-1])
     return tuple(paths)
 
 
 def test_pixels_are_kept_as_they_are() -> None:
-    dataset = ImageDataset(grey(), labels().astype(np.uint8), ["a", "b"])
+    dataset = ImageDataset(gray(), labels().astype(np.uint8), ["a", "b"])
     assert len(dataset) == 6
     assert dataset.labels.dtype == np.int64
     assert dataset.class_names == NAMES
     assert dataset.side == 5
-    np.testing.assert_array_equal(dataset.pixels(np.array([4, 1])), grey()[[4, 1]])
+    np.testing.assert_array_equal(dataset.pixels(np.array([4, 1])), gray()[[4, 1]])
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_pixels_are_kept_as_they_are() -> None:
         ),
         (np.zeros((2, 5), np.uint8), [0, 1], r"got uint8 \(2, 5\)"),
         (np.zeros((2, 5, 4, 4), np.uint8), [0, 1], r"got uint8 \(2, 5, 4, 4\)"),
-        (grey(3), [0, 1], "^3 images but 2 labels: each image needs one label"),
-        (grey(2), [0, 2], "^labels run from 0 to 2, but there are 2 class names"),
-        (grey(2), [-1, 1], "^labels run from -1 to 1"),
-        (grey(2), [0.0, 1.0], r"^labels: expected whole numbers of shape \(N,\), got float64 \(2,\)"),
-        (grey(2), [[0], [1]], r"^labels: expected whole numbers of shape \(N,\), got int64 \(2, 1\)"),
+        (gray(3), [0, 1], "^3 images but 2 labels: each image needs one label"),
+        (gray(2), [0, 2], "^labels run from 0 to 2, but there are 2 class names"),
+        (gray(2), [-1, 1], "^labels run from -1 to 1"),
+        (gray(2), [0.0, 1.0], r"^labels: expected whole numbers of shape \(N,\), got float64 \(2,\)"),
+        (gray(2), [[0], [1]], r"^labels: expected whole numbers of shape \(N,\), got int64 \(2, 1\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(images: np.ndarray, given: list[object], message: str) -> None:
@@ -68,7 +68,7 @@ def test_files_are_decoded_when_asked_for(files: tuple[Path, ...]) -> None:
     chosen = np.array([5, 0])
     with Workers(2) as workers:
         for decoded in (dataset.pixels(chosen), dataset.decoding(chosen, None, workers)()):
-            np.testing.assert_array_equal(decoded, grey()[[5, 0]])
+            np.testing.assert_array_equal(decoded, gray()[[5, 0]])
 
 
 def test_files_give_no_more_than_a_network_needs(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_files_give_no_more_than_a_network_needs(tmp_path: Path) -> None:
 
 
 def test_damaged_file_is_no_trouble_until_it_is_read(files: tuple[Path, ...]) -> None:
-    files[3].write_text("no picture")
+    files[3].write_text("no image")
     dataset = ImageDataset(files, labels(), NAMES)
     assert len(dataset.pixels(np.array([0, 1]))) == 2
-    with pytest.raises(DataError, match=f"^{files[3]} is no picture"):
+    with pytest.raises(DataError, match=f"^{files[3]} is no image"):
         dataset.pixels(np.array([2, 3]))
 
 
@@ -105,7 +105,7 @@ def test_row_ids_may_come_from_elsewhere(files: tuple[Path, ...]) -> None:
 
 
 def test_fingerprint_sees_content_order_labels_and_names() -> None:
-    images, changed = grey(), grey()
+    images, changed = gray(), gray()
     changed[3, 2, 1] ^= 1
     sets = [
         ImageDataset(images, labels(), NAMES),
@@ -116,13 +116,13 @@ def test_fingerprint_sees_content_order_labels_and_names() -> None:
         ImageDataset(images[:5], labels(5), NAMES),
     ]
     assert len({dataset.fingerprint for dataset in sets}) == len(sets)
-    assert ImageDataset(grey(), labels().astype(np.int32), NAMES).fingerprint == sets[0].fingerprint
+    assert ImageDataset(gray(), labels().astype(np.int32), NAMES).fingerprint == sets[0].fingerprint
 
 
 @pytest.mark.parametrize("known", [False, True])
 def test_subset_keeps_order_and_row_ids(files: tuple[Path, ...], known: bool) -> None:
     chosen = np.array([4, 0, 3])
-    for images in (grey(), files):
+    for images in (gray(), files):
         dataset = ImageDataset(images, labels(), NAMES)
         ids = list(ImageDataset(images, labels(), NAMES).row_ids)
         if known:
@@ -130,7 +130,7 @@ def test_subset_keeps_order_and_row_ids(files: tuple[Path, ...], known: bool) ->
         part = dataset.subset(chosen)
         assert part.labels.tolist() == [0, 0, 1]
         assert part.row_ids == [ids[i] for i in chosen]
-        np.testing.assert_array_equal(part.pixels(np.arange(3)), grey()[chosen])
+        np.testing.assert_array_equal(part.pixels(np.arange(3)), gray()[chosen])
 
 
 def test_a_file_that_was_changed_since_it_was_identified_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that look alike have one number; what does not tell anything joins nothing."""
+"""Images that look alike have one number; what does not tell anything joins nothing."""
 
 import io
 
@@ -27,7 +27,7 @@ def test_other_garments_have_other_hashes(fashion: Splits) -> None:
     assert len({difference_hash(bag) for bag in bags}) > 190
 
 
-def test_a_flat_picture_and_a_single_pixel_are_flat() -> None:
+def test_a_flat_image_and_a_single_pixel_are_flat() -> None:
     assert difference_hash(np.full((50, 40), 9, np.uint8)) == FLAT
     assert difference_hash(np.full((1, 1, 3), 9, np.uint8)) == FLAT
 

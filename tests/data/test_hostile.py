@@ -1,4 +1,4 @@
-"""Hundreds of files that are no pictures among hundreds that are: each is named, nothing hangs, memory stays."""
+"""Hundreds of files that are no images among hundreds that are: each is named, nothing hangs, memory stays."""
 
 import csv
 import json
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.scan_file import look_at
+from frostline.data.scan_file import scan_file
 from tests.conftest import COMMAND
 from tests.hostile_files import write_bad, write_good, write_odd
 
 GOOD, BAD = 700, 200
 MEGABYTE = 1 << 20
 TRAIN = (
-    "train", "pictures", "--head", "ridge", "--image-size", 63, "--taps", "none", "--weights", "bundled",
+    "train", "images", "--head", "ridge", "--image-size", 63, "--taps", "none", "--weights", "bundled",
     "--prior", "none", "--no-report",
 )  # fmt: skip
 PEAK = """
@@ -44,13 +44,13 @@ def train(place: Path, name: str) -> tuple[subprocess.CompletedProcess[str], dic
     return done, json.loads((place / "runs" / name / "metrics.json").read_text()) if done.returncode == 0 else {}
 
 
-def test_all_good_pictures_train_and_each_bad_one_is_named(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    write_good(pictures, GOOD)
-    odd = write_odd(pictures / "class 0")
+def test_all_good_images_train_and_each_bad_one_is_named(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    write_good(images, GOOD)
+    odd = write_odd(images / "class 0")
     clean, before = train(tmp_path, "clean")
     assert (clean.returncode, clean.stderr) == (0, "")
-    bad = write_bad(pictures / "class 1", BAD)
+    bad = write_bad(images / "class 1", BAD)
     done, metrics = train(tmp_path, "hostile")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"warning: {BAD} of {GOOD + len(odd) + BAD:,} images cannot be read and are left out" in done.stdout
@@ -80,25 +80,25 @@ def test_reasons_tell_what_is_wrong(tmp_path: Path) -> None:
     expected = {
         "empty.jpg": "is empty",
         "archive.jpeg": "is an archive: unpack it",
-        "text.jpg": "is no picture that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
+        "text.jpg": "is no image that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
         "bomb 20000.png": "claims too many pixels: at most 100,000,000 are read",
         "folder.jpg": "cannot be opened: it is a folder",
         "dangling.png": "cannot be opened: No such file or directory",
         "loop.png": "cannot be opened: Too many levels of symbolic links",
         "pipe.jpg": "cannot be opened: it is no regular file",
     }
-    assert {name: look_at(tmp_path / name).reason for name in expected} == expected
+    assert {name: scan_file(tmp_path / name).reason for name in expected} == expected
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "secret.png").chmod(stat.S_IWUSR)
-    assert look_at(tmp_path / "secret.png").reason == "cannot be opened: Permission denied"
+    assert scan_file(tmp_path / "secret.png").reason == "cannot be opened: Permission denied"
 
 
 def test_a_file_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "vast.png").open("wb") as file:
         file.truncate(8 << 30)
-    reason = look_at(tmp_path / "vast.png").reason
+    reason = scan_file(tmp_path / "vast.png").reason
     assert reason == "cannot be opened: it has 8,589,934,592 bytes, and at most 500,000,000 are read"

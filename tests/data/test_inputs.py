@@ -15,7 +15,7 @@ from frostline.errors import DataError
 
 RNG = np.random.default_rng(1)
 COLOR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
-GREY = COLOR[..., 0]
+GRAY = COLOR[..., 0]
 
 
 def read(images: Any, side: int | None = None) -> list[np.ndarray]:
@@ -58,15 +58,15 @@ def test_many_are_many(path: Path, form: Any) -> None:
     np.testing.assert_array_equal(second, COLOR)
 
 
-@pytest.mark.parametrize("array", [COLOR, GREY, GREY[..., None], COLOR[:, :3]], ids=["RGB", "grey", "one", "N33"])
+@pytest.mark.parametrize("array", [COLOR, GRAY, GRAY[..., None], COLOR[:, :3]], ids=["RGB", "gray", "one", "N33"])
 def test_one_array_is_one_image(array: np.ndarray) -> None:
     (found,) = read(array)
     np.testing.assert_array_equal(found, array[..., 0] if array.shape[-1] == 1 else array)
 
 
 def test_batches_are_kept() -> None:
-    assert [one.shape for one in read(np.stack([GREY] * 2))] == [(6, 9)] * 2
-    assert [one.shape for one in read(np.stack([GREY[..., None]] * 3))] == [(6, 9)] * 3
+    assert [one.shape for one in read(np.stack([GRAY] * 2))] == [(6, 9)] * 2
+    assert [one.shape for one in read(np.stack([GRAY[..., None]] * 3))] == [(6, 9)] * 3
     assert [one.shape for one in read(np.zeros((2, 6, 9, 4), np.uint8))] == [(6, 9, 3)] * 2
     assert read([]) == []
     assert read(np.empty((0, 28, 28), np.uint8)) == []
@@ -78,33 +78,33 @@ def test_transparency_is_laid_on_white() -> None:
     assert (found == 255).all()
 
 
-def pictures() -> dict[str, tuple[Image.Image, np.ndarray]]:
+def images() -> dict[str, tuple[Image.Image, np.ndarray]]:
     rgb = Image.fromarray(COLOR)
-    deep = (GREY.astype(np.uint16) << 8) + 7
+    deep = (GRAY.astype(np.uint16) << 8) + 7
     turned = Image.fromarray(COLOR)
     turned.getexif()[0x0112] = 6
     palette = rgb.quantize(16)
     return {
-        "1": (Image.fromarray(GREY > 99), (GREY > 99) * np.uint8(255)),
-        "L": (Image.fromarray(GREY), GREY),
+        "1": (Image.fromarray(GRAY > 99), (GRAY > 99) * np.uint8(255)),
+        "L": (Image.fromarray(GRAY), GRAY),
         "P": (palette, np.asarray(palette.convert("RGB"))),
         "HSV": (rgb.convert("HSV"), np.asarray(rgb.convert("HSV").convert("RGB"))),
         "CMYK": (rgb.convert("CMYK"), COLOR),
-        "LA": (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (9, 6), 255)]), np.dstack([GREY] * 3)),
+        "LA": (Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (9, 6), 255)]), np.dstack([GRAY] * 3)),
         "RGBA": (Image.merge("RGBA", [*rgb.split(), Image.new("L", (9, 6), 255)]), COLOR),
-        "I;16": (Image.fromarray(deep), GREY),
-        "F": (Image.fromarray(GREY.astype(np.float32)), GREY),
+        "I;16": (Image.fromarray(deep), GRAY),
+        "F": (Image.fromarray(GRAY.astype(np.float32)), GRAY),
         "EXIF": (turned, np.rot90(COLOR, -1)),
     }
 
 
-@pytest.mark.parametrize("mode", list(pictures()))
+@pytest.mark.parametrize("mode", list(images()))
 def test_a_pil_image_of_any_mode_is_seen_as_it_is_shown(mode: str) -> None:
-    picture, expected = pictures()[mode]
-    before = picture.copy()
-    for found in read(picture) + read([picture]):
+    image, expected = images()[mode]
+    before = image.copy()
+    for found in read(image) + read([image]):
         np.testing.assert_array_equal(found, expected)
-    assert (picture.mode, picture.tobytes()) == (before.mode, before.tobytes())
+    assert (image.mode, image.tobytes()) == (before.mode, before.tobytes())
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_pil_image_of_any_mode_is_seen_as_it_is_shown(mode: str) -> None:
     [
         (COLOR / 255, r"got float64 \(6, 9, 3\): .*\* 255\)\.round\(\)\.clip\(0, 255\)\.astype\(np\.uint8\)"),
         (COLOR.astype(np.float32), r"\(x\)\.round\(\)"),
-        (GREY > 3, r"x\.astype\(np\.uint8\) \* 255"),
-        (GREY.astype(np.uint16), r"uint16 \(6, 9\): scale it"),
+        (GRAY > 3, r"x\.astype\(np\.uint8\) \* 255"),
+        (GRAY.astype(np.uint16), r"uint16 \(6, 9\): scale it"),
         ([COLOR.astype(np.int64)], "scale it"),
         (np.moveaxis(np.stack([COLOR] * 2), -1, 1), r"channels come last: np\.moveaxis\(x, -3, -1\)"),
         ([np.moveaxis(COLOR, -1, 0)], "channels come last"),
@@ -133,9 +133,9 @@ def test_anything_else_is_refused_with_what_to_do(images: Any, words: str) -> No
     assert "\n" not in str(refused.value)
 
 
-def test_three_grey_images_are_three_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_three_gray_images_are_three_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert len(as_images(np.moveaxis(COLOR, -1, 0))) == 3
-    assert "taken for three grey images: give np.moveaxis(x, 0, -1)" in caplog.text
+    assert "taken for three gray images: give np.moveaxis(x, 0, -1)" in caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
@@ -146,5 +146,5 @@ def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
 
 
 def test_what_was_given_twice_is_the_same() -> None:
-    once = as_images(np.stack([GREY[..., None]] * 3))
+    once = as_images(np.stack([GRAY[..., None]] * 3))
     assert len(as_images(once)) == 3

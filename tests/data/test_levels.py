@@ -11,7 +11,7 @@ from frostline.data.decoding.decode import decode_image
 from frostline.data.levels import Levels, Tones, choose_levels, remarks, scales
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import load_dataset
-from frostline.data.scan_file import look_at
+from frostline.data.scan_file import scan_file
 from frostline.errors import DataError
 
 
@@ -84,7 +84,7 @@ def test_negative_numbers_are_not_cut_off_where_the_scale_has_them() -> None:
 def test_a_value_that_is_no_number_is_a_reason_to_leave_a_file_out(tmp_path: Path, odd: float) -> None:
     path = tmp_path / "odd.tif"
     path.write_bytes(tiff(np.array([[0, 0.5, odd]], np.float32)))
-    assert look_at(path).reason == "holds values that are no numbers (NaN) or infinite"
+    assert scan_file(path).reason == "holds values that are no numbers (NaN) or infinite"
     with pytest.raises(DataError, match=f"^{path} holds values that are no numbers"):
         decode_image(path, 1)
 
@@ -95,9 +95,9 @@ def white_shape() -> Image.Image:
     return Image.fromarray(np.dstack([np.full((20, 20, 3), 252, np.uint8), alpha]))
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

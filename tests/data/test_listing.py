@@ -11,7 +11,7 @@ import pytest
 from frostline.data.dataset import BadImage, ImageDataset, Splits
 from frostline.data.levels import Tones
 from frostline.data.listing import ClashError, Listing, complete, listed_splits
-from frostline.data.scan_file import Look
+from frostline.data.scan_file import ScannedFile
 from frostline.errors import DataError
 from frostline.pipeline.split import split
 from tests.small_run import small_config
@@ -19,7 +19,7 @@ from tests.small_run import small_config
 Row = tuple[str, str, str | None]  # path, class, split
 
 
-def seen(paths: Sequence[Path]) -> list[Look]:
+def seen(paths: Sequence[Path]) -> list[ScannedFile]:
     """Names tell all: `copy-of-X` has X's bytes, `like-X.1` looks like X, `bad` cannot be read."""
     looks = []
     for path in paths:
@@ -29,7 +29,7 @@ def seen(paths: Sequence[Path]) -> list[Look]:
             hashlib.blake2b(text.encode(errors="replace"), digest_size=size).digest()
             for text, size in ((stem, 16), (look, 8))
         ]
-        looks.append(Look(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None, Tones()))
+        looks.append(ScannedFile(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None, Tones()))
     return looks
 
 
@@ -54,7 +54,7 @@ def test_classes_are_sorted_and_numbered() -> None:
     assert (splits.name, splits.source, splits.val, splits.bad) == ("mine", "here", None, ())
 
 
-def test_the_size_of_small_pictures_is_known() -> None:
+def test_the_size_of_small_images_is_known() -> None:
     assert splits_of(*many("cat", 20), *many("bird", 20)).train.side == 64
 
 
@@ -66,7 +66,7 @@ def test_a_missing_test_split_is_a_share_of_every_class() -> None:
     assert names(splits_of(*many("bird", 40), *many("cat", 200)).test) == names(splits.test)
 
 
-def test_adding_pictures_moves_few_others() -> None:
+def test_adding_images_moves_few_others() -> None:
     before = splits_of(*many("cat", 200), *many("bird", 40))
     after = splits_of(*many("cat", 230), *many("bird", 40), *many("ant", 50))
     kept = names(before.test) & names(after.test)
@@ -107,12 +107,12 @@ def test_a_very_small_class_stays_in_training_and_is_named(count: int, caplog: p
     assert all(line[0] and line[1] for line in counts)
 
 
-def test_three_pictures_fill_three_splits() -> None:
+def test_three_images_fill_three_splits() -> None:
     parts = split(splits_of(*many("cat", 3), *many("bird", 3)), small_config(Path("unused"), limit=None))
     assert [np.bincount(part.labels).tolist() for part in vars(parts).values()] == [[1, 1]] * 3
 
 
-def test_unreadable_pictures_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_images_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     rows = [*many("cat", 20), *many("bird", 20), ("cat/bad.png", "cat", None), ("bad2.png", "gone", None)]
     with caplog.at_level(logging.WARNING, "frostline"):
         splits = splits_of(*rows)

@@ -42,12 +42,12 @@ def test_every_source_says_what_it_is_and_where() -> None:
 
 
 def test_a_folder_a_table_and_a_file_of_arrays_are_loaded(tmp_path: Path, fashion: Splits) -> None:
-    folder = write_classes(tmp_path / "my pictures", fashion.train, 8)
+    folder = write_classes(tmp_path / "my images", fashion.train, 8)
     names = sorted(str(path.relative_to(tmp_path)) for path in folder.rglob("*.*"))
     (tmp_path / "t.CSV").write_text("path,label\n" + "".join(f"{name},{Path(name).parent.name}\n" for name in names))
     np.savez(tmp_path / "a.npz", images=fashion.train.images[:200], labels=fashion.train.labels[:200])
     folded, tabled = load_dataset(str(folder)), load_dataset(str(tmp_path / "t.CSV"))
-    assert (folded.name, tabled.name, load_dataset(str(tmp_path / "a.npz")).name) == ("my-pictures", "t", "a")
+    assert (folded.name, tabled.name, load_dataset(str(tmp_path / "a.npz")).name) == ("my-images", "t", "a")
     assert folded.train.class_names == ("bag", "boot", "trouser")
     assert folded.test.fingerprint == tabled.test.fingerprint
     again = from_folder(folder, name="mine"), from_table(tmp_path / "t.CSV", path_column="path", root=tmp_path)
@@ -75,7 +75,7 @@ def test_what_is_no_folder_and_no_table_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [("fashion-mnist", "fashion-mnist"), ("./fashion-mnist", "fashion-mnist"), ("/a/my photos (2).csv", "my-photos-2"),
-     ("x/été/", "été"), ("..png", "pictures"), ("a" * 90, "a" * 80)],
+     ("x/été/", "été"), ("..png", "images"), ("a" * 90, "a" * 80)],
 )  # fmt: skip
 def test_a_path_gives_a_name_fit_for_a_run(path: str, name: str) -> None:
     assert data_name(path) == name
@@ -83,9 +83,9 @@ def test_a_path_gives_a_name_fit_for_a_run(path: str, name: str) -> None:
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "pictures.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"pictures\.zip: expected a folder, or a file that ends in \.csv"):
-        load_dataset(str(tmp_path / "pictures.zip"))
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"images\.zip: expected a folder, or a file that ends in \.csv"):
+        load_dataset(str(tmp_path / "images.zip"))
     with pytest.raises(DataError, match="a cannot be opened: File name too long"):
         check_data("a" * 300)
 

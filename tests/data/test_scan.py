@@ -15,7 +15,7 @@ from frostline._utils.hashing import digest_bytes, row_id_of_bytes
 from frostline._utils.progress import Silent
 from frostline.data.dataset import Splits
 from frostline.data.scan import scan
-from frostline.data.scan_file import Look
+from frostline.data.scan_file import ScannedFile
 from frostline.errors import StorageError
 from tests.class_folders import garments, write_classes, write_hostile
 
@@ -33,20 +33,20 @@ class Counting(Silent):
 
 @pytest.fixture
 def files(tmp_path: Path, fashion: Splits) -> list[Path]:
-    write_classes(tmp_path / "pictures", fashion.train, 8)
-    return sorted((tmp_path / "pictures").rglob("*.*"))
+    write_classes(tmp_path / "images", fashion.train, 8)
+    return sorted((tmp_path / "images").rglob("*.*"))
 
 
-COLOURS = {"red": (230, 20, 20), "blue": (20, 20, 230)}
+COLORS = {"red": (230, 20, 20), "blue": (20, 20, 230)}
 
 
-def write_square(path: Path, colour: str) -> Path:
+def write_square(path: Path, color: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), COLOURS[colour]).save(path)
+    Image.new("RGB", (8, 8), COLORS[color]).save(path)
     return path
 
 
-def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[Look], int]:
+def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[ScannedFile], int]:
     """Return the looks, and how many files were read for them; what was written this instant counts as at rest."""
     progress = Counting()
     return scan(files, root, cache, progress, 1, rest_seconds=rest), progress.totals[0]
@@ -139,7 +139,7 @@ def aged(paths: Iterable[Path]) -> None:
 
 
 def test_folders_of_equal_times_and_sizes_can_be_swapped(tmp_path: Path, cache: Path) -> None:
-    places = [write_square(tmp_path / "p" / name / "0.bmp", name) for name in COLOURS]
+    places = [write_square(tmp_path / "p" / name / "0.bmp", name) for name in COLORS]
     aged(places)
     first, _ = looked(places, tmp_path / "p", cache)
     for source, target in (("red", "x"), ("blue", "red"), ("x", "blue")):
@@ -163,10 +163,10 @@ def test_an_edit_in_place_with_its_time_put_back_is_seen(tmp_path: Path, cache: 
 
 
 def test_hard_links_can_be_swapped(tmp_path: Path, cache: Path) -> None:
-    places = [write_square(tmp_path / f"{name}.bmp", name) for name in COLOURS]
+    places = [write_square(tmp_path / f"{name}.bmp", name) for name in COLORS]
     aged(places)
     first, _ = looked(places, tmp_path, cache)
-    copies = [tmp_path / f"{name}.kept" for name in COLOURS]
+    copies = [tmp_path / f"{name}.kept" for name in COLORS]
     for place, copy in zip(places, copies, strict=True):
         copy.hardlink_to(place)
         place.unlink()

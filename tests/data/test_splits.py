@@ -82,7 +82,7 @@ def test_seed_decides_which_labels() -> None:
 
 
 def test_more_labels_than_there_are_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^class 2 has 100 labelled images for training, 101 were asked for\.$"):
+    with pytest.raises(DataError, match=r"^class 2 has 100 labeled images for training, 101 were asked for\.$"):
         per_class(LABELS, 101, seed=0)
 
 

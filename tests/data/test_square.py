@@ -1,4 +1,4 @@
-"""What a network sees of a picture: halved as long as it stays large enough, then the centre."""
+"""What a network sees of an image: halved as long as it stays large enough, then the center."""
 
 import io
 from pathlib import Path
@@ -8,26 +8,26 @@ import pytest
 from PIL import Image
 
 from frostline.data.decoding.decode import decode_image
-from frostline.data.square import centre_square, centre_squares, halved_by
+from frostline.data.square import center_square, center_squares, halved_by
 
 RNG = np.random.default_rng(5)
 
 
 def photograph(height: int, width: int) -> np.ndarray:
-    """A smooth picture in colour with some noise of a sensor, (H, W, 3)."""
+    """A smooth image in color with some noise of a sensor, (H, W, 3)."""
     parts = [
         Image.fromarray(RNG.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
             (width, height), Image.Resampling.BICUBIC
         )
         for n in (4, 12, 40)
     ]
-    picture = sum(np.asarray(part, np.float64) * weight for part, weight in zip(parts, (0.5, 0.3, 0.2), strict=True))
-    return np.clip(picture + RNG.normal(size=picture.shape), 0, 255).astype(np.uint8)
+    image = sum(np.asarray(part, np.float64) * weight for part, weight in zip(parts, (0.5, 0.3, 0.2), strict=True))
+    return np.clip(image + RNG.normal(size=image.shape), 0, 255).astype(np.uint8)
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -39,32 +39,32 @@ def test_halved_while_both_sides_stay_large_enough(size: tuple[int, int], factor
     assert halved_by(*size, 224) == factor
 
 
-def test_a_picture_is_halved_to_one_pixel_and_no_further():
+def test_a_image_is_halved_to_one_pixel_and_no_further():
     assert [halved_by(width, 9, 1) for width in (1, 2, 8, 9)] == [1, 2, 8, 16]
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (447, 894), (895, 1000, 3), (64, 65), (9, 400, 3), (226, 224)])
 @pytest.mark.parametrize("side", [64, 224])
 def test_a_square_goes_through_unchanged(shape: tuple[int, ...], side: int) -> None:
-    square = np.asarray(centre_square(Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8)), side))
+    square = np.asarray(center_square(Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8)), side))
     assert square.shape[0] == square.shape[1] < 2 * side
     assert min(*shape[:2], side) <= len(square)
-    np.testing.assert_array_equal(centre_square(Image.fromarray(square), side), square)
-    np.testing.assert_array_equal(centre_squares(square[None], side)[0], square)
+    np.testing.assert_array_equal(center_square(Image.fromarray(square), side), square)
+    np.testing.assert_array_equal(center_squares(square[None], side)[0], square)
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (447, 894, 3), (65, 64)])
 def test_files_without_loss_give_what_their_pixels_give(shape: tuple[int, ...]) -> None:
     pixels = RNG.integers(0, 256, shape, dtype=np.uint8)
     decoded = decode_image(encoded(Image.fromarray(pixels), "PNG"), 100)
-    np.testing.assert_array_equal(decoded, centre_squares(pixels[None], 100)[0])
+    np.testing.assert_array_equal(decoded, center_squares(pixels[None], 100)[0])
 
 
 @pytest.mark.parametrize("size", [(640, 480), (895, 899), (3700, 2500)])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 def test_a_jpeg_is_halved_nearly_as_its_pixels_are(size: tuple[int, int], options: dict[str, object]) -> None:
     data = encoded(Image.fromarray(photograph(size[1], size[0])), "JPEG", quality=90, **options)
-    quick, whole = decode_image(data, 224), centre_squares(decode_image(data)[None], 224)[0]
+    quick, whole = decode_image(data, 224), center_squares(decode_image(data)[None], 224)[0]
     assert quick.shape == whole.shape
     assert np.abs(quick.astype(int) - whole).mean() < 1.5
 

@@ -1,4 +1,4 @@
-"""Small pictures: readable, small, found by position, and the same after a round trip."""
+"""Small images: readable, small, found by position, and the same after a round trip."""
 
 import io
 from pathlib import Path
@@ -10,17 +10,17 @@ from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.thumbnails import SIDE, Thumbnails, encode, make_thumbnails
 
 
-def test_small_pictures_lose_nothing(fashion: Splits) -> None:
+def test_small_images_lose_nothing(fashion: Splits) -> None:
     shown = make_thumbnails(fashion.train, np.array([7, 3]))
     data = shown.at(3)
     assert data is not None and shown.at(5) is None
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(fashion.train.images[3]))
 
 
-def test_large_pictures_are_shrunk() -> None:
+def test_large_images_are_shrunk() -> None:
     data = encode(np.random.default_rng(0).integers(0, 255, (300, 500, 3), dtype=np.uint8))
-    picture = Image.open(io.BytesIO(data))
-    assert max(picture.size) <= SIDE and picture.format == "JPEG"
+    image = Image.open(io.BytesIO(data))
+    assert max(image.size) <= SIDE and image.format == "JPEG"
 
 
 def test_files_keep_their_names_in_a_round_trip(tmp_path: Path) -> None:

@@ -74,10 +74,10 @@ def test_rows_of_the_confusion_are_the_truth():
 def test_the_interval_is_wilsons(right, total):
     z = 1.959963984540054
     share = right / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    center = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     low, high = wilson_interval(right, total)
-    assert (low, high) == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-12)
+    assert (low, high) == pytest.approx((max(center - half, 0), min(center + half, 1)), abs=1e-12)
     assert low <= share <= high
 
 

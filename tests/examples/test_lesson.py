@@ -1,4 +1,4 @@
-"""The lesson runs from its first cell to its last, in a kernel of its own, on a few pictures."""
+"""The lesson runs from its first cell to its last, in a kernel of its own, on a few images."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_is_committed_without_outputs(lesson: nbformat.NotebookNode) -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
-def test_runs_on_few_pictures(lesson: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_on_few_images(lesson: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"LESSON_LIMIT": "130", "LESSON_SEEDS": "1"}
     own = {name: str(tmp_path / "jupyter") for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
     for name, value in {**small, **own, "FROSTLINE_CACHE_DIR": str(tmp_path / "cache")}.items():
@@ -45,7 +45,7 @@ def test_runs_on_few_pictures(lesson: nbformat.NotebookNode, tmp_path: Path, mon
     assert not list(place.iterdir()), "runs belong into a temporary folder"
     assert sum(map(plots, lesson.cells)) == PLOTS
     said = "\n".join(map(printed, lesson.cells))
-    assert re.search(r"^second .* activations of (\d+) pictures, \1 of them from the cache", said, re.MULTILINE)
+    assert re.search(r"^second .* activations of (\d+) images, \1 of them from the cache", said, re.MULTILINE)
     found = [float(number) for number in re.findall(r"test accuracy ([\d.]+) \(", said)]
     assert len(found) == 2 and found[0] == found[1], "the conclusion repeats the one test result"
     assert CHANCE < found[-1] <= 1

@@ -10,7 +10,7 @@ import torch
 from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
 from frostline.exporters.export import delivered, export
 from frostline.exporters.metadata import origin
-from frostline.exporters.parity import demand, measure, real_pictures
+from frostline.exporters.parity import demand, measure, real_images
 from frostline.exporters.quantize import demand_accuracy
 from frostline.exporters.torch_program import ProgramClassifier, to_pt2
 from frostline.inference.onnx import OnnxClassifier
@@ -60,7 +60,7 @@ def test_the_program_gives_what_predict_gives(program, finished, classifier, par
         probabilities = classifier.predict_proba(images)
         return probabilities, probabilities.argmax(1)
 
-    parity = measure(expected, loaded.answers, real_pictures(parts, 96), 64, None)
+    parity = measure(expected, loaded.answers, real_images(parts, 96), 64, None)
     assert (parity.images, parity.varied) == (96, 7)
     demand(parity, "first.pt2")
 

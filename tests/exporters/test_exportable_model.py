@@ -9,7 +9,7 @@ import torch
 from frostline.data.dataset import Splits
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ExportError
-from frostline.exporters.exportable_model import Whole, exported
+from frostline.exporters.exportable_model import ExportableModel, exported
 from frostline.inference.classifier import Classifier
 from frostline.models.alexnet import STAGES
 from frostline.models.backbone import Backbone
@@ -22,14 +22,14 @@ SIDE = 64
 
 
 def untrained(backbone: Backbone, freeze: str, taps: tuple[str, ...], kind: str) -> Model:
-    """A model whose head was standardised and drawn, not taught."""
+    """A model whose head was standardized and drawn, not taught."""
     boundary = make_boundary(backbone, freeze, taps)
     with torch.inference_mode():
         features = Frozen(backbone, boundary.closed)(torch.rand(4, 3, SIDE, SIDE)).flatten(1)
     torch.manual_seed(0)
     head = Head(HeadSpec(kind, features.shape[1], 5, hidden_width=32)).eval()
     torch.nn.init.normal_(head.first.weight, std=1 / features.shape[1])
-    head.standardise(features.mean(0).clone(), features.std(0).clone())
+    head.standardize(features.mean(0).clone(), features.std(0).clone())
     return Model(backbone, boundary, Preprocess(SIDE), head, tuple("abcde"))
 
 
@@ -53,14 +53,14 @@ def test_every_boundary_every_head(
     images = np.array(fashion.test.images[:6])
     expected = Classifier(model).predict_proba(images)
     with torch.inference_mode():
-        probabilities, ids = Whole(model)(torch.from_numpy(images[..., None]))
+        probabilities, ids = ExportableModel(model)(torch.from_numpy(images[..., None]))
     assert np.abs(probabilities.numpy() - expected).max() < 1e-5
     assert ids.tolist() == expected.argmax(1).tolist()
 
 
 def test_the_model_itself_stays_as_it_is(model: Model) -> None:
     before = {key: value.clone() for key, value in model.head.state_dict().items()}
-    Whole(model)
+    ExportableModel(model)
     assert all(torch.equal(value, before[key]) for key, value in model.head.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""The ``.onnx`` file by itself, in real onnxruntime: real pictures of several sizes, grey and coloured."""
+"""The ``.onnx`` file by itself, in real onnxruntime: real images of several sizes, gray and colored."""
 
 import hashlib
 import json
@@ -19,8 +19,8 @@ LIMIT = 1e-4
 
 
 def resized(images, width, height, mode):
-    pictures = [Image.fromarray(np.asarray(image)).resize((width, height)).convert(mode) for image in images]
-    pixels = np.stack([np.asarray(picture) for picture in pictures])
+    changed = [Image.fromarray(np.asarray(image)).resize((width, height)).convert(mode) for image in images]
+    pixels = np.stack([np.asarray(one) for one in changed])
     if mode == "RGB":
         pixels[..., 1] = 255 - pixels[..., 1]
     return pixels
@@ -64,7 +64,7 @@ def test_inputs_and_outputs_are_what_they_are_called(content):
     assert ids.tolist() == probabilities.argmax(1).tolist()
 
 
-def test_pictures_with_transparency_are_refused_not_misread(content):
+def test_images_with_transparency_are_refused_not_misread(content):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with pytest.raises(Exception, match=r"out of data bounds|out of bounds"):
         session.run(None, {"images": np.zeros((1, 40, 40, 4), np.uint8)})
@@ -86,7 +86,7 @@ def test_the_metadata_say_classes_and_origin(content, finished, onnx_classifier)
     assert about["weights"] == finished.metrics["weights"]
     assert about["test"]["accuracy"] == finished.metrics["test"]["accuracy"]
     assert about["image_size"] == 64
-    assert (model.producer_name, about["quantised"]) == ("frostline", None)
+    assert (model.producer_name, about["quantized"]) == ("frostline", None)
     assert b"/export/" not in content  # no path of the machine that wrote it
 
 
@@ -94,11 +94,11 @@ def finished_names(run):
     return tuple(run.metrics["test"]["per_class"])
 
 
-def test_what_is_no_picture_is_refused(onnx_classifier, tmp_path):
+def test_what_is_no_image_is_refused(onnx_classifier, tmp_path):
     with pytest.raises(DataError, match="expected a uint8 array"):
         onnx_classifier.predict_proba(np.zeros((2, 8, 8), np.float32))
-    (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(DataError, match="is no picture that can be read"):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(DataError, match="is no image that can be read"):
         onnx_classifier.predict_proba([tmp_path / "a.png"])
 
 

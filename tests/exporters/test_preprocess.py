@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from frostline.data.preprocess import Preprocess
-from frostline.exporters.preprocess import Pixels
+from frostline.exporters.preprocess import TensorPreprocess
 
 SIDE = 33
 SHAPES = [
@@ -21,7 +21,7 @@ SHAPES = [
     (133, 300),
     (601, 535),
 ]
-GREY_LEVEL = 1 / 255 / 0.229
+GRAY_LEVEL = 1 / 255 / 0.229
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -29,14 +29,14 @@ GREY_LEVEL = 1 / 255 / 0.229
 def test_it_does_what_preprocessing_does(shape: tuple[int, int], interpolation: str) -> None:
     preprocess = Preprocess(SIDE, interpolation=interpolation)
     images = np.random.default_rng(sum(shape)).integers(0, 256, (3, *shape, 3), dtype=np.uint8)
-    pixels = Pixels(preprocess)
+    pixels = TensorPreprocess(preprocess)
     for part, given in ((images, images), (images[..., :1], images[..., 0])):
         found, expected = pixels(torch.from_numpy(part)), preprocess(given)
         assert found.shape == (3, 3, SIDE, SIDE)
-        assert (found - expected).abs().max() < 2e-3 * GREY_LEVEL
+        assert (found - expected).abs().max() < 2e-3 * GRAY_LEVEL
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_other_channels_than_grey_and_rgb_are_refused(channels: int) -> None:
+def test_other_channels_than_gray_and_rgb_are_refused(channels: int) -> None:
     with pytest.raises((IndexError, RuntimeError), match=r"(?i)out of .*bounds|out of range"):
-        Pixels(Preprocess(SIDE))(torch.zeros(1, 40, 40, channels, dtype=torch.uint8))
+        TensorPreprocess(Preprocess(SIDE))(torch.zeros(1, 40, 40, channels, dtype=torch.uint8))

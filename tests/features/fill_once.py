@@ -15,7 +15,7 @@ from frostline.data.dataset import ImageDataset
 from frostline.errors import FrostlineError
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import spec_of
+from frostline.features.key import feature_key
 from tests.commands import PROCESSES, Within, measured
 from tests.features.passes import make_forward
 
@@ -72,7 +72,9 @@ def _fill(cache: Path, wishes: tuple[range, ...], within: Within, pipe: Connecti
 
 def _report(images: ImageDataset, cache: Path, forward: FastForward) -> dict[str, Any]:
     try:
-        kept, done = fill([images], forward, spec_of("alexnet", forward.frozen, forward.preprocess, "float16"), cache)
+        kept, done = fill(
+            [images], forward, feature_key("alexnet", forward.frozen, forward.preprocess, "float16"), cache
+        )
     except FrostlineError as error:
         return {"error": str(error)}
     rows = kept[0].take(np.arange(len(images))).numpy()

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.preprocess import Preprocess
-from frostline.features.dataset import KeptActivations
+from frostline.features.dataset import CachedFeatures
 from frostline.features.extract import FrozenPass, fill
 from frostline.features.forward import FastForward
-from frostline.features.key import spec_of
+from frostline.features.key import feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 
@@ -63,17 +63,17 @@ def keep(
     forward: FastForward,
     dtype: str = "float32",
     progress: Counter | None = None,
-    view: View = THE_PICTURE,
-) -> tuple[list[KeptActivations], FrozenPass, int]:
+    view: View = THE_IMAGE,
+) -> tuple[list[CachedFeatures], FrozenPass, int]:
     """Fill a cache; return the kept activations, what the pass reports, and how many rows it computed."""
     counter = progress or Counter()
     parts = [datasets] if isinstance(datasets, ImageDataset) else datasets
-    spec = spec_of("alexnet", forward.frozen, forward.preprocess, dtype)
+    spec = feature_key("alexnet", forward.frozen, forward.preprocess, dtype)
     kept, done = fill(parts, forward, spec, cache, view=view, progress=counter, workers=2)
     return kept, done, counter.rows
 
 
-def everything(kept: KeptActivations) -> torch.Tensor:
+def everything(kept: CachedFeatures) -> torch.Tensor:
     """Return all rows in order."""
     return kept.take(np.arange(len(kept)))
 

@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from frostline.data.preprocess import Preprocess
-from frostline.features.key import ActivationSpec
+from frostline.features.key import FeatureKey
 from frostline.features.store import Store, row_key
 
 ROW = (3, 2)
 
 
-def make_spec(dtype: str = "float16", network: str = "alexnet") -> ActivationSpec:
+def make_spec(dtype: str = "float16", network: str = "alexnet") -> FeatureKey:
     """Return a spec that no real pass has."""
-    return ActivationSpec(network, "conv1", ("conv1",), 4, "0" * 64, Preprocess(64).to_dict(), dtype)
+    return FeatureKey(network, "conv1", ("conv1",), 4, "0" * 64, Preprocess(64).to_dict(), dtype)
 
 
 def row_ids(count: int, start: int = 0) -> list[bytes]:
-    """Return identities of pictures that do not exist."""
+    """Return identities of images that do not exist."""
     return [number.to_bytes(16, "big") for number in range(start, start + count)]
 
 
@@ -27,7 +27,7 @@ def rows(count: int, start: int = 0, dtype: str = "float16") -> np.ndarray:
     return np.broadcast_to(numbers[:, None, None], (count, *ROW)).copy()
 
 
-def make_store(cache: Path, sizes: tuple[int, ...] = (4, 3, 5), spec: ActivationSpec | None = None) -> Store:
+def make_store(cache: Path, sizes: tuple[int, ...] = (4, 3, 5), spec: FeatureKey | None = None) -> Store:
     """Write one shard of each size; row number n holds the number n."""
     store = Store(cache, spec or make_spec())
     with store.locked() as writable:
@@ -40,7 +40,7 @@ def make_store(cache: Path, sizes: tuple[int, ...] = (4, 3, 5), spec: Activation
     return store
 
 
-def opened(cache: Path, spec: ActivationSpec | None = None) -> Store:
+def opened(cache: Path, spec: FeatureKey | None = None) -> Store:
     """Load a store as a run does that may write."""
     store = Store(cache, spec or make_spec())
     with store.locked() as writable:

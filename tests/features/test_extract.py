@@ -65,9 +65,9 @@ def test_labels_order_split_and_subset_are_hits(fashion: Splits, cache: Path, fo
     images = first(fashion, 200)
     rows = everything(keep(images, cache, forward)[0][0])
     order = np.random.default_rng(0).permutation(200)
-    relabelled = replace(images, labels=(images.labels + 1) % 10, class_names=tuple("abcdefghij"))
+    relabeled = replace(images, labels=(images.labels + 1) % 10, class_names=tuple("abcdefghij"))
     asked = {
-        "labels": ([relabelled], [np.arange(200)]),
+        "labels": ([relabeled], [np.arange(200)]),
         "order": ([images.subset(order)], [order]),
         "split": ([images.subset(order[:150]), images.subset(order[150:])], [order[:150], order[150:]]),
         "subset": ([images.subset(order[:7])], [order[:7]]),
@@ -98,7 +98,7 @@ def test_another_way_of_computing_is_a_miss(fashion: Splits, cache: Path, forwar
     assert keep(images, cache, forward)[2] == 0  # and the old store is still there
 
 
-def test_a_hundred_added_pictures_compute_a_hundred_rows(fashion: Splits, cache: Path, forward: FastForward) -> None:
+def test_a_hundred_added_images_compute_a_hundred_rows(fashion: Splits, cache: Path, forward: FastForward) -> None:
     old = everything(keep(first(fashion, 150), cache, forward)[0][0])
     kept, done, computed = keep(first(fashion, 250), cache, forward)
     assert (done.images, done.from_cache, computed) == (250, 150, 100)
@@ -231,7 +231,7 @@ def test_what_float16_cannot_hold_fits_float32(fashion: Splits, cache: Path) -> 
     assert 65504 < rows.max() < float("inf")
 
 
-def test_a_damaged_picture_is_named_and_the_store_stays_usable(
+def test_a_damaged_image_is_named_and_the_store_stays_usable(
     fashion: Splits, cache: Path, forward: FastForward, tmp_path: Path
 ) -> None:
     files = as_files(first(fashion, 100), tmp_path)

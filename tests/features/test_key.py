@@ -1,11 +1,11 @@
-"""What names a store: everything an activation depends on besides its picture, and nothing else."""
+"""What names a store: everything an activation depends on besides its image, and nothing else."""
 
 import pytest
 import torch
 
 from frostline.data.augment import View
 from frostline.data.preprocess import Preprocess
-from frostline.features.key import FORMAT_VERSION, ActivationSpec, spec_of
+from frostline.features.key import FORMAT_VERSION, FeatureKey, feature_key
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import TAP_GRID, Frozen, make_boundary
 from frostline.models.registry import load_backbone
@@ -28,9 +28,9 @@ def spec(
     taps: tuple[str, ...] = (),
     preprocess: Preprocess | None = None,
     dtype: str = "float16",
-) -> ActivationSpec:
+) -> FeatureKey:
     frozen = Frozen(backbone, make_boundary(backbone, freeze, taps))
-    return spec_of(network, frozen, preprocess or Preprocess(64), dtype)
+    return feature_key(network, frozen, preprocess or Preprocess(64), dtype)
 
 
 def nudge(backbone: Backbone, name: str) -> None:
@@ -94,7 +94,7 @@ def test_weights_above_the_boundary_do_not_matter(backbone: Backbone, name: str)
 
 def test_every_field_of_the_spec_is_in_the_digest(backbone: Backbone) -> None:
     values = spec(backbone, taps=("conv1",)).to_dict()
-    whole = ActivationSpec(**values).digest
+    whole = FeatureKey(**values).digest
     other = {
         "tap_grid": TAP_GRID + 1,
         "format": FORMAT_VERSION + 1,
@@ -107,7 +107,7 @@ def test_every_field_of_the_spec_is_in_the_digest(backbone: Backbone) -> None:
     }
     other["preprocess"] = {**values["preprocess"], "crop": "corner"}
     assert set(other) == set(values)
-    assert all(ActivationSpec(**{**values, name: value}).digest != whole for name, value in other.items())
+    assert all(FeatureKey(**{**values, name: value}).digest != whole for name, value in other.items())
 
 
 def test_the_default_mean_and_spread_are_imagenets(backbone: Backbone) -> None:

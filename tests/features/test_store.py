@@ -43,7 +43,7 @@ def test_rows_are_found_across_shards(cache: Path) -> None:
         assert (store.shards[place.shard][place.row] == number).all()
 
 
-def test_views_of_one_picture_are_rows_of_their_own(cache: Path) -> None:
+def test_views_of_one_image_are_rows_of_their_own(cache: Path) -> None:
     store = make_store(cache, ())
     keys = [row_key(b"p" * 16, view) for view in (0, 1, 70_000)]
     with store.locked():

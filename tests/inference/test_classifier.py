@@ -1,4 +1,4 @@
-"""A trained model on pictures of any kind, and its test result measured again."""
+"""A trained model on images of any kind, and its test result measured again."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_fine_tuned_runs_are_measured_again(small_fashion, tmp_path, freeze):
     assert shown["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=FLOAT16)
 
 
-def test_an_image_does_not_depend_on_its_neighbours(classifier, fashion):
+def test_an_image_does_not_depend_on_its_neighbors(classifier, fashion):
     together = classifier.predict_proba(fashion.test.images[:70])
     alone = np.concatenate([classifier.predict_proba(fashion.test.images[i : i + 1]) for i in (0, 30, 69)])
     assert np.allclose(together[[0, 30, 69]], alone, atol=1e-5)
@@ -90,22 +90,22 @@ def test_arrays_lists_and_files_agree(classifier, fashion, tmp_path):
         assert np.allclose(classifier.predict_proba(same), expected, atol=1e-5)
 
 
-def test_three_equal_channels_are_grey(classifier, fashion):
-    grey = np.asarray(fashion.test.images[:5])
-    colour = np.repeat(grey[..., None], 3, axis=-1)
-    assert np.allclose(classifier.predict_proba(colour), classifier.predict_proba(grey), atol=1e-5)
+def test_three_equal_channels_are_gray(classifier, fashion):
+    gray = np.asarray(fashion.test.images[:5])
+    color = np.repeat(gray[..., None], 3, axis=-1)
+    assert np.allclose(classifier.predict_proba(color), classifier.predict_proba(gray), atol=1e-5)
 
 
 def test_mixed_sizes_and_modes_go_together(classifier, fashion, tmp_path):
-    picture = Image.fromarray(np.asarray(fashion.test.images[1]))
+    image = Image.fromarray(np.asarray(fashion.test.images[1]))
     paths = []
     for number, (mode, size) in enumerate(
         [("L", (28, 28)), ("RGB", (200, 130)), ("RGBA", (31, 90)), ("P", (28, 28)), ("1", (64, 64)), ("LA", (300, 20))]
     ):
         paths.append(tmp_path / f"{number}.png")
-        picture.resize(size).convert(mode).save(paths[-1])
+        image.resize(size).convert(mode).save(paths[-1])
     paths.append(tmp_path / "photo.jpg")
-    picture.convert("CMYK").save(paths[-1])
+    image.convert("CMYK").save(paths[-1])
     together = classifier.predict_proba(paths)
     alone = np.concatenate([classifier.predict_proba([path]) for path in paths])
     assert np.allclose(together, alone, atol=1e-5)
@@ -144,7 +144,7 @@ def test_one_image_gets_one_answer(classifier, test_part, tmp_path):
     assert classifier.predict(str(path)).shape == (1,)
 
 
-def test_a_damaged_picture_is_named(classifier, tmp_path):
+def test_a_damaged_image_is_named(classifier, tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     with pytest.raises(DataError, match=r"broken\.png"):
@@ -189,26 +189,26 @@ def test_a_run_saved_before_models_had_thresholds_takes_them_from_its_evidence(f
     assert earlier.threshold(0.3) == classifier.threshold(0.3)
 
 
-def test_averaging_over_views_begins_with_the_picture_and_its_mirror_image(classifier, test_part):
-    pictures = test_part.images[:20]
-    alone, mirrored = classifier.predict_proba(pictures), classifier.predict_proba(pictures[:, :, ::-1].copy())
-    both = classifier.predict_proba(pictures, tta=2)
+def test_averaging_over_views_begins_with_the_image_and_its_mirror_image(classifier, test_part):
+    images = test_part.images[:20]
+    alone, mirrored = classifier.predict_proba(images), classifier.predict_proba(images[:, :, ::-1].copy())
+    both = classifier.predict_proba(images, tta=2)
     assert np.abs(both - (alone + mirrored) / 2).max() < 1e-4
-    assert np.abs(classifier.predict_proba(pictures, tta=1) - alone).max() == 0
-    more = classifier.predict_proba(pictures, tta=4)
+    assert np.abs(classifier.predict_proba(images, tta=1) - alone).max() == 0
+    more = classifier.predict_proba(images, tta=4)
     assert np.abs(more - both).max() > 1e-3
-    one_by_one = np.concatenate([classifier.predict_proba(pictures[i : i + 1], tta=4) for i in range(20)])
-    assert np.abs(more - one_by_one).max() < 1e-5  # a view depends on nothing but its picture
+    one_by_one = np.concatenate([classifier.predict_proba(images[i : i + 1], tta=4) for i in range(20)])
+    assert np.abs(more - one_by_one).max() < 1e-5  # a view depends on nothing but its image
 
 
 def test_where_mirror_images_are_other_things_no_view_is_mirrored(finished, classifier, test_part):
-    pictures = test_part.images[:20]
+    images = test_part.images[:20]
     as_seen = Classifier(replace(load_bundle(finished.folder), mirror=False))
-    assert np.abs(as_seen.predict_proba(pictures) - classifier.predict_proba(pictures)).max() == 0
+    assert np.abs(as_seen.predict_proba(images) - classifier.predict_proba(images)).max() == 0
     views = tta_views(5, mirror=False)
     assert [view.augment.flip for view in views[1:]] == [0, 0, 0, 0]
     assert len({view.number for view in views}) == 5
-    assert np.abs(as_seen.predict_proba(pictures, tta=5) - classifier.predict_proba(pictures, tta=5)).max() > 1e-3
+    assert np.abs(as_seen.predict_proba(images, tta=5) - classifier.predict_proba(images, tta=5)).max() > 1e-3
 
 
 def test_evaluating_with_views_is_predicting_with_them(finished, run_cache, classifier, test_part):

@@ -1,4 +1,4 @@
-"""Explanations: the model's own answers, maps that lie where the object is, neighbours that are alike."""
+"""Explanations: the model's own answers, maps that lie where the object is, neighbors that are alike."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from frostline.data.preprocess import Preprocess
 from frostline.data.thumbnails import encode
 from frostline.errors import ConfigError, DataError, RunError, UnknownNameError
 from frostline.inference.classifier import Classifier
-from frostline.inference.explain import Explainer, Neighbour
+from frostline.inference.explain import Explainer, Neighbor
 from frostline.models.boundary import make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import find_network
@@ -28,23 +28,23 @@ STAGES = {"conv1": 15, "conv2": 7, "conv3": 3, "conv4": 3, "conv5": 3}
 
 
 def in_quadrants(images: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, np.ndarray]:
-    """Garments in one quarter of a black picture each, and which quarter: 0 to 3."""
+    """Garments in one quarter of a black image each, and which quarter: 0 to 3."""
     quarters = np.random.default_rng(seed).integers(0, 4, count)
-    pictures = np.zeros((count, 56, 56), np.uint8)
-    for picture, garment, quarter in zip(pictures, images.images, quarters, strict=False):
-        quarter_of(picture, quarter)[:] = garment
-    return ImageDataset(pictures, images.labels[:count], images.class_names), quarters
+    drawn = np.zeros((count, 56, 56), np.uint8)
+    for image, garment, quarter in zip(drawn, images.images, quarters, strict=False):
+        quarter_of(image, quarter)[:] = garment
+    return ImageDataset(drawn, images.labels[:count], images.class_names), quarters
 
 
-def quarter_of(picture: np.ndarray, quarter: int) -> np.ndarray:
-    half = picture.shape[0] // 2
+def quarter_of(image: np.ndarray, quarter: int) -> np.ndarray:
+    half = image.shape[0] // 2
     row, column = divmod(int(quarter), 2)
-    return picture[half * row : half * (row + 1), half * column : half * (column + 1)]
+    return image[half * row : half * (row + 1), half * column : half * (column + 1)]
 
 
 @pytest.fixture(scope="module")
 def quadrants(fashion: Splits) -> tuple[ImageDataset, ImageDataset, np.ndarray]:
-    """Training pictures, test pictures, and where the test pictures' garments lie."""
+    """Training images, test images, and where the test images' garments lie."""
     return in_quadrants(fashion.train, 600, 0)[0], *in_quadrants(fashion.test, 120, 1)
 
 
@@ -68,8 +68,8 @@ def garments(quadrants: tuple) -> np.ndarray:
 
 def test_probabilities_are_the_classifiers(run: Run, explainer: Explainer, garments: np.ndarray) -> None:
     assert explainer.model.boundary.taps == ("conv1", "conv2", "conv3", "conv4", "conv5")
-    colour = np.random.default_rng(0).integers(0, 256, (5, 40, 70, 3), np.uint8)
-    for images in (garments, colour, [garments[0], colour[0]]):
+    color = np.random.default_rng(0).integers(0, 256, (5, 40, 70, 3), np.uint8)
+    for images in (garments, color, [garments[0], color[0]]):
         expected = Classifier(explainer.model).predict_proba(images)
         np.testing.assert_allclose(explainer.predict_proba(images), expected, atol=1e-4)
 
@@ -118,7 +118,7 @@ def untaught() -> Model:
     head = Head(HeadSpec("linear", 256, 4))
     generator = torch.Generator().manual_seed(0)
     head.first.weight.data.normal_(generator=generator)
-    head.standardise(torch.rand(256, generator=generator), torch.rand(256, generator=generator))
+    head.standardize(torch.rand(256, generator=generator), torch.rand(256, generator=generator))
     return Model(backbone, make_boundary(backbone, "conv5", ()), Preprocess(64), head, ("a", "b", "c", "d"))
 
 
@@ -143,33 +143,33 @@ def test_hires_cam_shares_out_the_whole_logit(garments: np.ndarray) -> None:
     np.testing.assert_allclose(maps.sum((1, 2)) + bias, logits, rtol=1e-3, atol=1e-3)
 
 
-def test_neighbours_of_a_training_picture_contain_itself(run: Run, explainer: Explainer, quadrants: tuple) -> None:
+def test_neighbors_of_a_training_image_contain_itself(run: Run, explainer: Explainer, quadrants: tuple) -> None:
     train = quadrants[0]
     index = read_index(run.index)
     encoded = [encode(image) for image in np.asarray(train.images)]
     members = [3, 50, 200]
-    positions = [encoded.index(index.pictures.encoded[member]) for member in members]
-    found = explainer.neighbours(np.asarray(train.images)[positions], 3)
+    positions = [encoded.index(index.images.encoded[member]) for member in members]
+    found = explainer.neighbors(np.asarray(train.images)[positions], 3)
     for member, position, near in zip(members, positions, found, strict=True):
-        assert [type(one) for one in near] == [Neighbour] * 3
-        assert near[0].thumbnail == index.pictures.encoded[member]
+        assert [type(one) for one in near] == [Neighbor] * 3
+        assert near[0].thumbnail == index.images.encoded[member]
         assert near[0].similarity > 0.999 and near[0].similarity >= near[1].similarity
         assert near[0].class_name == train.class_names[train.labels[position]]
         assert near[0].suffix == ".jpg" and near[0].file == ""
 
 
-def test_a_model_folder_alone_explains_but_knows_no_neighbours(run: Run, garments: np.ndarray) -> None:
+def test_a_model_folder_alone_explains_but_knows_no_neighbors(run: Run, garments: np.ndarray) -> None:
     bundle = Explainer.load(run.model_folder)
-    assert not bundle.knows_neighbours and Explainer.load(run.folder).knows_neighbours
+    assert not bundle.knows_neighbors and Explainer.load(run.folder).knows_neighbors
     assert bundle.explain(garments[:1]).shape == (1, 64, 64)
-    with pytest.raises(RunError, match="no index of training pictures: load it from a run folder that has one"):
-        bundle.neighbours(garments[:1])
+    with pytest.raises(RunError, match="no index of training images: load it from a run folder that has one"):
+        bundle.neighbors(garments[:1])
 
 
-def test_no_pictures_are_no_explanations(explainer: Explainer) -> None:
+def test_no_images_are_no_explanations(explainer: Explainer) -> None:
     none = np.empty((0, 28, 28), np.uint8)
     assert explainer.explain(none).shape == (0, 64, 64)
-    assert explainer.neighbours(none) == []
+    assert explainer.neighbors(none) == []
 
 
 def test_what_cannot_be_explained_is_said(explainer: Explainer, garments: np.ndarray, tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_what_cannot_be_explained_is_said(explainer: Explainer, garments: np.nda
         explainer.explain(garments, stage="convv4")
     with pytest.raises(UnknownNameError, match=r"unknown method 'gradcamm'.*Did you mean 'gradcam'"):
         explainer.explain(garments, method="gradcamm")
-    with pytest.raises(ConfigError, match="expected one number for each of 40 pictures, got 1"):
+    with pytest.raises(ConfigError, match="expected one number for each of 40 images, got 1"):
         explainer.explain(garments, [0])
     with pytest.raises(ConfigError, match="classes run from 10 to 10: expected 0 to 9"):
         explainer.explain(garments[:1], [10])
-    (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"notes\.png is no picture that can be read"):
+    (tmp_path / "notes.png").write_text("no image")
+    with pytest.raises(DataError, match=r"notes\.png is no image that can be read"):
         explainer.explain([tmp_path / "notes.png"])
     with pytest.raises(DataError, match="expected a uint8 array"):
         explainer.explain(garments.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Batch normalisation that goes in and comes out without changing what a network does."""
+"""Batch normalization that goes in and comes out without changing what a network does."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.models.batch_norm import NormalisedConvolution, fold, normalise, plain_convolutions
+from frostline.models.batch_norm import NormalizedConvolution, fold, normalize, plain_convolutions
 from frostline.models.boundary import Thawed, make_boundary
 from frostline.models.registry import load_backbone
 
@@ -26,34 +26,34 @@ def near(found, expected, tolerance=1e-3):
     return torch.allclose(found, expected, atol=tolerance * expected.abs().max().item())
 
 
-def normalised(module):
-    return [layer for layer in module.modules() if isinstance(layer, NormalisedConvolution)]
+def normalized(module):
+    return [layer for layer in module.modules() if isinstance(layer, NormalizedConvolution)]
 
 
 def test_putting_it_in_changes_no_answer(trunk):
     trunk, _, rows = trunk
     expected = trunk.eval()(rows)
-    normalise(trunk, rows)
-    assert len(normalised(trunk)) == 3
+    normalize(trunk, rows)
+    assert len(normalized(trunk)) == 3
     assert near(trunk.eval()(rows), expected)
 
 
 def test_on_the_rows_it_saw_training_mode_computes_the_same(trunk):
     trunk, _, rows = trunk
     expected = trunk.eval()(rows)
-    normalise(trunk, rows)
+    normalize(trunk, rows)
     assert near(trunk.train()(rows), expected, 0.01)  # a batch's own variance is divided by n, not n - 1
 
 
 def test_after_training_steps_folding_keeps_what_eval_mode_computes(trunk):
     trunk, backbone, rows = trunk
     before = copy.deepcopy(backbone.state_dict())
-    normalise(trunk, rows)
-    optimiser = torch.optim.SGD(trunk.parameters(), lr=1e-3)
+    normalize(trunk, rows)
+    optimizer = torch.optim.SGD(trunk.parameters(), lr=1e-3)
     for _ in range(5):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         trunk.train()(rows).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
     expected = trunk.eval()(rows)
     fold(trunk)
     assert near(trunk(rows), expected)
@@ -63,7 +63,7 @@ def test_after_training_steps_folding_keeps_what_eval_mode_computes(trunk):
     assert moved == {"conv3", "conv4", "conv5"}
 
 
-def test_only_convolutions_that_nothing_normalises_are_found():
+def test_only_convolutions_that_nothing_normalizes_are_found():
     plain = nn.Conv2d(3, 4, 3)
     done = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
     network = nn.Sequential(nn.Sequential(plain, nn.ReLU()), done)

@@ -100,7 +100,7 @@ def test_what_torchvision_publishes_is_fetched_from_the_mirror_and_checked(serve
         ("torchvision:efficientnet_b1", 240, False, 0.485, "bilinear"),
     ],
 )
-def test_pictures_are_as_the_network_was_taught(
+def test_images_are_as_the_network_was_taught(
     name: str, size: int, fixed: bool, mean: float, interpolation: str
 ) -> None:
     intake = outline(name).intake

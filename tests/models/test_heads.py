@@ -1,4 +1,4 @@
-"""The folded standardisation is the explicit one, forwards and backwards."""
+"""The folded standardization is the explicit one, forwards and backwards."""
 
 import json
 
@@ -23,12 +23,12 @@ def made(kind: str) -> Head:
     head = Head(HeadSpec(kind, FEATURES, CLASSES, hidden_width=16)).eval()
     nn.init.normal_(head.first.weight, std=0.3)
     nn.init.normal_(head.first.bias)
-    head.standardise(rows().mean(0), rows().std(0))
+    head.standardize(rows().mean(0), rows().std(0))
     return head
 
 
 def explicit(head: Head, x: torch.Tensor) -> torch.Tensor:
-    """Standardise a copy of the batch, then apply the layers."""
+    """Standardize a copy of the batch, then apply the layers."""
     logits: torch.Tensor = head.rest(head.first((x.flatten(1) - head.mean) * head.scale))
     return logits
 
@@ -54,7 +54,7 @@ def test_folded_gradients_equal_explicit_ones(kind: str) -> None:
 
 def test_spread_is_one_and_near_constant_features_stay_quiet() -> None:
     head = Head(HeadSpec("linear", 3, 2))
-    head.standardise(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 0.0]))
+    head.standardize(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 0.0]))
     quiet = 0.05 * 1.0  # a twentieth of the mean spread
     assert head.scale.tolist() == pytest.approx([1 / (1 + quiet), 1 / (2 + quiet), 1 / quiet])
     assert head.mean.tolist() == [1, 2, 3]
@@ -62,7 +62,7 @@ def test_spread_is_one_and_near_constant_features_stay_quiet() -> None:
 
 def test_constant_features_give_finite_numbers() -> None:
     head = made("linear")
-    head.standardise(torch.full((FEATURES,), 2.0), torch.zeros(FEATURES))
+    head.standardize(torch.full((FEATURES,), 2.0), torch.zeros(FEATURES))
     assert torch.isfinite(head(torch.full((5, FEATURES), 2.0))).all()
 
 

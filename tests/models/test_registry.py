@@ -80,7 +80,7 @@ def test_origin_of_random_weights_says_so() -> None:
     assert origin is not None
     assert origin.name == "random"
     assert len(origin.sha256) == 64
-    assert origin.reason == "random (He-initialised) weights, as asked: nothing is pre-trained"
+    assert origin.reason == "random (He-initialized) weights, as asked: nothing is pre-trained"
 
 
 def test_network_is_rebuilt_from_its_own_tensors() -> None:

@@ -60,7 +60,7 @@ def test_stages_that_are_named_end_with_those_modules() -> None:
     assert {key.split(".")[0] for key in backbone.classifier.state_dict()} == {"blocks", "fc"}
 
 
-def test_smallest_picture_is_found_by_trying() -> None:
+def test_smallest_image_is_found_by_trying() -> None:
     assert Backbone.from_module(Plain(), image_size=8).min_image_size == 2  # the pooling halves it
     fixed = Backbone.from_module(
         nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 3), nn.Linear(3, 2)), image_size=8
@@ -92,7 +92,7 @@ class Branches(nn.Module):
         (
             nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(8, 2)),
             None,
-            "net does not take pictures of 8 x 8 pixels in three",
+            "net does not take images of 8 x 8 pixels in three",
         ),
     ],
 )

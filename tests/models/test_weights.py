@@ -487,7 +487,7 @@ def test_bundled_weights_tell_how_they_were_made() -> None:
     assert record["history"][-1]["held_out_accuracy"] > 0.9
 
 
-def test_the_card_names_the_digest_and_the_pictures() -> None:
+def test_the_card_names_the_digest_and_the_images() -> None:
     card = BUNDLED.with_name("README.md").read_text(encoding="utf-8")
     assert sha256_file(BUNDLED) in card
     assert f"{read_record(BUNDLED)['images']:,}" in card

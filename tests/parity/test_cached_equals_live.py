@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.features.dataset import LiveActivations
+from frostline.features.dataset import LiveFeatures
 from frostline.features.forward import FastForward
 from frostline.models.boundary import Thawed, make_boundary
 from frostline.models.heads import Head, HeadSpec
@@ -40,7 +40,7 @@ def kept(images: list[ImageDataset], cache: Path, forward: FastForward, dtype: s
 
 
 def live(images: list[ImageDataset], forward: FastForward) -> list[Rows]:
-    return [LiveActivations(part, forward) for part in images]
+    return [LiveFeatures(part, forward) for part in images]
 
 
 def trained_on(rows: list[Rows], images: list[ImageDataset], *, kind: str = "linear") -> tuple[Head, Trained]:
@@ -49,7 +49,7 @@ def trained_on(rows: list[Rows], images: list[ImageDataset], *, kind: str = "lin
     mean, std = moments(nn.Identity(), examples[0], RECIPE.seed)
     torch.manual_seed(RECIPE.seed)
     head = Head(HeadSpec(kind, mean.numel(), 10, hidden_width=32))
-    head.standardise(mean, std)
+    head.standardize(mean, std)
     return head, train(head, *examples, RECIPE)
 
 
@@ -77,7 +77,7 @@ def test_cached_and_live_train_the_same_thawed_stages(fashion: Splits, cache: Pa
         trunk = Thawed(backbone, make_boundary(backbone, "conv4", ()), 64)
         mean, std = moments(trunk, examples[0], 0)
         head = Head(HeadSpec("linear", mean.numel(), 10))
-        head.standardise(mean, std)
+        head.standardize(mean, std)
         before = backbone.stages["conv5"][0].weight.detach().clone()
         train(nn.Sequential(trunk, head), *examples, THAWED)
         assert not torch.equal(before, backbone.stages["conv5"][0].weight)

@@ -1,4 +1,4 @@
-"""What was evaluated, what `predict` gives and what the exported file gives: the same for the same pictures."""
+"""What was evaluated, what `predict` gives and what the exported file gives: the same for the same images."""
 
 from pathlib import Path
 

@@ -17,8 +17,8 @@ CONVOLUTIONS = STAGES[:5]
 TOLERANCE = 1e-5  # relative to the largest activation; float32 rounding alone is about 2e-6
 
 
-def pictures(fashion: Splits, channels: int, count: int = 3) -> np.ndarray:
-    """Return real images; in colour, three different ones make the channels."""
+def real_images(fashion: Splits, channels: int, count: int = 3) -> np.ndarray:
+    """Return real images; in color, three different ones make the channels."""
     images = np.asarray(fashion.train.images)
     if channels == 1:
         return images[:count]
@@ -37,13 +37,13 @@ def gap(backbone: Backbone, images: np.ndarray, size: int, freeze: str, taps: tu
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("freeze", [NONE, *STAGES])
 def test_fast_equals_plain_at_every_boundary(fashion: Splits, backbone: Backbone, freeze: str, channels: int) -> None:
-    assert gap(backbone, pictures(fashion, channels), 64, freeze) < TOLERANCE
+    assert gap(backbone, real_images(fashion, channels), 64, freeze) < TOLERANCE
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [63, 65, 66, 67, 95, 128, 224])
 def test_fast_equals_plain_at_every_size(fashion: Splits, backbone: Backbone, size: int, channels: int) -> None:
-    images = pictures(fashion, channels)
+    images = real_images(fashion, channels)
     assert gap(backbone, images, size, "conv1") < TOLERANCE
     assert gap(backbone, images, size, "conv5") < TOLERANCE
 
@@ -52,7 +52,7 @@ def test_fast_equals_plain_at_every_size(fashion: Splits, backbone: Backbone, si
 @pytest.mark.parametrize("taps", [CONVOLUTIONS, ("conv2", "conv3", "conv5"), ("conv1",), STAGES])
 def test_fast_equals_plain_with_taps(fashion: Splits, backbone: Backbone, taps: tuple[str, ...], channels: int) -> None:
     for size in (64, 95):
-        assert gap(backbone, pictures(fashion, channels), size, taps[-1], taps) < TOLERANCE
+        assert gap(backbone, real_images(fashion, channels), size, taps[-1], taps) < TOLERANCE
 
 
 @pytest.mark.parametrize("value", [0, 255])
@@ -64,9 +64,9 @@ def test_fast_equals_plain_on_blank_images(backbone: Backbone, value: int) -> No
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(size=st.integers(63, 130), colour=st.booleans(), seed=st.integers(0, 2**32 - 1))
-def test_fast_equals_plain_at_odd_sizes(backbone: Backbone, size: int, colour: bool, seed: int) -> None:
-    shape = (2, size, size, 3) if colour else (2, size, size)
+@given(size=st.integers(63, 130), color=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_fast_equals_plain_at_odd_sizes(backbone: Backbone, size: int, color: bool, seed: int) -> None:
+    shape = (2, size, size, 3) if color else (2, size, size)
     noise = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     assert gap(backbone, noise, size, "conv2") < TOLERANCE
 
@@ -77,14 +77,14 @@ def test_another_mean_and_spread_are_folded_too(fashion: Splits, backbone: Backb
     preprocess = Preprocess(71, mean=(0.1, 0.9, 0.3), std=(0.5, 0.1, 1.5))
     fast = FastForward(frozen, preprocess, CPU)
     for channels in (1, 3):
-        images = pictures(fashion, channels)
+        images = real_images(fashion, channels)
         assert largest_gap(fast(preprocess.resize(images)), frozen(preprocess(images))) < TOLERANCE
 
 
 @torch.inference_mode()
-def test_grey_and_its_three_equal_channels_give_the_same(fashion: Splits, backbone: Backbone) -> None:
-    grey = pictures(fashion, 1)
+def test_gray_and_its_three_equal_channels_give_the_same(fashion: Splits, backbone: Backbone) -> None:
+    gray = real_images(fashion, 1)
     frozen = Frozen(backbone, make_boundary(backbone, "conv3", ()))
     fast = FastForward(frozen, Preprocess(64), CPU)
-    colour = fast(fast.preprocess.resize(np.repeat(grey[..., None], 3, -1)))
-    assert largest_gap(fast(fast.preprocess.resize(grey)), colour) < TOLERANCE
+    color = fast(fast.preprocess.resize(np.repeat(gray[..., None], 3, -1)))
+    assert largest_gap(fast(fast.preprocess.resize(gray)), color) < TOLERANCE

@@ -1,4 +1,4 @@
-"""A row depends on its picture alone: to the last bit, whatever is computed beside it."""
+"""A row depends on its image alone: to the last bit, whatever is computed beside it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def rows_of(images: ImageDataset, cache: Path, freeze: str = "conv3") -> torch.T
 
 
 @pytest.mark.parametrize("freeze", FREEZES)
-def test_a_row_does_not_depend_on_its_neighbours(fashion: Splits, tmp_path: Path, freeze: str) -> None:
+def test_a_row_does_not_depend_on_its_neighbors(fashion: Splits, tmp_path: Path, freeze: str) -> None:
     together = rows_of(first(fashion, 150), tmp_path / "together", freeze)
     for start, count in ((0, 1), (5, 3), (63, 2), (100, 50), (3, 147)):
         apart = rows_of(first(fashion, count, start), tmp_path / f"{start}", freeze)
@@ -51,19 +51,19 @@ def test_a_resumed_pass_leaves_the_same_rows(fashion: Splits, tmp_path: Path) ->
     assert torch.equal(everything(kept[0]), rows_of(images, tmp_path / "straight"))
 
 
-def test_a_grey_file_is_not_changed_by_coloured_ones_beside_it(fashion: Splits, tmp_path: Path) -> None:
-    grey = as_files(first(fashion, 20), tmp_path / "grey")
+def test_a_gray_file_is_not_changed_by_colored_ones_beside_it(fashion: Splits, tmp_path: Path) -> None:
+    gray = as_files(first(fashion, 20), tmp_path / "gray")
     pixels = np.asarray(first(fashion, 60, 20).images).reshape(20, 3, 28, 28).transpose(0, 2, 3, 1)
-    coloured = as_files(ImageDataset(pixels, grey.labels, grey.class_names), tmp_path / "coloured")
+    colored = as_files(ImageDataset(pixels, gray.labels, gray.class_names), tmp_path / "colored")
     mixed = ImageDataset(
-        tuple(path for pair in zip(coloured.images, grey.images, strict=True) for path in pair),
-        np.repeat(grey.labels, 2),
-        grey.class_names,
+        tuple(path for pair in zip(colored.images, gray.images, strict=True) for path in pair),
+        np.repeat(gray.labels, 2),
+        gray.class_names,
     )
     together = rows_of(mixed, tmp_path / "together")
-    grey_alone, coloured_alone = rows_of(grey, tmp_path / "1"), rows_of(coloured, tmp_path / "2")
-    assert torch.equal(grey_alone, together[1::2])
-    assert torch.equal(coloured_alone, together[::2])
+    gray_alone, colored_alone = rows_of(gray, tmp_path / "1"), rows_of(colored, tmp_path / "2")
+    assert torch.equal(gray_alone, together[1::2])
+    assert torch.equal(colored_alone, together[::2])
 
 
 def test_a_file_of_another_size_beside_it_changes_nothing(fashion: Splits, tmp_path: Path) -> None:

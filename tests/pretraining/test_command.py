@@ -22,7 +22,7 @@ def test_pretrained_weights_are_used_by_train(frostline, pretraining, small_fash
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "wrote sheet.png"
-    assert lines[1].startswith("300 pictures, ") and "probe of new objects" in lines[1]
+    assert lines[1].startswith("300 images, ") and "probe of new objects" in lines[1]
     assert f"SHA-256 {sha256_file(tmp_path / 'mine.safetensors')}" in lines[-1]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 500

@@ -49,22 +49,22 @@ def test_halves_are_summed_as_whole_numbers():
 
 @pytest.fixture(scope="module")
 def sketches():
-    """True sketches (300, kinds, side, side) of pictures and their labels."""
+    """True sketches (300, kinds, side, side) of images and their labels."""
     program, index = Program(), torch.arange(300)
     labels = draw_labels(program, index)
     drawing = draw_scenes(program, index, 64, labels)
     return true_sketches(program, drawing, labels).view(300, len(SKETCHES), SIDE, SIDE), drawing, labels
 
 
-def test_sketches_are_about_standardised(sketches):
+def test_sketches_are_about_standardized(sketches):
     for kind in sketches[0].unbind(1):
         assert abs(kind.mean()) < 0.6
         assert 0.5 < kind.std() < 1.6
 
 
-def test_sketches_show_picture_and_cover(sketches):
+def test_sketches_show_image_and_cover(sketches):
     seen, drawing, _ = sketches
-    small = torch.nn.functional.interpolate(drawing.pictures.mean(1, keepdim=True), size=SIDE, mode="area")
+    small = torch.nn.functional.interpolate(drawing.images.mean(1, keepdim=True), size=SIDE, mode="area")
     assert torch.corrcoef(torch.stack([seen[:, 0].flatten(), small.flatten()]))[0, 1] > 0.999
     cover = torch.nn.functional.interpolate(drawing.cover, size=SIDE, mode="area")
     assert torch.corrcoef(torch.stack([seen[:, 1].flatten(), cover.flatten()]))[0, 1] > 0.999

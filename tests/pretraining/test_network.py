@@ -5,14 +5,14 @@ import torch
 
 from frostline.models import alexnet
 from frostline.models.registry import load_backbone
-from frostline.synthetic.scene import Program, draw_pictures
+from frostline.synthetic.scene import Program, draw_images
 from tools.pretraining.losses import SIDE, SKETCHES
 from tools.pretraining.network import MAP, STAGES, Pretraining, smooth_
 
 
 @pytest.fixture(scope="module")
 def network():
-    """A network whose normalisations have seen something."""
+    """A network whose normalizations have seen something."""
     torch.manual_seed(0)
     network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=("conv4", "conv5"))
     for stage in network.stages.values():
@@ -31,11 +31,11 @@ def plain(network):
 
 
 def test_folding_changes_nothing(network):
-    pictures = torch.rand(4, 3, 128, 128)
+    images = torch.rand(4, 3, 128, 128)
     with torch.inference_mode():
-        features = plain(network)((pictures - network.mean) / network.std)
+        features = plain(network)((images - network.mean) / network.std)
         assert features.shape == (4, 256, MAP, MAP)
-        expected = network(pictures)
+        expected = network(images)
         assert torch.allclose(network.object_head(features.flatten(1)), expected.objects, atol=1e-4)
         assert torch.allclose(network.sketch_heads["conv5"](features.flatten(1)), expected.sketches[-1], atol=1e-4)
 
@@ -59,11 +59,11 @@ def test_smoothing_takes_the_noise_and_leaves_the_spread():
     smooth_(smooth)
     assert smooth.std() == pytest.approx(float(noise.std()), rel=1e-4)
 
-    def between_neighbours(filters):
+    def between_neighbors(filters):
         return float((filters[..., 1:] - filters[..., :-1]).std() / filters.std())
 
-    assert between_neighbours(noise) == pytest.approx(2**0.5, rel=0.05)
-    assert between_neighbours(smooth) < 0.6
+    assert between_neighbors(noise) == pytest.approx(2**0.5, rel=0.05)
+    assert between_neighbors(smooth) < 0.6
     assert smooth[..., 0].abs().mean() < 0.1 * smooth[..., 5].abs().mean()
 
 
@@ -95,14 +95,14 @@ def test_objects_are_told_apart_only_when_asked():
     assert Pretraining(0, 5, "conv5", ("conv5",))(torch.rand(4, 3, 64, 64)).objects is None
 
 
-def test_beginning_with_plain_convolutions_changes_nothing_and_normalises_them():
+def test_beginning_with_plain_convolutions_changes_nothing_and_normalizes_them():
     backbone = load_backbone(weights="bundled")
-    pictures = draw_pictures(Program(), torch.arange(16), 128)
+    images = draw_images(Program(), torch.arange(16), 128)
     network = Pretraining(7, 5, texture_stage="conv5", sketch_stages=())
-    network.begin_with(backbone, pictures)
+    network.begin_with(backbone, images)
     assert network.training
     network.eval()
-    x = (pictures - network.mean) / network.std
+    x = (images - network.mean) / network.std
     with torch.inference_mode():
         expected = backbone.between(None, "conv5")(x)
         assert torch.allclose(plain(network)(x), expected, atol=1e-3, rtol=1e-3)

@@ -19,7 +19,7 @@ def test_the_learning_rate_climbs_and_falls_to_nothing():
     assert recipe.learning_rate(1000, 1) == pytest.approx(0, abs=1e-9)
 
 
-def test_budgets_count_pictures_or_minutes():
+def test_budgets_count_images_or_minutes():
     assert Budget(images=200).done(images=50, seconds=1e9) == 0.25
     assert Budget(minutes=2).done(images=10**9, seconds=30) == 0.25
 

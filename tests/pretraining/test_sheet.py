@@ -1,4 +1,4 @@
-"""The sheet of drawn pictures."""
+"""The sheet of drawn images."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from frostline.synthetic.scene import Program
 from tools.pretraining.sheet import draw_program
 
 
-def test_a_sheet_shows_pictures_of_the_seed(tmp_path):
+def test_a_sheet_shows_images_of_the_seed(tmp_path):
     sheets = []
     for seed in (0, 0, 1):
         draw_program(Program(seed=seed), tmp_path / "sheet.png")

@@ -1,4 +1,4 @@
-"""Maps in colour, alone and over pictures."""
+"""Maps in color, alone and over images."""
 
 import io
 
@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.report.overlay import colour, overlay, png, square
+from frostline.report.overlay import color, overlay, png, square
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
 @pytest.mark.parametrize("side", [5, 40])
-def test_an_overlay_has_the_pictures_size_and_glows_where_the_map_does(shape: tuple[int, ...], side: int) -> None:
+def test_an_overlay_has_the_images_size_and_glows_where_the_map_does(shape: tuple[int, ...], side: int) -> None:
     heat = np.zeros((side, side), np.float32)
     heat[: side // 2] = 1
     shown = overlay(np.full(shape, 100, np.uint8), heat)
     assert (shown.shape, shown.dtype) == ((40, 60, 3), np.uint8)
     assert shown[:10].min(axis=(0, 1)).tolist() > shown[-10:].max(axis=(0, 1)).tolist()
-    assert np.ptp(shown[-1, -1].astype(int)) <= 1  # nothing there: the picture in greys
+    assert np.ptp(shown[-1, -1].astype(int)) <= 1  # nothing there: the image in grays
     assert np.ptp(shown[0, 0].astype(int)) > 50
 
 
 def test_equal_steps_grow_equally_light() -> None:
-    lightness = colour(np.linspace(0, 1, 11, dtype=np.float32)[None])[0].astype(float) @ [0.2126, 0.7152, 0.0722]
+    lightness = color(np.linspace(0, 1, 11, dtype=np.float32)[None])[0].astype(float) @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness) > 0).all()
     assert lightness[0] < 5 and lightness[-1] > 240
 
 
-def test_what_a_network_sees_is_the_centre_square() -> None:
+def test_what_a_network_sees_is_the_center_square() -> None:
     pixels = np.zeros((20, 60), np.uint8)
     pixels[:, 20:40] = 200
     for side in (10, 100):
@@ -37,6 +37,6 @@ def test_what_a_network_sees_is_the_centre_square() -> None:
 
 def test_png_gives_the_pixels_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    with Image.open(io.BytesIO(png(pixels))) as picture:
-        assert picture.format == "PNG"
-        assert np.array_equal(np.asarray(picture), pixels)
+    with Image.open(io.BytesIO(png(pixels))) as image:
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image), pixels)

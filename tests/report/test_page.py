@@ -14,8 +14,8 @@ import torch
 from frostline.data.thumbnails import Thumbnails
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.predictions import Predicted
-from frostline.report.contents import Material, gather
+from frostline.evaluation.predictions import Predictions
+from frostline.report.contents import ReportContents, gather
 from frostline.report.embedding_map import draw_map
 from frostline.report.figures import write
 from frostline.report.page import page, write_report
@@ -174,7 +174,7 @@ def test_a_head_in_closed_form_has_no_epochs_to_show(small_fashion: Path, tmp_pa
         assert ("How it learned" in found.text) == ("label smoothing" in found.text) == (not told)
 
 
-def many_classes(classes: int = 300, images: int = 3000) -> Material:
+def many_classes(classes: int = 300, images: int = 3000) -> ReportContents:
     """A run of many classes, its predictions drawn."""
     rng = np.random.default_rng(0)
     names = [f"species, no. {number}" for number in range(classes)]
@@ -183,7 +183,7 @@ def many_classes(classes: int = 300, images: int = 3000) -> Material:
         labels = rng.integers(0, classes, images)
         logits = rng.normal(size=(images, classes)) + 6 * rng.random((images, 1)) * np.eye(classes)[labels]
         powers = np.exp(logits)
-        parts.append(Predicted((powers / powers.sum(1, keepdims=True)).astype(np.float32), labels))
+        parts.append(Predictions((powers / powers.sum(1, keepdims=True)).astype(np.float32), labels))
     val, test = parts
     model = {"name": "alexnet", "freeze": "none", "taps": [], "image_size": 64, "head": "mlp"}
     metrics: dict[str, Any] = {
@@ -195,7 +195,7 @@ def many_classes(classes: int = 300, images: int = 3000) -> Material:
         "bit_reproducible": True, "peak_memory_bytes": 1, "total_seconds": 9000.0,
     }  # fmt: skip
     shown = Thumbnails(np.empty(0, np.int64), [], [])
-    return Material("many", metrics=metrics, evidence=Evidence(val, test, shown))
+    return ReportContents("many", metrics=metrics, evidence=Evidence(val, test, shown))
 
 
 def test_hundreds_of_classes_are_drawn_instead_of_written() -> None:

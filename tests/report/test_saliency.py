@@ -1,4 +1,4 @@
-"""Overlays for the report: one for each picture that a run kept, of the model's own answer."""
+"""Overlays for the report: one for each image that a run kept, of the model's own answer."""
 
 import io
 
@@ -13,13 +13,13 @@ from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 
 
-def test_each_kept_picture_has_its_own(odd: Run) -> None:
+def test_each_kept_image_has_its_own(odd: Run) -> None:
     evidence = read_evidence(odd)
     found = overlays(odd.folder, evidence)
     assert set(found) == set(evidence.shown.positions.tolist())
     position = int(evidence.shown.positions[3])
-    picture = decode_image(evidence.shown.encoded[3])
+    image = decode_image(evidence.shown.encoded[3])
     answer = int(evidence.test.probabilities[position].argmax())
-    (heat,) = Explainer.load(odd.folder).explain([picture], [answer], method=METHOD)
+    (heat,) = Explainer.load(odd.folder).explain([image], [answer], method=METHOD)
     drawn = np.asarray(Image.open(io.BytesIO(found[position]))).astype(int)
-    assert np.abs(drawn - overlay(square(picture, SIDE), heat)).mean() < 6  # JPEG
+    assert np.abs(drawn - overlay(square(image, SIDE), heat)).mean() < 6  # JPEG

@@ -1,4 +1,4 @@
-"""The small map of activations: near pictures are alike, samples are even, and it stays small."""
+"""The small map of activations: near images are alike, samples are even, and it stays small."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from frostline.runs.embedding_index import read_index, stratified
 from frostline.runs.folder import Run
 
 
-def test_a_training_picture_is_nearest_to_itself(finished: Run, small_fashion: Path) -> None:
+def test_a_training_image_is_nearest_to_itself(finished: Run, small_fashion: Path) -> None:
     index = read_index(finished.index)
     assert finished.index.stat().st_size < 10_000_000
     images = np.asarray(fashion_mnist.load(small_fashion).train.images)
-    png = index.pictures.encoded[5]
+    png = index.images.encoded[5]
     (position,) = [n for n, image in enumerate(images) if _encoded(image) == png]
     classifier = Classifier.load(finished.folder)
     rows = classifier._forward(classifier.model.preprocess.resize(images[[position]]))
@@ -32,7 +32,7 @@ def _encoded(image: np.ndarray) -> bytes:
     return encode(image)
 
 
-def test_neighbours_share_the_class_more_often_than_chance(finished: Run) -> None:
+def test_neighbors_share_the_class_more_often_than_chance(finished: Run) -> None:
     index = read_index(finished.index)
     unit = torch.nn.functional.normalize(index.train_points)
     cosines = (unit @ unit.T).fill_diagonal_(-1)

@@ -21,7 +21,7 @@ def test_predictions_give_the_metrics_again(finished: Run) -> None:
         assert evaluate(predicted.probabilities, predicted.labels, names) == metrics[split]
 
 
-def test_pictures_worth_a_look_are_there(finished: Run) -> None:
+def test_images_worth_a_look_are_there(finished: Run) -> None:
     evidence = read_evidence(finished)
     wanted = worth_showing(evidence.test.probabilities, evidence.test.labels)
     assert np.array_equal(evidence.shown.positions, wanted)

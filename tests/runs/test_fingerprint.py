@@ -1,4 +1,4 @@
-"""A run remembers which pictures it was begun with, and goes on with no others."""
+"""A run remembers which images it was begun with, and goes on with no others."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,7 @@ def run(tmp_path) -> Run:
     return Run(tmp_path / "mine")
 
 
-def test_the_same_pictures_are_welcome(run):
+def test_the_same_images_are_welcome(run):
     check_same_data(run, RunSplits(some(8, 0), some(4, 1), some(4, 2)))
 
 
@@ -50,10 +50,10 @@ def test_the_same_pictures_are_welcome(run):
         (replace(PARTS, train=some(6, 0), val=some(5, 1)), "training: 8 then, 6 now; validation: 4 then, 5 now"),
     ],
 )  # fmt: skip
-def test_other_pictures_are_refused(run, parts, change):
+def test_other_images_are_refused(run, parts, change):
     with pytest.raises(RunError) as refused:
         check_same_data(run, parts)
-    assert str(refused.value) == f"run 'mine' was begun with other pictures ({change}): {ADVICE}"
+    assert str(refused.value) == f"run 'mine' was begun with other images ({change}): {ADVICE}"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b'{"train": 3, "val": 1, "test": 2}', b"\xff"])
@@ -64,7 +64,7 @@ def test_a_record_that_is_missing_or_damaged_is_refused(run, content):
         check_same_data(run, PARTS)
 
 
-def test_a_stopped_run_does_not_go_on_with_other_pictures(fashion: Splits, cache, tmp_path):
+def test_a_stopped_run_does_not_go_on_with_other_images(fashion: Splits, cache, tmp_path):
     images, labels = np.asarray(fashion.train.images), fashion.train.labels
 
     def splits(rows: slice) -> Splits:
@@ -74,7 +74,7 @@ def test_a_stopped_run_does_not_go_on_with_other_pictures(fashion: Splits, cache
     options = {"name": "stopped", "output_dir": tmp_path, "cache_dir": cache}
     with pytest.raises(KeyboardInterrupt):
         fit(config, **options, splits=splits(slice(0, 300)), progress=InterruptTraining(steps=3))
-    with pytest.raises(RunError, match=rf"other pictures \(training: \d+ then, \d+ now.*{re.escape(ADVICE)}$"):
+    with pytest.raises(RunError, match=rf"other images \(training: \d+ then, \d+ now.*{re.escape(ADVICE)}$"):
         fit(config, **options, splits=splits(slice(0, 320)), resume=True)
     assert not Run.load("stopped", tmp_path).finished
     assert fit(config, **options, splits=splits(slice(0, 300)), resume=True).finished

@@ -153,7 +153,7 @@ def test_views_are_computed_once_and_kept(finished, small_fashion, run_cache, tm
         for lr in (0.003, 0.01)
     ]
     cold, warm = (run.metrics["frozen_pass"] for run in runs)
-    assert (cold["images"], cold["from_cache"]) == (280 + 2 * 192, 280)  # the pictures themselves were there
+    assert (cold["images"], cold["from_cache"]) == (280 + 2 * 192, 280)  # the images themselves were there
     assert (warm["images"], warm["from_cache"]) == (280 + 2 * 192,) * 2
     assert "view 3 of 3" in log_of(runs[0])
     assert runs[0].config.augment == {"flip": 0}
@@ -170,7 +170,7 @@ def test_thawed_stages_see_views_too(small_fashion, tmp_path):
     changes = {"freeze": "none", "schedule": "together", "epochs": 2, "lr": 0.001}
     run = fit(small_config(small_fashion, views=2, **changes), output_dir=tmp_path)
     plain = fit(small_config(small_fashion, views=1, **changes), output_dir=tmp_path)
-    assert run.history[0].train_loss == plain.history[0].train_loss  # the first epoch sees the pictures themselves
+    assert run.history[0].train_loss == plain.history[0].train_loss  # the first epoch sees the images themselves
     assert run.history[1].train_loss != plain.history[1].train_loss
 
 
@@ -254,8 +254,8 @@ def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion,
     cards = [(run.model_folder / "MODEL_CARD.md").read_text() for run in runs]
     assert ["how features vary within objects" in card for card in cards] == [True, False, True]
     assert [run.config.prior for run in runs] == ["drawn", "none", "drawn"]
-    pictures = sum(runs[0].metrics["data"]["images"].values())
-    assert runs[0].metrics["frozen_pass"]["images"] == pictures  # the drawn ones are none of the data set's
+    images = sum(runs[0].metrics["data"]["images"].values())
+    assert runs[0].metrics["frozen_pass"]["images"] == images  # the drawn ones are none of the data set's
 
 
 def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashion, tmp_path):
@@ -264,7 +264,7 @@ def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashi
     assert not (tmp_path / "runs").exists()
 
 
-def test_freeze_none_keeps_no_activation(small_fashion, cache, tmp_path):
+def test_freeze_none_keeps_no_feature(small_fashion, cache, tmp_path):
     changes = {"freeze": "none", "schedule": "together", "limit": 60, "epochs": 1}
     run = fit(small_config(small_fashion, **changes), output_dir=tmp_path)
     assert run.metrics["frozen_pass"]["images"] == 0

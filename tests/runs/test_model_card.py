@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from frostline.models.backbone import GIVEN, WeightsOrigin
 from frostline.runs.bundle import load_bundle
-from frostline.runs.model_card import card_text, weights_licence
+from frostline.runs.model_card import card_text, weights_license
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_every_figure_is_one_of_the_metrics(card, finished):
             f"| {name} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} | {about['support']:,} |"
             in card.text
         )
-    assert f"{metrics['data']['images']['train']:,} pictures to learn from" in card.text
+    assert f"{metrics['data']['images']['train']:,} images to learn from" in card.text
     assert metrics["weights"]["sha256"] in card.text
 
 
@@ -77,16 +77,16 @@ def test_every_figure_is_one_of_the_metrics(card, finished):
     [
         ("random", "no one else's weights"),
         ("bundled", "under Apache-2.0"),
-        ("imagenet", "no licence of their own is stated"),
-        ("pretrained", "Their licence is not known here"),
-        ("/home/somebody/secret/mine.pth", "mine.pth. Where it came from, and its licence, is not known"),
-        (GIVEN, "Where its weights came from, and their licence, is not known"),
+        ("imagenet", "no license of their own is stated"),
+        ("pretrained", "Their license is not known here"),
+        ("/home/somebody/secret/mine.pth", "mine.pth. Where it came from, and its license, is not known"),
+        (GIVEN, "Where its weights came from, and their license, is not known"),
     ],
 )
 def test_it_says_what_is_known_of_the_weights_and_what_is_not(model, finished, name, known):
     other = began_with(model, name)
-    assert known in weights_licence(other)
-    assert "secret" not in weights_licence(other)
+    assert known in weights_license(other)
+    assert "secret" not in weights_license(other)
     text = card_text(other, finished.metrics | {"weights": {"name": name, "sha256": "0" * 64}}, "first")
     assert known in text
     assert ModelCard(text).data.license == ("apache-2.0" if name == "bundled" else "unknown")

@@ -75,7 +75,7 @@ def train(small_fashion: Path, tmp_path: Path, cache: Path) -> Any:
 @pytest.mark.parametrize("freeze", ["auto", "layer2", "none"])
 def test_a_run_of_timm_is_measured_and_predicts_again(train: Any, fashion: Splits, cache: Path, freeze: str) -> None:
     run = train("resnet", model="timm:resnet18", freeze=freeze, **TOGETHER)
-    # 77 training pictures in batches of 19: the last one is alone, and layer4's maps are 1 x 1
+    # 77 training images in batches of 19: the last one is alone, and layer4's maps are 1 x 1
     assert run.config.freeze == {"auto": "layer4"}.get(freeze, freeze)
     assert (run.config.model, run.config.weights, run.config.image_size) == ("timm:resnet18", "random", 32)
     assert run.metrics["model"]["name"] == "timm:resnet18"
@@ -161,7 +161,7 @@ def test_other_weights_of_ones_own_are_not_resumed(train: Any) -> None:
     assert train("mine", small_network(), epochs=4, resume=True).finished
 
 
-def test_networks_that_differ_in_a_stride_share_no_activations(train: Any) -> None:
+def test_networks_that_differ_in_a_stride_share_no_features(train: Any) -> None:
     first = train("first", small_network())
     torch.manual_seed(0)
     module = Small()

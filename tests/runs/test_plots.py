@@ -1,4 +1,4 @@
-"""The two pictures of a run."""
+"""The two images of a run."""
 
 import numpy as np
 import pytest
@@ -9,30 +9,30 @@ from frostline.training.checkpoint import Epoch
 
 
 def pixels(path):
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(int)
 
 
-def coloured(array):
-    """How many pixels are neither grey nor white."""
+def colored(array):
+    """How many pixels are neither gray nor white."""
     return int((array.max(2) - array.min(2) > 40).sum())
 
 
 @pytest.mark.parametrize("name", ["curves.png", "confusion.png"])
-def test_a_run_leaves_pictures_that_are_not_blank(finished, name):
+def test_a_run_leaves_images_that_are_not_blank(finished, name):
     array = pixels(finished.folder / name)
     assert array.shape[0] > 400
     assert array.shape[1] > 600
     assert array.std() > 10
-    assert coloured(array) > 500
+    assert colored(array) > 500
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 40])
 def test_curves_of_any_length(tmp_path, epochs):
     history = [Epoch(e, "conv5", 2 / e, 1 - 0.5 / e, 2.1 / e, 1 - 0.6 / e, 1e-3, 1.0) for e in range(1, epochs + 1)]
     draw_curves(history, epochs, tmp_path / "curves.png")
-    assert coloured(pixels(tmp_path / "curves.png")) > 200
+    assert colored(pixels(tmp_path / "curves.png")) > 200
 
 
 def test_curves_show_the_numbers(tmp_path):
@@ -67,4 +67,4 @@ def test_hundreds_of_classes_and_any_name_are_drawn(tmp_path):
 
 def test_a_class_without_images_is_drawn(tmp_path):
     draw_confusion([[0, 0], [1, 3]], ["none", "some"], "t", tmp_path / "c.png")
-    assert coloured(pixels(tmp_path / "c.png")) > 500
+    assert colored(pixels(tmp_path / "c.png")) > 500

@@ -39,7 +39,7 @@ def costly() -> dict[str, bytes]:
         "comments.jpg": jpeg_of_comments(20_000),
         "comments.gif": gif_of_comments(20_000),
         "floats.tif": tiff_of_floats(SIDE),
-        "zeros.png": png(SIDE, SIDE, zeros_deflated((4 * SIDE + 1) * SIDE), colour=6, deflated=True),
+        "zeros.png": png(SIDE, SIDE, zeros_deflated((4 * SIDE + 1) * SIDE), color=6, deflated=True),
         "runs.bmp": bmp_of_runs(2000),
         "chunks.png": png(40, 40, bytes(41 * 40), *[chunk(b"tEXt", b"a\0b")] * 9000),
         "frames.gif": frames("GIF", 50),
@@ -88,7 +88,7 @@ def test_good_requests_are_answered_among_hostile_ones(
     assert max(times) < 10  # what a costly image may wait; on a quiet machine it is far less
     assert max(memory) - idle < GIB
     text = fresh.ask("/metrics").content.decode()
-    assert "frostline_waiting_pictures 0.0" in text and "frostline_held_bytes 0.0" in text
+    assert "frostline_waiting_images 0.0" in text and "frostline_held_bytes 0.0" in text
 
 
 def test_costly_image_that_has_to_wait_costs_the_others_nothing(

@@ -80,7 +80,7 @@ def test_requests_that_came_meanwhile_leave_together_in_batches_of_the_most():
 
 
 async def in_turn(batcher, network, *numbers):
-    """Ask for one picture after the other, as soon as the one before is being computed."""
+    """Ask for one image after the other, as soon as the one before is being computed."""
     asking = []
     for number in numbers:
         asking.append(asyncio.create_task(ask(batcher, number)))
@@ -159,7 +159,7 @@ def test_a_client_that_went_away_costs_no_computing():
     assert network.batches == [[1], [3]]
 
 
-def test_more_pictures_than_places_are_refused_and_places_come_free():
+def test_more_images_than_places_are_refused_and_places_come_free():
     network = Network()
 
     async def work(batcher):

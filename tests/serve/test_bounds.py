@@ -20,7 +20,7 @@ from tests.serve.running import Running, form, png, read
 SMALL = {"header_seconds": 0.5, "body_seconds": 0.6, "body_bytes": 1 << 20, "connections": 12, "queue": 8,
          "linger_seconds": 0.3, "held_bytes": 3 << 20}  # fmt: skip
 KEY = "correct-horse-battery"
-PICTURE = png(np.zeros((8, 8), np.uint8))
+IMAGE = png(np.zeros((8, 8), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,15 @@ def test_chunks_without_end_are_cut_off(tight: Running) -> None:
 def test_body_of_the_largest_size_is_read_and_one_byte_more_is_not(tight: Running) -> None:
     empty = len(form([("a", b"")])[0])
     most = SMALL["body_bytes"]
-    assert tight.predict([("a", bytes(int(most) - empty))], x_api_key=KEY).status == 422  # read: it is no picture
+    assert tight.predict([("a", bytes(int(most) - empty))], x_api_key=KEY).status == 422  # read: it is no image
     assert tight.predict([("a", bytes(int(most) - empty + 1))], x_api_key=KEY).status == 413
 
 
 def test_full_queue_says_when_to_come_back(tight: Running) -> None:
-    reply = tight.predict([("a.png", PICTURE)] * 9, x_api_key=KEY)
+    reply = tight.predict([("a.png", IMAGE)] * 9, x_api_key=KEY)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert reply.json()["type"] == "urn:frostline:problem:busy"
-    assert tight.predict([("a.png", PICTURE)] * 8, x_api_key=KEY).status == 200  # the places are free again
+    assert tight.predict([("a.png", IMAGE)] * 8, x_api_key=KEY).status == 200  # the places are free again
 
 
 def test_bodies_together_are_bounded(tight: Running) -> None:
@@ -122,13 +122,13 @@ def test_rubbish_behind_a_request_does_not_cost_its_answer(tight: Running) -> No
 
 def test_client_that_goes_away_leaves_nothing(tight: Running) -> None:
     host, port = tight.host.split(":")
-    body, _ = form([("a.png", PICTURE)])
+    body, _ = form([("a.png", IMAGE)])
     for _ in range(20):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(START + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
     time.sleep(0.3)
     text = tight.ask("/metrics", x_api_key=KEY).content.decode()
-    assert "frostline_waiting_pictures 0.0" in text and "frostline_held_bytes 0.0" in text
+    assert "frostline_waiting_images 0.0" in text and "frostline_held_bytes 0.0" in text
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/metrics", "/nothing"])
@@ -172,7 +172,7 @@ def test_key_file_that_is_a_pipe_or_folder_is_refused(tmp_path: Path) -> None:
 def test_pixels_that_an_image_may_claim_are_an_option(run: Run) -> None:
     running = Running(run.folder, {"pixels": 63})
     try:
-        reply = running.predict([("a.png", PICTURE)])
+        reply = running.predict([("a.png", IMAGE)])
         assert reply.status == 422 and "at most 63 are read" in reply.json()["errors"][0]["detail"]
     finally:
         running.close()
@@ -188,7 +188,7 @@ def test_options_that_cannot_be(run: Run, frostline: Frostline, option: list[str
 
 def test_sigterm_lets_requests_finish(run: Run) -> None:
     running = Running(run.folder)
-    body, kind = form([("a.png", PICTURE)] * 32)
+    body, kind = form([("a.png", IMAGE)] * 32)
     connection = running.connection()
     connection.putrequest("POST", "/v1/predict")
     connection.putheader("Content-Type", kind)

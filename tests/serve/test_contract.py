@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tests.serve.running import Running, as_json, png
 
-PICTURES = [png(np.full((8, 8), shade, np.uint8)) for shade in (0, 200)]
-BASE64 = [as_json([picture]).decode().split('"')[3] for picture in PICTURES]
+IMAGES = [png(np.full((8, 8), shade, np.uint8)) for shade in (0, 200)]
+BASE64 = [as_json([image]).decode().split('"')[3] for image in IMAGES]
 EXAMPLES = 40
 
 
 def test_schemathesis_finds_nothing(server: Running) -> None:
-    schemathesis.openapi.format("binary", st.sampled_from(PICTURES))  # no schema can say that a string is a picture
+    schemathesis.openapi.format("binary", st.sampled_from(IMAGES))  # no schema can say that a string is an image
     schemathesis.openapi.format("byte", st.sampled_from(BASE64))
     schema = schemathesis.openapi.from_url(f"{server.address}openapi.json")
     bounded = settings(

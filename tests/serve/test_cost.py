@@ -57,7 +57,7 @@ def test_what_people_send_is_cheap(data: bytes) -> None:
     [
         jpeg_of_empty_scans(20, 2000),
         tiff_of_floats(4000),
-        png(7000, 7000, b"", colour=6),
+        png(7000, 7000, b"", color=6),
         png(40, 40, b"", *[b"\0\0\0\0tEXt\0\0\0\0"] * 1500),
         bmp_of_runs(300),
         bmp(7000, 7000, 24),

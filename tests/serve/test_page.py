@@ -60,7 +60,7 @@ def upload(page: Page, files: Files) -> None:
     page.set_input_files("#files", [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in files])
 
 
-def test_dropped_picture_shows_bars_overlay_and_neighbours(page: Page, server: Running, garments: Files) -> None:
+def test_dropped_image_shows_bars_overlay_and_neighbors(page: Page, server: Running, garments: Files) -> None:
     name, data = garments[0]
     page.evaluate(DROP, [name, base64.b64encode(data).decode()])
     best = server.predict([garments[0]]).json()["results"][0]["predictions"]
@@ -82,7 +82,7 @@ def test_table_of_twenty_is_what_predict_says(
     page: Page, run: Run, garments: Files, frostline: Frostline, tmp_path: Path
 ) -> None:
     upload(page, garments)
-    expect(page.get_by_role("status")).to_have_text("20 pictures done")
+    expect(page.get_by_role("status")).to_have_text("20 images done")
     expect(page.locator("tbody tr")).to_have_count(20)
     got = download_csv(page)
     for name, data in garments:
@@ -96,7 +96,7 @@ def test_table_of_twenty_is_what_predict_says(
 
 def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> None:
     upload(page, garments[:6])
-    expect(page.get_by_role("status")).to_have_text("6 pictures done")
+    expect(page.get_by_role("status")).to_have_text("6 images done")
     page.get_by_role("button", name="Probability").focus()
     page.keyboard.press("Enter")
     expect(page.locator("th.number")).to_have_attribute("aria-sort", "descending")
@@ -110,16 +110,16 @@ def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> 
 
 
 def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, garments: Files, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "empty.png").touch()
     (tmp_path / "boot.png").write_bytes(garments[0][1])
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(33 << 20)
     page.set_input_files("#files", [tmp_path / name for name in ("notes.txt", "empty.png", "huge.png", "boot.png")])
-    expect(page.get_by_role("status")).to_have_text("4 pictures done, 3 without an answer")
+    expect(page.get_by_role("status")).to_have_text("4 images done, 3 without an answer")
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).to_contain_text("notes.txt")
-    expect(rows.nth(0)).to_contain_text("is no picture that can be read: expected one of PNG")
+    expect(rows.nth(0)).to_contain_text("is no image that can be read: expected one of PNG")
     expect(rows.nth(1)).to_contain_text("empty")
     expect(rows.nth(2)).to_contain_text("too large: it has 33.0 MiB, at most 32.0 MiB are taken")
     expect(page.locator("#name")).to_have_text("boot.png")
@@ -138,7 +138,7 @@ def download_csv(page: Page) -> list[list[str]]:
 def test_names_are_shown_as_text_and_never_computed_by_a_spreadsheet(page: Page, garments: Files) -> None:
     names = ["=1+1.png", "@SUM(A1).png", "-2.png", "<img src=x onerror=alert(1)>.png", 'a,"b".png', "\u202egnp.png"]
     upload(page, [(name, garments[0][1]) for name in names])
-    expect(page.get_by_role("status")).to_have_text("6 pictures done")
+    expect(page.get_by_role("status")).to_have_text("6 images done")
     shown = page.locator("tbody tr button").all_inner_texts()
     assert shown == [*names[:5], "\\u202egnp.png"]
     files = list(dict.fromkeys(line[0] for line in download_csv(page)[1:]))
@@ -155,7 +155,7 @@ def test_answer_below_the_threshold_is_shown_as_not_sure(browser: Browser, run: 
         page.goto(running.address)
         expect(page.locator("#model")).to_have_text("first · 10 classes")
         upload(page, garments)
-        expect(page.get_by_role("status")).to_have_text("20 pictures done")
+        expect(page.get_by_role("status")).to_have_text("20 images done")
         unsure = page.locator("tbody tr", has_text="not sure (")
         assert [row.get_by_role("button").inner_text() for row in unsure.all()] == names
         unsure.first.click()
@@ -168,15 +168,15 @@ def test_answer_below_the_threshold_is_shown_as_not_sure(browser: Browser, run: 
         running.close()
 
 
-def test_camera_takes_a_picture(page: Page) -> None:
+def test_camera_takes_a_image(page: Page) -> None:
     page.get_by_role("button", name="Use the camera").click()
     for _ in range(100):  # the page's policy forbids what playwright waits with
         if page.locator("video").evaluate("video => video.videoWidth"):
             break
         page.wait_for_timeout(100)
-    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_role("button", name="Take the image").click()
     expect(page.locator("#name")).to_have_text("camera 1.png")
-    expect(page.get_by_role("status")).to_have_text("1 picture done")
+    expect(page.get_by_role("status")).to_have_text("1 image done")
 
 
 def test_camera_that_is_refused_is_said(page: Page) -> None:
@@ -196,7 +196,7 @@ def test_server_that_is_gone_is_said_and_tried_again(browser: Browser, run: Run,
         expect(page.get_by_role("alert")).to_contain_text("The server does not answer. Is it still running?")
         page.context.set_offline(False)
         page.get_by_role("button", name="Try again").click()
-        expect(page.get_by_role("status")).to_have_text("2 pictures done")
+        expect(page.get_by_role("status")).to_have_text("2 images done")
         expect(page.locator("#troubles")).to_be_hidden()
         os.kill(running.process.pid or 0, signal.SIGKILL)
         running.process.join()
@@ -221,7 +221,7 @@ def test_page_asks_for_the_key_and_keeps_it_for_the_tab(browser: Browser, run: R
         expect(page.locator("#model")).to_have_text("first · 10 classes")
         assert page.evaluate("sessionStorage.getItem('frostline-key')") == "a-key-that-is-long-enough"
         upload(page, [("dark.png", png(np.zeros((28, 28), np.uint8)))])
-        expect(page.get_by_role("status")).to_have_text("1 picture done")
+        expect(page.get_by_role("status")).to_have_text("1 image done")
     finally:
         page.close()
         running.close()
@@ -231,5 +231,5 @@ def test_page_asks_for_the_key_and_keeps_it_for_the_tab(browser: Browser, run: R
 def test_nothing_is_wider_than_the_screen(page: Page, garments: Files, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     upload(page, [(f"{'long-name-' * 12}{name}", data) for name, data in garments[:3]])
-    expect(page.get_by_role("status")).to_have_text("3 pictures done")
+    expect(page.get_by_role("status")).to_have_text("3 images done")
     assert page.evaluate("document.documentElement.scrollWidth") == width

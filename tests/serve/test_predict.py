@@ -1,4 +1,4 @@
-"""What the server answers is what the model says, however the pictures come."""
+"""What the server answers is what the model says, however the images come."""
 
 import base64
 import json
@@ -20,13 +20,13 @@ Files = list[tuple[str, bytes]]
 
 @pytest.fixture(scope="module")
 def expected(run: Run, garments: Files) -> np.ndarray:
-    """The model's own probabilities (20, 20, 10), in batches of 1 to 20 pictures.
+    """The model's own probabilities (20, 20, 10), in batches of 1 to 20 images.
 
-    Which pictures go together is not known, and float32's last bits depend on how many do: one of the sizes must fit.
+    Which images go together is not known, and float32's last bits depend on how many do: one of the sizes must fit.
     """
     classifier = Classifier.load(run.folder)
-    pictures = [decode_image(data, 64) for _, data in garments]
-    sizes = [[pictures[i : i + size] for i in range(0, 20, size)] for size in range(1, 21)]
+    images = [decode_image(data, 64) for _, data in garments]
+    sizes = [[images[i : i + size] for i in range(0, 20, size)] for size in range(1, 21)]
     return np.array([np.concatenate([classifier.predict_proba(batch) for batch in batches]) for batches in sizes])
 
 
@@ -54,8 +54,8 @@ def test_requests_at_the_same_time_get_their_own_answers(
     results = [reply.json()["results"][0] for reply in replies]
     assert apart(results, Classifier.load(run.folder).class_names, expected) <= 1e-6
     metrics = server.ask("/metrics").content.decode()
-    batches = float(metrics.split("frostline_batch_pictures_count ")[1].split()[0])
-    classified = float(metrics.split("frostline_batch_pictures_sum ")[1].split()[0])
+    batches = float(metrics.split("frostline_batch_images_count ")[1].split()[0])
+    classified = float(metrics.split("frostline_batch_images_sum ")[1].split()[0])
     assert batches < classified  # some went together
 
 
@@ -63,7 +63,7 @@ def test_json_is_as_good_as_files(server: Running, garments: Files) -> None:
     body = as_json([data for _, data in garments[:3]])
     by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
     by_form = server.predict(garments[:3]).json()["results"]
-    assert [one["name"] for one in by_json] == ["picture 1", "picture 2", "picture 3"]
+    assert [one["name"] for one in by_json] == ["image 1", "image 2", "image 3"]
     assert [one["predictions"] for one in by_json] == [one["predictions"] for one in by_form]
 
 
@@ -72,7 +72,7 @@ def test_raw_body_is_one_image(server: Running, garments: Files, kind: str) -> N
     raw = server.ask("/v1/predict?top=10", garments[0][1], content_type=kind)
     by_form = server.predict(garments[:1], "?top=10").json()["results"][0]
     assert raw.status == 200
-    assert raw.json()["results"] == [{"name": "picture 1", "predictions": by_form["predictions"]}]
+    assert raw.json()["results"] == [{"name": "image 1", "predictions": by_form["predictions"]}]
 
 
 @pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/x-any;name=a.png;BASE64,"])
@@ -93,15 +93,15 @@ def test_every_format_that_is_named_is_read(server: Running, fashion: Splits, ki
 def test_names_are_labels_and_never_paths(server: Running, garments: Files) -> None:
     names = ["../../etc/passwd", "C:\\\\secrets\\\\boot.png", "/", "a\tb.png"]
     results = server.predict([(name, garments[0][1]) for name in names]).json()["results"]
-    assert [one["name"] for one in results] == ["passwd", "boot.png", "picture 3", "ab.png"]
+    assert [one["name"] for one in results] == ["passwd", "boot.png", "image 3", "ab.png"]
 
 
-def test_overlay_and_neighbours_come_when_asked_for(server: Running, garments: Files) -> None:
+def test_overlay_and_neighbors_come_when_asked_for(server: Running, garments: Files) -> None:
     about = server.ask("/v1/model").json()
-    assert about["explains"] and about["neighbours"] and about["name"] == "first" and about["kind"] == "run"
-    one, two = server.predict(garments[:2], "?explain=true&neighbours=3").json()["results"]
+    assert about["explains"] and about["neighbors"] and about["name"] == "first" and about["kind"] == "run"
+    one, two = server.predict(garments[:2], "?explain=true&neighbors=3").json()["results"]
     assert one["overlay"].startswith("data:image/png;base64,") and one["overlay"] != two["overlay"]
-    assert len(one["neighbours"]) == 3 and one["neighbours"][0]["class"] in about["classes"]
+    assert len(one["neighbors"]) == 3 and one["neighbors"][0]["class"] in about["classes"]
 
 
 def test_reject_marks_what_the_model_would_reject(server: Running, run: Run, garments: Files) -> None:
@@ -114,15 +114,15 @@ def test_reject_marks_what_the_model_would_reject(server: Running, run: Run, gar
     assert "rejected" not in server.predict(garments[:1]).json()["results"][0]
 
 
-def test_bundle_explains_and_knows_no_neighbours(run: Run, garments: Files) -> None:
+def test_bundle_explains_and_knows_no_neighbors(run: Run, garments: Files) -> None:
     running = Running(run.model_folder)
     try:
         about = running.ask("/v1/model").json()
-        refused = running.predict(garments[:1], "?neighbours=3")
+        refused = running.predict(garments[:1], "?neighbors=3")
     finally:
         running.close()
-    assert about["kind"] == "bundle" and about["explains"] and not about["neighbours"]
-    assert (refused.status, refused.json()["type"]) == (422, "urn:frostline:problem:no-neighbours")
+    assert about["kind"] == "bundle" and about["explains"] and not about["neighbors"]
+    assert (refused.status, refused.json()["type"]) == (422, "urn:frostline:problem:no-neighbors")
 
 
 def test_exported_file_answers_as_the_run_does(run: Run, garments: Files, expected: np.ndarray, tmp_path: Path) -> None:
@@ -133,5 +133,5 @@ def test_exported_file_answers_as_the_run_does(run: Run, garments: Files, expect
         results = running.predict(garments, "?top=10").json()["results"]
     finally:
         running.close()
-    assert about["kind"] == "onnx" and not about["explains"] and not about["neighbours"]
+    assert about["kind"] == "onnx" and not about["explains"] and not about["neighbors"]
     np.testing.assert_allclose(figures(results, tuple(about["classes"])), expected[-1], atol=1e-4)  # in one batch

@@ -12,7 +12,7 @@ import pytest
 from tests.serve.running import Running, as_json, form, png, read
 
 Files = list[tuple[str, bytes]]
-PICTURE = png(np.zeros((8, 8), np.uint8))
+IMAGE = png(np.zeros((8, 8), np.uint8))
 NOISE = png(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
 
 
@@ -29,14 +29,14 @@ def vast_png() -> bytes:
     [
         ("cut.png", NOISE[:2000], "cut.png is damaged"),
         ("vast.png", vast_png(), "too many pixels"),
-        ("notes.txt", b"just words", "notes.txt is no picture that can be read: expected one of PNG, JPEG"),
-        ("empty.png", b"", "empty.png is no picture"),
-        ("pixels.ppm", b"P6 1 1 255\nabc", "pixels.ppm is no picture"),
+        ("notes.txt", b"just words", "notes.txt is no image that can be read: expected one of PNG, JPEG"),
+        ("empty.png", b"", "empty.png is no image"),
+        ("pixels.ppm", b"P6 1 1 255\nabc", "pixels.ppm is no image"),
     ],
     ids=["cut", "vast", "words", "empty", "ppm"],
 )
 def test_bad_image_is_named_and_the_good_ones_are_answered(server: Running, name: str, data: bytes, words: str) -> None:
-    reply = server.predict([("good.png", PICTURE), (name, data), ("also good.png", PICTURE)])
+    reply = server.predict([("good.png", IMAGE), (name, data), ("also good.png", IMAGE)])
     first, bad, last = reply.json()["results"]
     assert reply.status == 200 and first["predictions"] == last["predictions"]
     assert bad["name"] == name and set(bad) == {"name", "error"}
@@ -54,12 +54,12 @@ def test_request_without_any_good_image_is_refused_as_a_whole(server: Running) -
 
 
 def test_what_is_no_base64_costs_the_others_nothing(server: Running) -> None:
-    texts = [base64.b64encode(PICTURE).decode(), "%%%", "data:text/html;base64,AAAA", "data:image/png,AAAA"]
+    texts = [base64.b64encode(IMAGE).decode(), "%%%", "data:text/html;base64,AAAA", "data:image/png,AAAA"]
     results = server.ask("/v1/predict", json.dumps({"images": texts}).encode(), content_type="application/json").json()
     good, *bad = results["results"]
-    assert good["predictions"] and [one["name"] for one in bad] == ["picture 2", "picture 3", "picture 4"]
+    assert good["predictions"] and [one["name"] for one in bad] == ["image 2", "image 3", "image 4"]
     said = [one["error"]["detail"] for one in bad]
-    assert "picture 2 is no base64" in said[0] and all("is no data: URI of an image" in one for one in said[1:])
+    assert "image 2 is no base64" in said[0] and all("is no data: URI of an image" in one for one in said[1:])
 
 
 def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running) -> None:
@@ -73,17 +73,17 @@ def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running
 @pytest.mark.parametrize(
     ("body", "kind", "status", "problem"),
     [
-        (form([("a", PICTURE)] * 33)[0], form([])[1], 422, "image-count"),
+        (form([("a", IMAGE)] * 33)[0], form([])[1], 422, "image-count"),
         (form([])[0], form([])[1], 422, "image-count"),
-        (form([("a", PICTURE)], "photo")[0], form([])[1], 422, "invalid"),
-        (form([("a", PICTURE)])[0][:-20], form([])[1], 400, "damaged-body"),
+        (form([("a", IMAGE)], "photo")[0], form([])[1], 422, "invalid"),
+        (form([("a", IMAGE)])[0][:-20], form([])[1], 400, "damaged-body"),
         (b"x", "multipart/form-data", 400, "damaged-body"),
         (b"x", "multipart/form-data; boundary=edge", 400, "damaged-body"),
         (b"no image", "image/png", 422, "bad-image"),
         (b"", "application/octet-stream", 422, "bad-image"),
-        (PICTURE, "application/x-www-form-urlencoded", 415, "unknown-body"),
-        (PICTURE, "", 415, "unknown-body"),
-        (as_json([PICTURE] * 33), "application/json", 422, "image-count"),
+        (IMAGE, "application/x-www-form-urlencoded", 415, "unknown-body"),
+        (IMAGE, "", 415, "unknown-body"),
+        (as_json([IMAGE] * 33), "application/json", 422, "image-count"),
         (as_json([]), "application/json", 422, "image-count"),
         (b'{"images": ["%%%"]}', "application/json", 422, "bad-image"),
         (b'{"images": ["AA\xc3\xa9="]}', "application/json", 422, "bad-image"),
@@ -100,10 +100,10 @@ def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, stat
 
 
 @pytest.mark.parametrize(
-    "query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbours=13", "?reject=0.6", "?reject=nan"]
+    "query", ["?top=0", "?top=x", "?explain=perhaps", "?neighbors=13", "?reject=0.6", "?reject=nan"]
 )
 def test_options_out_of_range(server: Running, query: str) -> None:
-    reply = server.predict([("a.png", PICTURE)], query)
+    reply = server.predict([("a.png", IMAGE)], query)
     assert reply.status == 422 and reply.json()["errors"][0]["where"].startswith("query.")
 
 
@@ -151,8 +151,8 @@ def test_every_answer_carries_the_security_headers(server: Running) -> None:
 def test_health_and_metrics(server: Running) -> None:
     assert server.ask("/healthz").json() == {"status": "ok"}
     assert server.ask("/readyz").json() == {"status": "ready"}
-    server.predict([("a.png", PICTURE)])
+    server.predict([("a.png", IMAGE)])
     text = server.ask("/metrics").content.decode()
     assert 'frostline_requests_total{method="POST",path="/v1/predict",status="200"}' in text
-    assert "frostline_request_seconds_bucket" in text and "frostline_waiting_pictures 0.0" in text
+    assert "frostline_request_seconds_bucket" in text and "frostline_waiting_images 0.0" in text
     assert "frostline_held_bytes 0.0" in text

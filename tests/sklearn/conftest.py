@@ -1,4 +1,4 @@
-"""A few real garments of three classes, as scikit-learn's users have them: pictures X and labels y."""
+"""A few real garments of three classes, as scikit-learn's users have them: images X and labels y."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ Labelled = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="session")
-def labelled(fashion: Splits) -> Labelled:
+def labeled(fashion: Splits) -> Labelled:
     """X (60, 28, 28) and y (60,), names."""
-    pictures = [garments(fashion.train, number, 20) for number in CLASSES.values()]
-    return np.concatenate(pictures), np.repeat(list(CLASSES), 20)
+    images = [garments(fashion.train, number, 20) for number in CLASSES.values()]
+    return np.concatenate(images), np.repeat(list(CLASSES), 20)
 
 
 @pytest.fixture(scope="session")
 def unseen(fashion: Splits) -> Labelled:
     """Others: X (30, 28, 28) and y (30,)."""
-    pictures = [garments(fashion.test, number, 10) for number in CLASSES.values()]
-    return np.concatenate(pictures), np.repeat(list(CLASSES), 10)
+    images = [garments(fashion.test, number, 10) for number in CLASSES.values()]
+    return np.concatenate(images), np.repeat(list(CLASSES), 10)

@@ -1,7 +1,7 @@
-"""Stand-ins through which scikit-learn's checks reach our estimators: the checks know tables alone, no pictures.
+"""Stand-ins through which scikit-learn's checks reach our estimators: the checks know tables alone, no images.
 
-Each row of numbers becomes a picture of vertical stripes, one stripe for each number, and the estimator gets the
-picture. All else that a check may hand in (texts, NaN, complex numbers, one dimension, …) reaches the estimator as it
+Each row of numbers becomes an image of vertical stripes, one stripe for each number, and the estimator gets the
+image. All else that a check may hand in (texts, NaN, complex numbers, one dimension, …) reaches the estimator as it
 is. Nothing else differs from the real classes.
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Tags
 
-from frostline.sklearn import ActivationTransformer, TransferClassifier
+from frostline.sklearn import FeatureExtractor, TransferClassifier
 
 NUMBERS = "biuf"
 
 
 class _Tables:
-    """Takes tables; ``square`` pictures show every number, lines of pixels have as many values as the row."""
+    """Takes tables; ``square`` images show every number, lines of pixels have as many values as the row."""
 
     square = True
 
@@ -26,7 +26,7 @@ class _Tables:
         return tags
 
     def striped(self, X: Any) -> Any:
-        """Return a table of finite numbers as grey pictures (N, F, F) or (N, 1, F); anything else as it is."""
+        """Return a table of finite numbers as gray images (N, F, F) or (N, 1, F); anything else as it is."""
         try:
             table = np.asarray(X)
         except (ValueError, TypeError):
@@ -46,7 +46,7 @@ class StripedClassifier(_Tables, TransferClassifier):
         return super().predict_proba(self.striped(X))
 
 
-class StripedTransformer(_Tables, ActivationTransformer):
+class StripedTransformer(_Tables, FeatureExtractor):
     def fit(self, X: Any, y: Any = None) -> "StripedTransformer":
         super().fit(self.striped(X), y)
         return self

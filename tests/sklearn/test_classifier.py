@@ -1,4 +1,4 @@
-"""TransferClassifier on real pictures: labels, odd data, and what its parameters mean."""
+"""TransferClassifier on real images: labels, odd data, and what its parameters mean."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ def classifier(**changes: Any) -> TransferClassifier:
     return TransferClassifier(**{**FAST, **changes})
 
 
-def test_learns_names_and_gives_them_back(labelled: Labelled, unseen: Labelled) -> None:
-    model = classifier().fit(*labelled)
+def test_learns_names_and_gives_them_back(labeled: Labelled, unseen: Labelled) -> None:
+    model = classifier().fit(*labeled)
     assert model.classes_.tolist() == ["bag", "boot", "trouser"]
     assert model.n_features_in_ == 28 * 28
     assert model.score(*unseen) >= 0.9
@@ -36,9 +36,9 @@ def test_learns_names_and_gives_them_back(labelled: Labelled, unseen: Labelled) 
     assert (model.predict(unseen[0]) == model.classes_[probabilities.argmax(1)]).all()
 
 
-def test_labels_may_be_any_numbers(labelled: Labelled, unseen: Labelled) -> None:
-    y = np.array([-7, 40, 3])[np.unique(labelled[1], return_inverse=True)[1]]
-    model = classifier().fit(labelled[0], y)
+def test_labels_may_be_any_numbers(labeled: Labelled, unseen: Labelled) -> None:
+    y = np.array([-7, 40, 3])[np.unique(labeled[1], return_inverse=True)[1]]
+    model = classifier().fit(labeled[0], y)
     assert model.classes_.tolist() == [-7, 3, 40]
     assert set(model.predict(unseen[0])) == {-7, 3, 40}
 
@@ -54,21 +54,21 @@ def test_paths_are_as_good_as_arrays(small_fashion: Path, fashion: Any, tmp_path
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "ridge"])
-def test_one_picture_of_each_class_is_enough(head: str, labelled: Labelled) -> None:
-    X, y = labelled[0][::20], labelled[1][::20]
+def test_one_image_of_each_class_is_enough(head: str, labeled: Labelled) -> None:
+    X, y = labeled[0][::20], labeled[1][::20]
     model = classifier(head=head).fit(X, y)
     assert model.score(X, y) == 1
 
 
-def test_class_of_one_picture_is_trained_on(labelled: Labelled) -> None:
-    X, y = labelled[0][:41], labelled[1][:41]
+def test_class_of_one_image_is_trained_on(labeled: Labelled) -> None:
+    X, y = labeled[0][:41], labeled[1][:41]
     model = classifier().fit(X, y)
     assert model.classes_.tolist() == ["bag", "boot", "trouser"]
     assert model.predict(X[-1:]).tolist() == ["trouser"]
 
 
-def test_copies_stay_on_one_side_and_order_does_not_matter(labelled: Labelled) -> None:
-    X = np.concatenate([labelled[0], labelled[0][:30]])
+def test_copies_stay_on_one_side_and_order_does_not_matter(labeled: Labelled) -> None:
+    X = np.concatenate([labeled[0], labeled[0][:30]])
     labels = np.concatenate([np.repeat([0, 1, 2], 20), np.repeat([0, 1], [20, 10])])
     config = config_of(classifier(validation_fraction=0.3).get_params())
     dataset = ImageDataset(X, labels, ("a", "b", "c"))
@@ -79,18 +79,18 @@ def test_copies_stay_on_one_side_and_order_does_not_matter(labelled: Labelled) -
     assert 20 <= len(parts.val) <= 30
 
 
-def test_thawed_stages_are_trained_and_kept(labelled: Labelled, unseen: Labelled) -> None:
-    frozen = classifier().fit(*labelled)
-    thawed = classifier(freeze="conv4", epochs=1, settings={"head_epochs": 1}).fit(*labelled)
+def test_thawed_stages_are_trained_and_kept(labeled: Labelled, unseen: Labelled) -> None:
+    frozen = classifier().fit(*labeled)
+    thawed = classifier(freeze="conv4", epochs=1, settings={"head_epochs": 1}).fit(*labeled)
     before, after = (model.network_.network.backbone.state_dict() for model in (frozen, thawed))
     assert torch.equal(before["stages.conv4.0.weight"], after["stages.conv4.0.weight"])
     assert thawed.predict(unseen[0]).shape == (30,)
     assert [epoch.freeze for epoch in thawed.history_] == ["conv5", "conv4"]
 
 
-def test_same_seed_gives_the_same_model(labelled: Labelled, unseen: Labelled) -> None:
+def test_same_seed_gives_the_same_model(labeled: Labelled, unseen: Labelled) -> None:
     numbers = torch.random.get_rng_state()
-    one, other, third = (classifier(head="mlp", random_state=seed).fit(*labelled) for seed in (5, 5, 6))
+    one, other, third = (classifier(head="mlp", random_state=seed).fit(*labeled) for seed in (5, 5, 6))
     assert torch.equal(numbers, torch.random.get_rng_state())
     assert (one.predict_proba(unseen[0]) == other.predict_proba(unseen[0])).all()
     assert (one.predict_proba(unseen[0]) != third.predict_proba(unseen[0])).any()
@@ -101,8 +101,8 @@ def test_generator_draws_the_seed() -> None:
     assert seeds[0] == seeds[1] != 3
 
 
-def test_nothing_is_kept_of_predictions_when_asked_not_to(labelled: Labelled, unseen: Labelled, cache: Path) -> None:
-    model = classifier().fit(*labelled)
+def test_nothing_is_kept_of_predictions_when_asked_not_to(labeled: Labelled, unseen: Labelled, cache: Path) -> None:
+    model = classifier().fit(*labeled)
     before = sorted(path for path in cache.rglob("*.safetensors"))
     alone = model.set_params(keep=False).predict_proba(unseen[0])
     assert sorted(path for path in cache.rglob("*.safetensors")) == before
@@ -111,8 +111,8 @@ def test_nothing_is_kept_of_predictions_when_asked_not_to(labelled: Labelled, un
     np.testing.assert_allclose(alone, kept, atol=2e-3)  # kept rows are float16
 
 
-def test_model_is_one_of_frostline(labelled: Labelled, unseen: Labelled, tmp_path: Path) -> None:
-    model = classifier(keep=False).fit(*labelled)
+def test_model_is_one_of_frostline(labeled: Labelled, unseen: Labelled, tmp_path: Path) -> None:
+    model = classifier(keep=False).fit(*labeled)
     save_bundle(model.model_, tmp_path / "model")
     again = Classifier(load_bundle(tmp_path / "model"))
     np.testing.assert_allclose(again.predict_proba(unseen[0]), model.predict_proba(unseen[0]), atol=1e-5)
@@ -120,23 +120,23 @@ def test_model_is_one_of_frostline(labelled: Labelled, unseen: Labelled, tmp_pat
 
 def test_defaults_are_those_of_a_run() -> None:
     defaults = config_of(TransferClassifier().get_params())
-    assert defaults == TrainConfig(data="pictures")
+    assert defaults == TrainConfig(data="images")
 
 
 def test_verbose_prints_what_is_done_and_its_absence_nothing(
-    labelled: Labelled, capsys: pytest.CaptureFixture[str]
+    labeled: Labelled, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    classifier().fit(*labelled)
+    classifier().fit(*labeled)
     assert capsys.readouterr().out == ""
-    model = classifier(verbose=1).fit(*labelled)
+    model = classifier(verbose=1).fit(*labeled)
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == len(model.history_)
-    model.predict(labelled[0])
+    model.predict(labeled[0])
     assert capsys.readouterr().out.startswith("frozen pass: ")
 
 
-def test_settings_reach_the_run(labelled: Labelled) -> None:
-    model = classifier(settings={"optimizer": "sgd", "patience": 2}).fit(*labelled)
+def test_settings_reach_the_run(labeled: Labelled) -> None:
+    model = classifier(settings={"optimizer": "sgd", "patience": 2}).fit(*labeled)
     assert (model.config_.optimizer, model.config_.patience) == ("sgd", 2)
     assert clone(model).settings == {"optimizer": "sgd", "patience": 2}
 
@@ -144,7 +144,7 @@ def test_settings_reach_the_run(labelled: Labelled) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"settings": {"optimiser": "sgd"}}, UnknownNameError, "unknown setting 'optimiser'.*mean 'optimizer'"),
+        ({"settings": {"optimizer": "sgd"}}, UnknownNameError, "unknown setting 'optimizer'.*mean 'optimizer'"),
         ({"settings": {"lr": 1.0}}, ConfigError, "settings: 'lr' is a parameter of the estimator"),
         ({"settings": {"val_fraction": 0.2}}, ConfigError, "'val_fraction' is a parameter of the estimator"),
         ({"settings": {"limit": 9}}, UnknownNameError, "unknown setting 'limit'"),
@@ -153,20 +153,20 @@ def test_settings_reach_the_run(labelled: Labelled) -> None:
     ],
 )
 def test_impossible_parameters_are_refused_by_fit(
-    changes: dict[str, Any], error: type[Exception], words: str, labelled: Labelled
+    changes: dict[str, Any], error: type[Exception], words: str, labeled: Labelled
 ) -> None:
     with pytest.raises(error, match=words):
-        classifier(**changes).fit(*labelled)
+        classifier(**changes).fit(*labeled)
 
 
-def test_pictures_of_another_size_are_refused(labelled: Labelled) -> None:
-    model = classifier().fit(*labelled)
+def test_images_of_another_size_are_refused(labeled: Labelled) -> None:
+    model = classifier().fit(*labeled)
     with pytest.raises(ValueError, match="X has 729 features, but TransferClassifier is expecting 784"):
-        model.predict(labelled[0][:, 1:, 1:])
+        model.predict(labeled[0][:, 1:, 1:])
 
 
-def test_labels_and_pictures_must_be_as_many(labelled: Labelled) -> None:
+def test_labels_and_images_must_be_as_many(labeled: Labelled) -> None:
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        classifier().fit(labelled[0], labelled[1][1:])
+        classifier().fit(labeled[0], labeled[1][1:])
     with pytest.raises(InputError, match="requires y to be passed"):
-        classifier().fit(labelled[0], None)
+        classifier().fit(labeled[0], None)

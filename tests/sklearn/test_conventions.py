@@ -1,4 +1,4 @@
-"""scikit-learn's own estimator checks. Those that cannot apply to pictures are listed, each with the reason."""
+"""scikit-learn's own estimator checks. Those that cannot apply to images are listed, each with the reason."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ LINES = [LineClassifier(**FAST, epochs=1), LineTransformer(**FAST)]
 
 # A listed check that passes after all is a failure (xfail_strict), and so is one that scikit-learn no longer has.
 CANNOT_APPLY = {
-    "check_estimators_nan_inf": "a picture is bytes, and no byte is NaN or infinite: X of real numbers is refused",
+    "check_estimators_nan_inf": "an image is bytes, and no byte is NaN or infinite: X of real numbers is refused",
     "check_complex_data": "X of complex numbers is refused like all that are no bytes, not in the words looked for",
     "check_dtype_object": "it wants numbers in an array of objects: to us such an array is paths, or an error",
-    "check_n_features_in": "F numbers stand for F stripes, a picture of F x F values; run on lines of F values below",
+    "check_n_features_in": "F numbers stand for F stripes, an image of F x F values; run on lines of F values below",
     "check_n_features_in_after_fitting": "the same",
 }
 

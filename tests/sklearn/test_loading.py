@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from frostline.models.backbone import Backbone
 from frostline.models.registry import load_backbone, weights_digest
-from frostline.sklearn.loading import load_again
+from frostline.sklearn.loading import load_cached
 
 
 def mine(path: Path, seed: int) -> Path:
@@ -18,7 +18,7 @@ def mine(path: Path, seed: int) -> Path:
 
 
 def load(weights: Path | str, cache: Path) -> Backbone:
-    return load_again("alexnet", str(weights), last="conv1", seed=0, cache_dir=cache)
+    return load_cached("alexnet", str(weights), last="conv1", seed=0, cache_dir=cache)
 
 
 def test_changes_to_a_loaded_network_do_not_come_back(cache: Path) -> None:

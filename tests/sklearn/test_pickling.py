@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from frostline.models.registry import load_backbone
-from frostline.sklearn import ActivationTransformer, TransferClassifier
+from frostline.sklearn import FeatureExtractor, TransferClassifier
 from tests.sklearn.conftest import Labelled
 
 PREDICT = """
@@ -35,16 +35,16 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_dump_predicts_the_same_in_another_process(
-    weights: Path, labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, labeled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = ActivationTransformer(weights=str(weights), **FAST)
+    rows = FeatureExtractor(weights=str(weights), **FAST)
     models: dict[str, Any] = {
         "head": TransferClassifier(weights=str(weights), epochs=3, **FAST),
         "thawed": TransferClassifier(weights=str(weights), freeze="conv4", head="mlp", epochs=1, **FAST),
         "pipeline": make_pipeline(rows, LogisticRegression(max_iter=1000)),
     }
-    X = labelled[0][:9]
-    expected = {name: model.fit(*labelled).predict_proba(X) for name, model in models.items()}
+    X = labeled[0][:9]
+    expected = {name: model.fit(*labeled).predict_proba(X) for name, model in models.items()}
     files = [tmp_path / name for name in ("models.joblib", "X.npy", "probabilities.npz")]
     joblib.dump(models, files[0], compress=3)
     np.save(files[1], X)
@@ -56,9 +56,9 @@ def test_dump_predicts_the_same_in_another_process(
         np.testing.assert_allclose(there[name], probabilities, rtol=0, atol=1e-6)
 
 
-def test_dump_may_be_mapped_into_memory(labelled: Labelled, tmp_path: Path) -> None:
-    model = TransferClassifier(weights="bundled", epochs=1, **FAST).fit(*labelled)
+def test_dump_may_be_mapped_into_memory(labeled: Labelled, tmp_path: Path) -> None:
+    model = TransferClassifier(weights="bundled", epochs=1, **FAST).fit(*labeled)
     joblib.dump(model, tmp_path / "model.joblib")
     again = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
-    assert (again.predict_proba(labelled[0]) == model.predict_proba(labelled[0])).all()
+    assert (again.predict_proba(labeled[0]) == model.predict_proba(labeled[0])).all()
     assert (tmp_path / "model.joblib").stat().st_size < 11e6

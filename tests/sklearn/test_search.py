@@ -1,4 +1,4 @@
-"""Searches, cross-validation and permutation tests: the frozen stages run once for each picture over all of it."""
+"""Searches, cross-validation and permutation tests: the frozen stages run once for each image over all of it."""
 
 import math
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from frostline.data.drawn_objects import load_prior
 from frostline.features.inventory import list_stores
-from frostline.sklearn import ActivationTransformer, TransferClassifier
+from frostline.sklearn import FeatureExtractor, TransferClassifier
 from tests.sklearn.conftest import Labelled
 
 FAST = {"weights": "bundled", "image_size": 64, "taps": "none"}
 
 
 def computed(cache: Path) -> list[int]:
-    """How many rows each store holds: one for each time that a picture ran through the frozen stages and was kept."""
+    """How many rows each store holds: one for each time that an image ran through the frozen stages and was kept."""
     return [store.rows for store in list_stores(cache)]
 
 
@@ -32,7 +32,7 @@ def computed(cache: Path) -> list[int]:
 def batches() -> Iterator[list[int]]:
     """Note the size of every batch that runs through a convolution on 64 channels (conv2), whoever runs it.
 
-    Batches of pictures are filled up, so that a batch of one is none of them: it is empty, and asks for a row's shape.
+    Batches of images are filled up, so that a batch of one is none of them: it is empty, and asks for a row's shape.
     """
     sizes: list[int] = []
 
@@ -51,13 +51,13 @@ def batches() -> Iterator[list[int]]:
 
 
 def pipeline() -> Pipeline:
-    return Pipeline([("rows", ActivationTransformer(**FAST)), ("head", LogisticRegression(max_iter=300))])
+    return Pipeline([("rows", FeatureExtractor(**FAST)), ("head", LogisticRegression(max_iter=300))])
 
 
-def test_search_over_the_classifier_runs_frozen_stages_once(labelled: Labelled, cache: Path) -> None:
+def test_search_over_the_classifier_runs_frozen_stages_once(labeled: Labelled, cache: Path) -> None:
     grid: dict[str, list[Any]] = {"lr": [1e-4, 3e-3], "head": ["linear", "ridge"]}
     with batches() as ran:  # 4 candidates x 3 folds x (fit + predict), and a last fit on everything
-        search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labelled)
+        search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labeled)
     drawn = len(load_prior())  # what ridge knows beforehand, in batches of 64
     assert len(ran) == 3 + math.ceil(drawn / 64)  # of the first fold alone: trained on, choosing, judged by
     assert computed(cache) == [60 + drawn]
@@ -66,38 +66,38 @@ def test_search_over_the_classifier_runs_frozen_stages_once(labelled: Labelled, 
     assert done.from_cache == done.images == 60
 
 
-def test_search_over_a_pipeline_runs_frozen_stages_once(labelled: Labelled, cache: Path) -> None:
+def test_search_over_a_pipeline_runs_frozen_stages_once(labeled: Labelled, cache: Path) -> None:
     with batches() as ran:
-        search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3).fit(*labelled)
+        search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3).fit(*labeled)
     assert len(ran) == 2  # of the first fold alone: trained on, judged by
     assert computed(cache) == [60]
     assert search.best_score_ >= 0.85
 
 
-def test_two_processes_share_the_rows(labelled: Labelled, cache: Path) -> None:
-    search = GridSearchCV(TransferClassifier(**FAST, epochs=5), {"lr": [6e-4, 3e-3]}, cv=3, n_jobs=2).fit(*labelled)
+def test_two_processes_share_the_rows(labeled: Labelled, cache: Path) -> None:
+    search = GridSearchCV(TransferClassifier(**FAST, epochs=5), {"lr": [6e-4, 3e-3]}, cv=3, n_jobs=2).fit(*labeled)
     assert computed(cache) == [60]
     assert search.best_score_ >= 0.85
 
 
-def test_boundaries_of_a_search_have_a_store_each(labelled: Labelled, cache: Path) -> None:
-    GridSearchCV(pipeline(), {"rows__freeze": ["conv2", "conv3"]}, cv=2).fit(*labelled)
+def test_boundaries_of_a_search_have_a_store_each(labeled: Labelled, cache: Path) -> None:
+    GridSearchCV(pipeline(), {"rows__freeze": ["conv2", "conv3"]}, cv=2).fit(*labeled)
     assert computed(cache) == [60, 60]
 
 
-def test_cross_validation_and_permutations(labelled: Labelled, cache: Path) -> None:
+def test_cross_validation_and_permutations(labeled: Labelled, cache: Path) -> None:
     model = TransferClassifier(**FAST, head="ridge")
-    assert cross_val_score(model, *labelled, cv=3).mean() >= 0.85
-    score, permuted, chance = permutation_test_score(model, *labelled, cv=3, n_permutations=9, random_state=0)
+    assert cross_val_score(model, *labeled, cv=3).mean() >= 0.85
+    score, permuted, chance = permutation_test_score(model, *labeled, cv=3, n_permutations=9, random_state=0)
     assert score >= 0.85
     assert np.mean(permuted) <= 0.6
     assert chance <= 0.1 + 1e-9
     assert computed(cache) == [60 + len(load_prior())]
 
 
-def test_paths_in_a_search(labelled: Labelled, cache: Path, tmp_path: Path) -> None:
+def test_paths_in_a_search(labeled: Labelled, cache: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(60)]
-    for path, pixels in zip(paths, labelled[0], strict=True):
+    for path, pixels in zip(paths, labeled[0], strict=True):
         Image.fromarray(pixels).save(path)
-    assert cross_val_score(pipeline(), paths, labelled[1], cv=3).mean() >= 0.85
+    assert cross_val_score(pipeline(), paths, labeled[1], cv=3).mean() >= 0.85
     assert computed(cache) == [60]

@@ -1,13 +1,13 @@
-"""Successive halving over pictures."""
+"""Successive halving over images."""
 
 import numpy as np
 import pytest
 
-from frostline.studies.halving import amounts, goes_on, nested
+from frostline.studies.halving import amounts, nested, should_promote
 
 
 @pytest.mark.parametrize(
-    ("pictures", "classes", "expected"),
+    ("images", "classes", "expected"),
     [
         (54_000, 10, (843, 3_375, 13_500, 54_000)),
         (2_400, 10, (600, 2_400)),
@@ -16,11 +16,11 @@ from frostline.studies.halving import amounts, goes_on, nested
         (30, 3, (30,)),
     ],
 )
-def test_amounts_end_with_all_and_never_begin_with_too_few(pictures, classes, expected):
-    assert amounts(pictures, classes) == expected
+def test_amounts_end_with_all_and_never_begin_with_too_few(images, classes, expected):
+    assert amounts(images, classes) == expected
 
 
-def test_fewer_pictures_are_among_the_more_and_stratified():
+def test_fewer_images_are_among_the_more_and_stratified():
     labels = np.repeat(np.arange(4), 100)
     drawn = nested(labels, (40, 120, 400), seed=3)
     assert [len(drawn[n]) for n in (40, 120, 400)] == [40, 120, 400]
@@ -41,4 +41,4 @@ def test_fewer_pictures_are_among_the_more_and_stratified():
     ],
 )
 def test_the_best_quarter_goes_on(accuracy, others, expected):
-    assert goes_on(accuracy, others) is expected
+    assert should_promote(accuracy, others) is expected

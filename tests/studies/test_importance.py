@@ -2,19 +2,21 @@
 
 import pytest
 
-from frostline.studies.importance import Findings, told
-from frostline.studies.study import ALL, Tried
+from frostline.studies.importance import Findings, format_summary
+from frostline.studies.study import ALL, FinishedTrial
 
 
 def said(*accuracies, judges=6):
-    tried = tuple(Tried(number, {}, {50: accuracy}, 1, 0.1, ALL) for number, accuracy in enumerate(accuracies, 1))
-    return "\n".join(told(Findings(tried, {}, (50,), judges, {})))
+    tried = tuple(
+        FinishedTrial(number, {}, {50: accuracy}, 1, 0.1, ALL) for number, accuracy in enumerate(accuracies, 1)
+    )
+    return "\n".join(format_summary(Findings(tried, {}, (50,), judges, {})))
 
 
-def test_few_pictures_that_are_all_right_are_no_certainty():
+def test_few_images_that_are_all_right_are_no_certainty():
     text = said(0.5, 1.0)
     assert "Best: trial 2 with validation accuracy 1.0000" in text
-    assert "95 % interval is 0.6097 to 1.0000 (6 validation pictures), and it is optimistic" in text
+    assert "95 % interval is 0.6097 to 1.0000 (6 validation images), and it is optimistic" in text
     assert "came to 0.5000: 0.5000 less, 2.0 standard errors; chance alone" in text
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against labels, on 1,200 real pictures."""
+"""Accuracy against labels, on 1,200 real images."""
 
 import json
 from dataclasses import replace
@@ -9,10 +9,10 @@ from frostline._utils.manifest import write_manifest
 from frostline.config import TrainConfig
 from frostline.errors import RunError
 from frostline.studies.learning_curve import curve
-from frostline.studies.points import ALL, Question
+from frostline.studies.points import ALL, CurveSpec
 
-QUICK = Question(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
-TRAINED = Question(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)
+QUICK = CurveSpec(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
+TRAINED = CurveSpec(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_
     with caplog.at_level("INFO", "frostline"):
         points = curve(config, QUICK, tmp_path / "curve")
     passes = [record for record in caplog.records if "images to compute" in record.getMessage()]
-    assert len(passes) == 4  # for each set of weights one over the pictures with labels, one over the test split
+    assert len(passes) == 4  # for each set of weights one over the images with labels, one over the test split
     found = accuracies(points)
     assert len(found) == 3 * (2 * 2 + 1)
     for way in QUICK.ways:

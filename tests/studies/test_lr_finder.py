@@ -17,7 +17,7 @@ from frostline.studies.lr_finder import EXPLODED, Span, draw_curve, find_lr, ran
 from frostline.training.examples import Examples
 from frostline.training.optim import layer_groups
 from frostline.training.trainer import Recipe
-from tests.runs.test_plots import coloured, pixels
+from tests.runs.test_plots import colored, pixels
 from tests.small_run import small_config
 
 THAWED = {"freeze": "conv3", "limit": 75, "head_epochs": 5, "batch_size": 20, "lr": None}
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_before_the_first_step_has_diverged(fashion):
         )
 
 
-def test_nothing_is_left_but_kept_activations(small_fashion, tmp_path, monkeypatch):
+def test_nothing_is_left_but_cached_features(small_fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     find_lr(small_config(small_fashion, limit=60), steps=10, cache_dir=tmp_path / "cache")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
@@ -234,10 +234,10 @@ def test_a_ridge_head_has_no_rate(small_fashion):
         find_lr(small_config(small_fashion, head="ridge", lr=None))
 
 
-def test_the_picture_shows_the_curve(tested, tmp_path):
+def test_the_image_shows_the_curve(tested, tmp_path):
     draw_curve(tested, "a head", tmp_path / "falling.png")
     draw_curve(read_curve(Span().rates, list(0.6 + Span().rates)), "a head", tmp_path / "flat.png")
     falling, flat = (pixels(tmp_path / f"{name}.png") for name in ("falling", "flat"))
     assert falling.shape[1] > 700
-    assert min(coloured(falling), coloured(flat)) > 1000
+    assert min(colored(falling), colored(flat)) > 1000
     assert (falling != flat).any()

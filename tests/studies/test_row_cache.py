@@ -11,7 +11,7 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 from frostline.pipeline.context import Context
 from frostline.pipeline.extract import read_rows
-from frostline.studies.row_cache import Shelf
+from frostline.studies.row_cache import RowCache
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -22,7 +22,7 @@ def test_rows_are_those_of_a_store_of_their_own(fashion, tmp_path, taps, size):
     images = fashion.train.subset(np.arange(70))
     backbone, preprocess, cpu = load_backbone("alexnet", "bundled"), Preprocess(size), torch.device("cpu")
     config = TrainConfig(data="fashion-mnist", image_size=size)
-    shelf = Shelf(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), size)
+    shelf = RowCache(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), size)
     forward = FastForward(Frozen(backbone, make_boundary(backbone, "conv5", taps)), preprocess, cpu)
     (first, second), _ = shelf((images, images.subset(np.array([9, 2]))), forward, config, Context(tmp_path, cpu))
     (own,), _ = read_rows((images,), forward, config, Context(tmp_path, cpu))
@@ -39,7 +39,7 @@ def test_rows_are_those_of_a_store_of_their_own(fashion, tmp_path, taps, size):
 def test_a_thawed_boundary_has_rows_of_its_own(fashion, tmp_path):
     images = fashion.train.subset(np.arange(10))
     backbone = load_backbone("alexnet", "bundled")
-    shelf = Shelf(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), 64)
+    shelf = RowCache(Frozen(backbone, make_boundary(backbone, "conv5", TAPS)), 64)
     boundary = make_boundary(backbone, "conv3", TAPS)
     forward = FastForward(Frozen(backbone, boundary), Preprocess(64), torch.device("cpu"))
     config = TrainConfig(data="fashion-mnist", image_size=64)

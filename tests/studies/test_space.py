@@ -5,7 +5,7 @@ import pytest
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.registry import outline
-from frostline.studies.space import USUAL, Choice, Range, heeded, make_space, searched_names, settings
+from frostline.studies.space import USUAL, Choice, Range, effective_params, make_space, searched_names, settings
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -51,9 +51,9 @@ def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
 
 def test_a_head_in_closed_form_heeds_no_setting_of_a_stepwise_training():
     values = {"lr": 0.1, "weight_decay": 0.1, "taps": "conv5", "label_smoothing": 0.1, "batch_size": "128"}
-    assert heeded(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
-    assert heeded(values | {"head": "linear"}) == values | {"head": "linear"}
-    assert heeded(values) == values
+    assert effective_params(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
+    assert effective_params(values | {"head": "linear"}) == values | {"head": "linear"}
+    assert effective_params(values) == values
 
 
 def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():

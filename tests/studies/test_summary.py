@@ -5,7 +5,7 @@ import math
 import pytest
 from PIL import Image
 
-from frostline.studies.points import ALL, Point, Question
+from frostline.studies.points import ALL, CurvePoint, CurveSpec
 from frostline.studies.summary import draw, interval, labels_needed, summary, tabulate, write_table
 
 ACCURACY = {
@@ -13,12 +13,12 @@ ACCURACY = {
     "scratch": {1: (0.3, 0.35), 10: (0.6, 0.7), 100: (0.8, 0.84)},
 }
 POINTS = [
-    Point(way, labels, repeat, value, 2.0, 7)
+    CurvePoint(way, labels, repeat, value, 2.0, 7)
     for way, table in ACCURACY.items()
     for labels, values in table.items()
     for repeat, value in enumerate(values)
 ]
-QUESTION = Question(labels=(1, 10, 100, ALL), ways=("frozen", "scratch"), repeats=2)
+QUESTION = CurveSpec(labels=(1, 10, 100, ALL), ways=("frozen", "scratch"), repeats=2)
 
 
 def test_an_interval_is_students():
@@ -43,7 +43,7 @@ def test_labels_are_interpolated_over_their_logarithm(way, target, kind, number)
     assert found == (kind, pytest.approx(number))
 
 
-def test_the_summary_counts_labels_and_compares_on_the_same_pictures():
+def test_the_summary_counts_labels_and_compares_on_the_same_images():
     lines = summary(POINTS, QUESTION)
     assert lines[0] == "For 80% accuracy, 'pre-trained, frozen' needs about 25 labels per class."
     assert lines[1] == "For 80% accuracy, 'from scratch' needs about 76 labels per class."
@@ -56,7 +56,9 @@ def test_the_summary_counts_labels_and_compares_on_the_same_pictures():
 
 def test_the_summary_tells_defeats_too():
     swapped = [
-        Point({"frozen": "scratch", "scratch": "frozen"}[p.way], p.labels, p.repeat, p.accuracy, p.seconds, p.epochs)
+        CurvePoint(
+            {"frozen": "scratch", "scratch": "frozen"}[p.way], p.labels, p.repeat, p.accuracy, p.seconds, p.epochs
+        )
         for p in POINTS
     ]
     lines = summary(swapped, QUESTION)
@@ -66,7 +68,7 @@ def test_the_summary_tells_defeats_too():
 
 def test_what_was_not_reached_is_a_bound():
     few = [point for point in POINTS if point.labels != 100 or point.way == "frozen"]
-    lines = summary(few, Question(labels=(1, 10, 100), ways=("frozen", "scratch"), repeats=2, target=0.8))[:3]
+    lines = summary(few, CurveSpec(labels=(1, 10, 100), ways=("frozen", "scratch"), repeats=2, target=0.8))[:3]
     assert lines[1] == "For 80% accuracy, 'from scratch' needs more than 10 labels per class."
     assert not any("times" in line for line in lines)  # 25 against more than 10: no ratio follows
 
@@ -79,7 +81,7 @@ def test_the_table_is_read_back(tmp_path):
     assert len(lines) == 8
 
 
-def test_the_picture_is_a_picture(tmp_path):
+def test_the_image_is_a_image(tmp_path):
     draw(tabulate(POINTS), QUESTION, "accuracy", tmp_path / "curve.png")
-    with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.width > 800
+    with Image.open(tmp_path / "curve.png") as image:
+        assert image.width > 800

@@ -1,4 +1,4 @@
-"""A search on 1,200 real pictures."""
+"""A search on 1,200 real images."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ from frostline.data.arrays import from_arrays
 from frostline.errors import ConfigError, FrostlineError, RunError
 from frostline.features.inventory import list_stores
 from frostline.runs.fit import fit
-from frostline.studies.importance import final, told
+from frostline.studies.importance import final, format_summary
 from frostline.studies.study import DIVERGED, FEWER
 from frostline.studies.trial import Trials
 from frostline.studies.tune import tune
@@ -39,7 +39,7 @@ def tiny(config):
 
 @pytest.fixture
 def large(tmp_path, fashion):
-    """2,700 + 50 pictures: enough for two amounts; the test pictures may be chosen."""
+    """2,700 + 50 images: enough for two amounts; the test images may be chosen."""
 
     def write(name, test_from):
         part = np.asarray(fashion.train.images[:2700]), fashion.train.labels[:2700]
@@ -72,12 +72,12 @@ def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache
     with (tmp_path / "found" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and rows[0]["head"] == "linear" and float(rows[0]["weight_decay"]) == 0.05
-    text = "\n".join(told(findings))
-    assert "it is optimistic: as the best of 9 it was chosen by the same pictures" in text
+    text = "\n".join(format_summary(findings))
+    assert "it is optimistic: as the best of 9 it was chosen by the same images" in text
     assert "What mattered, as shares of the variance" in text
 
 
-def test_better_trials_get_more_pictures_and_the_test_split_plays_no_part(large, tmp_path, cache):
+def test_better_trials_get_more_images_and_the_test_split_plays_no_part(large, tmp_path, cache):
     one = tune(large("one.npz", 0), tmp_path / "one", trials=6)
     other = tune(large("other.npz", 500), tmp_path / "other", trials=6)
     assert values(one) == values(other)
@@ -86,7 +86,7 @@ def test_better_trials_get_more_pictures_and_the_test_split_plays_no_part(large,
     assert stopped and all(set(trial.accuracies) == {607} for trial in stopped)
     assert set(one.tried[0].accuracies) == {607, 2430}
     (store,) = list_stores(cache)
-    assert store.rows == 2700  # no test picture went through the frozen stages
+    assert store.rows == 2700  # no test image went through the frozen stages
 
 
 class Interrupt(Silent):
@@ -149,7 +149,7 @@ def test_thawed_stages_and_views_can_be_searched(config, tmp_path):
 def test_no_trial_begins_when_the_time_is_over(config, tmp_path):
     findings = tune(config, tmp_path / "found", trials=50, seconds=0.01)
     assert len(findings.tried) == 1
-    assert any(line.startswith("Too few trials") for line in told(findings))
+    assert any(line.startswith("Too few trials") for line in format_summary(findings))
 
 
 def test_a_trial_that_diverges_counts_as_a_trial_and_is_never_the_best(tiny, tmp_path):
@@ -161,7 +161,7 @@ def test_a_trial_that_diverges_counts_as_a_trial_and_is_never_the_best(tiny, tmp
 
 
 def test_another_error_in_a_trial_ends_the_search(tiny, tmp_path, monkeypatch):
-    def refuse(self, changes, pictures):
+    def refuse(self, changes, images):
         raise ConfigError("a contradiction")
 
     monkeypatch.setattr(Trials, "run", refuse)

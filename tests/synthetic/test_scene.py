@@ -1,46 +1,46 @@
-"""Whole pictures."""
+"""Whole images."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from frostline.synthetic.scene import Labels, Program, draw_labels, draw_pictures, draw_plans, draw_scenes
+from frostline.synthetic.scene import Labels, Program, draw_images, draw_labels, draw_plans, draw_scenes
 
 PROGRAM = Program(clutter=0.4)
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    return draw_pictures(PROGRAM, torch.arange(200), 48)
+def images():
+    return draw_images(PROGRAM, torch.arange(200), 48)
 
 
-def test_pictures_are_coloured_and_in_range(pictures):
-    assert pictures.shape == (200, 3, 48, 48) and pictures.dtype == torch.float32
-    assert pictures.min() >= 0 and pictures.max() <= 1
-    assert pictures.isfinite().all()
-    coloured = (pictures.std(1).amax((1, 2)) > 0.01).float().mean()
-    assert 0.3 < coloured < 0.6  # half are tinted, some of those on black
+def test_images_are_colored_and_in_range(images):
+    assert images.shape == (200, 3, 48, 48) and images.dtype == torch.float32
+    assert images.min() >= 0 and images.max() <= 1
+    assert images.isfinite().all()
+    colored = (images.std(1).amax((1, 2)) > 0.01).float().mean()
+    assert 0.3 < colored < 0.6  # half are tinted, some of those on black
 
 
-def test_nearly_every_picture_shows_something(pictures):
-    assert (pictures.flatten(1).std(1) > 0.02).float().mean() > 0.97
+def test_nearly_every_image_shows_something(images):
+    assert (images.flatten(1).std(1) > 0.02).float().mean() > 0.97
 
 
 @pytest.mark.parametrize("number", [0, 3, 57, 58, 199])
-def test_a_picture_does_not_depend_on_the_others(pictures, number):
-    alone = draw_pictures(PROGRAM, torch.tensor([number]), 48)
-    assert torch.allclose(alone[0], pictures[number], atol=1e-5)
+def test_a_image_does_not_depend_on_the_others(images, number):
+    alone = draw_images(PROGRAM, torch.tensor([number]), 48)
+    assert torch.allclose(alone[0], images[number], atol=1e-5)
 
 
-def test_the_same_number_gives_the_same_picture(pictures):
-    assert torch.equal(draw_pictures(PROGRAM, torch.arange(200), 48), pictures)
+def test_the_same_number_gives_the_same_image(images):
+    assert torch.equal(draw_images(PROGRAM, torch.arange(200), 48), images)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"first_class": 5000}])
-def test_another_program_draws_other_pictures(pictures, change):
-    other = draw_pictures(dataclasses.replace(PROGRAM, **change), torch.arange(200), 48)
-    assert ((other - pictures).abs().amax((1, 2, 3)) > 0.05).float().mean() > 0.95
+def test_another_program_draws_other_images(images, change):
+    other = draw_images(dataclasses.replace(PROGRAM, **change), torch.arange(200), 48)
+    assert ((other - images).abs().amax((1, 2, 3)) > 0.05).float().mean() > 0.95
 
 
 def test_labels_cover_the_classes_and_depend_on_the_number():
@@ -54,17 +54,17 @@ def test_labels_cover_the_classes_and_depend_on_the_number():
 def test_chosen_labels_win():
     index = torch.arange(6)
     same = Labels(torch.full((6,), 4), torch.zeros(6, dtype=torch.int64))
-    drawn = draw_pictures(PROGRAM, index, 32, same)
-    assert not torch.equal(drawn, draw_pictures(PROGRAM, index, 32))
-    assert torch.equal(drawn, draw_pictures(PROGRAM, index, 32, same))
+    drawn = draw_images(PROGRAM, index, 32, same)
+    assert not torch.equal(drawn, draw_images(PROGRAM, index, 32))
+    assert torch.equal(drawn, draw_images(PROGRAM, index, 32, same))
 
 
-def test_pictures_of_one_object_resemble_each_other_more_than_those_of_others():
-    """Nearest centroid on small grey pictures already beats chance by far: the classes are there to be seen."""
+def test_images_of_one_object_resemble_each_other_more_than_those_of_others():
+    """Nearest centroid on small gray images already beats chance by far: the classes are there to be seen."""
     index, classes = torch.arange(1200), 10
     labels = Labels(index % classes, draw_labels(PROGRAM, index).textures)
-    grey = draw_pictures(Program(clutter=0.0), index, 24, labels).mean(1).flatten(1)
-    edges = (grey - grey.mean(1, keepdim=True)).abs()
+    gray = draw_images(Program(clutter=0.0), index, 24, labels).mean(1).flatten(1)
+    edges = (gray - gray.mean(1, keepdim=True)).abs()
     edges = edges / edges.norm(dim=1, keepdim=True)
     centroids = torch.stack([edges[:800][labels.objects[:800] == c].mean(0) for c in range(classes)])
     right = (edges[800:] @ (centroids / centroids.norm(dim=1, keepdim=True)).T).argmax(1) == labels.objects[800:]
@@ -72,17 +72,17 @@ def test_pictures_of_one_object_resemble_each_other_more_than_those_of_others():
 
 
 def test_sizes_show_the_same_scene():
-    small = draw_pictures(Program(clutter=0.0), torch.arange(40), 64)
-    large = draw_pictures(Program(clutter=0.0), torch.arange(40), 128)
+    small = draw_images(Program(clutter=0.0), torch.arange(40), 64)
+    large = draw_images(Program(clutter=0.0), torch.arange(40), 128)
     shrunk = torch.nn.functional.avg_pool2d(large, 2)
     pairs = torch.stack([small.flatten(1), shrunk.flatten(1)], 1)  # (40, 2, pixels)
     alike = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs])
     assert alike.nanmedian() > 0.9
 
 
-def test_no_pictures_are_no_pictures():
+def test_no_images_are_no_images():
     drawing = draw_scenes(PROGRAM, torch.arange(0), 32)
-    assert drawing.pictures.shape == (0, 3, 32, 32)
+    assert drawing.images.shape == (0, 3, 32, 32)
     assert drawing.cover.shape == drawing.shade.shape == (0, 1, 32, 32)
 
 
@@ -91,9 +91,9 @@ def test_the_cover_says_where_the_object_is():
     program = Program(clutter=0.0)
     drawing = draw_scenes(program, torch.arange(60), 64, labels)
     assert drawing.cover.min() >= 0 and drawing.cover.max() == 1
-    outside = (drawing.cover == 0) & (drawing.pictures.mean(1, keepdim=True) == 0)
-    black = [int(picture.sum()) for picture in outside]
-    assert sum(count > 500 for count in black) > 6  # three in ten backgrounds are black, some pictures are inverted
+    outside = (drawing.cover == 0) & (drawing.images.mean(1, keepdim=True) == 0)
+    black = [int(image.sum()) for image in outside]
+    assert sum(count > 500 for count in black) > 6  # three in ten backgrounds are black, some images are inverted
 
 
 def test_plans_are_the_objects_undisturbed():

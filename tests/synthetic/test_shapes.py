@@ -21,7 +21,7 @@ def one(**changes):
     """An object of a single part: a circle of radius 0.5 in the middle unless something is changed."""
     still = torch.zeros(1, shapes.PARTS)
     plain = shapes.Shapes(
-        centre=torch.zeros(1, shapes.PARTS, 2),
+        center=torch.zeros(1, shapes.PARTS, 2),
         size=torch.tensor([[0.5, 0, 0, 0]]),
         aspect=still + 1,
         angle=still,
@@ -56,8 +56,8 @@ def test_an_absent_part_covers_nothing():
     assert area(one(size=torch.zeros(1, 4))) == 0
 
 
-def test_a_part_lies_where_its_centre_says():
-    middle = cover(one(centre=torch.tensor([[[0.25, -0.25]] * 4])))
+def test_a_part_lies_where_its_center_says():
+    middle = cover(one(center=torch.tensor([[[0.25, -0.25]] * 4])))
     y, x = (middle > 0.5).nonzero().float().mean(0)
     assert abs(x - 80) < 1 and abs(y - 48) < 1
 
@@ -69,14 +69,14 @@ def test_a_cut_takes_away_what_it_covers():
 
 
 def test_a_symmetric_object_is_its_own_mirror_image():
-    shape = one(centre=torch.tensor([[[0.3, 0.1]] * 4]), symmetric=torch.tensor([True]))
-    picture = cover(shape)
-    assert torch.allclose(picture, picture.flip(1), atol=1e-5)
+    shape = one(center=torch.tensor([[[0.3, 0.1]] * 4]), symmetric=torch.tensor([True]))
+    image = cover(shape)
+    assert torch.allclose(image, image.flip(1), atol=1e-5)
     assert math.isclose(area(shape), 2 * math.pi * 0.25 - lens(), rel_tol=0.03)
 
 
 def lens():
-    """Area that two circles of radius 0.5 share whose centres are 0.6 apart."""
+    """Area that two circles of radius 0.5 share whose centers are 0.6 apart."""
     r, d = 0.5, 0.6
     return 2 * r**2 * math.acos(d / (2 * r)) - d / 2 * math.sqrt(4 * r**2 - d**2)
 
@@ -111,9 +111,9 @@ def test_prototypes_vary_and_the_first_part_is_always_there():
     assert 0.35 < many.symmetric.float().mean() < 0.45
 
 
-def test_jitter_is_small_and_differs_from_picture_to_picture():
+def test_jitter_is_small_and_differs_from_image_to_image():
     proto = shapes.prototypes(torch.zeros(50, dtype=torch.int64))
     moved = shapes.jittered(proto, Stream(1, torch.arange(50)))
-    shift = (moved.centre - proto.centre).abs()
+    shift = (moved.center - proto.center).abs()
     assert 0 < shift.mean() < 0.05
-    assert len(moved.centre.unique(dim=0)) == 50
+    assert len(moved.center.unique(dim=0)) == 50

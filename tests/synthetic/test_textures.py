@@ -29,10 +29,10 @@ def test_a_texture_depends_on_its_class_alone():
 
 
 def test_textures_differ_and_stay_in_range():
-    pictures = drawn(range(64))
-    assert pictures.abs().max() <= 1
-    assert (pictures.std(1) > 0.1).all()
-    assert len(pictures.unique(dim=0)) == 64
+    images = drawn(range(64))
+    assert images.abs().max() <= 1
+    assert (images.std(1) > 0.1).all()
+    assert len(images.unique(dim=0)) == 64
 
 
 def test_all_kinds_occur():
@@ -49,16 +49,16 @@ def test_a_grating_has_its_frequency_along_its_angle():
         weights=torch.tensor([[1.0, 0, 0]]),
         contrast=torch.ones(1, 1),
     )
-    picture = textures.render(look, *grid(1), torch.zeros(1, 2), pitch=48.0).view(SIDE, SIDE)
-    assert torch.allclose(picture[0], picture[50], atol=1e-5)  # nothing changes across
-    assert torch.fft.rfft(picture[0]).abs().argmax() == 8
+    image = textures.render(look, *grid(1), torch.zeros(1, 2), pitch=48.0).view(SIDE, SIDE)
+    assert torch.allclose(image[0], image[50], atol=1e-5)  # nothing changes across
+    assert torch.fft.rfft(image[0]).abs().argmax() == 8
 
 
 def test_phase_moves_a_texture():
     assert not torch.allclose(drawn([0]), drawn([0], phase=0.4))
 
 
-def test_noise_is_endless_and_normalised():
+def test_noise_is_endless_and_normalized():
     x = torch.arange(textures.TILE * 3, dtype=torch.float32)[None] - 300
     line = textures.noise_at(torch.tensor([2]), x, torch.zeros_like(x))
     assert torch.equal(line[:, :256], line[:, 256:512])

@@ -11,7 +11,7 @@ from frostline.data import fashion_mnist
 from frostline.data.preprocess import Preprocess
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import spec_of
+from frostline.features.key import feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
@@ -27,7 +27,7 @@ def _kept(data: Path, cache: Path, taps: tuple[str, ...]) -> Pair:
     backbone = load_backbone("alexnet", "random", last="conv5", cache_dir=cache)
     frozen = Frozen(backbone, make_boundary(backbone, "conv5", taps))
     preprocess = Preprocess(64)
-    spec = spec_of("alexnet", frozen, preprocess, "float16")
+    spec = feature_key("alexnet", frozen, preprocess, "float16")
     rows, _ = fill(parts, FastForward(frozen, preprocess, torch.device("cpu")), spec, cache)
     train, val = (Examples(kept, part.labels) for kept, part in zip(rows, parts, strict=True))
     return train, val
@@ -50,13 +50,13 @@ MakeHead = Callable[..., Head]
 
 @pytest.fixture
 def make_head() -> MakeHead:
-    """Make a standardised head for rows."""
+    """Make a standardized head for rows."""
 
     def make(examples: Examples, kind: str = "linear", seed: int = 0, width: int = 64) -> Head:
         torch.manual_seed(seed)
         mean, std = moments(torch.nn.Identity(), examples, seed)
         head = Head(HeadSpec(kind, mean.numel(), 10, width, 0.5))
-        head.standardise(mean, std)
+        head.standardize(mean, std)
         return head
 
     return make

@@ -1,4 +1,4 @@
-"""Learning rates over time, and the two optimisers."""
+"""Learning rates over time, and the two optimizers."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.training.optim import layer_groups, learning_rate, make_optimiser
+from frostline.training.optim import layer_groups, learning_rate, make_optimizer
 from frostline.training.trainer import train
 
 
@@ -61,28 +61,28 @@ def test_rates_scale_with_the_peak():
 
 
 def test_adamw_takes_rate_and_decay():
-    optimiser = make_optimiser("adamw", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.9)
-    assert type(optimiser) is torch.optim.AdamW
-    assert (optimiser.defaults["lr"], optimiser.defaults["weight_decay"]) == (0.01, 0.2)
+    optimizer = make_optimizer("adamw", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.9)
+    assert type(optimizer) is torch.optim.AdamW
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (0.01, 0.2)
 
 
 def test_adamw_decays_weights_apart_from_the_gradient():
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.zeros(1)
-    make_optimiser("adamw", [{"params": [weight]}], 0.1, 0.5, 0.9).step()
+    make_optimizer("adamw", [{"params": [weight]}], 0.1, 0.5, 0.9).step()
     assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
 def test_sgd_takes_momentum_and_looks_ahead():
-    optimiser = make_optimiser("sgd", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.8)
-    assert type(optimiser) is torch.optim.SGD
-    assert (optimiser.defaults["momentum"], optimiser.defaults["nesterov"]) == (0.8, True)
+    optimizer = make_optimizer("sgd", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.8)
+    assert type(optimizer) is torch.optim.SGD
+    assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)
 
 
 def test_sgd_without_momentum_is_plain():
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.full((1,), 2.0)
-    make_optimiser("sgd", [{"params": [weight]}], 0.1, 0.0, 0.0).step()
+    make_optimizer("sgd", [{"params": [weight]}], 0.1, 0.0, 0.0).step()
     assert weight.item() == pytest.approx(0.8)
 
 

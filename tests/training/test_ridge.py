@@ -10,13 +10,13 @@ from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
 from frostline.models.heads import Head, HeadSpec
-from frostline.training.covariance_prior import Within
+from frostline.training.covariance_prior import WithinClassPenalty
 from frostline.training.examples import Chosen, Examples
 from frostline.training.ridge import STRENGTHS, solve
 from frostline.training.trainer import measure, predict_logits
 
 
-def standardised(head, examples):
+def standardized(head, examples):
     rows = examples.rows.take(np.arange(len(examples))).flatten(1)
     return ((rows - head.mean) * head.scale).double().numpy()
 
@@ -24,10 +24,10 @@ def standardised(head, examples):
 def reference(head, train, strength):
     """scikit-learn's ridge with the alpha that a relative strength means."""
     seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
-    x = np.concatenate([standardised(head, part) for part in seen])
-    centred = x - x.mean(0)
+    x = np.concatenate([standardized(head, part) for part in seen])
+    centered = x - x.mean(0)
     rows_are_fewer = x.shape[0] < x.shape[1]
-    diagonal = (centred**2).sum(1 if rows_are_fewer else 0)
+    diagonal = (centered**2).sum(1 if rows_are_fewer else 0)
     return Ridge(alpha=strength * diagonal.mean()).fit(x, np.tile(np.eye(10)[train.labels], (len(seen), 1)))
 
 
@@ -44,7 +44,7 @@ def test_there_are_fewer_rows_than_features_in_one_case_alone(narrow, wide):
 def test_it_equals_scikit_learn(parts, make_head):
     head = make_head(parts[0], "ridge")
     solved = solve(head, *parts)
-    expected = reference(head, parts[0], solved.strength).predict(standardised(head, parts[1]))
+    expected = reference(head, parts[0], solved.strength).predict(standardized(head, parts[1]))
     found = predict_logits(head, parts[1]).numpy() * solved.temperature
     assert np.abs(found - expected).max() < 2e-3
     assert solved.val_accuracy == pytest.approx((expected.argmax(1) == parts[1].labels).mean(), abs=1e-6)
@@ -56,14 +56,16 @@ def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_h
     head = make_head(train, "ridge")
     prior = Examples(Chosen(val.rows, np.arange(60)), np.arange(60) // 6)
     solved = solve(head, train, val, prior=prior)
-    penalty = Within(torch.from_numpy(standardised(head, prior)).float(), prior.labels).matrix().double().numpy()
+    penalty = (
+        WithinClassPenalty(torch.from_numpy(standardized(head, prior)).float(), prior.labels).matrix().double().numpy()
+    )
     root = np.linalg.cholesky(penalty)
-    x = standardised(head, train)
-    centred, divided = x - x.mean(0), solve_triangular(root, x.T, lower=True).T
+    x = standardized(head, train)
+    centered, divided = x - x.mean(0), solve_triangular(root, x.T, lower=True).T
     rows_are_fewer = x.shape[0] < x.shape[1]
-    diagonal = ((divided - divided.mean(0)) ** 2).sum(1) if rows_are_fewer else (centred**2).sum(0)
+    diagonal = ((divided - divided.mean(0)) ** 2).sum(1) if rows_are_fewer else (centered**2).sum(0)
     reference = Ridge(alpha=solved.strength * diagonal.mean()).fit(divided, np.eye(10)[train.labels])
-    expected = reference.predict(solve_triangular(root, standardised(head, val).T, lower=True).T)
+    expected = reference.predict(solve_triangular(root, standardized(head, val).T, lower=True).T)
     found = predict_logits(head, val).numpy() * solved.temperature
     assert np.abs(found - expected).max() < 5e-3
     solve(plain := make_head(train, "ridge"), train, val)
@@ -71,20 +73,20 @@ def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_h
 
 
 def within_objects(head, prior):
-    """Which part of the scores' variance is between pictures of one object."""
+    """Which part of the scores' variance is between images of one object."""
     scores = predict_logits(head, prior)
     of_objects = torch.stack([scores[torch.from_numpy(prior.labels == number)].mean(0) for number in range(10)])
     return ((scores - of_objects[prior.labels]).var() / scores.var()).item()
 
 
-def test_views_count_as_further_pictures(parts, make_head):
+def test_views_count_as_further_images(parts, make_head):
     train, val = parts
     of_class = {label: np.flatnonzero(train.labels == label) for label in range(10)}
     another = np.array([of_class[label][number % len(of_class[label])] for number, label in enumerate(train.labels)])
     views = replace(train, views=(Chosen(train.rows, another),))
     head = make_head(train, "ridge")
     solved = solve(head, views, val)
-    expected = reference(head, views, solved.strength).predict(standardised(head, val))
+    expected = reference(head, views, solved.strength).predict(standardized(head, val))
     found = predict_logits(head, val).numpy() * solved.temperature
     assert np.abs(found - expected).max() < 2e-3
     solve(plain := make_head(train, "ridge"), train, val)
@@ -99,14 +101,14 @@ def test_the_strength_has_the_least_error_of_those_that_are_as_accurate(parts, m
     with caplog.at_level("INFO", logger="frostline"):
         solved = solve(head, train, val)
     assert f"of {len(STRENGTHS) + 2} tried" in caplog.text
-    x, right, error = standardised(head, val), {}, {}
+    x, right, error = standardized(head, val), {}, {}
     for strength in {*STRENGTHS, solved.strength}:
         scores = reference(head, train, strength).predict(x)
         right[strength] = (scores.argmax(1) == val.labels).sum()
         error[strength] = ((scores - np.eye(10)[val.labels]) ** 2).mean()
     most = max(right.values())
     assert len(set(right.values())) > 1
-    assert right[solved.strength] >= most - 2  # single precision may decide one picture otherwise
+    assert right[solved.strength] >= most - 2  # single precision may decide one image otherwise
     assert error[solved.strength] <= min(error[strength] for strength in right if right[strength] == most) * 1.001
     assert any(abs(np.log10(solved.strength / strength)) < 0.51 for strength in STRENGTHS)
 
@@ -146,7 +148,7 @@ class Constant:
 
 def test_constant_rows_have_no_solution():
     head = Head(HeadSpec("ridge", 8, 10))
-    head.standardise(torch.full((8,), 3.0), torch.ones(8))
+    head.standardize(torch.full((8,), 3.0), torch.ones(8))
     examples = Examples(Constant(), np.arange(40) % 10)
     with pytest.raises(ConfigError, match="ridge found no solution: the activations are constant"):
         solve(head, examples, examples)

@@ -59,7 +59,7 @@ def test_freeze_none_trains_every_stage(small_fashion, tmp_path):
         {"schedule": "gradual", "taps": ("conv2", "conv5")},
         {"schedule": "together", "head_epochs": None, "views": 2, "cutmix": 1.0},
     ],
-    ids=["adamw, averaged", "sgd, normalised", "gradual", "together"],
+    ids=["adamw, averaged", "sgd, normalized", "gradual", "together"],
 )
 def test_resuming_keeps_the_boundary_and_gives_the_same_bits(config, tmp_path, changes):
     config = config.model_copy(update=changes)
@@ -178,7 +178,7 @@ def test_a_compiled_step_trains_the_same(config, tmp_path, monkeypatch):
         fit(config.model_copy(update={"compile": True}), output_dir=tmp_path / "more")
 
 
-def test_batch_normalisation_while_learning_leaves_a_plain_network(config, tmp_path):
+def test_batch_normalization_while_learning_leaves_a_plain_network(config, tmp_path):
     run = fit(config.model_copy(update={"batch_norm": True, "ema": 0.5}), output_dir=tmp_path)
     assert changed_stages(run) == ["conv4", "conv5"]
     assert list(load_bundle(run.model_folder).backbone.state_dict()) == list(load_backbone().state_dict())
@@ -188,6 +188,6 @@ def test_batch_normalisation_while_learning_leaves_a_plain_network(config, tmp_p
 
 
 @pytest.mark.parametrize("freeze", ["conv5", "fc6"])
-def test_batch_normalisation_needs_a_thawed_convolution(config, tmp_path, freeze):
+def test_batch_normalization_needs_a_thawed_convolution(config, tmp_path, freeze):
     with pytest.raises(ConfigError, match=f"--batch-norm is for thawed .* --freeze {freeze} alexnet has none"):
         fit(config.model_copy(update=ALL_AT_ONCE | {"batch_norm": True, "freeze": freeze}), output_dir=tmp_path)

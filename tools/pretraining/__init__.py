@@ -1,1 +1,1 @@
-"""Teaching a network with drawn pictures, for when no pre-trained weights can be had."""
+"""Teaching a network with drawn images, for when no pre-trained weights can be had."""

@@ -10,10 +10,10 @@ from frostline.cli.main import run
 from frostline.cli.settings import Quiet
 
 Minutes = Annotated[float | None, typer.Option(help="Stop after so many minutes of work.", show_default=False)]
-Images = Annotated[int | None, typer.Option(help="Stop after so many pictures.", metavar="N", show_default=False)]
+Images = Annotated[int | None, typer.Option(help="Stop after so many images.", metavar="N", show_default=False)]
 Output = Annotated[Path | None, typer.Option(help="Weight file to write (.safetensors).", show_default=False)]
 Show = Annotated[
-    Path | None, typer.Option(help="Write a sheet of drawn pictures (PNG).", metavar="SHEET", show_default=False)
+    Path | None, typer.Option(help="Write a sheet of drawn images (PNG).", metavar="SHEET", show_default=False)
 ]
 
 
@@ -29,13 +29,13 @@ def pretrain(
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate (0.002).", metavar="X", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the pictures and the first weights.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the images and the first weights.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pre-training.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --output or --show.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach AlexNet's convolutions with pictures that a program draws; --weights FILE then uses them."""
+    """Teach AlexNet's convolutions with images that a program draws; --weights FILE then uses them."""
     from frostline._utils.device import pick_device
     from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
@@ -48,7 +48,7 @@ def pretrain(
         raise ConfigError("--minutes and --images need --output FILE: where shall the weights go?")
     if output is None and show is None:
         raise ConfigError(
-            "nothing to do: --output FILE with --minutes or --images teaches a network, --show SHEET draws pictures."
+            "nothing to do: --output FILE with --minutes or --images teaches a network, --show SHEET draws images."
         )
     if output is not None and (minutes is None) == (images is None):
         raise ConfigError("how long? Expected either --minutes or --images with --output.")

@@ -8,14 +8,14 @@ from torch.nn import functional
 from frostline.synthetic.scene import Drawing, Labels, Program, draw_plans
 
 SIDE = 16  # of a sketch, in pixels
-# What is sketched: the picture in grey, the object's outline, the light and tones on it, and its plan: the outline that
+# What is sketched: the image in gray, the object's outline, the light and tones on it, and its plan: the outline that
 # it has upright, in the middle and unbent. With each the mean and spread that make its numbers about standard.
-SKETCHES = {"picture": (0.4, 0.3), "cover": (0.4, 0.45), "shade": (0.0, 0.12), "plan": (0.4, 0.45)}
+SKETCHES = {"image": (0.4, 0.3), "cover": (0.4, 0.45), "shade": (0.0, 0.12), "plan": (0.4, 0.45)}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the network says of n pictures.
+    """What the network says of n images.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class Weights:
 
 
 def true_sketches(program: Program, drawing: Drawing, labels: Labels) -> torch.Tensor:
-    """Return what should be sketched, about standardised: (n, len(SKETCHES) * SIDE * SIDE)."""
+    """Return what should be sketched, about standardized: (n, len(SKETCHES) * SIDE * SIDE)."""
     seen = {
-        "picture": drawing.pictures.mean(1, keepdim=True),
+        "image": drawing.images.mean(1, keepdim=True),
         "cover": drawing.cover,
         "shade": drawing.cover * drawing.shade,
         "plan": draw_plans(program, labels.objects, 2 * SIDE),

@@ -1,4 +1,4 @@
-"""AlexNet's convolutions, batch-normalised while they learn and plain when they are done, with the heads that teach."""
+"""AlexNet's convolutions, batch-normalized while they learn and plain when they are done, with the heads that teach."""
 
 from typing import cast
 
@@ -9,11 +9,11 @@ from torch.nn import functional
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.models import alexnet
 from frostline.models.backbone import Backbone
-from frostline.models.batch_norm import NormalisedConvolution
+from frostline.models.batch_norm import NormalizedConvolution
 from tools.pretraining.losses import SIDE, SKETCHES, Answers
 
 STAGES = alexnet.STAGES[:5]
-MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel picture
+MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel image
 DROPOUT = 0.2
 BLUR = 1.5  # standard deviation, in pixels, of the blur that conv1's first weights go through
 
@@ -45,7 +45,7 @@ class Pretraining(nn.Module):
     texture_stage : str
         The stage whose mean activation the texture head reads; the object head reads conv5's map.
     sketch_stages : tuple of str
-        The stages that must know, linearly and in a 3 x 3 map, what the picture shows, the deepest last.
+        The stages that must know, linearly and in a 3 x 3 map, what the image shows, the deepest last.
     """
 
     mean: torch.Tensor
@@ -60,7 +60,7 @@ class Pretraining(nn.Module):
         for name, stage in alexnet.build(STAGES[-1]).stages.items():
             for layer in stage.children():
                 if isinstance(layer, nn.Conv2d):
-                    self.stages[name] = NormalisedConvolution(layer)
+                    self.stages[name] = NormalizedConvolution(layer)
                     widths[name] = layer.out_channels
                 elif isinstance(layer, nn.MaxPool2d) and name != STAGES[-1]:
                     self.pools[name] = layer
@@ -74,9 +74,9 @@ class Pretraining(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, pictures: torch.Tensor) -> Answers:
-        """Return what the heads say of pictures (n, 3, side, side), 0 to 1."""
-        x = self._standardised(pictures)
+    def forward(self, images: torch.Tensor) -> Answers:
+        """Return what the heads say of images (n, 3, side, side), 0 to 1."""
+        x = self._standardized(images)
         read, maps = x, {}
         for name, stage in self.stages.items():
             x = functional.relu(stage(x), inplace=True)  # (n, C, H, W)
@@ -94,21 +94,21 @@ class Pretraining(nn.Module):
             [head(maps[name]) for name, head in self.sketch_heads.items()],
         )
 
-    def _standardised(self, pictures: torch.Tensor) -> torch.Tensor:
-        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+    def _standardized(self, images: torch.Tensor) -> torch.Tensor:
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def begin_with(self, backbone: Backbone, pictures: torch.Tensor) -> None:
-        """Take over AlexNet's convolutions; pictures (n, 3, side, side), 0 to 1, set the normalisation.
+    def begin_with(self, backbone: Backbone, images: torch.Tensor) -> None:
+        """Take over AlexNet's convolutions; images (n, 3, side, side), 0 to 1, set the normalization.
 
         The heads stay as they are.
         """
         training = self.training
         self.eval()
-        x = self._standardised(pictures)
+        x = self._standardized(images)
         for name, stage in self.stages.items():
             plain = next(layer for layer in backbone.stages[name].modules() if isinstance(layer, nn.Conv2d))
-            cast(NormalisedConvolution, stage).unfold(plain.to(x.device), x)
+            cast(NormalizedConvolution, stage).unfold(plain.to(x.device), x)
             x = functional.relu(stage(x), inplace=True)
             if name in self.pools:
                 x = self.pools[name](x)
@@ -116,10 +116,10 @@ class Pretraining(nn.Module):
 
     @torch.no_grad()
     def plain_state(self) -> dict[str, torch.Tensor]:
-        """Return the convolutions with batch normalisation folded in: float32, torchvision's keys."""
+        """Return the convolutions with batch normalization folded in: float32, torchvision's keys."""
         state = {}
         for name, stage in self.stages.items():
-            plain = cast(NormalisedConvolution, stage).folded().cpu()
+            plain = cast(NormalizedConvolution, stage).folded().cpu()
             state[f"{alexnet.LAYERS[name]}.weight"] = plain.weight.detach().contiguous()
             state[f"{alexnet.LAYERS[name]}.bias"] = cast(torch.Tensor, plain.bias).detach()
         return state

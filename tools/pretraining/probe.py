@@ -8,7 +8,7 @@ from torch import nn
 
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.models import alexnet
-from frostline.synthetic.scene import Labels, Program, draw_labels, draw_pictures
+from frostline.synthetic.scene import Labels, Program, draw_images, draw_labels
 
 FIRST_CLASS = 500_000  # neither the classes of pre-training nor those of drawn-objects
 CLASSES = 40
@@ -46,8 +46,8 @@ def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device, p
     for start in range(0, CLASSES * per_class, BATCH):
         index = torch.arange(start, start + BATCH, device=device)
         labels = Labels(index % CLASSES, draw_labels(program, index).textures)
-        pictures = draw_pictures(program, index, SIZE, labels)
-        x = ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+        images = draw_images(program, index, SIZE, labels)
+        x = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         features.append(stages(x).flatten(1).cpu().numpy())
         truth.append(labels.objects.cpu().numpy())
     rows, classes = np.concatenate(features), np.concatenate(truth)

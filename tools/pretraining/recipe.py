@@ -10,7 +10,7 @@ from tools.pretraining.losses import Weights
 
 @dataclass(frozen=True)
 class Phase:
-    """From a share of the run on (0 to 1), pictures of that side in pixels."""
+    """From a share of the run on (0 to 1), images of that side in pixels."""
 
     start: float
     size: int
@@ -25,15 +25,15 @@ class Recipe:
     program : Program
         What is drawn.
     phases : tuple of Phase
-        Small pictures first, since they cost least; the size that will be used at the end.
+        Small images first, since they cost least; the size that will be used at the end.
     batch_size : int
-        Pictures per gradient step.
+        Images per gradient step.
     lr, weight_decay : float
         Of AdamW; the learning rate climbs over ``warm_up`` steps and falls along a half cosine.
     texture_stage : str
         Stage that the texture loss teaches.
     sketch_stages : tuple of str
-        Stages that sketch what the picture shows, the deepest last.
+        Stages that sketch what the image shows, the deepest last.
     weights : Weights
         How much each loss counts.
     probe_per_class : int
@@ -52,7 +52,7 @@ class Recipe:
     probe_per_class: int = 60
 
     def size(self, done: float) -> int:
-        """Return the pictures' side when a share of the run is done."""
+        """Return the images' side when a share of the run is done."""
         return [phase.size for phase in self.phases if done >= phase.start][-1]
 
     def learning_rate(self, step: int, done: float) -> float:
@@ -66,7 +66,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long: a number of pictures (repeatable) or, where that is left out, minutes of work over all sittings."""
+    """How long: a number of images (repeatable) or, where that is left out, minutes of work over all sittings."""
 
     images: int | None = None
     minutes: float = 20.0

@@ -13,7 +13,7 @@ CLASSES, SIZE = 10, 64
 
 
 def draw_program(program: Program, path: Path) -> None:
-    """Write a PNG with the first ten objects of a program, a row of pictures each.
+    """Write a PNG with the first ten objects of a program, a row of images each.
 
     Raises
     ------
@@ -21,6 +21,4 @@ def draw_program(program: Program, path: Path) -> None:
     """
     labels = np.arange(CLASSES * PER_CLASS) % CLASSES
     dataset = ImageDataset(draw_uint8(program, labels, SIZE), labels, class_names(CLASSES))
-    draw_sheet(
-        dataset, f"drawn pictures: the first {CLASSES} of {program.classes:,} objects, seed {program.seed}", path
-    )
+    draw_sheet(dataset, f"drawn images: the first {CLASSES} of {program.classes:,} objects, seed {program.seed}", path)

@@ -29,12 +29,12 @@ PERMILLE = 1000
 
 @dataclass(frozen=True)
 class Reached:
-    """One line of the history: after so many pictures and seconds; means since the line before.
+    """One line of the history: after so many images and seconds; means since the line before.
 
     Attributes
     ----------
     size : int
-        Side of the last pictures, in pixels.
+        Side of the last images, in pixels.
     object_accuracy : float or None
         ``None`` when objects are not told apart.
     sketch_error : float
@@ -77,9 +77,9 @@ class _Run:
         if start is not None:
             index = torch.arange(recipe.batch_size, device=device)
             labels = draw_labels(recipe.program, index)
-            pictures = draw_scenes(recipe.program, index, recipe.size(0.0), labels).pictures
-            self.module.begin_with(start, pictures)
-        self.optimiser = torch.optim.AdamW(
+            images = draw_scenes(recipe.program, index, recipe.size(0.0), labels).images
+            self.module.begin_with(start, images)
+        self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.images, self.steps = 0, 0
@@ -105,17 +105,17 @@ class _Run:
         labels = draw_labels(recipe.program, index)
         drawing = draw_scenes(recipe.program, index, recipe.size(done), labels)
         torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout's numbers: a resumed run draws the same
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(self.steps, done)
         half = half_precision(self.device)
         self.module.train()
         with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
-            answers: Answers = self.module(drawing.pictures)
+            answers: Answers = self.module(drawing.images)
         sketches = true_sketches(recipe.program, drawing, labels)
         loss = supervised(answers, labels, sketches, recipe.weights)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.optimizer.step()
         self.images += count
         self.steps += 1
         self.sums.images += count
@@ -140,7 +140,7 @@ class _Run:
         )
         self.history.append(line)
         log.info(
-            "%s pictures, %.1f min, %d px  loss %.3f  texture accuracy %.3f  sketch error %.3f%s  "
+            "%s images, %.1f min, %d px  loss %.3f  texture accuracy %.3f  sketch error %.3f%s  "
             "probe of new objects %.3f",
             f"{line.images:,}", line.seconds / 60, size, line.loss, line.texture_accuracy, line.sketch_error,
             "" if line.object_accuracy is None else f"  object accuracy {line.object_accuracy:.3f}",
@@ -158,11 +158,11 @@ class _Run:
             "history": [asdict(line) for line in self.history],
             "sums": asdict(self.sums),
         }
-        write_checkpoint(path, self.module, self.optimiser, about, {}, "--output chooses another place")
+        write_checkpoint(path, self.module, self.optimizer, about, {}, "--output chooses another place")
 
     def read(self, path: Path) -> None:
         """Go back to what was kept."""
-        about, _ = read_checkpoint(path, self.module, self.optimiser, "remove it to begin again")
+        about, _ = read_checkpoint(path, self.module, self.optimizer, "remove it to begin again")
         if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())) or about["start"] != self.start:
             raise RunError(f"{path} was begun with another recipe, seed or weights: give the same, or --overwrite it.")
         self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
@@ -196,7 +196,7 @@ def pretrain(
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
 ) -> str:
-    """Teach AlexNet's convolutions with drawn pictures and write them as float16 safetensors in torchvision's layout.
+    """Teach AlexNet's convolutions with drawn images and write them as float16 safetensors in torchvision's layout.
 
     The state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a number of images
     gives the same weights however often it was stopped, on the same kind of processor.
@@ -209,7 +209,7 @@ def pretrain(
         The weight file.
     device : torch.device
     start : Backbone, optional
-        AlexNet whose convolutions to go on from; He-initialised ones when left out.
+        AlexNet whose convolutions to go on from; He-initialized ones when left out.
     resume, overwrite : bool
         Go on with a stopped run; replace what stands at ``output``.
     checkpoint_seconds : float
@@ -241,7 +241,7 @@ def pretrain(
     run = _Run(recipe, budget, device, start)
     if resume and kept.exists():
         run.read(kept)
-        log.info("going on after %s pictures", f"{run.images:,}")
+        log.info("going on after %s images", f"{run.images:,}")
     saved = reported = time.perf_counter()
     with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
         shown = _show(run, bar, 0)
@@ -264,5 +264,5 @@ def pretrain(
 def _show(run: _Run, bar: Bar, shown: int) -> int:
     reached = int(run.done * PERMILLE)
     bar.advance(reached - shown)
-    bar.note(f"{run.images:,} pictures, loss {run.sums.loss / max(1, run.sums.images):.3f}")
+    bar.note(f"{run.images:,} images, loss {run.sums.loss / max(1, run.sums.images):.3f}")
     return reached

@@ -45,7 +45,7 @@ def sha256_file(path: Path) -> str:
 
 
 def row_id_of_bytes(data: bytes) -> bytes:
-    """Return the 16-byte identity of a picture file: of its bytes, so a renamed copy is the same row."""
+    """Return the 16-byte identity of an image file: of its bytes, so a renamed copy is the same row."""
     return hashlib.blake2b(data, digest_size=ROW_ID_BYTES, person=b"file").digest()
 
 

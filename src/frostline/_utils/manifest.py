@@ -23,7 +23,7 @@ from frostline import __version__
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, open_file, parse_json, read_bytes, reading
 from frostline._utils.hashing import digest_bytes, digest_json, digest_open_file
 from frostline._utils.storage import write_json
-from frostline.errors import RunError, storage_error
+from frostline.errors import RunError, StorageError, storage_error
 
 MANIFEST = "manifest.json"
 LOCK = "lock"
@@ -278,20 +278,32 @@ def hold(
     try:
         check_ours(folder, kind, names, other=other, earlier=earlier)  # it may have changed while we looked
         remove_parts(folder, names)
-        if not os.path.lexists(folder / MANIFEST) and not earlier(folder):
+        before = read_manifest(folder)
+        if before is None and not earlier(folder):
             held.made.add(MANIFEST)
             write_manifest(folder, kind, remedy=remedy)
         yield held
     except BaseException:
         if not held.kept:
             with suppress(OSError):  # the error that ended the block matters more
-                remove_parts(folder, names)
-                remove_files(folder, held.made)
+                _undo(folder, kind, names, held.made, before)
                 if made_folder:
                     folder.rmdir()
         raise
     finally:
         lock.release()
+
+
+def _undo(folder: Path, kind: Kind, names: Collection[str], made: set[str], before: Manifest | None) -> None:
+    """Remove what was made; what the manifest lists is there at every moment, also for a process that is killed."""
+    remove_parts(folder, names)
+    if before is not None or MANIFEST in made:
+        files = before.files if before is not None else {}
+        with suppress(StorageError):
+            write_manifest(folder, kind, files, complete=before is not None and before.complete, known=files)
+    marks = {MANIFEST, LOCK}
+    remove_files(folder, made - marks)
+    remove_files(folder, made & marks)
 
 
 def check_ours(

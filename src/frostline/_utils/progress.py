@@ -63,10 +63,10 @@ class _NotebookBar:
         self._label, self._total, self._unit = label, total, unit
         self._done, self._note = 0, ""
         self._begun = self._drawn = time.monotonic()
-        self._handle = display(self._picture, raw=True, display_id=True)
+        self._handle = display(self._image, raw=True, display_id=True)
 
     @property
-    def _picture(self) -> dict[str, str]:
+    def _image(self) -> dict[str, str]:
         """What is shown, by MIME type: done, total, rate and the seconds left."""
         rate = self._done / max(time.monotonic() - self._begun, 1e-9)
         left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
@@ -86,7 +86,7 @@ class _NotebookBar:
     def _redraw(self) -> None:
         if time.monotonic() - self._drawn > REDRAWN_AFTER:
             self._drawn = time.monotonic()
-            self._handle.update(self._picture, raw=True)
+            self._handle.update(self._image, raw=True)
 
     def close(self) -> None:
         self._handle.update({"text/plain": "", "text/html": ""}, raw=True)

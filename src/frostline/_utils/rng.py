@@ -1,11 +1,11 @@
-"""Random numbers by counting: what picture 7 gets does not depend on which other pictures are drawn beside it."""
+"""Random numbers by counting: what image 7 gets does not depend on which other images are drawn beside it."""
 
 import math
 
 import torch
 
 MASK = 0xFFFFFFFF
-GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: far apart for neighbouring counters
+GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: far apart for neighboring counters
 BLOCK = 128
 
 
@@ -20,14 +20,14 @@ def mixed(bits: torch.Tensor) -> torch.Tensor:
 
 
 class Stream:
-    """One stream of random numbers per picture, all drawn side by side.
+    """One stream of random numbers per image, all drawn side by side.
 
     Parameters
     ----------
     seed : int
         Another seed, other streams.
     index : Tensor of int64, shape (n,)
-        The pictures' numbers, 0 to 2^32 - 1.
+        The images' numbers, 0 to 2^32 - 1.
     """
 
     def __init__(self, seed: int, index: torch.Tensor) -> None:

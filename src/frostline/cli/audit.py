@@ -41,7 +41,7 @@ def audit(
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
-    """Find suspected label errors, near-duplicates, outliers and ambiguous pictures."""
+    """Find suspected label errors, near-duplicates, outliers and ambiguous images."""
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
     from frostline.runs.folder import check_name

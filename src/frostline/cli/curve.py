@@ -19,7 +19,7 @@ def curve(
     ways: Annotated[
         str, typer.Option(help="Ways to compare.", metavar="WAY,…")
     ] = "pixels,random-frozen,frozen,fine-tuned,scratch",
-    repeats: Annotated[int, typer.Option(help="Draws of the labelled images.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Draws of the labeled images.", min=1)] = 3,
     seconds_per_point: Annotated[
         float, typer.Option(help="For each point of the ways that train the network.", metavar="S")
     ] = 60.0,
@@ -49,7 +49,7 @@ def curve(
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure accuracy against the number of labelled images, for five ways to a classifier."""
+    """Measure accuracy against the number of labeled images, for five ways to a classifier."""
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
     from frostline.errors import ConfigError
@@ -68,10 +68,10 @@ def curve(
     with screen.lines():
         from frostline.data.registry import check_data, data_name
         from frostline.studies.learning_curve import curve as measure
-        from frostline.studies.points import WAYS, Question, check_question
+        from frostline.studies.points import WAYS, CurveSpec, check_question
         from frostline.studies.summary import summary, tabulate
 
-        question = Question(
+        question = CurveSpec(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target
         )
         check_question(question)

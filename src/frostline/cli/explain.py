@@ -11,18 +11,18 @@ from frostline.cli.settings import OutputDir, check_name, option
 
 if TYPE_CHECKING:
     from frostline.data.dataset import BadImage
-    from frostline.report.explanations import Explained
+    from frostline.report.explanations import ExplainedImage
 
 FORMATS = ("table", "json")
 
 
 def explain(
     run: RunName,
-    paths: Annotated[list[Path], typer.Argument(help="Picture files or folders of them.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", show_default=False)],
     stage: Annotated[str | None, option("Where to look (the last that has a map).", "STAGE")] = None,
     method: Annotated[str, typer.Option(help="gradcam, or hirescam: each place by its own gradient.")] = "gradcam",
     top: Annotated[int, typer.Option(help="For how many classes, the most probable first.", min=1)] = 3,
-    neighbours: Annotated[int, typer.Option(help="How many training pictures to show.", min=1)] = 5,
+    neighbors: Annotated[int, typer.Option(help="How many training images to show.", min=1)] = 5,
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -31,7 +31,7 @@ def explain(
     ] = False,
     output_dir: OutputDir = Path("runs"),
 ) -> None:
-    """Show where pictures speak for their likeliest classes (Grad-CAM), and the training pictures most like them."""
+    """Show where images speak for their likeliest classes (Grad-CAM), and the training images most like them."""
     from frostline.cli.console import Screen
     from frostline.cli.streams import write_result
     from frostline.cli.unread import Unread
@@ -53,8 +53,8 @@ def explain(
         images = find_images(paths)
         explainer = Explainer.load(found.folder, device)
         place = explainer.stage(stage)
-        if not explainer.knows_neighbours:
-            log.warning("run '%s' has no %s: no training pictures are shown", found.name, found.index.name)
+        if not explainer.knows_neighbors:
+            log.warning("run '%s' has no %s: no training images are shown", found.name, found.index.name)
         explained, bad, sheet = write_explanations(
             explainer,
             images.files,
@@ -63,7 +63,7 @@ def explain(
             stage=place,
             method=method,
             top=top,
-            neighbours=neighbours,
+            neighbors=neighbors,
             progress=screen.progress,
         )
         bad = [*images.bad, *bad]
@@ -72,7 +72,7 @@ def explain(
     if output_format == "json":
         about = {"run": str(found.folder), "stage": place, "grid": explainer.grids[place], "method": method,
                  "sheet": str(sheet) if sheet else None}  # fmt: skip
-        listed = about | {"pictures": [*map(_as_json, explained), *map(_bad_as_json, bad)]}
+        listed = about | {"images": [*map(_as_json, explained), *map(_bad_as_json, bad)]}
         write_result(json.dumps(listed, indent=2) + "\n")
     elif sheet is not None:
         _show(explained, sheet)
@@ -80,35 +80,35 @@ def explain(
 
 
 def _bad_as_json(one: "BadImage") -> dict[str, Any]:
-    return {"file": str(one.path), "picture": None, "classes": [], "neighbours": None, "error": one.reason}
+    return {"file": str(one.path), "image": None, "classes": [], "neighbors": None, "error": one.reason}
 
 
-def _as_json(one: "Explained") -> dict[str, Any]:
+def _as_json(one: "ExplainedImage") -> dict[str, Any]:
     classes = [
         {"class": c.class_name, "probability": c.probability, "map": str(c.map), "overlay": str(c.overlay),
          "blank": c.blank}
         for c in one.classes
     ]  # fmt: skip
-    neighbours = (
+    neighbors = (
         None
-        if one.neighbours is None
+        if one.neighbors is None
         else [
             {"class": near.class_name, "similarity": near.similarity, "thumbnail": str(path), "file": near.file or None}
-            for near, path in one.neighbours
+            for near, path in one.neighbors
         ]
     )
-    return {"file": str(one.file), "picture": str(one.picture), "classes": classes, "neighbours": neighbours}
+    return {"file": str(one.file), "image": str(one.image), "classes": classes, "neighbors": neighbors}
 
 
-def _show(explained: list["Explained"], sheet: Path) -> None:
+def _show(explained: list["ExplainedImage"], sheet: Path) -> None:
     from frostline.cli.console import Screen
 
     screen = Screen()
     columns = ["file", "best", *map(str, range(2, len(explained[0].classes) + 1))]
     rows = [[str(one.file), *(f"{c.class_name} {c.probability:.3f}" for c in one.classes)] for one in explained]
-    if any(one.neighbours for one in explained):
-        columns.append("nearest training pictures")
+    if any(one.neighbors for one in explained):
+        columns.append("nearest training images")
         for row, one in zip(rows, explained, strict=True):
-            row.append(", ".join(f"{near.class_name} {near.similarity:.2f}" for near, _ in one.neighbours or []))
+            row.append(", ".join(f"{near.class_name} {near.similarity:.2f}" for near, _ in one.neighbors or []))
     screen.table(columns, rows, left=len(columns))
-    screen.say("", f"wrote {sheet}, and beside it a folder of pictures for each file")
+    screen.say("", f"wrote {sheet}, and beside it a folder of images for each file")

@@ -23,7 +23,7 @@ def export(
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write one file that takes raw pictures and gives what predict gives; it is checked, or not written."""
+    """Write one file that takes raw images and gives what predict gives; it is checked, or not written."""
     from frostline.cli.console import Screen, size_text
     from frostline.data.registry import redirected
     from frostline.runs.folder import Run
@@ -40,8 +40,8 @@ def export(
         )  # fmt: skip
     parity = done.parity
     screen.say(
-        f"compared with predict: the same class for all of {parity.images} pictures and {parity.varied} in other sizes "
-        f"and colours; largest difference of a probability {parity.largest_difference:.1e}"
+        f"compared with predict: the same class for all of {parity.images} images and {parity.varied} in other sizes "
+        f"and colors; largest difference of a probability {parity.largest_difference:.1e}"
     )
     if done.int8 is not None:
         before, after = done.int8["accuracy_before"], done.int8["accuracy_after"]

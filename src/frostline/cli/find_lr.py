@@ -17,7 +17,7 @@ SETTINGS = (
 def find_lr(
     data: Data = None,
     *,
-    output: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("find-lr.png"),
+    output: Annotated[Path, typer.Option(help="Image to write.", metavar="PNG")] = Path("find-lr.png"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     steps: Annotated[int, typer.Option(help="Learning rates to try, one gradient step each.", metavar="N")] = 100,
     lowest: Annotated[float, typer.Option(help="Rate to begin with.", metavar="X")] = 1e-6,

@@ -83,13 +83,13 @@ def data_show(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     augment: Annotated[
         str | None,
-        typer.Option(help="Views of a picture: `default`, or the range of changes.", metavar="NAME=X,…"),
+        typer.Option(help="Views of an image: `default`, or the range of changes.", metavar="NAME=X,…"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the pictures.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the images.", min=0)] = 0,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write a contact sheet: a row of pictures for each class, or with --augment a row of views of one picture."""
+    """Write a contact sheet: a row of images for each class, or with --augment a row of views of one image."""
     from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.config import split_pairs
@@ -118,7 +118,7 @@ def data_show(
             part,
             views,
             Preprocess(128),
-            f"{splits.name}, {split} split: a picture and {PER_CLASS - 1} views",
+            f"{splits.name}, {split} split: an image and {PER_CLASS - 1} views",
             path,
             seed,
         )
@@ -212,7 +212,7 @@ def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
         rows.append([offer.word, f"in {here}" if here else f"{offer.published.file}, downloaded when asked for"])
     if offer.bundled:
         record = read_record(offer.bundled)
-        what = f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} pictures that a program drew"
+        what = f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} images that a program drew"
         rows.append(["bundled", f"{what}; SHA-256 {sha256_file(offer.bundled)[:12]}…"])
     otherwise = ", else bundled" if offer.bundled else ""
     return [

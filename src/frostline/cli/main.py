@@ -91,18 +91,22 @@ def run(arguments: list[str], app: typer.Typer = app, name: str = "frostline") -
     When the reader of standard output has gone, a command that works (train) finishes its work, one that only answers
     (predict) stops; both exit with 0.
     """
-    with lasting_streams() as failure, stop_signals() as received:
-        try:
-            code = _run(arguments, app, name)
-            unwritten = failure()
-        except KeyboardInterrupt:
-            code, unwritten = INTERRUPTED, None
-        if code == INTERRUPTED:
-            _say(f"\nfrostline: interrupted{_continue_hint(arguments)}")
-            return 128 + received[-1] if received else INTERRUPTED
-        if code == DONE and unwritten is not None:
-            return _refuse(f"{unwritten} Everything else was done.")
-        return code
+    code = INTERRUPTED
+    try:
+        with lasting_streams() as failure, stop_signals() as received:
+            try:
+                code = _run(arguments, app, name)
+                unwritten = failure()
+            except KeyboardInterrupt:
+                code, unwritten = INTERRUPTED, None
+            if code == INTERRUPTED:
+                _say(f"\nfrostline: interrupted{_continue_hint(arguments)}")
+                code = 128 + received[-1] if received else INTERRUPTED
+            elif code == DONE and unwritten is not None:
+                code = _refuse(f"{unwritten} Everything else was done.")
+    except KeyboardInterrupt:  # before anything began, or after everything was done and said
+        pass
+    return code
 
 
 def _run(arguments: list[str], app: typer.Typer, name: str) -> int:

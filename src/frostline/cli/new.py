@@ -16,7 +16,7 @@ def new(
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Look at pictures and write a configuration for train: each choice, and why."""
+    """Look at images and write a configuration for train: each choice, and why."""
     from frostline._utils.storage import check_output, write_bytes
     from frostline.cli.console import Screen
     from frostline.data.registry import load_dataset
@@ -26,13 +26,13 @@ def new(
     screen = Screen(quiet=quiet)
     with screen.lines():
         splits = load_dataset(data, cache_dir=cache_dir, progress=screen.progress)
-        from frostline.studies.suggest import advise, to_toml
+        from frostline.studies.suggest import suggest, to_toml
 
-        seen, choices = advise(splits, data)
+        seen, choices = suggest(splits, data)
     try:
         text = to_toml(seen, choices).encode()
     except UnicodeEncodeError as error:
-        raise ConfigError("the path of the pictures is no UTF-8, which a TOML file must be: rename it.") from error
+        raise ConfigError("the path of the images is no UTF-8, which a TOML file must be: rename it.") from error
     check_output(output, overwrite=overwrite)
     write_bytes(output, text, "--output chooses another place")
     for sentence in seen:

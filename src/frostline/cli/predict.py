@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from frostline._utils.progress import Bar
-    from frostline.cli.predictions import Prediction, Writer
+    from frostline.cli.predictions import FilePrediction, Writer
     from frostline.cli.unread import Unread
     from frostline.inference.classifier import Classifier
     from frostline.inference.image_files import FileAnswer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 Tta = Annotated[
-    int, typer.Option(help="Average over V views of each picture: itself, its mirror image, …", metavar="V", min=1)
+    int, typer.Option(help="Average over V views of each image: itself, its mirror image, …", metavar="V", min=1)
 ]
 
 
@@ -51,7 +51,7 @@ def predict(
     from frostline._utils.progress import Silent
     from frostline._utils.storage import write_bytes
     from frostline.cli.console import Screen
-    from frostline.cli.predictions import FORMATS, Prediction, make_writer
+    from frostline.cli.predictions import FORMATS, FilePrediction, make_writer
     from frostline.cli.streams import write_result
     from frostline.cli.unread import Unread
     from frostline.config import choices
@@ -84,7 +84,7 @@ def predict(
         )  # fmt: skip
         unread = Unread(len(images.files) + len(images.bad))
         answers = classify_files(classifier, images.files, tta=tta, max_pixels=max_pixels or MAX_PIXELS)
-        missing = [Prediction(one.path, error=one.reason) for one in images.bad]
+        missing = [FilePrediction(one.path, error=one.reason) for one in images.bad]
         judged = ([_judged(one, names, top, threshold, folders) for one in batch] for batch in answers)
         to_terminal = output is None and sys.stdout.isatty()  # what is drawn there is progress enough
         with (Silent() if to_terminal else screen.progress).bar("predicting", len(images.files), "images") as bar:
@@ -109,7 +109,7 @@ def _threshold(classifier: "Classifier", reject: float) -> float:
     return classifier.threshold(reject)
 
 
-def _write(writer: "Writer", batches: "Iterable[Sequence[Prediction]]", unread: "Unread", bar: "Bar") -> None:
+def _write(writer: "Writer", batches: "Iterable[Sequence[FilePrediction]]", unread: "Unread", bar: "Bar") -> None:
     writer.begin()
     try:
         for batch in batches:
@@ -153,14 +153,14 @@ def _judged(
     top: int,
     threshold: float | None,
     folders: "ClassFolders | None",
-) -> "Prediction":
-    from frostline.cli.predictions import Prediction
+) -> "FilePrediction":
+    from frostline.cli.predictions import FilePrediction
     from frostline.errors import DataError
     from frostline.inference.image_files import reason_of
 
     row = answer.probabilities
     if row is None:
-        return Prediction(answer.file, error=answer.reason)
+        return FilePrediction(answer.file, error=answer.reason)
     order = row.argsort()[::-1][:top]
     best = tuple((class_names[i], float(row[i])) for i in order)
     unknown = None if threshold is None else bool(row.max() < threshold)
@@ -170,4 +170,4 @@ def _judged(
             place = folders.place(answer.file, None if unknown else int(order[0]))
         except DataError as fault:
             error = reason_of(fault, answer.file)
-    return Prediction(answer.file, best, error, unknown, place)
+    return FilePrediction(answer.file, best, error, unknown, place)

@@ -19,7 +19,7 @@ Write = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class FilePrediction:
     """What is said of one file.
 
     Attributes
@@ -47,7 +47,7 @@ class Writer(Protocol):
     def begin(self) -> None:
         """Write what comes first."""
 
-    def rows(self, predictions: Sequence[Prediction]) -> None:
+    def rows(self, predictions: Sequence[FilePrediction]) -> None:
         """Write some predictions."""
 
     def end(self) -> None:
@@ -88,7 +88,7 @@ class CsvWriter:
         extra = ["rejected"] * self._rejecting + ["sorted_to"] * self._sorting
         self._lines([["file", "rank", "class", "probability", "error", *extra]])
 
-    def rows(self, predictions: Sequence[Prediction]) -> None:
+    def rows(self, predictions: Sequence[FilePrediction]) -> None:
         """Write some predictions."""
         lines = []
         for one in predictions:
@@ -121,7 +121,7 @@ class JsonWriter:
         """Open the list."""
         self._write("[")
 
-    def rows(self, predictions: Sequence[Prediction]) -> None:
+    def rows(self, predictions: Sequence[FilePrediction]) -> None:
         """Write some predictions."""
         for one in predictions:
             text = json.dumps(_as_json(one), indent=2).replace("\n", "\n  ")
@@ -174,7 +174,7 @@ class TableWriter:
         if self._screen is None:
             self._write(self._line(self._columns))
 
-    def rows(self, predictions: Sequence[Prediction]) -> None:
+    def rows(self, predictions: Sequence[FilePrediction]) -> None:
         """Write some predictions."""
         cells = [[printable(str(one.file)), *self._cells(one)] for one in predictions]
         if self._screen is None:
@@ -185,7 +185,7 @@ class TableWriter:
     def end(self) -> None:
         """Nothing comes last."""
 
-    def _cells(self, one: Prediction) -> list[str]:
+    def _cells(self, one: FilePrediction) -> list[str]:
         if not one.best:
             return [f"cannot be used: {printable(one.error)}"]
         said = [f"{printable(name)} {probability:.3f}" for name, probability in one.best]
@@ -196,7 +196,7 @@ class TableWriter:
         return "  ".join(padded).rstrip() + "\n"
 
 
-def _as_json(one: Prediction) -> dict[str, object]:
+def _as_json(one: FilePrediction) -> dict[str, object]:
     found: dict[str, object] = {
         "file": str(one.file),
         "predictions": [{"class": name, "probability": probability} for name, probability in one.best],

@@ -31,7 +31,7 @@ def serve(
     output_dir: OutputDir = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Answer over HTTP, with a page for people: classify pictures where a browser is."""
+    """Answer over HTTP, with a page for people: classify images where a browser is."""
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
 

@@ -63,10 +63,10 @@ SETTINGS: dict[str, Any] = {
     ],
     "max_pixels": Annotated[int | None, option("Pixels an image may have; larger are left out (100,000,000).", "N")],
     "limit": Annotated[int | None, option("Use N training and N/6 test images, stratified.", "N")],
-    "labels_per_class": Annotated[int | None, option("Train on N labelled images per class.", "N")],
+    "labels_per_class": Annotated[int | None, option("Train on N labeled images per class.", "N")],
     "views": Annotated[
         int | None,
-        option("Versions of each training picture, itself included (1; with --freeze none one per epoch).", "V"),
+        option("Versions of each training image, itself included (1; with --freeze none one per epoch).", "V"),
     ],
     "augment": Annotated[
         str | None, option("How far views 2, 3, … may be from it, e.g. flip=0,rotation=10.", "NAME=X,…")
@@ -105,7 +105,7 @@ SETTINGS: dict[str, Any] = {
     "optimizer": Annotated[str | None, option("sgd or adamw (adamw).")],
     "lr_schedule": Annotated[str | None, option("onecycle, cosine or constant (onecycle).")],
     "warm_up": Annotated[float | None, option("Share of the steps that the learning rate climbs for.", "X")],
-    "lr": Annotated[float | None, option("Peak learning rate (by optimiser, head and what is thawed).", "X")],
+    "lr": Annotated[float | None, option("Peak learning rate (by optimizer, head and what is thawed).", "X")],
     "head_lr": Annotated[float | None, option("The head's before stages are thawed.", "X")],
     "layer_decay": Annotated[
         float | None, option("Factor on the learning rate for each thawed stage down from the head (1).", "X")
@@ -117,14 +117,14 @@ SETTINGS: dict[str, Any] = {
         float | None, option("Largest norm of the gradient, 0 for any (1 while stages are thawed).", "X")
     ],
     "ema": Annotated[float | None, option("Keep a moving average of the weights, e.g. 0.999 (0: none).", "X")],
-    "mixup": Annotated[float | None, option("Blend pairs of pictures or rows, e.g. 0.2 (0).", "X")],
-    "cutmix": Annotated[float | None, option("Cut pairs of pictures or maps together, e.g. 1 (0).", "X")],
+    "mixup": Annotated[float | None, option("Blend pairs of images or rows, e.g. 0.2 (0).", "X")],
+    "cutmix": Annotated[float | None, option("Cut pairs of images or maps together, e.g. 1 (0).", "X")],
     "patience": Annotated[
         int | None, option("Epochs without a better validation before stopping (5, or a quarter; thawed: all).", "N")
     ],
     "batch_norm": Annotated[
         bool | None,
-        typer.Option("--batch-norm", help="Normalise thawed convolutions by batch as they learn.", show_default=False),
+        typer.Option("--batch-norm", help="Normalize thawed convolutions by batch as they learn.", show_default=False),
     ],
     "amp": Annotated[bool | None, typer.Option("--amp", help="Train thawed stages in 16 bits.", show_default=False)],
     "compile": Annotated[
@@ -132,7 +132,7 @@ SETTINGS: dict[str, Any] = {
     ],
     "seed": Annotated[int | None, option("One seed for everything (0).", "N")],
     "device": Annotated[str | None, option("cpu, cuda or mps (cpu).")],
-    "workers": Annotated[int | None, option("Processes that decode picture files (all cores).", "N")],
+    "workers": Annotated[int | None, option("Processes that decode image files (all cores).", "N")],
     "cache_dtype": Annotated[str | None, option("float16 or float32: precision of kept activations (float16).")],
 }
 

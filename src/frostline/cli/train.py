@@ -49,6 +49,6 @@ def train(
             write_report(run)
     screen.say("")
     show_results(screen, run.metrics, "test split")
-    screen.say("", f"run folder: {run.folder}    try: frostline predict {run.name} PICTURE…")
+    screen.say("", f"run folder: {run.folder}    try: frostline predict {run.name} IMAGE…")
     if not run.finished:
         raise RunError(f"run '{run.name}' did not finish.")

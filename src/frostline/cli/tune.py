@@ -39,7 +39,7 @@ def tune(
     with screen.lines():
         from frostline.data.registry import check_data, data_name
         from frostline.runs.folder import check_name
-        from frostline.studies.importance import told
+        from frostline.studies.importance import format_summary
         from frostline.studies.tune import tune as find
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
@@ -52,9 +52,9 @@ def tune(
             resume=resume, progress=screen.progress,
         )  # fmt: skip
     screen.say("")
-    for line in told(findings):
+    for line in format_summary(findings):
         screen.say(line)
     if findings.best is not None:
-        picture = "importance.png, " if findings.shares else ""
-        screen.say("", f"wrote {folder}: config.toml, trials.csv, {picture}summary.txt and study.db")
+        image = "importance.png, " if findings.shares else ""
+        screen.say("", f"wrote {folder}: config.toml, trials.csv, {image}summary.txt and study.db")
         screen.say(f"try: frostline train --config {folder / 'config.toml'}")

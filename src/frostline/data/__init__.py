@@ -1,1 +1,1 @@
-"""What comes in: pictures, labels, splits and how pixels are prepared."""
+"""What comes in: images, labels, splits and how pixels are prepared."""

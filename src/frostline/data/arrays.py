@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, open_file
 from frostline.data.class_names import class_name, natural_order, unified, unprintable
 from frostline.data.dataset import ImageDataset, Splits, check_pixels
-from frostline.data.decoding.decode import picture_pixels
+from frostline.data.decoding.decode import image_pixels
 from frostline.data.duplicates import difference_hash, group_numbers, joined_groups
 from frostline.data.listing import complete
 from frostline.data.options import TEST_FRACTION
@@ -165,7 +165,7 @@ def from_hugging_face(dataset: Any, name: str = "hugging-face", *, test_fraction
     Raises
     ------
     DataError
-        When a column or the training split is missing, or pictures differ in size; else as `from_arrays`.
+        When a column or the training split is missing, or images differ in size; else as `from_arrays`.
     """
     given = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
     splits = [split_of(str(split)) for split in given]
@@ -187,15 +187,15 @@ def from_hugging_face(dataset: Any, name: str = "hugging-face", *, test_fraction
 
 
 def _pair(part: Any, where: str) -> Pair:
-    pictures = part[_column(part, ("image", "img"), where)]
+    images = part[_column(part, ("image", "img"), where)]
     labels = list(part[_column(part, ("label", "labels"), where)])
-    arrays = [picture_pixels(item.copy()) if hasattr(item, "convert") else np.asarray(item) for item in pictures]
-    if any(array.ndim == 3 for array in arrays):  # one picture in colour: all of them
+    arrays = [image_pixels(item.copy()) if hasattr(item, "convert") else np.asarray(item) for item in images]
+    if any(array.ndim == 3 for array in arrays):  # one image in color: all of them
         arrays = [np.repeat(array[..., None], 3, -1) if array.ndim == 2 else array for array in arrays]
     sizes = sorted({array.shape for array in arrays})
     if len(sizes) > 1:
         raise DataError(
-            f"{where}: the pictures have {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]}: resize them to one, "
+            f"{where}: the images have {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]}: resize them to one, "
             "or save them as files in class folders."
         )
     return np.stack(arrays) if arrays else np.empty((0, 1, 1), np.uint8), np.asarray(labels)

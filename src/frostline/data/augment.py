@@ -1,7 +1,7 @@
-"""Seeded augmentation: view v of a picture is a pure function of (seed, picture, v), so it can be kept.
+"""Seeded augmentation: view v of an image is a pure function of (seed, image, v), so it can be kept.
 
-View 0 is the picture itself. Epoch e trains on view e mod V: with V views the frozen stages run V times over the
-training pictures, however many epochs there are, and never again with the same seed.
+View 0 is the image itself. Epoch e trains on view e mod V: with V views the frozen stages run V times over the
+training images, however many epochs there are, and never again with the same seed.
 """
 
 import math
@@ -21,7 +21,7 @@ PRIME = 1_000_003  # keeps (seed, view) apart from (seed + 1, view - 1)
 
 @dataclass(frozen=True)
 class Augment:
-    """How far a view may be from its picture; the defaults are mild. 0 turns a change off.
+    """How far a view may be from its image; the defaults are mild. 0 turns a change off.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class Augment:
     scale : float
         Log-uniform between 1 / (1 + scale) and 1 + scale.
     crop : float
-        How much of the side a crop may cut away; what is left fills the picture.
+        How much of the side a crop may cut away; what is left fills the image.
     brightness : float
         Added, as a share of white.
     contrast : float
-        Factor between 1 / (1 + contrast) and 1 + contrast about the picture's mean.
+        Factor between 1 / (1 + contrast) and 1 + contrast about the image's mean.
     erase : float
-        Chance that a rectangle of 2 to 20 % of the area becomes the picture's mean; after Zhong et al. 2020,
+        Chance that a rectangle of 2 to 20 % of the area becomes the image's mean; after Zhong et al. 2020,
         arXiv:1708.04896.
     """
 
@@ -54,7 +54,7 @@ class Augment:
     erase: float = 0.0
 
     def drawn(self, pixels: torch.Tensor, draw: Stream) -> torch.Tensor:
-        """Return pictures (B, C, S, S), 0 to 255, changed by the numbers of a stream with B pictures."""
+        """Return images (B, C, S, S), 0 to 255, changed by the numbers of a stream with B images."""
         pixels = _moved(pixels, self._movement(draw))
         mean = pixels.mean((1, 2, 3), keepdim=True)
         contrast = (1 + self.contrast) ** _signed(draw)[:, None, None, None]
@@ -66,7 +66,7 @@ class Augment:
         """Return where each pixel of a view comes from: matrices (B, 2, 3) on coordinates -1 to 1."""
         mirror = 1 - 2 * draw.chance(self.flip).float()
         angle = math.radians(self.rotation) * _signed(draw)
-        window = (1 + self.scale) ** _signed(draw)  # side of what is seen, of the picture's
+        window = (1 + self.scale) ** _signed(draw)  # side of what is seen, of the image's
         cut = self.crop * draw.uniform()
         window = window * (1 - cut)
         shift = 2 * self.shift * _signed(draw, 2) + cut[:, None] * _signed(draw, 2)  # (B, 2)
@@ -81,9 +81,9 @@ class Augment:
         """Return which pixels are erased, (B, 1, S, S)."""
         hit, area, log_aspect = draw.chance(self.erase), draw.uniform(low=0.02, high=0.2), _signed(draw)
         half = (area * 2**log_aspect).sqrt() / 2, (area / 2**log_aspect).sqrt() / 2  # height, width
-        centre = draw.uniform(2)
+        center = draw.uniform(2)
         place = (torch.arange(side, device=hit.device) + 0.5) / side  # (S,)
-        rows, columns = ((place - centre[:, i, None]).abs() < half[i][:, None] for i in (0, 1))
+        rows, columns = ((place - center[:, i, None]).abs() < half[i][:, None] for i in (0, 1))
         return (hit[:, None, None] & rows[:, :, None] & columns[:, None, :])[:, None]
 
 
@@ -116,12 +116,12 @@ def make_augment(values: Mapping[str, float | str]) -> Augment:
 
 @dataclass(frozen=True)
 class View:
-    """One deterministic version of every picture.
+    """One deterministic version of every image.
 
     Attributes
     ----------
     number : int
-        0 is the picture itself, whatever the rest says.
+        0 is the image itself, whatever the rest says.
     seed : int
     augment : Augment
     """
@@ -131,14 +131,14 @@ class View:
     augment: Augment = Augment()
 
     def __call__(self, pixels: torch.Tensor, row_ids: Sequence[bytes]) -> torch.Tensor:
-        """Return this view of each picture, (B, C, S, S), 0 to 255.
+        """Return this view of each image, (B, C, S, S), 0 to 255.
 
         Parameters
         ----------
         pixels : Tensor (B, C, S, S)
             0 to 255, resized.
         row_ids : sequence of bytes
-            The pictures' identities (`ImageDataset.row_ids`): a view depends on nothing else in the batch.
+            The images' identities (`ImageDataset.row_ids`): a view depends on nothing else in the batch.
         """
         if self.number == 0 or len(pixels) == 0:
             return pixels
@@ -146,11 +146,11 @@ class View:
         return self.augment.drawn(pixels, Stream(self.seed * PRIME + self.number, index))
 
     def to_dict(self) -> dict[str, Any] | None:
-        """Return all that this view depends on besides picture and number, as JSON values; ``None`` for view 0."""
+        """Return all that this view depends on besides image and number, as JSON values; ``None`` for view 0."""
         return {"version": VERSION, "seed": self.seed, **asdict(self.augment)} if self.number else None
 
 
-THE_PICTURE = View()
+THE_IMAGE = View()
 
 
 def _signed(draw: Stream, *shape: int) -> torch.Tensor:
@@ -158,6 +158,6 @@ def _signed(draw: Stream, *shape: int) -> torch.Tensor:
 
 
 def _moved(pixels: torch.Tensor, movement: torch.Tensor) -> torch.Tensor:
-    """Sample pictures at moved places, bilinear; beyond the edge the edge goes on."""
+    """Sample images at moved places, bilinear; beyond the edge the edge goes on."""
     grid = F.affine_grid(movement, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -12,7 +12,7 @@ from frostline.data.overlap import overlaps
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of a check; ``ok`` is ``None`` for a remark that is no fault."""
 
     what: str
@@ -20,7 +20,7 @@ class Finding:
     ok: bool | None
 
 
-def check(splits: Splits) -> list[Finding]:
+def check(splits: Splits) -> list[CheckResult]:
     """Check a loaded data set; see the module's first line for what is looked at."""
     findings = _published_files(splits) if splits.name == fashion_mnist.NAME else []
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
@@ -30,41 +30,43 @@ def check(splits: Splits) -> list[Finding]:
     for shared in overlaps(given).values():
         both = f"both {shared.first} and {shared.second}"
         findings.append(
-            Finding(f"pictures in {both}", f"{shared.identical} identical", None if shared.identical else True)
+            CheckResult(f"images in {both}", f"{shared.identical} identical", None if shared.identical else True)
         )
-        findings += [Finding(f"  {one}", f"is {other}", None) for one, other in shared.examples]
+        findings += [CheckResult(f"  {one}", f"is {other}", None) for one, other in shared.examples]
         if shared.look_alike is not None:
-            what = f"pictures that look alike in {shared.first} and {shared.second}"
+            what = f"images that look alike in {shared.first} and {shared.second}"
             found = f"{shared.look_alike} of {shared.second}"
-            findings.append(Finding(what, found, None if shared.look_alike else True))
+            findings.append(CheckResult(what, found, None if shared.look_alike else True))
     if splits.bad:
-        findings.append(Finding("pictures that cannot be read", f"{len(splits.bad):,}", False))
-        findings += [Finding(image.shown_path, image.reason, None) for image in splits.bad]
+        findings.append(CheckResult("images that cannot be read", f"{len(splits.bad):,}", False))
+        findings += [CheckResult(image.shown_path, image.reason, None) for image in splits.bad]
     return findings
 
 
-def _published_files(splits: Splits) -> list[Finding]:
+def _published_files(splits: Splits) -> list[CheckResult]:
     folder = Path(splits.source)
     paths = fashion_mnist.find(folder) or {}
     findings = []
     for role, path in paths.items():
         same = fashion_mnist.content_matches(path, fashion_mnist.FILES[role])
-        findings.append(Finding(path.name, "content as published" if same else "NOT the published content", same))
+        findings.append(CheckResult(path.name, "content as published" if same else "NOT the published content", same))
     sizes = (len(splits.train), len(splits.test))
-    return [*findings, Finding("counts", f"{sizes[0]:,} train, {sizes[1]:,} test", sizes == (60_000, 10_000))]
+    return [*findings, CheckResult("counts", f"{sizes[0]:,} train, {sizes[1]:,} test", sizes == (60_000, 10_000))]
 
 
-def _part(name: str, part: ImageDataset) -> list[Finding]:
+def _part(name: str, part: ImageDataset) -> list[CheckResult]:
     counts = np.bincount(part.labels, minlength=len(part.class_names))
     findings = [
-        Finding(f"{name} labels", f"{counts.min():,} to {counts.max():,} images in each class", bool(counts.min() > 0))
+        CheckResult(
+            f"{name} labels", f"{counts.min():,} to {counts.max():,} images in each class", bool(counts.min() > 0)
+        )
     ]
     if isinstance(part.images, np.ndarray):
         low, high = int(part.images.min()), int(part.images.max())
         flat = int((part.images.reshape(len(part), -1).std(1) == 0).sum())
         shape = " x ".join(map(str, part.images.shape[1:]))
-        findings.append(Finding(f"{name} pixels", f"{shape}, values {low} to {high}", low < high))
-        findings.append(Finding(f"{name} empty pictures", f"{flat} of one single value", True if not flat else None))
+        findings.append(CheckResult(f"{name} pixels", f"{shape}, values {low} to {high}", low < high))
+        findings.append(CheckResult(f"{name} empty images", f"{flat} of one single value", True if not flat else None))
     repeated = sum(count - 1 for count in Counter(part.row_ids).values())
-    findings.append(Finding(f"{name} repeated pictures", f"{repeated} identical", True if not repeated else None))
+    findings.append(CheckResult(f"{name} repeated images", f"{repeated} identical", True if not repeated else None))
     return findings

@@ -1,4 +1,4 @@
-"""A labelled contact sheet: what a data set looks like, at a glance."""
+"""A labeled contact sheet: what a data set looks like, at a glance."""
 
 import io
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
     Raises
     ------
     StorageError
-        When the picture cannot be written.
+        When the image cannot be written.
     """
     rows = []
     for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
@@ -43,7 +43,7 @@ def draw_views(
     Raises
     ------
     StorageError
-        When the picture cannot be written.
+        When the image cannot be written.
     """
     rows: list[tuple[str, Sequence[NDArray[Any]]]] = []
     for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):

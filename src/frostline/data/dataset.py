@@ -1,4 +1,4 @@
-"""A labelled set of images: pixels in memory, or files that are decoded when they are needed."""
+"""A labeled set of images: pixels in memory, or files that are decoded when they are needed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
 from frostline.errors import DataError
 
-Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3) RGB
+Pixels = NDArray[np.uint8]  # (H, W) gray or (H, W, 3) RGB
 AT_ONCE = 4  # files that a process is handed together
 RowIds = Callable[[Sequence[Path]], list[bytes]]
 
@@ -27,8 +27,8 @@ def check_pixels(images: NDArray[np.uint8]) -> Pixels:
     ------
     DataError
     """
-    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
-    if images.dtype != np.uint8 or not (grey or colour):
+    gray, color = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (gray or color):
         raise DataError(
             "images: expected a uint8 array of shape (N, H, W) or (N, H, W, 3), "
             f"got {images.dtype} {images.shape}: convert it first."
@@ -43,17 +43,17 @@ class ImageDataset:
     Parameters
     ----------
     images : ndarray of uint8, or sequence of Path
-        (N, H, W) grey or (N, H, W, 3) RGB pixels, or N picture files that are decoded lazily.
+        (N, H, W) gray or (N, H, W, 3) RGB pixels, or N image files that are decoded lazily.
     labels : ndarray of int64, shape (N,)
         Class numbers, 0 to ``len(class_names) - 1``.
     class_names : tuple of str
         One name per class.
     identify : callable, optional
-        How picture files get their row ids; hashes the files' bytes when left out.
+        How image files get their row ids; hashes the files' bytes when left out.
     groups : ndarray of int64, shape (N,), optional
         Images of one number look alike: a split that is drawn keeps them on one side.
     longest_side : int, optional
-        Of picture files, in pixels, where it is known.
+        Of image files, in pixels, where it is known.
     levels : Levels, optional
         How files of more than 8 bits, or with transparency, become bytes.
     max_pixels : int
@@ -142,7 +142,7 @@ class ImageDataset:
         Raises
         ------
         DataError
-            When a file is no readable picture.
+            When a file is no readable image.
         """
         return self.decoding(indices, side, levels=self.levels)()
 
@@ -195,7 +195,7 @@ def _row_id(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class BadImage:
-    """A picture file that is left out, and why."""
+    """An image file that is left out, and why."""
 
     path: Path
     reason: str

@@ -1,4 +1,4 @@
-"""Which pictures look alike: they must not stand on both sides of a split."""
+"""Which images look alike: they must not stand on both sides of a split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ FLAT = bytes(8)  # no step from left to right gets brighter: that tells nothing
 
 
 def difference_hash(pixels: NDArray[np.uint8]) -> bytes:
-    """Return 64 bits that a picture keeps when it is resized, compressed or turned grey.
+    """Return 64 bits that an image keeps when it is resized, compressed or turned gray.
 
-    Each bit says whether a pixel of the 9 x 8 thumbnail is brighter than its left neighbour (the "dHash" of N. Krawetz,
+    Each bit says whether a pixel of the 9 x 8 thumbnail is brighter than its left neighbor (the "dHash" of N. Krawetz,
     hackerfactor.com, 2013).
 
     Parameters
@@ -25,9 +25,9 @@ def difference_hash(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def group_numbers(classes: Sequence[str], row_ids: Sequence[bytes], hashes: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return one number per picture, the same for those of one class that have the same difference hash.
+    """Return one number per image, the same for those of one class that have the same difference hash.
 
-    The number depends on nothing but class and picture: it stays when other pictures come or go.
+    The number depends on nothing but class and image: it stays when other images come or go.
     """
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels, ten garments.
+"""Fashion-MNIST: 60,000 + 10,000 gray images of 28 x 28 pixels, ten garments.
 
 Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747. Names, addresses and MD5s: the README of
 github.com/zalandoresearch/fashion-mnist.

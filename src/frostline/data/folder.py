@@ -26,7 +26,7 @@ def find_images(root: Path) -> tuple[list[Path], list[BadImage]]:
 
     The same names are passed over and the same links followed as in `list_folder`.
     """
-    reader = _Reader()
+    reader = _FolderReader()
     folder = reader.read(root)
     return [] if folder is None else list(_files(root, folder)), reader.bad
 
@@ -77,7 +77,7 @@ def list_folder(root: Path) -> Listing:
         When no class folder holds an image, folders of splits and of classes lie side by side, or nothing tells which
         of the two the folders are.
     """
-    reader = _Reader()
+    reader = _FolderReader()
     tree = reader.read(root)
     if tree is None:
         raise DataError(f"{root} cannot be read: {reader.bad[0].reason}.")
@@ -108,7 +108,7 @@ def list_folder(root: Path) -> Listing:
     return Listing(paths, classes, parts, str(root), bad=tuple(reader.bad))
 
 
-class _Reader:
+class _FolderReader:
     """Reads folders with what is in them, and notes those that cannot be read."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import MAX_PIXELS, picture_pixels
+from frostline.data.decoding.decode import MAX_PIXELS, image_pixels
 from frostline.data.decoding.decoder import Decoders
 from frostline.data.levels import Levels
 from frostline.errors import DataError
@@ -35,7 +35,7 @@ def as_images(images: Images) -> Listed:
         One file's path or content; one PIL image of any mode; one array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a
         batch (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4); or a list, generator, Series or array of paths or
         images, mixed as you like. Arrays hold bytes, uint8. An array of three dimensions whose last is 1, 3 or 4 is
-        one image; every other one is a batch of grey images, with a warning where it may have been meant otherwise:
+        one image; every other one is a batch of gray images, with a warning where it may have been meant otherwise:
         (3, H, W).
 
     Raises
@@ -122,7 +122,7 @@ def _item(one: Any) -> Item:
         return _item(array.item()) if isinstance(array.item(), str | os.PathLike | bytes) else _refused(array)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))):
         return _refused(array)
-    return _grey_or_rgb(array)
+    return _gray_or_rgb(array)
 
 
 def _from_array(array: NDArray[Any]) -> Listed:
@@ -135,18 +135,18 @@ def _from_array(array: NDArray[Any]) -> Listed:
     if array.dtype != np.uint8 or array.ndim not in (2, 3, 4) or (array.ndim == 4 and last not in (1, 3, 4)):
         _refused(array)
     if array.ndim == 2 or (array.ndim == 3 and last in (1, 3, 4) and first):
-        return [_grey_or_rgb(array)]
+        return [_gray_or_rgb(array)]
     if array.ndim == 3 and first == 3:
         log.warning(
-            "an array %s is taken for three grey images: give np.moveaxis(x, 0, -1) if its channels come first",
+            "an array %s is taken for three gray images: give np.moveaxis(x, 0, -1) if its channels come first",
             array.shape,
         )
-    return [_grey_or_rgb(one) for one in array] if array.ndim == 4 and last != 3 else array
+    return [_gray_or_rgb(one) for one in array] if array.ndim == 4 and last != 3 else array
 
 
-def _grey_or_rgb(array: Pixels) -> Pixels:
+def _gray_or_rgb(array: Pixels) -> Pixels:
     if array.ndim == 3 and array.shape[-1] == 4:
-        return picture_pixels(Image.fromarray(np.ascontiguousarray(array)))
+        return image_pixels(Image.fromarray(np.ascontiguousarray(array)))
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
 
@@ -178,9 +178,9 @@ def _decoded(pixels: Pixels | DataError) -> Pixels:
     return pixels
 
 
-def _from_pil(picture: Image.Image, levels: Levels | None) -> Pixels:
+def _from_pil(image: Image.Image, levels: Levels | None) -> Pixels:
     """Return the pixels of the caller's image, which stays as it is."""
     try:
-        return picture_pixels(ImageOps.exif_transpose(picture), levels)
+        return image_pixels(ImageOps.exif_transpose(image), levels)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise DataError(f"a PIL image of mode {picture.mode} cannot be read: {error}.") from error
+        raise DataError(f"a PIL image of mode {image.mode} cannot be read: {error}.") from error

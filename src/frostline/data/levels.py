@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 BITS = (8, 10, 12, 14, 16, 24, 31)
 TOPS = (1.0, 255.0, 65535.0)  # usual scales of real numbers
 SLACK = 1.5  # how far above a usual scale real numbers may reach and still be of that scale
-FEWEST_GREYS = 15  # an image whose largest value is at most that is nearly black: a map of class numbers, perhaps
+FEWEST_GRAYS = 15  # an image whose largest value is at most that is nearly black: a map of class numbers, perhaps
 
 Range = tuple[float, float]
 
@@ -152,7 +152,7 @@ def remarks(tones: Sequence[Tones], splits: Sequence[str], paths: Sequence[Path]
     for split in dict.fromkeys(splits):
         files = [file for file, where in zip(tones, splits, strict=True) if where == split]
         brightest = max((file.high for file in files), default=255)
-        if 0 < brightest <= FEWEST_GREYS and all(file.kind == "byte" for file in files):
+        if 0 < brightest <= FEWEST_GRAYS and all(file.kind == "byte" for file in files):
             lines.append(
                 f"no pixel of the {split} images is brighter than {brightest:g} of 255, so they are nearly black: "
                 "are they label masks? Multiply their values"

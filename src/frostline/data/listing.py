@@ -14,7 +14,7 @@ from frostline.data.decoding.decode import MAX_PIXELS
 from frostline.data.duplicates import group_numbers, joined_groups
 from frostline.data.levels import choose_levels, remarks, scales
 from frostline.data.options import TEST_FRACTION
-from frostline.data.scan_file import Look
+from frostline.data.scan_file import ScannedFile
 from frostline.data.split_names import SPLITS
 from frostline.data.splits import by_group, drawable
 from frostline.errors import DataError
@@ -22,7 +22,7 @@ from frostline.errors import DataError
 TEST_SEED = 0  # not the run's: the test split is the same for all runs
 CLASHES_NAMED = 3
 
-Scan = Callable[[Sequence[Path]], list[Look]]
+Scan = Callable[[Sequence[Path]], list[ScannedFile]]
 
 
 class ClashError(DataError):

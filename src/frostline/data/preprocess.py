@@ -10,21 +10,21 @@ import torch.nn.functional as F  # noqa: N812  (the name all of torch's users kn
 from numpy.typing import NDArray
 
 from frostline.data.levels import Levels
-from frostline.data.square import centre_squares
+from frostline.data.square import center_squares
 from frostline.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
 MAX_IMAGE_SIZE = 8192  # pixels a side
-VERSION = 2  # of how pictures are shrunk, cropped and resized
+VERSION = 2  # of how images are shrunk, cropped and resized
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Crop the centre square, resize it, scale to 0..1, repeat grey three times, subtract mean, divide by std.
+    """Crop the center square, resize it, scale to 0..1, repeat gray three times, subtract mean, divide by std.
 
-    A picture is first halved, in bytes, as often as its sides stay at least the image size (`frostline.data.square`);
+    An image is first halved, in bytes, as often as its sides stay at least the image size (`frostline.data.square`);
     a JPEG file as it is decoded: hand the image size to `frostline.data.decoding.decode.decode_image`. The resize that
     follows is bilinear or bicubic on real numbers, antialiased when it shrinks (as
     ``torch.nn.functional.interpolate`` defines it), and nothing is rounded back to bytes.
@@ -68,7 +68,7 @@ class Preprocess:
         Returns
         -------
         Tensor
-            (B, 1, S, S) when every image is grey, else (B, 3, S, S), with S the image size.
+            (B, 1, S, S) when every image is gray, else (B, 3, S, S), with S the image size.
         """
         if isinstance(images, np.ndarray):
             return self._resize(images)
@@ -77,14 +77,14 @@ class Preprocess:
         return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
 
     def _resize(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        pixels = _channels_first(centre_squares(images, self.image_size))  # (B, C, s, s)
+        pixels = _channels_first(center_squares(images, self.image_size))  # (B, C, s, s)
         size = (self.image_size, self.image_size)
         if pixels.shape[-2:] == size:
             return pixels
         pixels = F.interpolate(pixels, size=size, mode=self.interpolation, antialias=True)
         return pixels.clamp_(0, 255) if self.interpolation == "bicubic" else pixels
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels 0..255, (B, 1, S, S) or (B, 3, S, S), into the network's input (B, 3, S, S)."""
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]  # (3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]  # (3, 1, 1)
@@ -92,7 +92,7 @@ class Preprocess:
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Return the network's input for a batch of images; see `resize` for what may come in."""
-        return self.normalise(self.resize(images))
+        return self.normalize(self.resize(images))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
@@ -102,7 +102,7 @@ class Preprocess:
         return {
             "version": VERSION,
             "shrink": "halved while at least image_size; JPEG files as they are decoded",
-            "crop": "centre square",
+            "crop": "center square",
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
             **levels,  # only where a data set needs them: other activations do not depend on them
@@ -115,7 +115,7 @@ class Preprocess:
         Raises
         ------
         ValueError
-            When it is of another version: the same picture would give other pixels.
+            When it is of another version: the same image would give other pixels.
         """
         if values["version"] != VERSION:
             raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")

@@ -47,10 +47,10 @@ def _drawn_objects(directory: Path | None, cache: Path | None, progress: Progres
 
 SOURCES: dict[str, DataSource] = {
     fashion_mnist.NAME: DataSource(
-        "60,000 + 10,000 grey 28x28 images of ten garments", fashion_mnist.load, _fashion_mnist_folder
+        "60,000 + 10,000 gray 28x28 images of ten garments", fashion_mnist.load, _fashion_mnist_folder
     ),
     DRAWN_OBJECTS: DataSource(
-        "3,000 + 1,000 coloured 64x64 pictures of twenty made-up objects",
+        "3,000 + 1,000 colored 64x64 images of twenty made-up objects",
         _drawn_objects,
         lambda cache: "drawn when it is needed: no file",
     ),
@@ -171,7 +171,7 @@ def data_name(name: str) -> str:
         return name
     path = Path(name).absolute()
     own = path.name if path.is_dir() else path.stem
-    return re.sub(r"[^\w.+]+", "-", own).strip("-.+")[:80] or "pictures"
+    return re.sub(r"[^\w.+]+", "-", own).strip("-.+")[:80] or "images"
 
 
 def load_dataset(
@@ -200,7 +200,7 @@ def load_dataset(
     progress : Progress, optional
         Draws bars.
     workers : int, optional
-        Processes that look at picture files; all cores when left out.
+        Processes that look at image files; all cores when left out.
     strict : bool
         Refuse image files that cannot be read, instead of leaving them out.
     options : SourceOptions

@@ -29,7 +29,7 @@ from frostline.data.decoding.decode import MAX_PIXELS, read_file
 from frostline.data.decoding.decoder import look_at_each
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Tones
-from frostline.data.scan_file import Look
+from frostline.data.scan_file import ScannedFile
 
 MADE = f"version 4, Pillow {PIL.__version__}"  # another decoder may read what this one refused
 # A file that was changed so shortly before it was looked at may be changed again with no number showing it: clocks of
@@ -47,7 +47,7 @@ Entry = tuple[
 ENTRIES = TypeAdapter(dict[str, Entry])
 
 
-class _Description(BaseModel):
+class _MemoRecord(BaseModel):
     made: str
     checksum: str
 
@@ -60,7 +60,7 @@ def scan(
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     rest_seconds: float = REST_SECONDS,
-) -> list[Look]:
+) -> list[ScannedFile]:
     """Look at every file that is new or may have been changed since the last time.
 
     Parameters
@@ -99,7 +99,7 @@ def scan(
     looks = [_from_entry(seen[key]) if key in seen else None for key in keys]
     unseen = [i for i, look in enumerate(looks) if look is None]
 
-    def keep(i: int, look: Look) -> None:
+    def keep(i: int, look: ScannedFile) -> None:
         looks[i], stamp = look, stamps[i]
         if look.row_id and stamp is not None:
             seen[keys[i]] = (*stamp, now, look.row_id.hex(), look.look.hex(), look.side, look.reason, look.tones)
@@ -121,7 +121,7 @@ def scan(
 
 def _looks_by_content(
     paths: Sequence[Path], unseen: Sequence[int], known: dict[str, Entry], workers: int, bar: Bar
-) -> Iterator[tuple[int, Look]]:
+) -> Iterator[tuple[int, ScannedFile]]:
     """Read the files that are not known by their numbers, and yield what was seen of a content that is known."""
     by_row = {bytes.fromhex(entry[6]): entry for entry in known.values()}
     if not by_row:
@@ -161,8 +161,8 @@ def _is_same(entry: Entry, stamp: Stamp, rest: int) -> bool:
     return meaningful and entry[:5] == stamp and changed + rest <= entry[5]
 
 
-def _from_entry(entry: Entry) -> Look:
-    return Look(bytes.fromhex(entry[6]), bytes.fromhex(entry[7]), *entry[8:])
+def _from_entry(entry: Entry) -> ScannedFile:
+    return ScannedFile(bytes.fromhex(entry[6]), bytes.fromhex(entry[7]), *entry[8:])
 
 
 def _write_memo(path: Path, made: str, seen: dict[str, Entry]) -> None:
@@ -178,7 +178,7 @@ def _read_memo(path: Path, made: str) -> dict[str, Entry]:
     """Return what was seen before; nothing when the memo is missing, damaged or of another version."""
     try:
         first, _, body = read_bytes(path, MAX_MEMO_BYTES).partition(b"\n")
-        said = _Description.model_validate_json(first)
+        said = _MemoRecord.model_validate_json(first)
         whole = said.made == made and said.checksum == digest_bytes(body)
         return ENTRIES.validate_json(body) if whole else {}
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""One look at one picture file. It needs no torch: the processes that share the work start quickly."""
+"""One look at one image file. It needs no torch: the processes that share the work start quickly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ SIDE = 512  # a look shrinks larger images while they stay at least that large: 
 
 
 @dataclass(frozen=True)
-class Look:
+class ScannedFile:
     """What was seen in one file; ``reason`` says why it cannot be used, ``None`` that it can.
 
     Attributes
@@ -21,9 +21,9 @@ class Look:
     row_id : bytes
         16 bytes; empty when the file could not be opened.
     look : bytes
-        Difference hash, 8 bytes; empty when it is no picture.
+        Difference hash, 8 bytes; empty when it is no image.
     side : int
-        The longer side in pixels; 0 when it is no picture.
+        The longer side in pixels; 0 when it is no image.
     tones : Tones
         What values it holds.
     """
@@ -35,7 +35,7 @@ class Look:
     tones: Tones
 
 
-def look_at(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
+def scan_file(path: Path, max_pixels: int = MAX_PIXELS) -> ScannedFile:
     """Read and decode one file."""
     try:
         data = read_file(path)
@@ -48,13 +48,13 @@ def look_at(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
         pixels, side, tones = examine(data, SIDE, max_pixels)
     except DataError as error:
         return unusable(_reason(error), row_id)
-    return Look(row_id, difference_hash(pixels), side, None, tones)
+    return ScannedFile(row_id, difference_hash(pixels), side, None, tones)
 
 
-def unusable(reason: str, row_id: bytes = b"") -> Look:
+def unusable(reason: str, row_id: bytes = b"") -> ScannedFile:
     """Return the look of a file that cannot be used."""
-    return Look(row_id, b"", 0, reason, Tones())
+    return ScannedFile(row_id, b"", 0, reason, Tones())
 
 
 def _reason(error: DataError) -> str:
-    return " ".join(str(error).removeprefix("the picture ").rstrip(".").split())
+    return " ".join(str(error).removeprefix("the image ").rstrip(".").split())

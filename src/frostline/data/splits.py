@@ -144,6 +144,6 @@ def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) < count:
-            raise DataError(f"class {label} has {len(rows)} labelled images for training, {count} were asked for.")
+            raise DataError(f"class {label} has {len(rows)} labeled images for training, {count} were asked for.")
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(rows)[:count])
     return np.sort(np.concatenate(chosen))

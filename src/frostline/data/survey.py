@@ -1,4 +1,4 @@
-"""What kind of pictures a data set has: sizes, colours, classes, without decoding more than some of their headers."""
+"""What kind of images a data set has: sizes, colors, classes, without decoding more than some of their headers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.decoding.decoder import headers
 
 SAMPLE = 300  # headers that are read
-GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
+GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,19 @@ class Survey:
     Attributes
     ----------
     counts : dict of str to int
-        Training pictures of each class.
+        Training images of each class.
     val, test : int
-        Pictures in those splits; 0 where a run draws validation by itself.
+        Images in those splits; 0 where a run draws validation by itself.
     width, height : int
-        Medians, of ``sampled`` pictures.
+        Medians, of ``sampled`` images.
     longest_side : int or None
-        Of all pictures.
-    grey : float
-        Share of grey pictures among the sampled.
+        Of all images.
+    gray : float
+        Share of gray images among the sampled.
     bad : int
-        Pictures that cannot be read.
+        Images that cannot be read.
     alike : int
-        Training pictures that look like an earlier one of their class.
+        Training images that look like an earlier one of their class.
     """
 
     counts: dict[str, int]
@@ -42,23 +42,23 @@ class Survey:
     width: int
     height: int
     longest_side: int | None
-    grey: float
+    gray: float
     bad: int
     alike: int
 
     @property
     def train(self) -> int:
-        """Training pictures, those of a validation split that a run draws included."""
+        """Training images, those of a validation split that a run draws included."""
         return sum(self.counts.values())
 
     @property
     def smallest(self) -> tuple[str, int]:
-        """The class with the fewest pictures."""
+        """The class with the fewest images."""
         return min(self.counts.items(), key=lambda item: item[1])
 
     @property
     def largest(self) -> tuple[str, int]:
-        """The class with the most pictures."""
+        """The class with the most images."""
         return max(self.counts.items(), key=lambda item: item[1])
 
 
@@ -76,14 +76,14 @@ def survey(splits: Splits) -> Survey:
         width=int(np.median([size[0] for size in sizes])),
         height=int(np.median([size[1] for size in sizes])),
         longest_side=part.side,
-        grey=sum(mode in GREY_MODES for mode in modes) / len(modes),
+        gray=sum(mode in GRAY_MODES for mode in modes) / len(modes),
         bad=len(splits.bad),
         alike=0 if groups is None else len(groups) - len(np.unique(groups)),
     )
 
 
 def _headers(part: ImageDataset) -> tuple[list[tuple[int, int]], list[str]]:
-    """Return sizes (width, height) and modes of some pictures, spread evenly over all."""
+    """Return sizes (width, height) and modes of some images, spread evenly over all."""
     if isinstance(part.images, np.ndarray):
         height, width = part.images.shape[1:3]
         return [(width, height)], ["L" if part.images.ndim == 3 else "RGB"]

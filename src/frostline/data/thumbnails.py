@@ -1,4 +1,4 @@
-"""Small pictures, encoded: what a run keeps to show without its data set."""
+"""Small images, encoded: what a run keeps to show without its data set."""
 
 import io
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from PIL import Image
 
 from frostline.data.dataset import ImageDataset
 
-SIDE = 64  # pixels of the longer side; smaller pictures are not enlarged
+SIDE = 64  # pixels of the longer side; smaller images are not enlarged
 LOSSLESS_SIDE = 32
 JPEG_QUALITY = 85
-AT_ONCE = 64  # pictures that are decoded together
+AT_ONCE = 64  # images that are decoded together
 
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails:
-    """Encoded pictures, by their positions in a split.
+    """Encoded images, by their positions in a split.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Thumbnails:
     encoded : sequence of bytes
         One PNG (up to 32 pixels) or JPEG each.
     names : sequence of str
-        Where each came from; empty strings for pictures that were no files.
+        Where each came from; empty strings for images that were no files.
     """
 
     positions: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Thumbnails:
         return len(self.encoded)
 
     def at(self, position: int) -> bytes | None:
-        """Return the picture of one position of the split, if it is among these."""
+        """Return the image of one position of the split, if it is among these."""
         found = np.flatnonzero(self.positions == position)
         return self.encoded[found[0]] if len(found) else None
 
@@ -74,7 +74,7 @@ class Thumbnails:
 
 
 def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side: int = SIDE) -> Thumbnails:
-    """Shrink and encode some pictures of a data set.
+    """Shrink and encode some images of a data set.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side:
     Raises
     ------
     DataError
-        When a file is no readable picture any more.
+        When a file is no readable image any more.
     """
     encoded, names = [], []
     for start in range(0, len(positions), AT_ONCE):
@@ -99,13 +99,13 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side:
 
 def encode(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
     """Return pixels (H, W) or (H, W, 3) as a PNG, or a JPEG where they have more than 32 pixels a side."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    if max(picture.size) <= LOSSLESS_SIDE:
-        picture.save(buffer, "PNG", optimize=True)
+    if max(image.size) <= LOSSLESS_SIDE:
+        image.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 

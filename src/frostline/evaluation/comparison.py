@@ -14,7 +14,7 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedTest:
     """Two classifiers on the same images.
 
     Attributes
@@ -51,7 +51,7 @@ class Paired:
 
 def compare_pairs(
     pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]], seed: int = 0, draws: int = DRAWS
-) -> list[Paired]:
+) -> list[PairedTest]:
     """Compare pairs of classifiers; their p-values are corrected together.
 
     Parameters
@@ -66,7 +66,7 @@ def compare_pairs(
     counts = [(len(a), int((a & ~b).sum()), int((b & ~a).sum())) for a, b in pairs]
     p_values = [mcnemar(first, second) for _, first, second in counts]
     return [
-        Paired(images, first, second, *bootstrap_interval(images, first, second, seed, draws), p, adjusted)
+        PairedTest(images, first, second, *bootstrap_interval(images, first, second, seed, draws), p, adjusted)
         for (images, first, second), p, adjusted in zip(counts, p_values, holm(p_values), strict=True)
     ]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class Predictions:
     """Calibrated class probabilities, float32 (N, classes), and labels, int64 (N,), of one split."""
 
     probabilities: NDArray[np.float32]

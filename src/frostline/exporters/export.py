@@ -15,7 +15,7 @@ from frostline.errors import ConfigError, UnknownNameError
 from frostline.exporters.exportable_model import exported
 from frostline.exporters.metadata import origin
 from frostline.exporters.onnx import check_onnx, to_onnx
-from frostline.exporters.parity import LIMIT, Answers, Parity, Picture, Predictor, demand, measure, real_pictures
+from frostline.exporters.parity import LIMIT, Answers, ImagePixels, Parity, Predictor, demand, measure, real_images
 from frostline.exporters.quantize import accuracy, demand_accuracy, to_int8
 from frostline.exporters.torch_program import ProgramClassifier, to_pt2
 from frostline.inference.classifier import Classifier
@@ -157,7 +157,7 @@ def delivered(
     allow_loss: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Compare what was exported with a run's own model on real pictures, and write it if it gives the same.
+    """Compare what was exported with a run's own model on real images, and write it if it gives the same.
 
     Parameters
     ----------
@@ -176,33 +176,33 @@ def delivered(
     ExportError
         When it gives anything else; nothing is written then.
     """
-    parity = measure(_answers(model), predict, real_pictures(splits), model.preprocess.image_size, progress)
+    parity = measure(_answers(model), predict, real_images(splits), model.preprocess.image_size, progress)
     demand(parity, str(output))
     int8 = None
     if quantize:
-        content, int8 = _quantised(content, about, splits, progress, allow_loss=allow_loss)
+        content, int8 = _quantized(content, about, splits, progress, allow_loss=allow_loss)
     return _written(output, content, parity, int8)
 
 
-def _answers(model: Model) -> Callable[[list[Picture]], Answers]:
+def _answers(model: Model) -> Callable[[list[ImagePixels]], Answers]:
     classifier = Classifier(model)
 
-    def answers(images: list[Picture]) -> Answers:
+    def answers(images: list[ImagePixels]) -> Answers:
         probabilities = classifier.predict_proba(images)
         return probabilities, probabilities.argmax(1)
 
     return answers
 
 
-def _quantised(
+def _quantized(
     content: bytes, about: dict[str, Any], splits: RunSplits, progress: Progress | None, *, allow_loss: bool
 ) -> tuple[bytes, dict[str, Any]]:
     small = to_int8(content, about, splits.val, progress)
-    plain, quantised = OnnxClassifier(content).answers, OnnxClassifier(small).answers
+    plain, quantized = OnnxClassifier(content).answers, OnnxClassifier(small).answers
     before = accuracy(plain, splits.val, "accuracy before", progress)
-    after = accuracy(quantised, splits.val, "accuracy in 8 bits", progress)
+    after = accuracy(quantized, splits.val, "accuracy in 8 bits", progress)
     demand_accuracy(before, after, allow_loss=allow_loss)
-    apart = measure(plain, quantised, real_pictures(splits), about["image_size"], progress)
+    apart = measure(plain, quantized, real_images(splits), about["image_size"], progress)
     figures = {"accuracy_before": before, "accuracy_after": after, "images": len(splits.val)}
     return small, figures | {
         "bytes_before": len(content),

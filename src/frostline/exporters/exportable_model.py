@@ -1,4 +1,4 @@
-"""The whole way from raw pictures to probabilities as one module, and as a program of `torch.export`."""
+"""The whole way from raw images to probabilities as one module, and as a program of `torch.export`."""
 
 import copy
 import logging
@@ -11,7 +11,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from frostline.errors import ExportError, first_line
-from frostline.exporters.preprocess import Pixels
+from frostline.exporters.preprocess import TensorPreprocess
 from frostline.models.boundary import Frozen
 from frostline.models.heads import Head
 from frostline.runs.bundle import Model
@@ -20,8 +20,8 @@ INPUT, OUTPUTS = "images", ("probabilities", "class_ids")
 EXAMPLE = (2, 30, 34, 3)  # none of them 0 or 1: those would be taken for constants
 
 
-class Whole(nn.Module):
-    """Raw pictures, uint8 (N, H, W, C) with C = 1 or 3, to calibrated probabilities (N, classes) and class ids (N,).
+class ExportableModel(nn.Module):
+    """Raw images, uint8 (N, H, W, C) with C = 1 or 3, to calibrated probabilities (N, classes) and class ids (N,).
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Whole(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.pixels = Pixels(model.preprocess)
+        self.pixels = TensorPreprocess(model.preprocess)
         backbone = copy.deepcopy(model.backbone).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.features = Frozen(backbone, model.boundary.closed)
         self.head = _folded(copy.deepcopy(model.head))
@@ -56,7 +56,7 @@ def exported(model: Model) -> ExportedProgram:
     with quiet():
         try:
             return torch.export.export(
-                Whole(model), (torch.zeros(EXAMPLE, dtype=torch.uint8),), dynamic_shapes=(open_shape,)
+                ExportableModel(model), (torch.zeros(EXAMPLE, dtype=torch.uint8),), dynamic_shapes=(open_shape,)
             )
         except Exception as error:  # whatever a network's own code leads torch to
             raise ExportError(
@@ -80,7 +80,7 @@ def quiet() -> Iterator[None]:
 
 
 def _folded(head: Head) -> nn.Sequential:
-    """Return the head with its standardisation inside the weights of its first layer; see `Head`."""
+    """Return the head with its standardization inside the weights of its first layer; see `Head`."""
     first = head.first
     with torch.no_grad():
         weight = first.weight * head.scale  # (O, F)

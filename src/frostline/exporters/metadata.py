@@ -36,5 +36,5 @@ def origin(run: Run) -> dict[str, Any]:
         "rejection": bundle.get("rejection"),
         "seed": metrics["seed"],
         "test": metrics["test"] and {name: metrics["test"][name] for name in FIGURES},
-        "quantised": None,
+        "quantized": None,
     }

@@ -1,4 +1,4 @@
-"""Whether an exported model gives what `predict` gives, on real pictures."""
+"""Whether an exported model gives what `predict` gives, on real images."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ IMAGES = 512
 LIMIT = 1e-4  # largest difference of a probability
 BATCH = 16
 
-Picture = NDArray[np.uint8]
+ImagePixels = NDArray[np.uint8]
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]  # probabilities (N, classes), class ids (N,)
-Predictor = Callable[[list[Picture]], Answers]
+Predictor = Callable[[list[ImagePixels]], Answers]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Parity:
     Attributes
     ----------
     images : int
-        Real pictures, as they are.
+        Real images, as they are.
     varied : int
-        Of them again, in other sizes, shapes and colours: so that enlarging, shrinking, halving and cropping all run.
+        Of them again, in other sizes, shapes and colors: so that enlarging, shrinking, halving and cropping all run.
     same_top1 : int
-        Pictures of both kinds that get the same class.
+        Images of both kinds that get the same class.
     largest_difference : float
         Of a probability.
     """
@@ -48,8 +48,8 @@ class Parity:
         return self.same_top1 == self.images + self.varied and self.largest_difference <= LIMIT
 
 
-def real_pictures(splits: RunSplits, count: int = IMAGES) -> Iterator[list[Picture]]:
-    """Yield pictures of a run's data as they are, in batches: of the validation split, then test, then training."""
+def real_images(splits: RunSplits, count: int = IMAGES) -> Iterator[list[ImagePixels]]:
+    """Yield images of a run's data as they are, in batches: of the validation split, then test, then training."""
     left = count
     for part in (splits.val, splits.test, splits.train):
         some = min(left, len(part))
@@ -57,43 +57,43 @@ def real_pictures(splits: RunSplits, count: int = IMAGES) -> Iterator[list[Pictu
         yield from raw_batches(part, some)
 
 
-def raw_batches(part: ImageDataset, count: int) -> Iterator[list[Picture]]:
-    """Yield the first pictures of a split, whole and as they are."""
+def raw_batches(part: ImageDataset, count: int) -> Iterator[list[ImagePixels]]:
+    """Yield the first images of a split, whole and as they are."""
     for start in range(0, count, BATCH):
         yield list(part.pixels(np.arange(start, min(start + BATCH, count))))
 
 
-def varied(picture: Picture, number: int, side: int) -> Picture:
-    """Return a picture in another size, shape and number of channels; eight numbers give eight kinds."""
+def varied(image: ImagePixels, number: int, side: int) -> ImagePixels:
+    """Return an image in another size, shape and number of channels; eight numbers give eight kinds."""
     shapes = ((side - 1, 2 * side + 1), (3 * side + 5, 2 * side + 1), (side // 2 + 1, side + 7), (side, side))
     height, width = shapes[number % 4]
-    grey = Image.fromarray(picture).convert("L").resize((width, height))
-    pixels = np.asarray(grey)
+    gray = Image.fromarray(image).convert("L").resize((width, height))
+    pixels = np.asarray(gray)
     return pixels if number % 8 < 4 else np.stack([pixels, 255 - pixels, pixels // 2], axis=-1)
 
 
 def measure(
-    expected: Predictor, found: Predictor, pictures: Iterator[list[Picture]], side: int, progress: Progress | None
+    expected: Predictor, found: Predictor, images: Iterator[list[ImagePixels]], side: int, progress: Progress | None
 ) -> Parity:
-    """Ask two predictors for the same pictures; of each batch one picture is asked for in another shape, too.
+    """Ask two predictors for the same images; of each batch one image is asked for in another shape, too.
 
     Parameters
     ----------
     side : int
         Of the network's input.
     """
-    images = extra = same = 0
+    count = extra = same = 0
     largest = 0.0
     with (progress or Silent()).bar("comparing", IMAGES, "images") as bar:
-        for number, batch in enumerate(pictures):
+        for number, batch in enumerate(images):
             asked = [*batch, varied(batch[0], number, side)]
             (probabilities, ids), (others, other_ids) = expected(asked), found(asked)
             gap = float(np.abs(probabilities - others).max())
             largest = gap if gap > largest or np.isnan(gap) else largest
             same += int(((ids == other_ids) & (other_ids == others.argmax(1))).sum())
-            images, extra = images + len(batch), extra + 1
+            count, extra = count + len(batch), extra + 1
             bar.advance(len(batch))
-    return Parity(images, extra, same, largest)
+    return Parity(count, extra, same, largest)
 
 
 def demand(parity: Parity, what: str) -> None:
@@ -106,7 +106,7 @@ def demand(parity: Parity, what: str) -> None:
     if not parity.holds:
         total = parity.images + parity.varied
         raise ExportError(
-            f"{what} does not give what predict gives: the same class for {parity.same_top1:,} of {total:,} pictures "
+            f"{what} does not give what predict gives: the same class for {parity.same_top1:,} of {total:,} images "
             f"and a largest difference of {parity.largest_difference:.1e}, expected all and at most {LIMIT:.0e}; "
             "nothing was written."
         )

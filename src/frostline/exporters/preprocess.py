@@ -1,11 +1,11 @@
 """From raw bytes to a network's input with tensors alone: `frostline.data.preprocess` as a graph can say it.
 
-A graph has no loops and no shapes that depend on numbers, but the pictures' height, width and channels stay open. It
-works all the same, because a picture that was halved as often as it may be has at most 2 S - 2 pixels a side: both the
+A graph has no loops and no shapes that depend on numbers, but the images' height, width and channels stay open. It
+works all the same, because an image that was halved as often as it may be has at most 2 S - 2 pixels a side: both the
 halving and the resize are written for a window of that size, whose unused rest gets the weight 0.
 
 - Blocks are summed by running sums, read at the blocks' edges; the mean is rounded as Pillow's ``reduce`` rounds.
-- The antialiased filter is separable: two small matrices, made in the graph from the picture's size.
+- The antialiased filter is separable: two small matrices, made in the graph from the image's size.
 """
 
 import torch
@@ -18,13 +18,13 @@ PRECISION = 2.0**24  # Pillow multiplies by the reciprocal of a block's pixels, 
 OUT_OF_RANGE = 1_000_000
 
 
-class Pixels(nn.Module):
-    """Raw pictures, uint8 (N, H, W, C) with C = 1 or 3, to the network's input (N, 3, S, S).
+class TensorPreprocess(nn.Module):
+    """Raw images, uint8 (N, H, W, C) with C = 1 or 3, to the network's input (N, 3, S, S).
 
     Parameters
     ----------
     preprocess : Preprocess
-        What is to be done; the results agree within 1e-3 of a grey level.
+        What is to be done; the results agree within 1e-3 of a gray level.
     """
 
     powers: torch.Tensor
@@ -55,12 +55,12 @@ class Pixels(nn.Module):
         return (pixels / 255 - self.mean) / self.std
 
     def _factor(self, short: torch.Tensor) -> torch.Tensor:
-        """Return by how much a picture is shrunk; see `frostline.data.square.halved_by`."""
+        """Return by how much an image is shrunk; see `frostline.data.square.halved_by`."""
         fits = _divided_up(short, self.powers) >= self.side
         return torch.where(fits, self.powers, 1).max()
 
     def _edges(self, length: torch.Tensor, short: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """Return where the window's pixels begin and end in the picture (window + 1,)."""
+        """Return where the window's pixels begin and end in the image (window + 1,)."""
         first = (_divided_up(length, factor) - short) // 2
         return torch.minimum((first + torch.arange(self.window + 1)) * factor, length)
 
@@ -68,8 +68,8 @@ class Pixels(nn.Module):
         """Return what each pixel of the window gives to each of the result, (S, window)."""
         scale = short.double() / self.side
         places = torch.arange(self.window).double() + 0.5  # (window,)
-        centres = (torch.arange(self.side).double() + 0.5) * scale  # (S,)
-        distance = (places - centres[:, None]).abs() / scale.clamp(min=1)  # (S, window)
+        centers = (torch.arange(self.side).double() + 0.5) * scale  # (S,)
+        distance = (places - centers[:, None]).abs() / scale.clamp(min=1)  # (S, window)
         weights = _cubic(distance) if self.interpolation == "bicubic" else (1 - distance).clamp(min=0)
         weights = torch.where(places < short, weights, 0.0)
         return (weights / weights.sum(1, keepdim=True)).float()
@@ -88,7 +88,7 @@ def _means(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> t
 
 
 def _between(numbers: torch.Tensor, axis: int, edges: torch.Tensor) -> torch.Tensor:
-    """Return the sums between neighbouring edges along an axis; int32, exact."""
+    """Return the sums between neighboring edges along an axis; int32, exact."""
     start = torch.zeros_like(numbers.narrow(axis, 0, 1))
     running = torch.cat([start, numbers], axis).cumsum(axis, dtype=torch.int32)
     return running.index_select(axis, edges[1:]) - running.index_select(axis, edges[:-1])

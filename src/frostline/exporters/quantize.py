@@ -1,6 +1,6 @@
 """The weights and activations of an ONNX file in 8 bits: smaller, on many processors quicker, a little less exact.
 
-Static quantisation by onnxruntime: each activation's range is measured on validation pictures, each convolution's and
+Static quantization by onnxruntime: each activation's range is measured on validation images, each convolution's and
 matrix's weights get a scale per channel. Weights take 7 bits of the 8: processors without VNNI instructions add two
 products in 16 bits, which would overflow with more, so that the same file would be less exact there.
 What turns pixels into the network's input stays as it is.
@@ -21,7 +21,7 @@ from frostline.data.inputs import batches
 from frostline.errors import ExportError
 from frostline.exporters.exportable_model import INPUT, quiet
 from frostline.exporters.onnx import described
-from frostline.exporters.parity import Answers, Picture, Predictor, raw_batches
+from frostline.exporters.parity import Answers, ImagePixels, Predictor, raw_batches
 
 CALIBRATION_IMAGES = 256
 KINDS = ["Conv", "Gemm", "MatMul"]
@@ -29,7 +29,7 @@ MOST_LOSS = 0.005  # of the share of right answers
 
 
 def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: Progress | None) -> bytes:
-    """Return an ``.onnx`` file's content in 8 bits, its ranges measured on the first validation pictures."""
+    """Return an ``.onnx`` file's content in 8 bits, its ranges measured on the first validation images."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -41,7 +41,7 @@ def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: 
             quantize_static(
                 plain,
                 small,
-                _Reader(raw_batches(val, count), bar.advance),
+                _CalibrationReader(raw_batches(val, count), bar.advance),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=KINDS,
                 nodes_to_exclude=_without_weights(onnx.load_from_string(content)),
@@ -50,15 +50,15 @@ def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: 
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-        return described(onnx.load(small), about | {"quantised": "int8"})
+        return described(onnx.load(small), about | {"quantized": "int8"})
 
 
-class _Reader:
-    """Hands pictures to onnxruntime's calibration, those of one shape together."""
+class _CalibrationReader:
+    """Hands images to onnxruntime's calibration, those of one shape together."""
 
-    def __init__(self, pictures: Iterator[list[Picture]], advance: Any) -> None:
+    def __init__(self, images: Iterator[list[ImagePixels]], advance: Any) -> None:
         self._feeds = (
-            (advance(len(pixels)), {INPUT: pixels})[1] for some in pictures for _, pixels in batches(some, len(some))
+            (advance(len(pixels)), {INPUT: pixels})[1] for some in images for _, pixels in batches(some, len(some))
         )
 
     def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
@@ -67,13 +67,13 @@ class _Reader:
 
 
 def _without_weights(model: Any) -> list[str]:
-    """Return the nodes of a kind that is quantised whose second input is no weight, such as the resize."""
+    """Return the nodes of a kind that is quantized whose second input is no weight, such as the resize."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type in KINDS and node.input[1] not in weights]
 
 
 def accuracy(predict: Predictor, part: ImageDataset, label: str, progress: Progress | None) -> float:
-    """Return the share of a split's pictures that get their own class."""
+    """Return the share of a split's images that get their own class."""
     right = start = 0
     with (progress or Silent()).bar(label, len(part), "images") as bar:
         for batch in raw_batches(part, len(part)):
@@ -101,7 +101,7 @@ def demand_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
 
 @contextmanager
 def _root_quiet() -> Iterator[None]:
-    """Silence the root logger: the quantiser speaks there, of steps that were left out on purpose."""
+    """Silence the root logger: the quantizer speaks there, of steps that were left out on purpose."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

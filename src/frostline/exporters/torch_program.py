@@ -14,7 +14,7 @@ from frostline._utils.files import MAX_TENSOR_FILE_BYTES, read_bytes, reading
 from frostline.data.inputs import batches
 from frostline.errors import RunError
 from frostline.exporters.exportable_model import quiet
-from frostline.exporters.parity import Answers, Picture
+from frostline.exporters.parity import Answers, ImagePixels
 from frostline.inference.onnx import AGAIN, read_record, refuse_damaged
 from frostline.runs.seal import UNSEALED, sealed
 
@@ -62,7 +62,7 @@ class ProgramClassifier:
         self.class_names = tuple(self.about["class_names"])
 
     @torch.inference_mode()
-    def answers(self, images: list[Picture]) -> Answers:
+    def answers(self, images: list[ImagePixels]) -> Answers:
         """Return probabilities (N, classes) and class ids (N,)."""
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset
 from frostline.features.forward import FastForward
 from frostline.features.store import Store, row_key
 
 
-class KeptActivations:
+class CachedFeatures:
     """Rows of a store, in the order of a data set; read through memory maps.
 
     Parameters
@@ -25,7 +25,7 @@ class KeptActivations:
     row_ids : sequence of bytes
         One identity per position.
     view : int
-        Which view of each picture.
+        Which view of each image.
     columns : slice, optional
         Numbers of a flat row that are given, e.g. those of some taps; all of them when left out.
     """
@@ -47,12 +47,12 @@ class KeptActivations:
         return len(self._row_of)
 
     def lacks(self, row_ids: Sequence[bytes]) -> bool:
-        """Whether the store has no row of some picture."""
+        """Whether the store has no row of some image."""
         return any(row_key(row_id, self._view) not in self._store.index for row_id in row_ids)
 
-    def of(self, row_ids: Sequence[bytes], columns: slice | None = None) -> "KeptActivations":
+    def of(self, row_ids: Sequence[bytes], columns: slice | None = None) -> "CachedFeatures":
         """Return other rows of the same store and view, which is not read and verified again."""
-        return KeptActivations(self._store, row_ids, self._view, columns)
+        return CachedFeatures(self._store, row_ids, self._view, columns)
 
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
         """Return float32 rows (B, ...) at ``indices``."""
@@ -78,7 +78,7 @@ def _columns(shard: NDArray[Any], columns: slice | None) -> torch.Tensor:
     return rows if columns is None else rows[:, columns]
 
 
-class LiveActivations:
+class LiveFeatures:
     """Rows computed at every call: what caching is compared with, and what ``--freeze none`` trains on.
 
     Parameters
@@ -86,12 +86,12 @@ class LiveActivations:
     dataset : ImageDataset
         The images.
     forward : FastForward
-        The frozen part; with no frozen stage it gives normalised pixels.
+        The frozen part; with no frozen stage it gives normalized pixels.
     view : View
-        Which view of each picture.
+        Which view of each image.
     """
 
-    def __init__(self, dataset: ImageDataset, forward: FastForward, view: View = THE_PICTURE) -> None:
+    def __init__(self, dataset: ImageDataset, forward: FastForward, view: View = THE_IMAGE) -> None:
         self._dataset, self._forward, self._view = dataset, forward, view
 
     @cached_property
@@ -115,5 +115,5 @@ class LiveActivations:
         return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step
 
     def _row_ids(self, batch: NDArray[np.integer]) -> list[bytes]:
-        """Return identities; the picture itself needs none, and hashing files takes time."""
+        """Return identities; the image itself needs none, and hashing files takes time."""
         return [self._dataset.row_ids[i] for i in batch] if self._view.number else []

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from frostline._utils.progress import Progress, Silent, log
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset, Pixels
 from frostline.data.decoding.pool import Workers
 from frostline.errors import DataError, StorageError
-from frostline.features.dataset import KeptActivations
+from frostline.features.dataset import CachedFeatures
 from frostline.features.forward import FastForward
-from frostline.features.key import ActivationSpec
+from frostline.features.key import FeatureKey
 from frostline.features.store import Store, row_key
 
 SHARD_BYTES = 64 << 20  # about a second of the pass on two cores: what a killed run loses at most
@@ -54,13 +54,13 @@ class _Missing:
 def fill(
     datasets: Sequence[ImageDataset],
     forward: FastForward,
-    spec: ActivationSpec,
+    spec: FeatureKey,
     cache: Path,
     *,
-    view: View = THE_PICTURE,
+    view: View = THE_IMAGE,
     progress: Progress | None = None,
     workers: int = 1,
-) -> tuple[list[KeptActivations], FrozenPass]:
+) -> tuple[list[CachedFeatures], FrozenPass]:
     """Return every data set's activations, computing the ones that the cache lacks.
 
     Parameters
@@ -69,12 +69,12 @@ def fill(
         E.g. train, validation and test.
     forward : FastForward
         The frozen part.
-    spec : ActivationSpec
+    spec : FeatureKey
         Names the store.
     cache : Path
         Frostline's cache folder.
     view : View
-        Which view of each picture; other views than the picture itself have a store of their own.
+        Which view of each image; other views than the image itself have a store of their own.
     progress : Progress, optional
         Draws the bar.
     workers : int
@@ -85,7 +85,7 @@ def fill(
     StorageError
         When the disk is full, or rows are missing from a cache that cannot be written.
     DataError
-        When a picture cannot be decoded, or an activation does not fit float16.
+        When an image cannot be decoded, or an activation does not fit float16.
     """
     begun = time.perf_counter()
     total = sum(map(len, datasets))
@@ -109,11 +109,11 @@ def fill(
             store.mark_used()
     seconds = time.perf_counter() - begun
     done = FrozenPass(total, total - absent, seconds, count / seconds if count else 0.0)
-    return [KeptActivations(store, dataset.row_ids, view.number) for dataset in datasets], done
+    return [CachedFeatures(store, dataset.row_ids, view.number) for dataset in datasets], done
 
 
 def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple[list[_Missing], int]:
-    """Return the rows to compute, each picture once, and how many images lack their activation."""
+    """Return the rows to compute, each image once, and how many images lack their activation."""
     seen: set[bytes] = set()
     parts, absent = [], 0
     for dataset in datasets:
@@ -148,7 +148,7 @@ def _compute(
     ):
         for dataset, numbers, pixels in _batches(missing, forward, decoders):
             resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
-            if isinstance(pixels, list):  # grey files go the way of coloured ones: no row depends on its neighbours
+            if isinstance(pixels, list):  # gray files go the way of colored ones: no row depends on its neighbors
                 resized = resized.expand(-1, 3, -1, -1)
             row_ids = [dataset.row_ids[number] for number in numbers]
             rows = forward(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]

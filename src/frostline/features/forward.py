@@ -2,11 +2,11 @@
 
 Three things that change nothing but the time:
 
-- What is linear is folded into the first convolution: the scale to 0..1, the division by std, and for grey images the
+- What is linear is folded into the first convolution: the scale to 0..1, the division by std, and for gray images the
   sum over three equal channels. The mean does not fold into the bias, because the zero padding lies outside of it; it
   becomes one constant map that is added.
-- For grey images a strided first convolution becomes a dense one: each stride x stride block of pixels becomes a stack
-  of channels (11x11 stride 4 on 1 channel = 3x3 stride 1 on 16), which vectorises.
+- For gray images a strided first convolution becomes a dense one: each stride x stride block of pixels becomes a stack
+  of channels (11x11 stride 4 on 1 channel = 3x3 stride 1 on 16), which vectorizes.
 - ReLU and max pooling commute, so ReLU comes after the pooling, on a quarter of the numbers.
 
 They need stages whose layers stand in a row, as AlexNet's do; other networks' stages run as they are, channels last.
@@ -40,7 +40,7 @@ class FastForward:
 
     Notes
     -----
-    Agrees with ``frozen(preprocess.normalise(pixels))`` within 1e-4 of the largest activation (float32 rounding; tested
+    Agrees with ``frozen(preprocess.normalize(pixels))`` within 1e-4 of the largest activation (float32 rounding; tested
     in ``tests/parity``).
     """
 
@@ -84,7 +84,7 @@ class FastForward:
         """Return activations (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""
         x = pixels.to(self.device)
         if self._first is None:
-            x = self.preprocess.normalise(x).contiguous(memory_format=torch.channels_last)
+            x = self.preprocess.normalize(x).contiguous(memory_format=torch.channels_last)
         else:
             x = self._stem(self._first, x.shape[1])(x)
         parts = []
@@ -110,7 +110,7 @@ def _pool_before_relu(layers: list[nn.Module]) -> list[Step]:
 
 
 class _FoldedStem:
-    """``conv(normalise(pixels))`` in one convolution over pixels 0..255, plus a constant map."""
+    """``conv(normalize(pixels))`` in one convolution over pixels 0..255, plus a constant map."""
 
     def __init__(self, conv: nn.Conv2d, preprocess: Preprocess, channels: int, device: torch.device) -> None:
         mean = torch.tensor(preprocess.mean, device=device)[:, None, None]  # (3, 1, 1)

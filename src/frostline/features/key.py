@@ -1,4 +1,4 @@
-"""The identity of a way of computing: everything an activation depends on besides the picture."""
+"""The identity of a way of computing: everything an activation depends on besides the image."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class ActivationSpec:
+class FeatureKey:
     """How activations are computed. Any field changed alone names another store.
 
     Parameters
@@ -29,7 +29,7 @@ class ActivationSpec:
     dtype : str
         ``float16`` or ``float32``: precision on disk.
     augment : dict, optional
-        What views but the picture itself depend on, seed included (`View.to_dict`).
+        What views but the image itself depend on, seed included (`View.to_dict`).
     format : int
         Version of the files' layout.
     """
@@ -54,10 +54,10 @@ class ActivationSpec:
         return {**asdict(self), "taps": list(self.taps)}
 
 
-def spec_of(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) -> ActivationSpec:
+def feature_key(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) -> FeatureKey:
     """Return the spec of a frozen part and its preprocessing."""
     boundary = frozen.boundary
-    return ActivationSpec(
+    return FeatureKey(
         network=network + _layers(frozen),
         freeze=boundary.freeze,
         taps=frozen.kept,

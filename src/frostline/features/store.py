@@ -24,7 +24,7 @@ from frostline._utils.hashing import digest_bytes
 from frostline._utils.progress import log
 from frostline._utils.storage import clear_parts, is_file_itself, lock_in, write_bytes, write_json
 from frostline.errors import StorageError, first_line
-from frostline.features.key import ActivationSpec
+from frostline.features.key import FeatureKey
 from frostline.features.manifest import MANIFEST, REMEDY, read_manifest, write_manifest
 from frostline.features.shard import (
     KEY_BYTES,
@@ -40,7 +40,7 @@ from frostline.features.shard import (
 
 
 def row_key(row_id: bytes, view: int = 0) -> bytes:
-    """Return the 20-byte key of one view of one picture."""
+    """Return the 20-byte key of one view of one image."""
     return row_id + view.to_bytes(VIEW_BYTES, "little")
 
 
@@ -59,11 +59,11 @@ class Store:
     ----------
     cache : Path
         Frostline's cache folder.
-    spec : ActivationSpec
+    spec : FeatureKey
         Names the store.
     """
 
-    def __init__(self, cache: Path, spec: ActivationSpec) -> None:
+    def __init__(self, cache: Path, spec: FeatureKey) -> None:
         self.spec = spec
         self.folder = cache / "activations" / spec.digest
         self.shards: list[Rows] = []  # memory-mapped

@@ -1,4 +1,4 @@
-"""Using a finished run: class probabilities for new pictures, and its test result measured again."""
+"""Using a finished run: class probabilities for new images, and its test result measured again."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from frostline._utils.device import cores, pick_device
 from frostline._utils.hashing import row_ids_of_pixels
 from frostline._utils.progress import Progress, log
 from frostline._utils.text import few, html_table, printable
-from frostline.data.augment import THE_PICTURE, Augment, View
+from frostline.data.augment import THE_IMAGE, Augment, View
 from frostline.data.inputs import Images, as_images, read_pixels
 from frostline.data.registry import redirected
 from frostline.errors import ConfigError, RunError
@@ -108,7 +108,7 @@ class Classifier:
         images : path, PIL image, uint8 array, or several of them
             One or many; see `frostline.data.inputs.as_images`.
         tta : int
-            Test-time augmentation: the mean over so many views of each picture, itself included (`tta_views`).
+            Test-time augmentation: the mean over so many views of each image, itself included (`tta_views`).
 
         Returns
         -------
@@ -117,7 +117,7 @@ class Classifier:
         Raises
         ------
         DataError
-            When a file is no readable picture, or pixels are of another type or shape.
+            When a file is no readable image, or pixels are of another type or shape.
         """
         images, preprocess = as_images(images), self.model.preprocess
         parts = [np.empty((0, len(self.class_names)), np.float32)]
@@ -181,9 +181,9 @@ class Classifier:
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
-    """Return the views that test-time augmentation averages over: the picture itself, its mirror image, then mild ones.
+    """Return the views that test-time augmentation averages over: the image itself, its mirror image, then mild ones.
 
-    A view of a picture is the same in every run: it depends on nothing but its number, and on whether mirror images
+    A view of an image is the same in every run: it depends on nothing but its number, and on whether mirror images
     are wanted.
 
     Raises
@@ -192,10 +192,10 @@ def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
         When there are none.
     """
     if tta < 1:
-        raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the picture alone) or more.")
+        raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the image alone) or more.")
     mild = Augment(flip=0.5 if mirror else 0.0, rotation=4.0, shift=0.03, scale=0.05, **STEADY)
     first = Augment(flip=1.0, **STILL) if mirror else mild
-    return [THE_PICTURE, View(1, 0, first), *(View(number, 0, mild) for number in range(2, tta))][:tta]
+    return [THE_IMAGE, View(1, 0, first), *(View(number, 0, mild) for number in range(2, tta))][:tta]
 
 
 def _row_ids(batch: NDArray[np.uint8] | list[NDArray[np.uint8]]) -> list[bytes]:
@@ -261,7 +261,7 @@ def evaluate_run(
 
 
 def _compare_data(run: Run, model: Model, splits: RunSplits) -> None:
-    """Refuse a data set with other classes than the run's, and say when its pictures are others."""
+    """Refuse a data set with other classes than the run's, and say when its images are others."""
     if splits.test.class_names != model.class_names:
         raise RunError(
             f"run '{run.name}' knows the classes {', '.join(model.class_names)}, and {run.config.data} now has "
@@ -270,4 +270,4 @@ def _compare_data(run: Run, model: Model, splits: RunSplits) -> None:
     before = run.metrics["data"]["fingerprint"]
     for name, part in (("validation", splits.val), ("test", splits.test)):
         if part.fingerprint != before["val" if name == "validation" else name]:
-            log.warning("the %s split is not the one that run '%s' had: pictures came, went or changed", name, run.name)
+            log.warning("the %s split is not the one that run '%s' had: images came, went or changed", name, run.name)

@@ -1,4 +1,4 @@
-"""Why a model answers as it does: where in a picture it looks (Grad-CAM), and which training pictures are most alike.
+"""Why a model answers as it does: where in an image it looks (Grad-CAM), and which training images are most alike.
 
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the mean gradient of a class's logit with respect to each channel of
 a map weighs that channel; the weighted sum is a map with a sign. What is positive speaks for the class. HiResCAM
@@ -31,13 +31,13 @@ METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A training picture that is like another one.
+class Neighbor:
+    """A training image that is like another one.
 
     Attributes
     ----------
     class_name : str
-        What it was labelled as.
+        What it was labeled as.
     similarity : float
         Cosine of the reduced activations, -1 to 1.
     thumbnail : bytes
@@ -68,7 +68,7 @@ class Explainer:
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     index : Index, optional
-        What `neighbours` are looked for in.
+        What `neighbors` are looked for in.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Explainer:
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Explainer":
-        """Load from a run folder, or from its ``model`` folder, which alone knows no neighbours.
+        """Load from a run folder, or from its ``model`` folder, which alone knows no neighbors.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Explainer:
         return cls(load_bundle(run.folder, backbone), device, find_index(run))
 
     @property
-    def knows_neighbours(self) -> bool:
+    def knows_neighbors(self) -> bool:
         """Whether there is an index."""
         return self._index is not None
 
@@ -132,7 +132,7 @@ class Explainer:
             raise ConfigError(f"{network} cannot be explained: the answer depends on no map of more than one place.")
         if name is not None and name not in self.stages:
             raise ConfigError(
-                f"stage '{name}' of {network} cannot be explained: its output is no map of the picture that the answer "
+                f"stage '{name}' of {network} cannot be explained: its output is no map of the image that the answer "
                 f"depends on. These can: {', '.join(self.stages)}."
             )
         return name or self.stages[-1]
@@ -150,7 +150,7 @@ class Explainer:
         ----------
         images : as `frostline.Classifier.predict_proba` takes them
         classes : sequence of int, optional
-            A class number for each picture; the most probable when left out.
+            A class number for each image; the most probable when left out.
         stage : str, optional
             Where to look; the last that has a map when left out.
         method : str
@@ -166,7 +166,7 @@ class Explainer:
         ConfigError
             When captum is not installed, the stage cannot be explained, or there is no such class or method.
         DataError
-            When a file is no readable picture, or pixels are of another type or shape.
+            When a file is no readable image, or pixels are of another type or shape.
         """
         check_captum()
         from captum.attr import LayerGradCam, LayerGradientXActivation
@@ -189,7 +189,7 @@ class Explainer:
     def explain(
         self, images: Images, classes: Sequence[int] | None = None, stage: str | None = None, method: str = "gradcam"
     ) -> NDArray[np.float32]:
-        """Return where each picture speaks for a class, 0 to 1, enlarged to the network's input.
+        """Return where each image speaks for a class, 0 to 1, enlarged to the network's input.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ class Explainer:
         Returns
         -------
         ndarray of float32, shape (N, S, S)
-            S is the side of the network's input: the centre square of a picture. What speaks against the class is 0;
+            S is the side of the network's input: the center square of an image. What speaks against the class is 0;
             each map is scaled so that its own strongest place (before it is enlarged) is 1. All 0: nothing was found
             that speaks for it.
 
@@ -210,8 +210,8 @@ class Explainer:
         """
         return enlarge(scale(self.signed_maps(images, classes, stage, method)), self.model.preprocess.image_size)
 
-    def neighbours(self, images: Images, count: int = 5) -> list[list[Neighbour]]:
-        """Return the training pictures most alike to each picture, nearest first, of a sample that the run kept.
+    def neighbors(self, images: Images, count: int = 5) -> list[list[Neighbor]]:
+        """Return the training images most alike to each image, nearest first, of a sample that the run kept.
 
         Raises
         ------
@@ -219,7 +219,7 @@ class Explainer:
             When there is no index: a ``model`` folder alone has none.
         """
         if self._index is None:
-            raise RunError("this model has no index of training pictures: load it from a run folder that has one.")
+            raise RunError("this model has no index of training images: load it from a run folder that has one.")
         features = self._batches(images, None, lambda x, _: self._infer(x)[1])
         if not len(features):
             return []
@@ -227,11 +227,11 @@ class Explainer:
         found = zip(*index.nearest(torch.from_numpy(features), count), strict=True)
         return [
             [
-                Neighbour(
+                Neighbor(
                     self.class_names[index.train_labels[member]],
                     float(cosine),
-                    index.pictures.encoded[member],
-                    index.pictures.names[member],
+                    index.images.encoded[member],
+                    index.images.names[member],
                 )
                 for member, cosine in zip(members, similarity, strict=True)
             ]
@@ -248,7 +248,7 @@ class Explainer:
     def _batches(
         self, images: Images, shape: tuple[int, ...] | None, work: Callable[[torch.Tensor, int], torch.Tensor]
     ) -> NDArray[np.float32]:
-        """Return what ``work`` makes of every batch of network inputs and the position of its first picture."""
+        """Return what ``work`` makes of every batch of network inputs and the position of its first image."""
         images = as_images(images)
         parts = [] if shape is None else [np.empty((0, *shape), np.float32)]
         for start in range(0, len(images), BATCH):
@@ -264,7 +264,7 @@ class Explainer:
             return None
         wanted = torch.as_tensor(np.asarray(classes, np.int64))
         if wanted.shape != (len(images),):
-            raise ConfigError(f"classes: expected one number for each of {len(images)} pictures, got {len(classes)}.")
+            raise ConfigError(f"classes: expected one number for each of {len(images)} images, got {len(classes)}.")
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.class_names):
             raise ConfigError(
                 f"classes run from {wanted.min()} to {wanted.max()}: expected 0 to {len(self.class_names) - 1}."

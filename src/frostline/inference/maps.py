@@ -1,4 +1,4 @@
-"""A network that shows the map of each stage on its way: which numbers belong to which place in the picture.
+"""A network that shows the map of each stage on its way: which numbers belong to which place in the image.
 
 A stage's map is the last one before it pools: AlexNet's conv5 at 128 px has 7 x 7 places, and only 3 x 3 after its
 pooling. Tokens (B, N, C) of a transformer are laid out as the square they came from, those that stand for no place
@@ -60,7 +60,7 @@ class MappedNetwork(nn.Module):
         self._drop_unread(noise)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the head reads (B, ...), for x (B, 3, S, S), normalised."""
+        """Return what the head reads (B, ...), for x (B, 3, S, S), normalized."""
         parts = []
         for name, stage in self.stages.items():
             x = stage(x)
@@ -69,7 +69,7 @@ class MappedNetwork(nn.Module):
         return torch.cat(parts, dim=1) if parts else x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, classes) for x (B, 3, S, S), normalised."""
+        """Return logits (B, classes) for x (B, 3, S, S), normalized."""
         logits: torch.Tensor = self.head(self.features(x))
         return logits
 
@@ -96,7 +96,7 @@ class MappedNetwork(nn.Module):
                 del self.maps[stage], self.sides[stage]
 
 
-class Shown(nn.Module):
+class ShownMaps(nn.Module):
     """Gives back what comes in; on the way it passes through ``map`` as (B, C, h, w)."""
 
     def __init__(self) -> None:
@@ -132,11 +132,11 @@ class _Step(NamedTuple):
     shape: torch.Size
 
 
-def _showing(stage: nn.Module, x: torch.Tensor) -> tuple[nn.Module, Shown | None]:
+def _showing(stage: nn.Module, x: torch.Tensor) -> tuple[nn.Module, ShownMaps | None]:
     """Return a stage that does the same and shows its map, if it has one."""
     steps, result = _steps(stage, x)
     chosen, side = _last_map(steps)
-    shown = Shown()
+    shown = ShownMaps()
     if map_side(result) and side in (0, map_side(result)):
         return nn.Sequential(stage, shown), shown
     if chosen is None:
@@ -185,7 +185,7 @@ class _Notes(fx.Interpreter):
         return value
 
 
-def _inserted(stage: fx.GraphModule, after: fx.Node, shown: Shown) -> fx.GraphModule:
+def _inserted(stage: fx.GraphModule, after: fx.Node, shown: ShownMaps) -> fx.GraphModule:
     """Return a copy of a recorded stage, its weights shared, that shows what comes out of one of its steps."""
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     graph.output(graph.graph_copy(stage.graph, copies))

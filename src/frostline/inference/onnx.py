@@ -1,6 +1,6 @@
 """A model in one ``.onnx`` file, used by onnxruntime alone: neither the run nor torch is needed.
 
-The file takes raw pictures, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
+The file takes raw images, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
 ``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin,
 and a checksum of the whole file (`frostline.runs.seal`).
 """
@@ -155,7 +155,7 @@ class OnnxClassifier:
         return probabilities, ids
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
-        """Return class probabilities (N, classes); pictures of one shape are computed together.
+        """Return class probabilities (N, classes); images of one shape are computed together.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class OnnxClassifier:
         Raises
         ------
         DataError
-            When a file is no readable picture, or pixels are of another type or shape.
+            When a file is no readable image, or pixels are of another type or shape.
         """
         return self.answers(images)[0]
 

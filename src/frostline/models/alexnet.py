@@ -1,4 +1,4 @@
-"""AlexNet, the torchvision variant: one tower, no local response normalisation.
+"""AlexNet, the torchvision variant: one tower, no local response normalization.
 
 Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997. 61,100,840
 parameters with its 1000-class head; ImageNet top-1 / top-5 of torchvision's weights: 56.522 / 79.066 %.
@@ -119,5 +119,5 @@ NETWORK = Network(
     partial(build, with_classifier=True),
     build,
     published_key,
-    Offer(NAME, "imagenet", IMAGENET, BUNDLED, "random (He-initialised) weights"),
+    Offer(NAME, "imagenet", IMAGENET, BUNDLED, "random (He-initialized) weights"),
 )

@@ -11,7 +11,7 @@ from torch import nn
 from frostline._utils.text import few, html_table, printable
 from frostline.errors import UnknownNameError
 from frostline.models.stages import cut
-from frostline.models.trial import agree, sizes
+from frostline.models.trial import accepted_sizes, stages_agree
 
 GIVEN = "given"  # what is recorded as the weights of a network that came from Python
 USUAL_SIZE = 224  # what ImageNet networks are taught at
@@ -40,7 +40,7 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class Intake:
-    """Which pictures a network was made for.
+    """Which images a network was made for.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Intake:
     mean, std : tuple of float, optional
         Per channel (red, green, blue), of values in 0..1; ImageNet's when left out.
     interpolation : str
-        ``bilinear`` or ``bicubic``: how pictures were resized.
+        ``bilinear`` or ``bicubic``: how images were resized.
     any_size : bool
         It takes every size from its smallest on, so that none has to be tried.
     """
@@ -84,7 +84,7 @@ class Backbone(nn.Module):
     origin : WeightsOrigin, optional
         Where the weights came from.
     intake : Intake
-        Which pictures it was made for.
+        Which images it was made for.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Backbone(nn.Module):
         Parameters
         ----------
         module : nn.Module
-            Maps pictures (B, 3, S, S) to one tensor. Its weights are shared and it is put into eval mode.
+            Maps images (B, 3, S, S) to one tensor. Its weights are shared and it is put into eval mode.
         stages : sequence of str, optional
             The module that each stage ends with, in the order they run: ``["layer1", "layer2", "layer3", "layer4"]``. A
             dot in a name becomes ``_``. When left out they are found (`frostline.models.stages`). What follows the
@@ -151,7 +151,7 @@ class Backbone(nn.Module):
             Kept activations and messages know the network by it; the class's when left out. Give another one when code
             of the network's own changes what it computes and its layers and weights stay the same.
         image_size, mean, std, interpolation
-            Of the pictures it was made for; see `Intake`.
+            Of the images it was made for; see `Intake`.
 
         Raises
         ------
@@ -160,8 +160,8 @@ class Backbone(nn.Module):
         """
         name = name or f"{type(module).__module__}.{type(module).__qualname__}"
         pieces = cut(module, name, stages)
-        agree(module, pieces, image_size, name)
-        smallest, fixed = sizes([stage for _, stage in pieces.stages], image_size)
+        stages_agree(module, pieces, image_size, name)
+        smallest, fixed = accepted_sizes([stage for _, stage in pieces.stages], image_size)
         return cls(
             name,
             pieces.stages,
@@ -212,7 +212,7 @@ class Backbone(nn.Module):
         return nn.Sequential(*list(self.stages.values())[first : self.position(last) + 1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run every stage, and the pre-trained head when there is one; x is (B, 3, S, S), normalised."""
+        """Run every stage, and the pre-trained head when there is one; x is (B, 3, S, S), normalized."""
         for stage in self.stages.values():
             x = stage(x)
         return x if self.classifier is None else self.classifier(x)

@@ -1,4 +1,4 @@
-"""Batch normalisation while convolutions learn: it goes in without changing what they do, and is folded away after."""
+"""Batch normalization while convolutions learn: it goes in without changing what they do, and is folded away after."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,13 +12,13 @@ from frostline.models.backbone import channels_last
 FLAT = 1e-3  # least spread that a filter's answers are divided by
 
 
-class NormalisedConvolution(nn.Module):
-    """A convolution and batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167).
+class NormalizedConvolution(nn.Module):
+    """A convolution and batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
     Parameters
     ----------
     plain : nn.Conv2d
-        Gives the shape; the weights are drawn anew (He et al. 2015). It has no bias: the normalisation brings one.
+        Gives the shape; the weights are drawn anew (He et al. 2015). It has no bias: the normalization brings one.
     """
 
     def __init__(self, plain: nn.Conv2d) -> None:
@@ -28,16 +28,16 @@ class NormalisedConvolution(nn.Module):
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return normalised answers (n, width, H, W)."""
+        """Return normalized answers (n, width, H, W)."""
         answers: torch.Tensor = self.norm(self.convolution(x))
         return answers
 
     @torch.no_grad()
     def unfold(self, plain: nn.Conv2d, x: torch.Tensor) -> None:
-        """Become what a plain convolution is, normalised by what it makes of x (n, channels, H, W): `folded` reversed.
+        """Become what a plain convolution is, normalized by what it makes of x (n, channels, H, W): `folded` reversed.
 
-        The filters are scaled so that their answers spread by 1, as He's initialisation would have it, and the
-        normalisation scales them back.
+        The filters are scaled so that their answers spread by 1, as He's initialization would have it, and the
+        normalization scales them back.
         """
         self.convolution.weight.copy_(plain.weight)
         answers = self.convolution(x)
@@ -76,7 +76,7 @@ def _shaped_like(layer: nn.Conv2d, *, bias: bool) -> nn.Conv2d:
 
 
 def plain_convolutions(trunk: nn.Module) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d]]:
-    """Yield each convolution that nothing normalises, with the sequence it stands in and its place there."""
+    """Yield each convolution that nothing normalizes, with the sequence it stands in and its place there."""
     for part in trunk.modules():
         if isinstance(part, nn.Sequential):
             for place, (layer, follower) in enumerate(pairwise(part)):
@@ -85,13 +85,13 @@ def plain_convolutions(trunk: nn.Module) -> Iterator[tuple[nn.Sequential, int, n
 
 
 @torch.no_grad()
-def normalise(trunk: nn.Module, rows: torch.Tensor) -> None:
-    """Put batch normalisation after a module's plain convolutions, in place; in eval mode it computes what it did.
+def normalize(trunk: nn.Module, rows: torch.Tensor) -> None:
+    """Put batch normalization after a module's plain convolutions, in place; in eval mode it computes what it did.
 
     Parameters
     ----------
     rows : Tensor (B, ...)
-        What the module reads: typical ones set the normalisation's first mean and spread.
+        What the module reads: typical ones set the normalization's first mean and spread.
     """
     found = list(plain_convolutions(trunk))
     inputs: dict[nn.Module, torch.Tensor] = {}
@@ -101,15 +101,15 @@ def normalise(trunk: nn.Module, rows: torch.Tensor) -> None:
     for hook in hooks:
         hook.remove()
     for part, place, plain in found:
-        layer = NormalisedConvolution(plain).to(plain.weight.device)
+        layer = NormalizedConvolution(plain).to(plain.weight.device)
         layer.unfold(plain, inputs[plain])
         part[place] = channels_last(layer)
 
 
 def fold(trunk: nn.Module) -> None:
-    """Make plain convolutions of a module's normalised ones again, in place, as eval mode computes them."""
+    """Make plain convolutions of a module's normalized ones again, in place, as eval mode computes them."""
     for part in list(trunk.modules()):
         if isinstance(part, nn.Sequential):
             for place, layer in enumerate(part):
-                if isinstance(layer, NormalisedConvolution):
+                if isinstance(layer, NormalizedConvolution):
                     part[place] = layer.folded()

@@ -90,7 +90,7 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the activations for x (B, 3, S, S), normalised."""
+        """Return the activations for x (B, 3, S, S), normalized."""
         parts = []
         for name, stage in self.stages.items():
             x = stage(x)
@@ -120,7 +120,7 @@ class Thawed(nn.Module):
         Its stages above the boundary are shared, not copied.
     boundary : Boundary
     image_size : int
-        Side of the pictures in pixels: it decides the shape of the boundary's map.
+        Side of the images in pixels: it decides the shape of the boundary's map.
 
     Attributes
     ----------
@@ -187,12 +187,12 @@ def row_part(x: torch.Tensor, stage: str, boundary: Boundary) -> torch.Tensor:
 def tapped(x: torch.Tensor, *, whole: bool) -> torch.Tensor:
     """Return a stage's output as a row (B, F): a map whole, or averaged to at most TAP_GRID x TAP_GRID.
 
-    Tokens (B, N, C) are averaged over all N, class token included: which of them stands for the picture is not known
+    Tokens (B, N, C) are averaged over all N, class token included: which of them stands for the image is not known
     before the network's last stage.
     """
     if x.ndim == 3:
         return x.mean(1)
-    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:  # (B, H, W, C): pictures are square
+    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:  # (B, H, W, C): images are square
         x = x.permute(0, 3, 1, 2)
     if x.ndim == 4 and not whole and max(x.shape[-2:]) > TAP_GRID:
         x = F.adaptive_avg_pool2d(x, TAP_GRID)

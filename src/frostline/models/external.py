@@ -23,7 +23,7 @@ PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
-class Card:
+class NetworkCard:
     """What a package says of one of its networks.
 
     Attributes
@@ -33,7 +33,7 @@ class Card:
     published : Published or None
         Its pre-trained weights.
     intake : Intake
-        The pictures that those were taught on.
+        The images that those were taught on.
     """
 
     make: Callable[[], nn.Module]
@@ -57,7 +57,7 @@ class Package:
 
     name: str
     names: Callable[[Any], list[str]]
-    card: Callable[[Any, str], Card]
+    card: Callable[[Any, str], NetworkCard]
 
     @property
     def version(self) -> str | None:
@@ -111,11 +111,11 @@ class Package:
     def make(self, inner: str, seed: int | None) -> nn.Module:
         """Build a network; torch's global stream of numbers stays as it was."""
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on how some of them are initialised
+            warnings.simplefilter("ignore")  # remarks on how some of them are initialized
             torch.manual_seed(seed or 0)
             return self._card(inner).make().eval()
 
-    def _card(self, inner: str) -> Card:
+    def _card(self, inner: str) -> NetworkCard:
         try:
             return self.card(self.load(), inner)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -155,7 +155,7 @@ def _build(
     return whole.upto(last or shape.stage_names[-1], with_classifier=with_classifier)
 
 
-def _timm_card(timm: Any, inner: str) -> Card:
+def _timm_card(timm: Any, inner: str) -> NetworkCard:
     about = timm.models.get_pretrained_cfg(inner)
     published = None
     if about and about.hf_hub_id:
@@ -164,14 +164,14 @@ def _timm_card(timm: Any, inner: str) -> Card:
     intake = Intake()
     if about:
         intake = Intake(about.input_size[-1], False, about.mean, about.std, _interpolation(about.interpolation))
-    return Card(lambda: timm.create_model(inner, pretrained=False), published, intake)
+    return NetworkCard(lambda: timm.create_model(inner, pretrained=False), published, intake)
 
 
 def _torchvision_names(torchvision: Any) -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def _torchvision_card(torchvision: Any, inner: str) -> Card:
+def _torchvision_card(torchvision: Any, inner: str) -> NetworkCard:
     weights = torchvision.models.get_model_weights(inner).DEFAULT
     looks = weights.transforms()
     file = weights.url.rpartition("/")[2]
@@ -181,7 +181,7 @@ def _torchvision_card(torchvision: Any, inner: str) -> Card:
     mean, std = tuple(looks.mean), tuple(looks.std)
     intake = Intake(size, False, mean, std, _interpolation(looks.interpolation.value))
     further = {"image_size": size} if inner.startswith("vit_") else {}
-    return Card(partial(torchvision.models.get_model, inner, weights=None, **further), published, intake)
+    return NetworkCard(partial(torchvision.models.get_model, inner, weights=None, **further), published, intake)
 
 
 def _interpolation(name: str) -> str:

@@ -23,7 +23,7 @@ class _Boundary(BaseModel):
     end: str
 
 
-class _Description(BaseModel):
+class _BundleDescription(BaseModel):
     network: str
     boundary: _Boundary
     blake2b: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -52,7 +52,7 @@ def read_stages(bundle: Path, network: str) -> dict[str, torch.Tensor]:
     with reading(bundle / DESCRIPTION, WeightsError, REMEDY):
         manifest = read_manifest(bundle, REMEDY)
         about = read_bytes(bundle / DESCRIPTION) if manifest is None else manifest.read(DESCRIPTION)
-    description = fit_schema(_Description, about, bundle / DESCRIPTION, WeightsError, REMEDY)
+    description = fit_schema(_BundleDescription, about, bundle / DESCRIPTION, WeightsError, REMEDY)
     if description.network != network:
         raise WeightsError(
             f"{bundle} is a model of {description.network}, and {network} is asked for: "

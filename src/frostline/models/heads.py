@@ -33,7 +33,7 @@ class HeadSpec:
 
 
 class Head(nn.Module):
-    """Standardise each feature, then classify.
+    """Standardize each feature, then classify.
 
     The mean and spread are fixed numbers taken from the training split. They are folded into the first layer's weights
     at every step, so the batch itself is never copied: ``W ((x - m) * s) + b == (W * s) x + (b - (W * s) m)``.
@@ -58,7 +58,7 @@ class Head(nn.Module):
             nn.init.zeros_(self.first.weight)
             nn.init.zeros_(self.first.bias)
 
-    def standardise(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def standardize(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Fix the features' mean and spread (F,); a twentieth of the mean spread keeps near-constant features quiet."""
         self.mean.copy_(mean)
         self.scale.copy_(1 / (std + 0.05 * std.mean() + 1e-12))

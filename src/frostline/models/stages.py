@@ -41,7 +41,7 @@ def cut(network: nn.Module, name: str, ends: Sequence[str] | None = None) -> Cut
     Parameters
     ----------
     network : nn.Module
-        Maps pictures (B, 3, S, S) to one tensor; put into eval mode.
+        Maps images (B, 3, S, S) to one tensor; put into eval mode.
     name : str
         What messages call it.
     ends : sequence of str, optional

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.errors import ConfigError
 from frostline.models.backbone import Backbone
-from frostline.models.trial import takes
+from frostline.models.trial import accepts_size
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ def check_image_size(backbone: Backbone, image_size: int) -> None:
             f"--image-size {image_size} is too small for {backbone.name}: "
             f"expected {backbone.min_image_size} pixels or more."
         )
-    if not backbone.intake.any_size and not takes(list(backbone.stages.values()), image_size):
+    if not backbone.intake.any_size and not accepts_size(list(backbone.stages.values()), image_size):
         raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: {own} does, for one.")

@@ -1,4 +1,4 @@
-"""A network's stages on trial: whether they give what the network gives, and which sizes of pictures they take."""
+"""A network's stages on trial: whether they give what the network gives, and which sizes of images they take."""
 
 import copy
 import math
@@ -14,8 +14,8 @@ TOLERANCE = 1e-4  # of the largest number that comes out; the steps are the same
 
 
 @torch.no_grad()
-def agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
-    """Run one picture of noise through a network and through its stages.
+def stages_agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
+    """Run one image of noise through a network and through its stages.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
         expected = network(x)
     except Exception as error:  # the network's own code
         raise ConfigError(
-            f"{name} does not take pictures of {image_size} x {image_size} pixels in three colours "
+            f"{name} does not take images of {image_size} x {image_size} pixels in three colors "
             f"({first_line(error)}): say which image_size it was made for."
         ) from error
     for stage, module in [*pieces.stages, *([("head", pieces.head)] if pieces.head is not None else [])]:
@@ -41,8 +41,8 @@ def agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
         raise ConfigError(f"{name} gives other numbers than its stages do: it cannot be cut.")
 
 
-def takes(stages: Sequence[nn.Module], image_size: int) -> bool:
-    """Whether stages on torch's meta device can take pictures of a size; nothing is computed."""
+def accepts_size(stages: Sequence[nn.Module], image_size: int) -> bool:
+    """Whether stages on torch's meta device can take images of a size; nothing is computed."""
     try:
         return math.prod(output_shape(stages, image_size)) > 0
     except OSError as error:  # torch wants a folder for temporary files
@@ -56,20 +56,20 @@ def takes(stages: Sequence[nn.Module], image_size: int) -> bool:
 
 @torch.no_grad()
 def output_shape(stages: Sequence[nn.Module], image_size: int) -> tuple[int, ...]:
-    """Return the shape that stages on torch's meta device give for one picture: (C, H, W), (N, C) or (F,)."""
+    """Return the shape that stages on torch's meta device give for one image: (C, H, W), (N, C) or (F,)."""
     x = torch.empty(1, 3, image_size, image_size, device="meta")
     for stage in stages:
         x = stage(x)
     return tuple(x.shape[1:])
 
 
-def sizes(stages: Sequence[nn.Module], own: int) -> tuple[int, bool]:
+def accepted_sizes(stages: Sequence[nn.Module], own: int) -> tuple[int, bool]:
     """Return the smallest size that stages take, and whether their own is the only one."""
     shapes = [copy.deepcopy(stage).to("meta") for stage in stages]
-    if not takes(shapes, 2 * own):
+    if not accepts_size(shapes, 2 * own):
         return own, True
     refused, taken = 0, own
     while taken - refused > 1:
         middle = (refused + taken) // 2
-        refused, taken = (refused, middle) if takes(shapes, middle) else (middle, taken)
+        refused, taken = (refused, middle) if accepts_size(shapes, middle) else (middle, taken)
     return taken, False

@@ -62,7 +62,7 @@ class Offer:
     word: str
     published: Published | None
     bundled: Path | None = None
-    random: str = "random weights (the network's own initialisation)"
+    random: str = "random weights (the network's own initialization)"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return how `tools.pretraining` made a weight file: recipe, pictures seen, minutes, device, history.
+    """Return how `tools.pretraining` made a weight file: recipe, images seen, minutes, device, history.
 
     Raises
     ------

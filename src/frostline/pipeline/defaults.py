@@ -67,7 +67,7 @@ def _patience(epochs: int) -> int:
 
 
 def peak_lr(config: TrainConfig, *, thaws: bool) -> float:
-    """Return the learning rate asked for, or the one that suits optimiser and head, or thawed stages."""
+    """Return the learning rate asked for, or the one that suits optimizer and head, or thawed stages."""
     if config.lr is not None:
         return config.lr
     return THAW_LR[config.optimizer] if thaws else PEAK_LR[config.optimizer, config.head]

@@ -8,7 +8,7 @@ import numpy as np
 from frostline._utils.progress import log
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate as measure
-from frostline.evaluation.predictions import Predicted
+from frostline.evaluation.predictions import Predictions
 from frostline.features.extract import FrozenPass
 from frostline.pipeline.train import TrainedModel
 from frostline.training.examples import Examples
@@ -30,14 +30,14 @@ class Evaluation:
         Over all images, those of the test split included.
     """
 
-    val: Predicted
-    test: Predicted
+    val: Predictions
+    test: Predictions
     metrics: dict[str, Any]
     test_rows: Examples
     frozen_pass: FrozenPass
 
 
-def evaluate(model: TrainedModel, val: Predicted) -> Evaluation:
+def evaluate(model: TrainedModel, val: Predictions) -> Evaluation:
     """Read the test split for the first time, and measure.
 
     Parameters
@@ -49,7 +49,7 @@ def evaluate(model: TrainedModel, val: Predicted) -> Evaluation:
     log.info("evaluating on the test split, once" if len(splits.test) else "there is no test split to evaluate on")
     rows, done = model.features.test(model.last.features.forward)
     names = splits.train.class_names
-    test = model.predict(rows) if len(rows) else Predicted(np.empty((0, len(names)), np.float32), rows.labels)
+    test = model.predict(rows) if len(rows) else Predictions(np.empty((0, len(names)), np.float32), rows.labels)
     predicted = {name: p for name, p in (("val", val), ("test", test)) if len(p.labels)}
     measured = {name: measure(p.probabilities, p.labels, names) for name, p in predicted.items()}
     calibration = before_and_after(model.temperature, {name: p.pair for name, p in predicted.items()})

@@ -7,13 +7,13 @@ from typing import Protocol
 from frostline._utils.device import cores
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset
 from frostline.data.drawn_objects import load_prior
-from frostline.features.dataset import LiveActivations
+from frostline.features.dataset import LiveFeatures
 from frostline.features.extract import FrozenPass, fill
 from frostline.features.forward import FastForward
-from frostline.features.key import spec_of
+from frostline.features.key import feature_key
 from frostline.models.boundary import NONE
 from frostline.pipeline.context import Context
 from frostline.pipeline.phases import PhasePlan
@@ -30,7 +30,7 @@ class RowSource(Protocol):
         forward: FastForward,
         config: TrainConfig,
         context: Context,
-        view: View = THE_PICTURE,
+        view: View = THE_IMAGE,
     ) -> tuple[list[Rows], FrozenPass]:
         """Return each data set's rows, and what it took."""
 
@@ -40,14 +40,14 @@ def read_rows(
     forward: FastForward,
     config: TrainConfig,
     context: Context,
-    view: View = THE_PICTURE,
+    view: View = THE_IMAGE,
 ) -> tuple[list[Rows], FrozenPass]:
     """Return each data set's rows: cached features below a boundary, live pixels when nothing is frozen."""
     if forward.frozen.boundary.freeze == NONE:
         if view.number == 0:
             log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
-        return [LiveActivations(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
-    spec = spec_of(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+        return [LiveFeatures(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
+    spec = feature_key(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
     if view.number:
         log.info("view %d of %d", view.number + 1, config.views)
     workers = config.workers or cores()
@@ -112,7 +112,7 @@ class Features:
         return Examples(rows, test.labels), done
 
     def _rows(
-        self, datasets: Sequence[ImageDataset], forward: FastForward, view: View = THE_PICTURE
+        self, datasets: Sequence[ImageDataset], forward: FastForward, view: View = THE_IMAGE
     ) -> tuple[list[Rows], FrozenPass]:
         return self.source(datasets, forward, self.plan.config, self.context, view)
 

@@ -12,7 +12,7 @@ from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.drawn_objects import PRIOR_OBJECTS, PRIOR_PICTURES
+from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
 from frostline.data.levels import Levels
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.data.registry import check_data, load_configured
@@ -116,9 +116,9 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
             "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
             "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
         )
-    if config.batch_norm and not _normalisable(shape, boundary):
+    if config.batch_norm and not _normalizable(shape, boundary):
         raise ConfigError(
-            f"--batch-norm is for thawed convolutions that nothing normalises yet, and with --freeze {config.freeze} "
+            f"--batch-norm is for thawed convolutions that nothing normalizes yet, and with --freeze {config.freeze} "
             f"{config.model} has none: freeze less, or leave it out."
         )
     if config.compile and config.device == "cpu" and not any(map(shutil.which, COMPILERS)):
@@ -127,14 +127,14 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
         check_image_size(shape, config.image_size)
     make_augment(config.augment)
     if config.augment and config.freeze != NONE and config.views in (None, 1):
-        raise ConfigError("--augment says how views may differ from the picture: ask for some with --views V.")
+        raise ConfigError("--augment says how views may differ from the image: ask for some with --views V.")
     if config.cutmix and (kept_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError(
             "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
         )
 
 
-def _normalisable(shape: Backbone, boundary: Boundary) -> bool:
+def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
     if boundary.end == boundary.freeze:
         return False
     after = None if boundary.freeze == NONE else boundary.freeze
@@ -246,8 +246,8 @@ def _log_head(asked: TrainConfig, settled: TrainConfig, images: int) -> None:
         log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{images:,}")
     if settled.prior == "drawn":
         log.info(
-            "prior: how features vary within objects, from %s drawn pictures, passed once (--prior none does without)",
-            f"{PRIOR_OBJECTS * PRIOR_PICTURES:,}",
+            "prior: how features vary within objects, from %s drawn images, passed once (--prior none does without)",
+            f"{PRIOR_OBJECTS * PRIOR_IMAGES:,}",
         )
 
 

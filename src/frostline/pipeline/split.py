@@ -51,7 +51,7 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
     if config.labels_per_class is not None:
         train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
         log.info(
-            "training on %d labelled images per class; the validation split's %s labels choose the %s",
+            "training on %d labeled images per class; the validation split's %s labels choose the %s",
             config.labels_per_class,
             f"{len(val_set):,}",
             {"ridge": "strength", "auto": "strength or the epoch"}.get(config.head, "epoch"),

@@ -12,10 +12,10 @@ from frostline._utils.device import half_precision
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.errors import RunError
-from frostline.evaluation.predictions import Predicted
+from frostline.evaluation.predictions import Predictions
 from frostline.features.extract import FrozenPass
 from frostline.models.backbone import Backbone, channels_last
-from frostline.models.batch_norm import fold, normalise
+from frostline.models.batch_norm import fold, normalize
 from frostline.models.boundary import NONE, Boundary, Thawed
 from frostline.models.heads import Head, HeadSpec
 from frostline.pipeline.extract import Features, PhaseFeatures
@@ -109,9 +109,9 @@ class TrainedModel:
         """What the head's logits were divided by to suit validation; only what `train` returns is calibrated."""
         return float(self.facts["temperature"])
 
-    def predict(self, examples: Examples) -> Predicted:
+    def predict(self, examples: Examples) -> Predictions:
         """Return calibrated class probabilities beside the labels."""
-        return Predicted(predict_logits(self.module, examples).softmax(1).numpy(), examples.labels)
+        return Predictions(predict_logits(self.module, examples).softmax(1).numpy(), examples.labels)
 
 
 def train(features: Features, checkpointer: Checkpointer | None = None) -> TrainedModel:
@@ -159,7 +159,7 @@ def prepare_phase(features: Features, phase: PhasePlan, head: Head | None = None
     rows = features.of(phase)
     head = head or make_head(config, trunk, rows.train, len(splits.train.class_names)).to(device)
     if config.batch_norm and trunk.stages:
-        normalise(trunk, rows.train.rows.take(rows.train.typical(NORMALISE_ROWS, config.seed)).to(device))
+        normalize(trunk, rows.train.rows.take(rows.train.typical(NORMALISE_ROWS, config.seed)).to(device))
     return Trainable(rows, trunk, head)
 
 
@@ -211,11 +211,11 @@ def _describe(boundary: Boundary, backbone: Backbone) -> str:
 
 
 def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes: int) -> Head:
-    """Make a head that fits what the trunk gives, standardised by the training split."""
+    """Make a head that fits what the trunk gives, standardized by the training split."""
     mean, std = moments(trunk, examples, config.seed)
     torch.manual_seed(config.seed)
     head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
-    head.standardise(mean, std)
+    head.standardize(mean, std)
     return head
 
 

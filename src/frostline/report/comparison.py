@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from frostline.errors import RunError
-from frostline.evaluation.comparison import ClassChange, Paired, class_changes, compare_pairs
+from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import Run
 
@@ -15,12 +15,12 @@ Row = tuple[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunPair:
     """Two runs by name, and the test between them."""
 
     first: str
     second: str
-    paired: Paired
+    paired: PairedTest
 
     @property
     def verdict(self) -> str:
@@ -61,7 +61,7 @@ class Comparison:
     settings: list[Row]
     results: list[Row]
     costs: list[Row]
-    pairs: list[Pair]
+    pairs: list[RunPair]
     classes: list[tuple[str, str, list[ClassChange]]]
 
     @property
@@ -110,7 +110,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         _settings(runs, metrics),
         [(title, [text(one) for one in metrics]) for title, text in RESULTS.items()],
         [(title, [text(one) for one in metrics]) for title, text in COSTS.items()],
-        [Pair(names[a], names[b], one) for (a, b), one in zip(couples, paired, strict=True)],
+        [RunPair(names[a], names[b], one) for (a, b), one in zip(couples, paired, strict=True)],
         [
             (names[0], name, class_changes(right[0], other, labels, class_names))
             for name, other in zip(names[1:], right[1:], strict=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from frostline._utils.storage import write_bytes
 from frostline._utils.templates import templates
-from frostline.report.comparison import Comparison, Pair
+from frostline.report.comparison import Comparison, RunPair
 
 WIDTH = 100.0  # of the drawing of intervals
 
@@ -28,7 +28,7 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def _bar(pair: Pair, reach: float) -> dict[str, float]:
+def _bar(pair: RunPair, reach: float) -> dict[str, float]:
     """Return where an interval and its middle are drawn; no difference is half way."""
     values = {"low": pair.paired.low, "middle": pair.paired.difference, "high": pair.paired.high}
     return {name: round(WIDTH / 2 + value / reach * (WIDTH / 2 - 2), 2) for name, value in values.items()}

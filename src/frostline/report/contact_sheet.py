@@ -1,4 +1,4 @@
-"""The contact sheet of explanations: each picture, where it speaks for its likeliest classes, and what it is like."""
+"""The contact sheet of explanations: each image, where it speaks for its likeliest classes, and what it is like."""
 
 import io
 import warnings
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.report.overlay import COLOURS
+from frostline.report.overlay import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 24
 DPI = 120
-SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: pictures, training pictures, between them
-LABEL = 0.42  # above a picture
+SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: images, training images, between them
+LABEL = 0.42  # above an image
 MARGIN, HEADER, ROW_GAP, GROUP_GAP = 0.45, 1.38, 0.2, 0.5
 INK, FAINT, RULE, PAPER = "#1f2328", "#6b7280", "#e3e5e8", "#ffffff"
-NEAR, NEAR_WIDTH = "NEAREST TRAINING PICTURES · SIMILARITY", 2.7
-LONGEST = 20  # letters of a name above a picture
+NEAR, NEAR_WIDTH = "NEAREST TRAINING IMAGES · SIMILARITY", 2.7
+LONGEST = 20  # letters of a name above an image
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with two lines above it, and a remark on it."""
+    """An image with two lines above it, and a remark on it."""
 
     pixels: NDArray[np.uint8]
     name: str
@@ -36,9 +36,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """A picture, its overlays by class, and the training pictures that are nearest to it."""
+    """An image, its overlays by class, and the training images that are nearest to it."""
 
-    picture: Panel
+    image: Panel
     overlays: Sequence[Panel]
     nearest: Sequence[Panel]
 
@@ -65,13 +65,13 @@ def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
     height = HEADER + 0.42 + len(rows) * step + MARGIN - ROW_GAP
     sheet = _Sheet(Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER), width, height)
     sheet.header(title, method)
-    headings = [(MARGIN, "PICTURE"), (begin_overlays, "SPEAKS FOR · PROBABILITY"), (begin_near, NEAR)]
+    headings = [(MARGIN, "IMAGE"), (begin_overlays, "SPEAKS FOR · PROBABILITY"), (begin_near, NEAR)]
     for left, heading in headings[: 3 if near else 2]:
-        sheet.text(left, HEADER + 0.16, heading, size=7.5, colour=FAINT, weight="bold")
+        sheet.text(left, HEADER + 0.16, heading, size=7.5, color=FAINT, weight="bold")
     for number, row in enumerate(rows):
         top = HEADER + 0.42 + number * step
         sheet.rule(top - ROW_GAP / 2)
-        sheet.panel(row.picture, MARGIN, top, SIDE)
+        sheet.panel(row.image, MARGIN, top, SIDE)
         for i, panel in enumerate(row.overlays):
             sheet.panel(panel, begin_overlays + i * (SIDE + GAP), top, SIDE)
         for i, panel in enumerate(row.nearest):
@@ -85,8 +85,8 @@ class _Sheet:
     def __init__(self, figure: "Figure", width: float, height: float) -> None:
         self.figure, self.width, self.height = figure, width, height
 
-    def text(self, left: float, top: float, words: str, *, size: float, colour: str = INK, **more: Any) -> None:
-        look: dict[str, Any] = {"va": "baseline", "ha": "left", "parse_math": False, "color": colour, **more}
+    def text(self, left: float, top: float, words: str, *, size: float, color: str = INK, **more: Any) -> None:
+        look: dict[str, Any] = {"va": "baseline", "ha": "left", "parse_math": False, "color": color, **more}
         self.figure.text(left / self.width, 1 - top / self.height, words, fontsize=size, **look)
 
     def rule(self, top: float) -> None:
@@ -94,19 +94,19 @@ class _Sheet:
         axes.set_facecolor(RULE)
 
     def header(self, title: str, method: str) -> None:
-        """Write what the sheet shows, and its colours."""
+        """Write what the sheet shows, and its colors."""
         self.text(MARGIN, 0.55, title, size=14, weight="bold")
         note = f"{method}: what speaks for the class named above; what speaks against it is not shown."
-        self.text(MARGIN, 0.82, note, size=8.5, colour=FAINT)
-        note = "Pictures are the centre square that the network sees."
-        self.text(MARGIN, 0.99, note, size=8.5, colour=FAINT)
+        self.text(MARGIN, 0.82, note, size=8.5, color=FAINT)
+        note = "Images are the center square that the network sees."
+        self.text(MARGIN, 0.99, note, size=8.5, color=FAINT)
         bar = self._axes(MARGIN, 1.12, 1.6, 0.11)
-        bar.imshow(np.linspace(0, 1, 256)[None], cmap=COLOURS, aspect="auto")
-        self.text(MARGIN + 1.7, 1.215, "nothing (0) to the strongest place of each map (1)", size=8.5, colour=FAINT)
+        bar.imshow(np.linspace(0, 1, 256)[None], cmap=COLORS, aspect="auto")
+        self.text(MARGIN + 1.7, 1.215, "nothing (0) to the strongest place of each map (1)", size=8.5, color=FAINT)
 
     def panel(self, panel: Panel, left: float, top: float, side: float) -> None:
         self.text(left, top + 0.16, _short(panel.name, side), size=8.5)
-        self.text(left, top + 0.33, panel.figure, size=8, colour=FAINT)
+        self.text(left, top + 0.33, panel.figure, size=8, color=FAINT)
         axes = self._axes(left, top + LABEL, side, side)
         axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
         if panel.remark:
@@ -132,7 +132,7 @@ class _Sheet:
 
 
 def _short(name: str, side: float) -> str:
-    """Return a name that fits above a picture; letters that are no print are left out."""
+    """Return a name that fits above an image; letters that are no print are left out."""
     longest = max(6, int(LONGEST * side / SIDE))
     name = "".join(letter if letter.isprintable() else "?" for letter in name)
     return name if len(name) <= longest else f"{name[: longest - 1]}…"

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Material:
+class ReportContents:
     """Everything that a report is made from; ``None`` or empty where the run has no such file.
 
     Attributes
@@ -39,14 +39,14 @@ class Material:
     history : list of Epoch
     evidence : Evidence or None
     overlays : dict
-        Where the model looked in the test pictures that are kept, as JPEG by position.
+        Where the model looked in the test images that are kept, as JPEG by position.
     index : Index or None
     filters : Tensor (N, 3, H, W) or None
-        Of the network's first convolution over colours.
+        Of the network's first convolution over colors.
     images : dict
         How many images each split has, from ``data.json``.
     bad_images : int
-        How many pictures could not be read.
+        How many images could not be read.
     missing : list of str
         What is not there, or cannot be read, and why that matters.
     """
@@ -76,7 +76,7 @@ class Material:
         return "l2" in self.metrics.get("training", {})
 
 
-def gather(run: Run) -> Material:
+def gather(run: Run) -> ReportContents:
     """Read what there is of a run; nothing else that is missing or damaged stops it.
 
     Raises
@@ -85,7 +85,7 @@ def gather(run: Run) -> Material:
         When the manifest is damaged, which everything else is checked against.
     """
     read_manifest(run.folder, AGAIN)
-    found = Material(run.name, run.state == "finished")
+    found = ReportContents(run.name, run.state == "finished")
     if found.finished:
         found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     elif run.has("metrics.json"):
@@ -113,7 +113,7 @@ def gather(run: Run) -> Material:
     return found
 
 
-def _overlays(found: Material, folder: Path, evidence: Evidence) -> dict[int, bytes]:
+def _overlays(found: ReportContents, folder: Path, evidence: Evidence) -> dict[int, bytes]:
     from frostline.report.saliency import overlays
 
     try:
@@ -123,7 +123,7 @@ def _overlays(found: Material, folder: Path, evidence: Evidence) -> dict[int, by
         return {}
 
 
-def _try(found: Material, what: str, file: str, read: Callable[[], T]) -> T | None:
+def _try(found: ReportContents, what: str, file: str, read: Callable[[], T]) -> T | None:
     try:
         return read()
     except FrostlineError as error:
@@ -153,7 +153,7 @@ def _bad_images(run: Run) -> int:
 
 
 def first_filters(folder: Path) -> torch.Tensor | None:
-    """Return the first convolution over three colours (N, 3, H, W) of a bundle, or ``None`` if it has none.
+    """Return the first convolution over three colors (N, 3, H, W) of a bundle, or ``None`` if it has none.
 
     Raises
     ------

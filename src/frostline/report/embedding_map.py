@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.evaluation.predictions import Predicted
+from frostline.evaluation.predictions import Predictions
 from frostline.runs.embedding_index import Index
 
 SIDE = 1000.0
@@ -14,7 +14,7 @@ FEWEST = 10  # below, there is nothing to arrange
 ALIKE = 1e-6  # spread against size: below, there is nothing to arrange either
 PERPLEXITY = 30.0
 ROUNDS = 600  # of gradient descent: little moves after them
-HUES = 20  # more classes share colours
+HUES = 20  # more classes share colors
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Map:
     images: int
 
 
-def draw_map(index: Index, test: Predicted, names: list[str]) -> Map | None:
+def draw_map(index: Index, test: Predictions, names: list[str]) -> Map | None:
     """Arrange the test images of an index on a plane by t-SNE (van der Maaten & Hinton 2008).
 
     Returns
@@ -56,7 +56,7 @@ def draw_map(index: Index, test: Predicted, names: list[str]) -> Map | None:
     present = np.unique(labels)
     clouds = [
         Cloud(names[label], hue, shade, int((labels == label).sum()), _path(places[labels == label]))
-        for label, (hue, shade) in zip(present, _colours(len(present)), strict=True)
+        for label, (hue, shade) in zip(present, _colors(len(present)), strict=True)
     ]
     return Map(clouds, _path(places[wrong]), int(wrong.sum()), count)
 
@@ -86,7 +86,7 @@ def _path(places: NDArray[np.float64]) -> str:
     return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in places)
 
 
-def _colours(classes: int) -> list[tuple[int, int]]:
-    """Return a hue in degrees and one of two shades for each class, neighbours far apart."""
+def _colors(classes: int) -> list[tuple[int, int]]:
+    """Return a hue in degrees and one of two shades for each class, neighbors far apart."""
     hues = min(classes, HUES)
     return [(round(360 * (number % hues) / hues + 20) % 360, number % 2) for number in range(classes)]

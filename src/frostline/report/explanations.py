@@ -1,10 +1,10 @@
-"""What `frostline explain` leaves: for each picture a folder of PNG files, and one contact sheet of them all.
+"""What `frostline explain` leaves: for each image a folder of PNG files, and one contact sheet of them all.
 
-DIR/sheet.png                          the first pictures, side by side with what they are like
-DIR/PICTURE/picture.png                the square that the network sees
-DIR/PICTURE/1-CLASS-map.png            where it speaks for the most probable class, 2-… for the next
-DIR/PICTURE/1-CLASS-overlay.png        the same over the picture
-DIR/PICTURE/neighbour-1.png            the nearest training picture (.jpg when it has more than 32 pixels a side)
+DIR/sheet.png                          the first images, side by side with what they are like
+DIR/IMAGE/image.png                the square that the network sees
+DIR/IMAGE/1-CLASS-map.png            where it speaks for the most probable class, 2-… for the next
+DIR/IMAGE/1-CLASS-overlay.png        the same over the image
+DIR/IMAGE/neighbor-1.png            the nearest training image (.jpg when it has more than 32 pixels a side)
 """
 
 import re
@@ -22,19 +22,19 @@ from frostline.data.dataset import BadImage
 from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.decoder import Decoders
 from frostline.errors import DataError
-from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbour, enlarge, scale
+from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbor, enlarge, scale
 from frostline.inference.image_files import reason_of
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
-from frostline.report.overlay import colour, overlay, png, square
+from frostline.report.overlay import color, overlay, png, square
 
-SIDE = 320  # pixels of the pictures that are written
+SIDE = 320  # pixels of the images that are written
 REMEDY = "--output chooses another place"
 SHEET = "sheet.png"
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """What was written of one class of one picture; ``blank`` when the map has nothing that speaks for it."""
+class ClassExplanation:
+    """What was written of one class of one image; ``blank`` when the map has nothing that speaks for it."""
 
     class_name: str
     probability: float
@@ -44,13 +44,13 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What was written of one picture; ``neighbours`` and where each one's picture lies, or none without an index."""
+class ExplainedImage:
+    """What was written of one image; ``neighbors`` and where each one's image lies, or none without an index."""
 
     file: Path
-    picture: Path
-    classes: Sequence[Spoken]
-    neighbours: Sequence[tuple[Neighbour, Path]] | None
+    image: Path
+    classes: Sequence[ClassExplanation]
+    neighbors: Sequence[tuple[Neighbor, Path]] | None
 
 
 def write_explanations(
@@ -62,10 +62,10 @@ def write_explanations(
     stage: str | None = None,
     method: str = "gradcam",
     top: int = 3,
-    neighbours: int = 5,
+    neighbors: int = 5,
     progress: Progress | None = None,
-) -> tuple[list[Explained], list[BadImage], Path | None]:
-    """Explain picture files, and write what can be looked at.
+) -> tuple[list[ExplainedImage], list[BadImage], Path | None]:
+    """Explain image files, and write what can be looked at.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def write_explanations(
         ``gradcam`` or ``hirescam``.
     top : int
         For how many classes, the most probable first.
-    neighbours : int
-        How many training pictures to name.
+    neighbors : int
+        How many training images to name.
     progress : Progress, optional
 
     Returns
@@ -102,8 +102,8 @@ def write_explanations(
     check_ours(folder, "explanation", [SHEET], other="choose another --output", earlier=_is_ours)
     stage = explainer.stage(stage)
     names = _folder_names(files)
-    explained, bad, rows = list[Explained](), list[BadImage](), list[Row]()
-    ask = _Question(stage, method, top, neighbours)
+    explained, bad, rows = list[ExplainedImage](), list[BadImage](), list[Row]()
+    ask = _Request(stage, method, top, neighbors)
     size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
     with (
         Decoders(side=size, levels=levels) as seen_by_network,
@@ -112,13 +112,13 @@ def write_explanations(
     ):
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
-            good = list[_Seen]()
+            good = list[_InputImage]()
             decoded = zip(some, names[start : start + BATCH], seen_by_network.decode(some), strict=True)
             shown = seen_by_people.decode(some)
-            for (file, name, pixels), picture in zip(decoded, shown, strict=True):
-                fault = next((one for one in (pixels, picture) if isinstance(one, DataError)), None)
-                if isinstance(pixels, np.ndarray) and isinstance(picture, np.ndarray):
-                    good.append(_Seen(file, folder / name, pixels, square(picture, SIDE)))
+            for (file, name, pixels), thumbnail in zip(decoded, shown, strict=True):
+                fault = next((one for one in (pixels, thumbnail) if isinstance(one, DataError)), None)
+                if isinstance(pixels, np.ndarray) and isinstance(thumbnail, np.ndarray):
+                    good.append(_InputImage(file, folder / name, pixels, square(thumbnail, SIDE)))
                 elif fault is not None:
                     bad.append(BadImage(file, reason_of(fault, file)))
             for done, row in _batch(explainer, good, ask):
@@ -136,52 +136,57 @@ def write_explanations(
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Request:
     """What is asked of each image."""
 
     stage: str
     method: str
     top: int
-    neighbours: int
+    neighbors: int
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _InputImage:
     """An image as the network and as people see it, and the folder for what is written of it."""
 
     file: Path
     place: Path
     pixels: NDArray[np.uint8]
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
-def _batch(explainer: Explainer, images: Sequence[_Seen], ask: _Question) -> Iterator[tuple[Explained, Row]]:
+def _batch(explainer: Explainer, images: Sequence[_InputImage], ask: _Request) -> Iterator[tuple[ExplainedImage, Row]]:
     seen = [image.pixels for image in images]
     probabilities = explainer.predict_proba(seen)  # (B, classes)
     order = probabilities.argsort(axis=1)[:, ::-1][:, : ask.top]  # (B, K)
     maps = [scale(explainer.signed_maps(seen, column.tolist(), ask.stage, ask.method)) for column in order.T]
-    near = explainer.neighbours(seen, ask.neighbours) if explainer.knows_neighbours else None
-    for i, image in enumerate(images):
-        picture = _write(image.place / "picture.png", image.picture)
-        spoken, panels = list[Spoken](), list[Panel]()
+    near = explainer.neighbors(seen, ask.neighbors) if explainer.knows_neighbors else None
+    for i, seen_image in enumerate(images):
+        path = _write(seen_image.place / "image.png", seen_image.image)
+        spoken, panels = list[ClassExplanation](), list[Panel]()
         for rank, (label, heat) in enumerate(zip(order[i], maps, strict=True), 1):
             name, probability = explainer.class_names[label], float(probabilities[i, label])
             grown = enlarge(heat[i : i + 1], SIDE)[0]
-            over, blank = overlay(image.picture, grown), not heat[i].any()
-            stem = image.place / f"{rank}-{_plain(name)}"
-            map_file = _write(stem.with_name(f"{stem.name}-map.png"), colour(grown))
+            over, blank = overlay(seen_image.image, grown), not heat[i].any()
+            stem = seen_image.place / f"{rank}-{_plain(name)}"
+            map_file = _write(stem.with_name(f"{stem.name}-map.png"), color(grown))
             over_file = _write(stem.with_name(f"{stem.name}-overlay.png"), over)
-            spoken.append(Spoken(name, probability, map_file, over_file, blank))
+            spoken.append(ClassExplanation(name, probability, map_file, over_file, blank))
             panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[ask.method]} finds no place" * blank))
         alike = None if near is None else near[i]
         kept = (
-            None if alike is None else [(one, _write_thumbnail(image.place, n, one)) for n, one in enumerate(alike, 1)]
+            None
+            if alike is None
+            else [(one, _write_thumbnail(seen_image.place, n, one)) for n, one in enumerate(alike, 1)]
         )
         like = [
             Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}")
             for one in alike or []
         ]
-        yield Explained(image.file, picture, spoken, kept), Row(Panel(image.picture, image.file.name), panels, like)
+        yield (
+            ExplainedImage(seen_image.file, path, spoken, kept),
+            Row(Panel(seen_image.image, seen_image.file.name), panels, like),
+        )
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:
@@ -189,15 +194,15 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:
     return path
 
 
-def _write_thumbnail(place: Path, number: int, neighbour: Neighbour) -> Path:
-    path = place / f"neighbour-{number}{neighbour.suffix}"
-    write_bytes(path, neighbour.thumbnail, REMEDY)
+def _write_thumbnail(place: Path, number: int, neighbor: Neighbor) -> Path:
+    path = place / f"neighbor-{number}{neighbor.suffix}"
+    write_bytes(path, neighbor.thumbnail, REMEDY)
     return path
 
 
 def _is_ours(folder: Path) -> bool:
     """Whether earlier explanations lie here."""
-    return (folder / SHEET).is_file() and any(folder.glob("*/picture.png"))
+    return (folder / SHEET).is_file() and any(folder.glob("*/image.png"))
 
 
 def _folder_names(files: Sequence[Path]) -> list[str]:
@@ -216,4 +221,4 @@ def _folder_names(files: Sequence[Path]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Return text as a part of a file's name: letters, digits, ``_`` and ``-``, at most 60."""
-    return re.sub(r"[^\w-]+", "-", text).strip("-")[:60] or "picture"
+    return re.sub(r"[^\w-]+", "-", text).strip("-")[:60] or "image"

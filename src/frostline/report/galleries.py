@@ -1,4 +1,4 @@
-"""Pictures within a page: galleries of test images, filters, and matrices too large for a table."""
+"""Images within a page: galleries of test images, filters, and matrices too large for a table."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ ACROSS = 16
 
 
 @dataclass(frozen=True)
-class Shown:
+class GalleryImage:
     """One test image with what was said of it: ``second`` came next, ``look`` is where the model looked, or empty."""
 
     source: str
@@ -40,20 +40,20 @@ class Pair:
     predicted: str
     rows: tuple[int, int]
     images: int
-    shown: list[Shown]
+    shown: list[GalleryImage]
 
 
 @dataclass(frozen=True)
 class Galleries:
     """Which test images are worth a look; see `frostline.evaluation.mistakes`."""
 
-    worst: list[Shown]
-    unsure: list[Shown]
+    worst: list[GalleryImage]
+    unsure: list[GalleryImage]
     pairs: list[Pair]
 
 
 def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes]) -> Galleries:
-    """Choose the images that a run kept pictures of; ``overlays`` are JPEG files by position."""
+    """Choose the images that a run kept images of; ``overlays`` are JPEG files by position."""
     probabilities, labels = evidence.test.pair
     pairs = [
         Pair(
@@ -68,19 +68,19 @@ def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes
 
 def _shown(
     evidence: Evidence, positions: Iterable[int], names: list[str], overlays: Mapping[int, bytes]
-) -> list[Shown]:
+) -> list[GalleryImage]:
     found = []
     for position in positions:
         row, encoded = evidence.test.probabilities[position], evidence.shown.at(position)
         if encoded is None:
             continue
         best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
-        with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as picture:
-            kind, small = picture.format, max(picture.size) <= 32
+        with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as image:
+            kind, small = image.format, max(image.size) <= 32
         look = to_source(overlays[position], "jpeg") if position in overlays else ""
         file = evidence.shown.names[int(np.flatnonzero(evidence.shown.positions == position)[0])]
         found.append(
-            Shown(
+            GalleryImage(
                 to_source(encoded, str(kind).lower()), look, small, file,
                 names[evidence.test.labels[position]], names[best], float(row[best]), names[second], float(row[second]),
             )
@@ -89,7 +89,7 @@ def _shown(
 
 
 def to_source(encoded: bytes, kind: str) -> str:
-    """Return an encoded picture as an address that asks nobody."""
+    """Return an encoded image as an address that asks nobody."""
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
@@ -100,7 +100,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
 
 
 def mosaic(filters: torch.Tensor) -> str:
-    """Return filters (N, 3, H, W) as one picture, each stretched to its own range, on a transparent ground."""
+    """Return filters (N, 3, H, W) as one image, each stretched to its own range, on a transparent ground."""
     filters = filters[:MOST_FILTERS]
     count, _, height, width = filters.shape
     low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
@@ -120,9 +120,9 @@ def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
     opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # a root: one image in a hundred shows too
     right = np.eye(len(shares), dtype=bool)
     masks = []
-    for kept, colour in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
+    for kept, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
         pixels = np.zeros((*shares.shape, 4), np.uint8)
-        pixels[..., :3] = colour
+        pixels[..., :3] = color
         pixels[..., 3] = np.where(kept, opaque, 0)
         masks.append(_png(pixels))
     return masks[0], masks[1]

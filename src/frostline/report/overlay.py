@@ -1,4 +1,4 @@
-"""Maps in colour, alone and over the picture they belong to."""
+"""Maps in color, alone and over the image they belong to."""
 
 import io
 from functools import lru_cache
@@ -7,42 +7,42 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frostline.data.square import centre_square
+from frostline.data.square import center_square
 
-COLOURS = "inferno"  # perceptually uniform: equal steps of a value are equal steps to the eye
-FAINT, STRONG = 0.25, 0.85  # how much of its colour the weakest and the strongest place of an overlay has
-CRISP = 3  # pictures that are enlarged further than so many times keep their pixels' edges
+COLORS = "inferno"  # perceptually uniform: equal steps of a value are equal steps to the eye
+FAINT, STRONG = 0.25, 0.85  # how much of its color the weakest and the strongest place of an overlay has
+CRISP = 3  # images that are enlarged further than so many times keep their pixels' edges
 
 
 def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay a map over a picture in greys: the stronger a place, the more of its colour it has.
+    """Lay a map over an image in grays: the stronger a place, the more of its color it has.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (H, W) or (H, W, 3)
     heat : ndarray of float, shape (h, w)
-        0 to 1; enlarged to the picture where it is smaller.
+        0 to 1; enlarged to the image where it is smaller.
 
     Returns
     -------
     ndarray of uint8, shape (H, W, 3)
     """
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]  # (H, W, 1)
-    fitted = _fitted(heat, grey.shape[1], grey.shape[0])
+    gray = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]  # (H, W, 1)
+    fitted = _fitted(heat, gray.shape[1], gray.shape[0])
     share = (FAINT + (STRONG - FAINT) * fitted)[..., None]
-    return np.rint((1 - share) * grey + share * colour(fitted)).astype(np.uint8)
+    return np.rint((1 - share) * gray + share * color(fitted)).astype(np.uint8)
 
 
-def colour(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+def color(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return a map of values 0 to 1, (H, W), as RGB (H, W, 3)."""
     return _table()[np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
 
 
 def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return what a network sees of a picture, its centre square, at another size: uint8 (side, side) or (…, 3)."""
-    picture = centre_square(Image.fromarray(pixels), side)
-    how = Image.Resampling.NEAREST if side >= CRISP * picture.width else Image.Resampling.LANCZOS
-    return np.asarray(picture.resize((side, side), how))
+    """Return what a network sees of an image, its center square, at another size: uint8 (side, side) or (…, 3)."""
+    image = center_square(Image.fromarray(pixels), side)
+    how = Image.Resampling.NEAREST if side >= CRISP * image.width else Image.Resampling.LANCZOS
+    return np.asarray(image.resize((side, side), how))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -64,5 +64,5 @@ def _fitted(heat: NDArray[np.float32], width: int, height: int) -> NDArray[np.fl
 def _table() -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
-    table: NDArray[np.uint8] = np.rint(colormaps[COLOURS](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    table: NDArray[np.uint8] = np.rint(colormaps[COLORS](np.arange(256))[:, :3] * 255).astype(np.uint8)
     return table

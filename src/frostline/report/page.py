@@ -12,7 +12,7 @@ from frostline._utils.storage import write_bytes
 from frostline._utils.templates import templates
 from frostline.evaluation.calibration import reliability, uncalibrated
 from frostline.report.charts import curves, diagram
-from frostline.report.contents import Material, gather
+from frostline.report.contents import ReportContents, gather
 from frostline.report.embedding_map import draw_map
 from frostline.report.figures import figure, write
 from frostline.report.galleries import MOST_FILTERS, galleries, matrix, mosaic
@@ -42,7 +42,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     return path
 
 
-def page(found: Material) -> str:
+def page(found: ReportContents) -> str:
     """Return the page."""
     environment = templates("frostline.report")
     environment.filters["percent"] = lambda value: write(value, "percent")
@@ -61,7 +61,7 @@ def page(found: Material) -> str:
 PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
 
 
-def _always(found: Material) -> dict[str, Any]:
+def _always(found: ReportContents) -> dict[str, Any]:
     """Return what needs no results."""
     kept = found.metrics["training"]["best_epoch"] if found.metrics else 0
     return {
@@ -71,7 +71,7 @@ def _always(found: Material) -> dict[str, Any]:
     }
 
 
-def _parts(found: Material) -> dict[str, Any]:
+def _parts(found: ReportContents) -> dict[str, Any]:
     names, test = found.class_names, found.metrics["test"]
     if test is None:  # trained without a test split
         curves_gap = gap(found) if found.history and not found.solved else ""

@@ -1,4 +1,4 @@
-"""Where a model looked in the test pictures that its run kept: overlays for the report's galleries."""
+"""Where a model looked in the test images that its run kept: overlays for the report's galleries."""
 
 import io
 from pathlib import Path
@@ -18,9 +18,9 @@ JPEG_QUALITY = 80
 
 
 def overlays(folder: Path, evidence: Evidence) -> dict[int, bytes]:
-    """Return, for each test picture that is kept, what speaks for the model's answer in it: a JPEG by position.
+    """Return, for each test image that is kept, what speaks for the model's answer in it: a JPEG by position.
 
-    The maps are of the small pictures that the run keeps, and of the last stage that has a map.
+    The maps are of the small images that the run keeps, and of the last stage that has a map.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def overlays(folder: Path, evidence: Evidence) -> dict[int, bytes]:
     if not len(shown):
         return {}
     explainer = Explainer.load(folder)
-    pictures = [decode_image(data) for data in shown.encoded]
+    images = [decode_image(data) for data in shown.encoded]
     answers = [int(evidence.test.probabilities[position].argmax()) for position in shown.positions]
-    heats = explainer.explain(pictures, answers, method=METHOD)  # (N, S, S)
+    heats = explainer.explain(images, answers, method=METHOD)  # (N, S, S)
     return {
-        int(position): _jpeg(overlay(square(picture, SIDE), heat))
-        for position, picture, heat in zip(shown.positions, pictures, heats, strict=True)
+        int(position): _jpeg(overlay(square(image, SIDE), heat))
+        for position, image, heat in zip(shown.positions, images, heats, strict=True)
     }
 
 

@@ -7,11 +7,11 @@ from markupsafe import Markup
 
 from frostline.models.backbone import GIVEN
 from frostline.models.boundary import NONE
-from frostline.report.contents import Material
+from frostline.report.contents import ReportContents
 from frostline.report.figures import figure, write
 
 ORIGINS = {
-    "bundled": "the weights that ship with Frostline, pre-trained on pictures that a program draws",
+    "bundled": "the weights that ship with Frostline, pre-trained on images that a program draws",
     "imagenet": "weights pre-trained on ImageNet",
     "pretrained": "the pre-trained weights that the network’s package publishes",
     "random": "random weights: nothing was pre-trained",
@@ -24,7 +24,7 @@ HEADS = {
 }
 
 
-def what_was_trained(found: Material) -> Iterator[Markup]:
+def what_was_trained(found: ReportContents) -> Iterator[Markup]:
     """Say what was trained on what, where its weights came from, what was frozen, and what it cost."""
     metrics, model, images = found.metrics, found.metrics["model"], found.images
     data = Markup("<strong>{}</strong>").format(metrics["data"]["name"])
@@ -47,7 +47,7 @@ def what_was_trained(found: Material) -> Iterator[Markup]:
         )
     yield from _shared_images(metrics)
     if found.bad_images:
-        yield Markup("Pictures that could not be read and were left out: {:,} (<code>bad_images.csv</code>).").format(
+        yield Markup("Images that could not be read and were left out: {:,} (<code>bad_images.csv</code>).").format(
             found.bad_images
         )
 
@@ -64,11 +64,11 @@ def _shared_images(metrics: dict[str, Any]) -> Iterator[Markup]:
             ).format(same, word, more)
 
 
-def _solution(found: Material) -> Iterator[Markup]:
+def _solution(found: ReportContents) -> Iterator[Markup]:
     """Say what a head in closed form knew, what was chosen, and how much of it is known by heart."""
     metrics = found.metrics
     if metrics["model"]["prior"] == "drawn":
-        yield Markup("Before any label the head knew how features vary within objects, from drawn pictures.")
+        yield Markup("Before any label the head knew how features vary within objects, from drawn images.")
     text = Markup("Validation chose the strength of its L2 penalty, {:.3g}.").format(metrics["training"]["l2"])
     if found.history:
         text += Markup(" It is right on {} of the training images and on {} of the validation images.").format(
@@ -88,7 +88,7 @@ def _boundary(metrics: dict[str, Any], model: dict[str, Any]) -> Markup:
     )
 
 
-def gap(found: Material) -> str:
+def gap(found: ReportContents) -> str:
     """Name the distance between training and validation at the kept epoch, and what it means."""
     kept = found.metrics["training"]["best_epoch"]
     if not 1 <= kept <= len(found.history):

@@ -1,4 +1,4 @@
-"""matplotlib's SVG made part of a page: in the page's colours and letters, always the same bytes."""
+"""matplotlib's SVG made part of a page: in the page's colors and letters, always the same bytes."""
 
 import io
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-# Stand-ins that no chart uses for anything else; the page's light or dark colours take their place.
+# Stand-ins that no chart uses for anything else; the page's light or dark colors take their place.
 INK, SOFT, LINE, FIRST, SECOND, MARK = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 VARIABLES = {
     INK: "var(--ink)",

@@ -54,7 +54,7 @@ class Model:
 
     ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
     ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
-    ``mirror`` says that a picture and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
+    ``mirror`` says that an image and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
     ``rejection`` says below which confidence an answer may count as unknown.
     """
 

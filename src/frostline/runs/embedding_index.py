@@ -1,8 +1,8 @@
-"""A small map of what a model has learned: reduced activations of some pictures, to find those that look alike to it.
+"""A small map of what a model has learned: reduced activations of some images, to find those that look alike to it.
 
 runs/NAME/index.safetensors, at most 10 MB
   mean, axes     features (F,) that are subtracted, directions (F, K): the principal components of the sample
-  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* pictures
+  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* images
   test.points    (T, K), up to 3,000 of the test split; test.positions int64 (T,), where in the split
 """
 
@@ -25,11 +25,11 @@ from frostline.models.heads import Head
 from frostline.runs.folder import AGAIN, REMEDY, Run
 from frostline.training.examples import Examples
 
-SAMPLE = 1500  # training pictures
-MAP = 3000  # test pictures
+SAMPLE = 1500  # training images
+MAP = 3000  # test images
 AXES = 64
 AXES_BYTES = 2_700_000
-PICTURES_BYTES = 5_000_000
+IMAGES_BYTES = 5_000_000
 FEATURES_BYTES = 300_000_000  # of the sample while the axes are sought
 BATCH = 256
 MAX_BYTES = 256 * MIB
@@ -37,16 +37,16 @@ MAX_BYTES = 256 * MIB
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Reduced activations, and small pictures of the training sample.
+    """Reduced activations, and small images of the training sample.
 
     Attributes
     ----------
     mean : Tensor (F,)
     axes : Tensor (F, K)
-        The head's standardisation is in them: ``(features - mean) @ axes`` is a point.
+        The head's standardization is in them: ``(features - mean) @ axes`` is a point.
     train_points : Tensor (M, K)
     train_labels : ndarray of int64 (M,)
-    pictures : Thumbnails
+    images : Thumbnails
         Of the training sample, in the order of its points.
     test_points : Tensor (T, K)
     test_positions : ndarray of int64 (T,)
@@ -57,7 +57,7 @@ class Index:
     axes: torch.Tensor
     train_points: torch.Tensor
     train_labels: NDArray[np.int64]
-    pictures: Thumbnails
+    images: Thumbnails
     test_points: torch.Tensor
     test_positions: NDArray[np.int64]
 
@@ -66,7 +66,7 @@ class Index:
         return (features.flatten(1).cpu().float() - self.mean) @ self.axes
 
     def nearest(self, features: torch.Tensor, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the training pictures that are nearest by cosine, nearest first.
+        """Return the training images that are nearest by cosine, nearest first.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Index:
 
 
 def write_index(
-    path: Path, trunk: nn.Module, head: Head, train: Examples, test: Examples, pictures: ImageDataset, seed: int
+    path: Path, trunk: nn.Module, head: Head, train: Examples, test: Examples, images: ImageDataset, seed: int
 ) -> None:
     """Sample, reduce and keep.
 
@@ -99,9 +99,9 @@ def write_index(
     trunk : nn.Module
         Rows to what the head reads.
     head : Head
-        Its mean and scale standardise features.
+        Its mean and scale standardize features.
     train, test : Examples
-    pictures : ImageDataset
+    images : ImageDataset
         The training split, in the order of ``train``.
     seed : int
         Draws the samples.
@@ -112,11 +112,11 @@ def write_index(
     """
     sample = stratified(train.labels, SAMPLE, seed)
     while True:
-        shown = make_thumbnails(pictures, sample)
+        shown = make_thumbnails(images, sample)
         total = sum(map(len, shown.encoded))
-        if total <= PICTURES_BYTES:
+        if total <= IMAGES_BYTES:
             break
-        sample = stratified(train.labels, len(sample) * PICTURES_BYTES // total - 1, seed)
+        sample = stratified(train.labels, len(sample) * IMAGES_BYTES // total - 1, seed)
     mean, scale = head.mean.cpu(), head.scale.cpu()
     axes = scale[:, None] * _principal_axes(trunk, train, sample, mean, scale)  # (F, K)
     positions = test.typical(MAP, seed)
@@ -183,8 +183,8 @@ def _check(index: Index) -> None:
     for name, numbers in (("train.labels", index.train_labels), ("test.positions", index.test_positions)):
         if numbers.dtype != np.int64 or numbers.ndim != 1 or (len(numbers) and numbers.min() < 0):
             raise ValueError(f"{name} is no row of whole numbers")
-    if len(index.pictures) != members:
-        raise ValueError(f"it has {len(index.pictures)} thumbnails for {members} images")
+    if len(index.images) != members:
+        raise ValueError(f"it has {len(index.images)} thumbnails for {members} images")
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -218,7 +218,7 @@ def _points(
 def _principal_axes(
     trunk: nn.Module, examples: Examples, sample: NDArray[np.integer], mean: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """Return the directions (F, K) in which a standardised sample spreads most, by way of its Gram matrix."""
+    """Return the directions (F, K) in which a standardized sample spreads most, by way of its Gram matrix."""
     most = max(2, FEATURES_BYTES // (4 * len(mean)))
     some = sample if len(sample) <= most else sample[np.linspace(0, len(sample) - 1, most).astype(int)]
     x = (features(trunk, examples, some) - mean) * scale  # (M, F)

@@ -3,7 +3,7 @@
 runs/NAME/evidence.safetensors
   val.probabilities, test.probabilities  float32 (N, classes), calibrated, in the split's order
   val.labels, test.labels                int64 (N,), the truth
-  shown.*                                small pictures of the test split (`frostline.data.thumbnails`)
+  shown.*                                small images of the test split (`frostline.data.thumbnails`)
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
 from frostline.evaluation.mistakes import worth_showing
-from frostline.evaluation.predictions import Predicted
+from frostline.evaluation.predictions import Predictions
 from frostline.runs.folder import AGAIN, REMEDY, Run
 
 SPLITS = ("val", "test")
@@ -28,15 +28,15 @@ ROUNDING = 1e-3  # of a sum of probabilities in float32
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Predictions of both splits, and the test pictures that are worth a look."""
+    """Predictions of both splits, and the test images that are worth a look."""
 
-    val: Predicted
-    test: Predicted
+    val: Predictions
+    test: Predictions
     shown: Thumbnails
 
 
-def write_evidence(run: Run, predicted: Mapping[str, Predicted], test: ImageDataset) -> None:
-    """Keep predictions, and small copies of the test pictures that `worth_showing` names.
+def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDataset) -> None:
+    """Keep predictions, and small copies of the test images that `worth_showing` names.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def read_evidence(run: Run) -> Evidence:
     return Evidence(val, test, shown)
 
 
-def _predicted(name: str, tensors: Mapping[str, torch.Tensor]) -> Predicted:
+def _predicted(name: str, tensors: Mapping[str, torch.Tensor]) -> Predictions:
     """Return the predictions of a split; ``ValueError`` when they cannot be."""
     probabilities, labels = tensors[f"{name}.probabilities"], tensors[f"{name}.labels"]
     if probabilities.dtype != torch.float32 or probabilities.ndim != 2 or not probabilities.shape[1]:
@@ -94,4 +94,4 @@ def _predicted(name: str, tensors: Mapping[str, torch.Tensor]) -> Predicted:
             raise ValueError(f"{name}.probabilities are none")
         if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
             raise ValueError(f"{name}.labels has classes that are none")
-    return Predicted(probabilities.numpy(), labels.numpy())
+    return Predictions(probabilities.numpy(), labels.numpy())

@@ -13,7 +13,7 @@ NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def data_facts(splits: RunSplits) -> dict[str, Any]:
-    """Return what ``data.json`` holds: of each split how many pictures, and a digest of content, order and labels."""
+    """Return what ``data.json`` holds: of each split how many images, and a digest of content, order and labels."""
     return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in splits.by_name.items()}
 
 
@@ -30,12 +30,12 @@ def with_recorded_reason(run: Run, backbone: Backbone) -> None:
 
 
 def check_same_data(run: Run, splits: RunSplits) -> None:
-    """Refuse to go on with other pictures than those a run was begun with.
+    """Refuse to go on with other images than those a run was begun with.
 
     Raises
     ------
     RunError
-        When pictures came, went or changed, or ``data.json`` is missing or damaged.
+        When images came, went or changed, or ``data.json`` is missing or damaged.
     """
     then, now = run.begin_record, data_facts(splits)
     before = {"train": then.train, "val": then.val, "test": then.test}
@@ -44,7 +44,7 @@ def check_same_data(run: Run, splits: RunSplits) -> None:
     ]
     if changes:
         raise RunError(
-            f"run '{run.name}' was begun with other pictures ({'; '.join(changes)}): "
+            f"run '{run.name}' was begun with other images ({'; '.join(changes)}): "
             "put back what was there to resume, or --overwrite the run."
         )
 

@@ -6,11 +6,11 @@ runs/NAME/
   history.csv    one line per epoch
   metrics.json   the results; written last  curves.png, confusion.png
   model/         the deployable bundle      log.txt        what was said, with times
-  evidence.safetensors                      predictions, and pictures that are worth a look (`evidence.py`)
-  index.safetensors                         reduced activations, to find pictures that look alike (`index.py`)
+  evidence.safetensors                      predictions, and images that are worth a look (`evidence.py`)
+  index.safetensors                         reduced activations, to find images that look alike (`index.py`)
   tracking.json, tensorboard/               where it is tracked; only with --track (`tracking.py`)
   report.html                               what it learned, to look at (`frostline report`)
-  bad_images.csv                            which pictures could not be read, and why; only when there are any
+  bad_images.csv                            which images could not be read, and why; only when there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
 
@@ -509,7 +509,7 @@ def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
 
 
 def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
-    """Write which pictures are left out, and why; nothing when there are none.
+    """Write which images are left out, and why; nothing when there are none.
 
     Raises
     ------

@@ -30,31 +30,31 @@ HUB_METRICS = {
 APACHE, UNKNOWN = "apache-2.0", "unknown"
 MISTAKES = 3
 DATA_LICENCES = {
-    "fashion-mnist": "Zalando publishes Fashion-MNIST under the MIT licence.",
+    "fashion-mnist": "Zalando publishes Fashion-MNIST under the MIT license.",
     "drawn-objects": "Frostline's own program draws them (Apache-2.0).",
 }
 PRIOR = (
-    "Before any label the head knew how features vary within objects, from pictures that Frostline's own program draws "
+    "Before any label the head knew how features vary within objects, from images that Frostline's own program draws "
     "(Apache-2.0)."
 )
 
 IMAGENET = (
-    "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause licence; for the "
-    "weights themselves no licence of their own is stated. They were learned from ImageNet, whose terms of access "
+    "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause license; for the "
+    "weights themselves no license of their own is stated. They were learned from ImageNet, whose terms of access "
     "allow non-commercial research and education; whether those terms bind weights is not known here: check before "
     "commercial use."
 )
 PRETRAINED = (
-    "Pre-trained weights that the network's package ({package}) points to. Their licence is not known here: "
+    "Pre-trained weights that the network's package ({package}) points to. Their license is not known here: "
     "the page of these weights says it, and they may be bound by the terms of the data that they were learned from."
 )
 BUNDLED = (
-    "The weights that ship with Frostline, under Apache-2.0, learned from drawn pictures alone: "
-    "no photograph and no licence of another data set is involved."
+    "The weights that ship with Frostline, under Apache-2.0, learned from drawn images alone: "
+    "no photograph and no license of another data set is involved."
 )
 RANDOM = "Random numbers: no one else's weights are in this model."
-FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their licence, is not known."
-OWN_FILE = "A file of the user's, {file}. Where it came from, and its licence, is not known."
+FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their license, is not known."
+OWN_FILE = "A file of the user's, {file}. Where it came from, and its license, is not known."
 
 
 def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -111,28 +111,28 @@ def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     frozen = "no stage frozen" if facts["freeze"] == "none" else f"frozen up to `{facts['freeze']}`"
     reads = ", ".join(f"`{tap}`" for tap in model.boundary.taps) or f"`{model.boundary.end}`"
     return [
-        f"Sorts pictures into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
+        f"Sorts images into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
         f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
         f"{facts['trainable_parameters']:,} of them trained.",
         "",
-        f"Input: pictures of any size, grey or RGB; the square in the centre is resized to {facts['image_size']} "
+        f"Input: images of any size, gray or RGB; the square in the center is resized to {facts['image_size']} "
         "pixels. Output: a probability for each class.",
     ]
 
 
 def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     data, counts = metrics["data"], metrics["data"]["images"]
-    licence = DATA_LICENCES.get(data["name"], "The licence of these pictures is not known here.")
+    license = DATA_LICENCES.get(data["name"], "The license of these images is not known here.")
     return [
         "## Data and labels",
         "",
-        f"{markdown_text(data['name'])}: {counts['train']:,} pictures to learn from, {counts['val']:,} for validation "
-        f"and {counts['test']:,} for the test. {licence} Fingerprints of content, order and labels: "
+        f"{markdown_text(data['name'])}: {counts['train']:,} images to learn from, {counts['val']:,} for validation "
+        f"and {counts['test']:,} for the test. {license} Fingerprints of content, order and labels: "
         + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
         + ".",
         *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
         "",
-        f"Labels, one for each picture: {', '.join(map(markdown_text, model.class_names))}.",
+        f"Labels, one for each image: {', '.join(map(markdown_text, model.class_names))}.",
     ]
 
 
@@ -161,7 +161,7 @@ def _results(metrics: Mapping[str, Any]) -> list[str]:
         "|---" * (1 + len(splits)) + "|",
         *rows,
         "",
-        f"| class ({splits[judged]}) | precision | recall | F1 | pictures |",
+        f"| class ({splits[judged]}) | precision | recall | F1 | images |",
         "|---|---|---|---|---|",
         *classes,
     ]
@@ -170,11 +170,11 @@ def _results(metrics: Mapping[str, Any]) -> list[str]:
 def _weights(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     weights = metrics["weights"]
     digest = f" SHA-256 `{weights['sha256']}`." if weights else ""
-    return ["## Where the weights came from, and their licence", "", weights_licence(model) + digest]
+    return ["## Where the weights came from, and their license", "", weights_license(model) + digest]
 
 
-def weights_licence(model: Model) -> str:
-    """Return what is known of the licence of the weights that a model began with, and what is not."""
+def weights_license(model: Model) -> str:
+    """Return what is known of the license of the weights that a model began with, and what is not."""
     origin = model.backbone.origin
     name = origin.name if origin else GIVEN
     known = {"bundled": BUNDLED, "random": RANDOM, "imagenet": IMAGENET, GIVEN: FROM_PYTHON}
@@ -193,10 +193,10 @@ def _limits(metrics: Mapping[str, Any]) -> list[str]:
     return [
         "## Limits",
         "",
-        "- It knows no other classes: a picture of anything else gets one of these, perhaps with a high probability.",
-        "- Figures and probabilities hold for pictures like those of the data; elsewhere they are not known.",
-        "- What lies outside the square in the centre of a picture is not seen.",
-        "- Nothing was measured for groups of people, attacks, or damaged pictures.",
+        "- It knows no other classes: an image of anything else gets one of these, perhaps with a high probability.",
+        "- Figures and probabilities hold for images like those of the data; elsewhere they are not known.",
+        "- What lies outside the square in the center of an image is not seen.",
+        "- Nothing was measured for groups of people, attacks, or damaged images.",
         *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
     ]
 
@@ -212,7 +212,7 @@ def _use(model: Model) -> list[str]:
         "from frostline import Classifier",
         "",
         f"classifier = {load}",
-        'print(classifier.predict(["picture.jpg"]))',
+        'print(classifier.predict(["image.jpg"]))',
         "```",
         "",
         "`folder` is the one that holds this card. `frostline export RUN` makes one ONNX file of the run's model, "

@@ -1,4 +1,4 @@
-"""The two pictures of a run: its learning curves and its confusion matrix."""
+"""The two images of a run: its learning curves and its confusion matrix."""
 
 import io
 import warnings
@@ -27,10 +27,10 @@ def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
     figure.subplots_adjust(left=0.08, right=0.985, bottom=0.145, top=0.905, wspace=0.27)
     epochs = [line.epoch for line in history]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour in (("train", "#7a7a7a"), ("val", "#0b6fa4")):
+        for split, color in (("train", "#7a7a7a"), ("val", "#0b6fa4")):
             values = [getattr(line, f"{split}_{quantity}") for line in history]
             axes.plot(
-                epochs, values, "o-", color=colour, markersize=3.5, label="validation" if split == "val" else split
+                epochs, values, "o-", color=color, markersize=3.5, label="validation" if split == "val" else split
             )
         for before, line in pairwise(history):
             if line.freeze != before.freeze:
@@ -51,7 +51,7 @@ def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str, path: Path) -> None:
-    """Draw a confusion matrix as a PNG: rows are the truth, colours are shares of the row, numbers are images."""
+    """Draw a confusion matrix as a PNG: rows are the truth, colors are shares of the row, numbers are images."""
     from matplotlib.figure import Figure
 
     counts = np.array(confusion)

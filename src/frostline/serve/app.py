@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frostline import __version__
-from frostline.serve.classify import Classify
+from frostline.serve.classify import ClassificationService
 from frostline.serve.errors import (
     MEDIA_TYPE,
     ProblemError,
@@ -28,10 +28,10 @@ from frostline.serve.errors import (
 from frostline.serve.keys import Keys
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.middleware import Guard
+from frostline.serve.middleware import SecurityMiddleware
 from frostline.serve.model import Served
-from frostline.serve.schemas import About, Answers, Health, Pictures, Problem, Wish
-from frostline.serve.upload import FIELD, Bodies, GoneError, pictures_of
+from frostline.serve.schemas import About, Answers, Health, Images, PredictOptions, Problem
+from frostline.serve.upload import FIELD, Bodies, GoneError, images_of
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,7 +68,7 @@ def make_app(
         The share of validation images that answers may lose, when a request names none.
     """
     metrics = Metrics()
-    classify = Classify(served, limits, metrics, reject)
+    classify = ClassificationService(served, limits, metrics, reject)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ def make_app(
     app = FastAPI(
         title="Frostline",
         version=__version__,
-        description=f"Classifies pictures with the model '{served.name}'.",
+        description=f"Classifies images with the model '{served.name}'.",
         docs_url=None,  # FastAPI's pages ask a CDN for their script
         redoc_url=None,
         lifespan=lifespan,
@@ -92,7 +92,7 @@ def make_app(
     _add_page(app)
     if keys:
         _describe_keys(app)
-    return Guard(_straight(app, predict), keys, any_host, limits, metrics)
+    return SecurityMiddleware(_straight(app, predict), keys, any_host, limits, metrics)
 
 
 def _straight(app: ASGIApp, predict: Handler) -> ASGIApp:
@@ -145,7 +145,7 @@ def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, r
         kind=served.kind,
         classes=list(served.predicts.class_names),
         explains=served.explains,
-        neighbours=served.knows_neighbours,
+        neighbors=served.knows_neighbors,
         rejects=served.rejects,
         reject=reject,
         formats=list(FORMATS),
@@ -174,7 +174,7 @@ def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, r
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metrics) -> Handler:
+def _add_predict(app: FastAPI, classify: ClassificationService, limits: Limits, metrics: Metrics) -> Handler:
     bodies = Bodies(limits, metrics)
     body = {
         "required": True,
@@ -190,7 +190,7 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
         PREDICT,
         response_model=Answers,
         response_model_exclude_none=True,
-        openapi_extra={"requestBody": body, "parameters": _parameters(Wish)},
+        openapi_extra={"requestBody": body, "parameters": _parameters(PredictOptions)},
         responses=_problems(408, 413, 415, 503),
     )
     async def predict(request: Request) -> Response:
@@ -210,8 +210,8 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
                     raise ProblemError(
                         408, "slow-body", f"the body did not come within {limits.body_seconds:g} s: send it again."
                     ) from error
-                pictures = pictures_of(upload.take(), request.headers.get("content-type", ""), limits)
-                answers = await _while_there(request, classify(pictures, wish), limits.answer_seconds)
+                images = images_of(upload.take(), request.headers.get("content-type", ""), limits)
+                answers = await _while_there(request, classify(images, wish), limits.answer_seconds)
         except GoneError:
             metrics.gone.inc()
             return Response(status_code=499)
@@ -221,7 +221,7 @@ def _add_predict(app: FastAPI, classify: Classify, limits: Limits, metrics: Metr
 
 
 @lru_cache(64)
-def _wish(query: str) -> Wish:
+def _wish(query: str) -> PredictOptions:
     """Return what a query asks for.
 
     Not by FastAPI, which takes parameters apart one by one at every request.
@@ -232,7 +232,7 @@ def _wish(query: str) -> Wish:
         422.
     """
     try:
-        return Wish.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
+        return PredictOptions.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
     except ValidationError as error:
         raise invalid([dict(one) | {"loc": ("query", *one["loc"])} for one in error.errors()]) from error
 
@@ -276,7 +276,7 @@ def _one_schema() -> dict[str, Any]:
 
 
 def _json_schema(most: int) -> dict[str, Any]:
-    schema = Pictures.model_json_schema()
+    schema = Images.model_json_schema()
     schema["properties"][FIELD] |= {"minItems": 1, "maxItems": most}
     schema["properties"][FIELD]["items"] = {"type": "string", "format": "byte", "contentEncoding": "base64"}
     return schema

@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 class Batcher(Generic[Item, Result]):
-    """The threads that the network runs in, and the pictures that wait for it.
+    """The threads that the network runs in, and the images that wait for it.
 
     A free thread takes what waits; what comes while all are busy leaves together, and threads that are free at the same
-    time share. Where many pictures were taken in, a few that wait stay for others, up to ``limits.wait_seconds``, since
+    time share. Where many images were taken in, a few that wait stay for others, up to ``limits.wait_seconds``, since
     more in a batch cost less each; where few were, nobody waits.
 
     Parameters
     ----------
     classify : callable
-        Pictures to one result each; called in several threads at once.
+        Images to one result each; called in several threads at once.
     limits : Limits
     metrics : Metrics, optional
         Without them, nothing is counted.
@@ -49,7 +49,7 @@ class Batcher(Generic[Item, Result]):
         self._threads = ThreadPoolExecutor(threads, "frostline-batches", initializer=begin)
         self._free = threads
         self._waiting: deque[_Request[Item, Result]] = deque()
-        self._admitted = 0  # pictures that were taken in and not yet answered
+        self._admitted = 0  # images that were taken in and not yet answered
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Result]):
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
-        """Hold places for pictures until they are answered.
+        """Hold places for images until they are answered.
 
         Raises
         ------
@@ -78,10 +78,10 @@ class Batcher(Generic[Item, Result]):
         if self._metrics:
             self._metrics.waiting.set(self._admitted)
 
-    async def classify(self, pictures: Sequence[Item]) -> list[Result]:
-        """Return the result of each admitted picture; when it is cancelled, what still waits is not computed."""
+    async def classify(self, images: Sequence[Item]) -> list[Result]:
+        """Return the result of each admitted image; when it is canceled, what still waits is not computed."""
         loop = asyncio.get_running_loop()
-        request = _Request[Item, Result](pictures, loop.create_future(), loop.time() + self._limits.wait_seconds)
+        request = _Request[Item, Result](images, loop.create_future(), loop.time() + self._limits.wait_seconds)
         self._waiting.append(request)
         self._send_off()
         return await request.answer
@@ -91,7 +91,7 @@ class Batcher(Generic[Item, Result]):
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _send_off(self) -> None:
-        """Begin batches while there are free threads and pictures that wait."""
+        """Begin batches while there are free threads and images that wait."""
         loop = asyncio.get_running_loop()
         while self._free and (count := self._count()):
             due = self._waiting[0].due
@@ -99,11 +99,11 @@ class Batcher(Generic[Item, Result]):
                 self._timer = self._timer or loop.call_at(due, self._late)
                 return
             batch = self._take(min(self._limits.batch, -(-count // self._free)))
-            pictures = [request.pictures[place] for request, place in batch]
+            images = [request.images[place] for request, place in batch]
             if self._metrics:
-                self._metrics.batch.observe(len(pictures))
+                self._metrics.batch.observe(len(images))
             self._free -= 1
-            computing = loop.run_in_executor(self._threads, self._classify, pictures)
+            computing = loop.run_in_executor(self._threads, self._classify, images)
             computing.add_done_callback(partial(self._answer, batch))
 
     def _late(self) -> None:
@@ -114,7 +114,7 @@ class Batcher(Generic[Item, Result]):
         return sum(request.left for request in self._waiting)
 
     def _take(self, most: int) -> list[tuple["_Request[Item, Result]", int]]:
-        """Return the next pictures in line, each as its request and its place there."""
+        """Return the next images in line, each as its request and its place there."""
         batch: list[tuple[_Request[Item, Result], int]] = []
         while self._waiting and len(batch) < most:
             request = self._waiting[0]
@@ -141,22 +141,22 @@ class Batcher(Generic[Item, Result]):
 
 
 class _Request(Generic[Item, Result]):
-    """Pictures that were asked for together, and their results as these come."""
+    """Images that were asked for together, and their results as these come."""
 
-    def __init__(self, pictures: Sequence[Item], answer: asyncio.Future[list[Result]], due: float) -> None:
-        self.pictures, self.answer, self.due = pictures, answer, due
+    def __init__(self, images: Sequence[Item], answer: asyncio.Future[list[Result]], due: float) -> None:
+        self.images, self.answer, self.due = images, answer, due
         self.taken = 0
         self._results: dict[int, Result] = {}  # by place
 
     @property
     def left(self) -> int:
-        """How many pictures still wait; none when the client has gone."""
-        return 0 if self.answer.done() else len(self.pictures) - self.taken
+        """How many images still wait; none when the client has gone."""
+        return 0 if self.answer.done() else len(self.images) - self.taken
 
     def put(self, place: int, result: Result) -> None:
         self._results[place] = result
-        if len(self._results) == len(self.pictures) and not self.answer.done():
-            self.answer.set_result([self._results[place] for place in range(len(self.pictures))])
+        if len(self._results) == len(self.images) and not self.answer.done():
+            self.answer.set_result([self._results[place] for place in range(len(self.images))])
 
     def fail(self, error: BaseException) -> None:
         if not self.answer.done():

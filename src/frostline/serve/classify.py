@@ -16,14 +16,14 @@ from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import BATCHES, Pixels, Served, begin_thread
 from frostline.serve.overlay import data_address, overlay_png
-from frostline.serve.schemas import Wish
+from frostline.serve.schemas import PredictOptions
 from frostline.serve.upload import Upload
 
 Row = NDArray[np.float32]  # probabilities (classes,)
 Seen = tuple[Pixels, Row]
 
 
-class Classify:
+class ClassificationService:
     """The way of an image through the server.
 
     Parameters
@@ -54,7 +54,7 @@ class Classify:
         self._batcher.close()
         self._decoding.close()
 
-    def check(self, wish: Wish) -> None:
+    def check(self, wish: PredictOptions) -> None:
         """Refuse what this model cannot do.
 
         Raises
@@ -64,12 +64,12 @@ class Classify:
         """
         if wish.explain and not self._served.explains:
             raise ProblemError(422, "no-explanations", "this model explains nothing: leave out explain.")
-        if wish.neighbours and not self._served.knows_neighbours:
-            raise ProblemError(422, "no-neighbours", "this model knows no training pictures: leave out neighbours.")
+        if wish.neighbors and not self._served.knows_neighbors:
+            raise ProblemError(422, "no-neighbors", "this model knows no training images: leave out neighbors.")
         if wish.reject is not None and not self._served.rejects:
             raise ProblemError(422, "no-rejection", "this model knows no thresholds to reject by: leave out reject.")
 
-    async def __call__(self, files: Sequence[Upload], wish: Wish) -> list[dict[str, Any]]:
+    async def __call__(self, files: Sequence[Upload], wish: PredictOptions) -> list[dict[str, Any]]:
         """Return an entry for each image, as `frostline.serve.schemas.Answers` describes them.
 
         Raises
@@ -88,7 +88,7 @@ class Classify:
             if not answered:
                 raise _none_of(files, [one for one in seen if isinstance(one, ProblemError)])
             answers = iter(await self._answers(answered, wish))
-        self._metrics.pictures.inc(len(answered))
+        self._metrics.images.inc(len(answered))
         return [
             {"name": name} | ({"error": _named(name, one)} if isinstance(one, ProblemError) else next(answers))
             for (name, _), one in zip(files, seen, strict=True)
@@ -120,7 +120,7 @@ class Classify:
         rows = iter(self._served.predicts.predict_proba(pixels)) if pixels else iter(())
         return [one if isinstance(one, ProblemError) else (one, next(rows)) for one in found]
 
-    async def _answers(self, seen: Sequence[Seen], wish: Wish) -> list[dict[str, Any]]:
+    async def _answers(self, seen: Sequence[Seen], wish: PredictOptions) -> list[dict[str, Any]]:
         """Return the answer for each image, without its name."""
         rows = [row for _, row in seen]
         order = [row.argsort()[::-1].tolist() for row in rows]  # as `frostline predict` orders
@@ -133,7 +133,7 @@ class Classify:
             threshold = self._threshold(reject)
             for answer, row in zip(answers, rows, strict=True):
                 answer["rejected"] = bool(row.max() < threshold)
-        if wish.explain or wish.neighbours:
+        if wish.explain or wish.neighbors:
             best = [numbers[0] for numbers in order]
             await self._batcher.beside(partial(self._say_why, answers, [pixels for pixels, _ in seen], best, wish))
         return answers
@@ -142,7 +142,7 @@ class Classify:
         return {"class": self._names[number], "probability": float(row[number])}
 
     def _say_why(
-        self, answers: Sequence[dict[str, Any]], pixels: Sequence[Pixels], best: Sequence[int], wish: Wish
+        self, answers: Sequence[dict[str, Any]], pixels: Sequence[Pixels], best: Sequence[int], wish: PredictOptions
     ) -> None:
         why = self._served.why
         if why is None:
@@ -150,10 +150,10 @@ class Classify:
         if wish.explain:
             for answer, heat in zip(answers, why.explain(pixels, best), strict=True):
                 answer["overlay"] = data_address(overlay_png(heat))
-        if wish.neighbours:
-            for answer, near in zip(answers, why.neighbours(pixels, wish.neighbours), strict=True):
-                answer["neighbours"] = [
-                    {"class": one.class_name, "similarity": one.similarity, "picture": data_address(one.thumbnail)}
+        if wish.neighbors:
+            for answer, near in zip(answers, why.neighbors(pixels, wish.neighbors), strict=True):
+                answer["neighbors"] = [
+                    {"class": one.class_name, "similarity": one.similarity, "image": data_address(one.thumbnail)}
                     for one in near
                 ]
 

@@ -93,7 +93,7 @@ class Decoding:
 def _judged(decoded: Decoded) -> Pixels | ProblemError:
     if isinstance(decoded, np.ndarray):
         return decoded
-    return bad_image(str(decoded).removeprefix("the picture "))
+    return bad_image(str(decoded).removeprefix("the image "))
 
 
 def _failed(error: DataError) -> ProblemError:

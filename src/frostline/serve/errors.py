@@ -26,7 +26,7 @@ class ProblemError(Exception):
     detail : str
         What was expected, what came and what to do.
     errors : list of dict, optional
-        Which pictures or values, and why.
+        Which images or values, and why.
     headers : mapping, optional
         To be sent along.
     """

@@ -1,4 +1,4 @@
-"""What the server takes at most: of bytes, pictures, pixels, seconds, connections and waiting pictures."""
+"""What the server takes at most: of bytes, images, pixels, seconds, connections and waiting images."""
 
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ class Limits:
     images: int = 32  # in a request
     body_bytes: int = 32 * MIB
     held_bytes: int = 256 * MIB  # of all bodies that are being read or answered
-    pixels: int = 50_000_000  # of a picture, as it claims
+    pixels: int = 50_000_000  # of an image, as it claims
     header_bytes: int = 64 << 10
     header_seconds: float = 10.0  # from the connection, or the last answer, to a whole request header
     body_seconds: float = 30.0  # from the header to the last byte of the body
@@ -25,9 +25,9 @@ class Limits:
     linger_seconds: float = 2.0  # that a refused body is read on, so that its sender sees why
     drain_seconds: float = 30.0  # from SIGTERM to the end
     connections: int = 256
-    queue: int = 256  # pictures that were taken in and not yet answered
-    batch: int = 32  # pictures in a batch
-    enough: int = 8  # pictures that a batch waits for, once so many were taken in
+    queue: int = 256  # images that were taken in and not yet answered
+    batch: int = 32  # images in a batch
+    enough: int = 8  # images that a batch waits for, once so many were taken in
     wait_seconds: float = 0.005  # that it waits at most
     costly_queue: int = 32  # costly images that wait to be decoded, one at a time; see `frostline.serve.cost`
     costly_seconds: float = 10.0  # that one of them may wait, before the rest of its request is answered without it

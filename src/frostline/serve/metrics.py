@@ -18,11 +18,11 @@ class Metrics:
         self.seconds = Histogram(
             "frostline_request_seconds", "From header to answer.", ["path"], buckets=SECONDS, registry=self.registry
         )
-        self.pictures = Counter("frostline_pictures", "Pictures that were classified.", registry=self.registry)
-        self.refused = Counter("frostline_pictures_refused", "Pictures that were refused.", registry=self.registry)
+        self.images = Counter("frostline_images", "Images that were classified.", registry=self.registry)
+        self.refused = Counter("frostline_images_refused", "Images that were refused.", registry=self.registry)
         self.gone = Counter("frostline_clients_gone", "Clients that did not wait.", registry=self.registry)
-        self.batch = Histogram("frostline_batch_pictures", "Per batch.", buckets=SIZES, registry=self.registry)
-        self.waiting = Gauge("frostline_waiting_pictures", "Taken in, not yet answered.", registry=self.registry)
+        self.batch = Histogram("frostline_batch_images", "Per batch.", buckets=SIZES, registry=self.registry)
+        self.waiting = Gauge("frostline_waiting_images", "Taken in, not yet answered.", registry=self.registry)
         self.held = Gauge("frostline_held_bytes", "Bodies that are held.", registry=self.registry)
 
     def text(self) -> bytes:

@@ -32,7 +32,7 @@ HEADERS = [
 ]
 
 
-class Guard:
+class SecurityMiddleware:
     """Stands before the application.
 
     Parameters

@@ -34,7 +34,7 @@ def begin_thread() -> None:
 
 
 class Predicts(Protocol):
-    """Anything that classifies pictures."""
+    """Anything that classifies images."""
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -44,11 +44,11 @@ class Predicts(Protocol):
         """Return the confidence below which an answer counts as unknown; raises RunError where it is not known."""
 
     def predict_proba(self, images: Sequence[Pixels], /) -> NDArray[np.float32]:
-        """Return probabilities (N, classes) of pictures (H, W) or (H, W, 3)."""
+        """Return probabilities (N, classes) of images (H, W) or (H, W, 3)."""
 
 
-class Neighbour(Protocol):
-    """A training picture that looks alike."""
+class NeighborLike(Protocol):
+    """A training image that looks alike."""
 
     @property
     def class_name(self) -> str:
@@ -67,10 +67,10 @@ class Explains(Protocol):
     """Anything that says why."""
 
     def explain(self, images: Sequence[Pixels], classes: Sequence[int], /) -> NDArray[np.float32]:
-        """Return where each picture speaks for a class: (N, S, S), 0 to 1, of the square in the centre."""
+        """Return where each image speaks for a class: (N, S, S), 0 to 1, of the square in the center."""
 
-    def neighbours(self, images: Sequence[Pixels], count: int, /) -> Sequence[Sequence[Neighbour]]:
-        """Return the nearest training pictures of each picture."""
+    def neighbors(self, images: Sequence[Pixels], count: int, /) -> Sequence[Sequence[NeighborLike]]:
+        """Return the nearest training images of each image."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Served:
         ``run``, ``bundle`` or ``onnx``.
     predicts : Predicts
     side : int or None
-        To which pictures may be shrunk as they are decoded; see `frostline.data.decoding.decode.decode_image`.
+        To which images may be shrunk as they are decoded; see `frostline.data.decoding.decode.decode_image`.
     levels : Levels, optional
         How files of more than 8 bits, or with transparency, become bytes.
     why : Explains, optional
-    explains, knows_neighbours, rejects : bool
+    explains, knows_neighbors, rejects : bool
         What of it can be asked for.
     """
 
@@ -99,7 +99,7 @@ class Served:
     levels: Levels | None = None
     why: Explains | None = None
     explains: bool = False
-    knows_neighbours: bool = False
+    knows_neighbors: bool = False
     rejects: bool = False
 
 
@@ -129,7 +129,7 @@ def _from_folder(folder: Path, name: str, kind: str) -> Served:
     explains = bool(why.stages) and find_spec("captum") is not None
     seen = classifier.model.preprocess
     return Served(
-        name, kind, classifier, seen.image_size, seen.levels, why, explains, why.knows_neighbours, _rejects(classifier)
+        name, kind, classifier, seen.image_size, seen.levels, why, explains, why.knows_neighbors, _rejects(classifier)
     )
 
 

@@ -13,12 +13,12 @@ def _without_null(schema: dict[str, Any]) -> None:
     del schema["default"]
 
 
-class Wish(BaseModel):
+class PredictOptions(BaseModel):
     """What a request asks for each image: its query."""
 
     top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
     explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
-    neighbours: int = Field(0, ge=0, le=12, description="How many training pictures to add.")
+    neighbors: int = Field(0, ge=0, le=12, description="How many training images to add.")
     reject: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         None,
         ge=0,
@@ -29,7 +29,7 @@ class Wish(BaseModel):
     )
 
 
-class Pictures(BaseModel):
+class Images(BaseModel):
     """Images as JSON."""
 
     model_config = ConfigDict(extra="forbid")
@@ -48,18 +48,18 @@ class Prediction(BaseModel):
     probability: float = Field(ge=0, le=1)
 
 
-class Neighbour(BaseModel):
-    """A training picture that looks alike."""
+class NeighborResult(BaseModel):
+    """A training image that looks alike."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     name: str = Field(alias="class", description="Its label.")
     similarity: float = Field(description="1 is the same.")
-    picture: str = Field(description="A small picture, as a data address.")
+    image: str = Field(description="A small image, as a data address.")
 
 
 class Answer(BaseModel):
-    """What the model says of one picture."""
+    """What the model says of one image."""
 
     name: str = Field(description="The file's name as it came, without folders.")
     predictions: list[Prediction] = Field(description="The most probable first.")
@@ -70,7 +70,7 @@ class Answer(BaseModel):
     overlay: str | None = Field(
         default=None, description="What the best class was seen by (Grad-CAM), a PNG as a data address."
     )
-    neighbours: list[Neighbour] | None = Field(default=None, description="The nearest training pictures first.")
+    neighbors: list[NeighborResult] | None = Field(default=None, description="The nearest training images first.")
 
 
 class Refusal(BaseModel):
@@ -100,7 +100,7 @@ class About(BaseModel):
     kind: str = Field(description="run, bundle or onnx.")
     classes: list[str]
     explains: bool = Field(description="Whether `explain=true` is answered.")
-    neighbours: bool = Field(description="Whether `neighbours=N` is answered.")
+    neighbors: bool = Field(description="Whether `neighbors=N` is answered.")
     rejects: bool = Field(description="Whether `reject=X` is answered.")
     reject: float | None = Field(default=None, description="What `reject` is when a request does not say.")
     formats: list[str]

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from frostline.serve.errors import ProblemError, bad_image, busy, invalid
 from frostline.serve.limits import MIB, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.schemas import Pictures
+from frostline.serve.schemas import Images
 
 FIELD = "images"
 Upload = tuple[str, bytes | ProblemError]  # a name, and the file or why there is none
@@ -102,11 +102,11 @@ class Body:
 def too_large(most: int) -> ProblemError:
     """Return the problem of a body that is too large."""
     return ProblemError(
-        413, "too-large", f"a request may have {most // MIB} MiB: send fewer or smaller pictures at a time."
+        413, "too-large", f"a request may have {most // MIB} MiB: send fewer or smaller images at a time."
     )
 
 
-def pictures_of(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
+def images_of(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
     """Return the images of a body, each with the name it came with (never a path).
 
     Raises
@@ -134,14 +134,14 @@ def pictures_of(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
 
 
 def _count_problem(most: int) -> ProblemError:
-    return ProblemError(422, "image-count", f"expected 1 to {most} pictures in the field '{FIELD}'.")
+    return ProblemError(422, "image-count", f"expected 1 to {most} images in the field '{FIELD}'.")
 
 
 def _from_json(body: bytes, most: int) -> list[Upload]:
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:  # parsed, they would fill the memory
         raise _count_problem(most)
     try:
-        texts = Pictures.model_validate_json(body).images
+        texts = Images.model_validate_json(body).images
     except ValidationError as error:
         raise invalid([dict(e) for e in error.errors(include_url=False, include_input=False)]) from error
     return [(_default_name(number), _decoded(text)) for number, text in enumerate(texts[: most + 1])]
@@ -235,4 +235,4 @@ def _plain_name(name: bytes, number: int) -> str:
 
 
 def _default_name(number: int) -> str:
-    return f"picture {number + 1}"
+    return f"image {number + 1}"

@@ -1,10 +1,10 @@
 """Frostline as scikit-learn estimators: for pipelines, searches, cross-validation and permutation tests.
 
-Both take X as an array of pictures or of their paths, and keep activations by picture: a whole search runs the frozen
+Both take X as an array of images or of their paths, and keep activations by image: a whole search runs the frozen
 stages once.
 """
 
 from frostline.sklearn.classifier import TransferClassifier
-from frostline.sklearn.transformer import ActivationTransformer
+from frostline.sklearn.transformer import FeatureExtractor
 
-__all__ = ["ActivationTransformer", "TransferClassifier"]
+__all__ = ["FeatureExtractor", "TransferClassifier"]

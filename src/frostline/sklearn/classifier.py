@@ -26,20 +26,20 @@ from frostline.pipeline.resolve import Plan, check_network, resolve_network
 from frostline.pipeline.split import RunSplits
 from frostline.pipeline.train import TrainedModel, train
 from frostline.runs.bundle import Model
-from frostline.sklearn.images import TakesPictures, unlabelled, usable
-from frostline.sklearn.loading import load_again
+from frostline.sklearn.images import ImageInput, unlabeled, usable
+from frostline.sklearn.loading import load_cached
 from frostline.sklearn.network import FittedNetwork
 from frostline.sklearn.settings import config_of
 from frostline.training.examples import Examples
 from frostline.training.trainer import predict_logits
 
 
-class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
-    """Train a head on what the frozen stages of a pre-trained network make of pictures.
+class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
+    """Train a head on what the frozen stages of a pre-trained network make of images.
 
     The parameters are those of ``frostline train`` (`frostline.TrainConfig`), and so are their defaults: what is left
-    open is chosen by the data. Activations are kept in Frostline's cache by picture, so a search, a cross-validation or
-    a permutation test runs the frozen stages once for each picture, however many fits it makes.
+    open is chosen by the data. Activations are kept in Frostline's cache by image, so a search, a cross-validation or
+    a permutation test runs the frozen stages once for each image, however many fits it makes.
 
     Parameters
     ----------
@@ -53,20 +53,20 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     taps : "auto", "none" or tuple of str
         Stages the head reads, averaged to a small grid.
     image_size : int, optional
-        Side in pixels that pictures are resized to; when left out 128 if those of `fit` have no side above 64, else
+        Side in pixels that images are resized to; when left out 128 if those of `fit` have no side above 64, else
         224.
     head : str
-        ``linear``, ``mlp``, ``ridge`` (linear, in closed form) or ``auto``: ``ridge`` on few pictures, else ``linear``.
+        ``linear``, ``mlp``, ``ridge`` (linear, in closed form) or ``auto``: ``ridge`` on few images, else ``linear``.
     epochs, batch_size, lr, weight_decay
         Of the descent.
     views : int, optional
-        Versions of each picture that are trained on.
+        Versions of each image that are trained on.
     validation_fraction : float
-        Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one picture
-        at least; copies of a picture stay on one side. A class of one picture is trained on alone. Where no class can
-        spare a picture, those that are trained on choose.
+        Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one image
+        at least; copies of an image stay on one side. A class of one image is trained on alone. Where no class can
+        spare an image, those that are trained on choose.
     random_state : int, RandomState or None
-        Draws that part, the order of the pictures, their views and ``random`` weights.
+        Draws that part, the order of the images, their views and ``random`` weights.
     verbose : int
         1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
@@ -74,7 +74,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     cache_dir : path, optional
         Where activations are kept; Frostline's usual cache when left out.
     keep : bool
-        Keep the activations of pictures that are predicted, too, as a search needs it. ``False`` computes them anew and
+        Keep the activations of images that are predicted, too, as a search needs it. ``False`` computes them anew and
         writes nothing: for a model in use. What `fit` is given is always kept.
     settings : dict, optional
         Further settings by their names in `frostline.TrainConfig`, such as ``{"optimizer": "sgd", "dropout": 0.3}``.
@@ -84,14 +84,14 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
     classes_ : ndarray
         The labels, sorted.
     n_features_in_ : int
-        Values of a picture; not there when fitted on paths.
+        Values of an image; not there when fitted on paths.
     config_ : TrainConfig
         The settings with everything that was chosen.
     history_ : list of Epoch
     best_epoch_ : int
         The epoch that was kept.
     frozen_pass_ : FrozenPass
-        How many pictures' activations `fit` asked for, and how many were kept from before.
+        How many images' activations `fit` asked for, and how many were kept from before.
     network_ : FittedNetwork
         A pickled classifier carries every weight: it needs no weight file and no cache where it is loaded.
 
@@ -143,7 +143,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         self.settings = settings
 
     def fit(self, X: Any, y: Any) -> "TransferClassifier":
-        """Train on pictures.
+        """Train on images.
 
         Parameters
         ----------
@@ -159,9 +159,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         """
         images = self._taken(X, reset=True)
         if y is None:
-            raise InputError(
-                "TransferClassifier requires y to be passed, but the target y is None: label each picture."
-            )
+            raise InputError("TransferClassifier requires y to be passed, but the target y is None: label each image.")
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(y)
         check_consistent_length(images, y)
@@ -180,7 +178,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
 
     def _train(self, dataset: ImageDataset, config: TrainConfig) -> TrainedModel:
         context, splits = make_context(config.device, self.cache_dir, self._progress), divided(dataset, config)
-        network = resolve_network(config, splits.train, context, load=load_again)
+        network = resolve_network(config, splits.train, context, load=load_cached)
         return train(extract(Plan(network, splits), context))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -191,7 +189,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         InputError, DataError, StorageError
         """
         check_is_fitted(self)
-        images = unlabelled(self._taken(X, reset=False))
+        images = unlabeled(self._taken(X, reset=False))
         with self._log_shown():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
@@ -199,7 +197,7 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each picture; X as in `fit`."""
+        """Return the most probable label of each image; X as in `fit`."""
         chosen = self.predict_proba(X).argmax(1)
         labels: NDArray[Any] = self.classes_[chosen]
         return labels
@@ -224,13 +222,13 @@ class TransferClassifier(ClassifierMixin, TakesPictures):  # type: ignore[misc]
 
 
 def divided(dataset: ImageDataset, config: TrainConfig) -> RunSplits:
-    """Divide X into pictures that are trained on and those that choose; the test part is empty: it is the caller's.
+    """Divide X into images that are trained on and those that choose; the test part is empty: it is the caller's.
 
-    Which pictures choose depends on them and the seed, not on their order.
+    Which images choose depends on them and the seed, not on their order.
     """
-    copies = np.unique(dataset.row_ids, return_inverse=True)[1]  # equal pictures have one number
+    copies = np.unique(dataset.row_ids, return_inverse=True)[1]  # equal images have one number
     val, train = by_group(dataset.labels, copies, config.val_fraction, config.seed)
     if not len(val):
-        log.warning("no class can spare a picture to choose the epoch: those that are trained on choose it")
+        log.warning("no class can spare an image to choose the epoch: those that are trained on choose it")
         val = train
     return RunSplits(dataset.subset(train), dataset.subset(val), dataset.subset(np.arange(0)))

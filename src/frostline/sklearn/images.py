@@ -1,4 +1,4 @@
-"""What scikit-learn calls X: an array of pictures, or an array of their paths."""
+"""What scikit-learn calls X: an array of images, or an array of their paths."""
 
 import os
 import sys
@@ -19,11 +19,11 @@ from frostline.data.scan import scan
 from frostline.errors import DataError, InputError
 
 
-class TakesPictures(BaseEstimator):  # type: ignore[misc]
-    """An estimator whose X is pictures.
+class ImageInput(BaseEstimator):  # type: ignore[misc]
+    """An estimator whose X is images.
 
-    ``n_features_in_`` counts the values of a picture (height x width, three times that in colour), and an array with
-    another count is refused after `fit`, as is the custom. Picture files may have any size: fitted on paths there is no
+    ``n_features_in_`` counts the values of an image (height x width, three times that in color), and an array with
+    another count is refused after `fit`, as is the custom. Image files may have any size: fitted on paths there is no
     ``n_features_in_``, and paths are always welcome.
     """
 
@@ -48,7 +48,7 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
 
     def _taken(self, X: Any, *, reset: bool) -> Pixels | tuple[Path, ...]:
         """Return X as pixels or paths; ``reset`` notes what `fit` saw, else X is compared with it."""
-        images = pictures_of(X)
+        images = images_of(X)
         if isinstance(images, np.ndarray):
             validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
         elif reset and hasattr(self, "n_features_in_"):
@@ -56,7 +56,7 @@ class TakesPictures(BaseEstimator):  # type: ignore[misc]
         return images
 
 
-def unlabelled(images: Pixels | tuple[Path, ...]) -> ImageDataset:
+def unlabeled(images: Pixels | tuple[Path, ...]) -> ImageDataset:
     """Return images as a data set of one class."""
     return ImageDataset(images, np.zeros(len(images), np.int64), ("",))
 
@@ -73,7 +73,7 @@ def usable(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset
         When no file can be read.
     """
     if isinstance(images, np.ndarray):
-        return unlabelled(images), np.arange(len(images))
+        return unlabeled(images), np.arange(len(images))
     looks = scan(images, images[0].absolute().parent / "X", cache)
     good = np.flatnonzero([look.reason is None for look in looks])
     bad = [(path, look.reason) for path, look in zip(images, looks, strict=True) if look.reason is not None]
@@ -94,7 +94,7 @@ def usable(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset
     return dataset, good
 
 
-def pictures_of(X: Any) -> Pixels | tuple[Path, ...]:
+def images_of(X: Any) -> Pixels | tuple[Path, ...]:
     """Return pixels (N, H, W) or (N, H, W, 3), or the paths of N files.
 
     Parameters
@@ -108,13 +108,13 @@ def pictures_of(X: Any) -> Pixels | tuple[Path, ...]:
         When it is anything else, or nothing.
     """
     if hasattr(X, "toarray"):
-        raise InputError("X is a sparse matrix: expected a uint8 array of pictures, or paths: X.toarray() is dense.")
+        raise InputError("X is a sparse matrix: expected a uint8 array of images, or paths: X.toarray() is dense.")
     try:
         array = np.asarray(X)
     except ValueError as error:
-        raise InputError("X: pictures of several sizes make no array: resize them, or give their paths.") from error
+        raise InputError("X: images of several sizes make no array: resize them, or give their paths.") from error
     if array.ndim and not len(array):
-        raise InputError("X: found 0 sample(s), no picture at all: at least one is needed.")
+        raise InputError("X: found 0 sample(s), no image at all: at least one is needed.")
     if array.size == 0:
         raise InputError(f"X: found 0 feature(s) (shape={array.shape}) while a minimum of 1 is required: no pixels.")
     paths = _paths(array)
@@ -124,16 +124,16 @@ def pictures_of(X: Any) -> Pixels | tuple[Path, ...]:
         return check_pixels(array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array)
     except DataError as error:
         raise InputError(
-            "X: expected a uint8 array of pictures, (N, H, W) or (N, H, W, 3), or N paths, "
+            "X: expected a uint8 array of images, (N, H, W) or (N, H, W, 3), or N paths, "
             f"got {array.dtype} {array.shape}. {_advice(array)}"
         ) from error
 
 
 def _advice(array: NDArray[Any]) -> str:
     if array.dtype == object:
-        return "Give pictures of several sizes, or in several forms, as paths."
+        return "Give images of several sizes, or in several forms, as paths."
     if array.ndim < 3:
-        return "Reshape your data: X.reshape(-1, HEIGHT, WIDTH) for flattened pictures, X[None] for a single one."
+        return "Reshape your data: X.reshape(-1, HEIGHT, WIDTH) for flattened images, X[None] for a single one."
     return "Channels come last." if array.dtype == np.uint8 else "Scale it to 0..255, then X.astype(np.uint8)."
 
 

@@ -11,7 +11,7 @@ from frostline.models.registry import load_backbone
 Stamp = tuple[int, int] | None
 
 
-def load_again(
+def load_cached(
     name: str, weights: str, *, last: str, seed: int, cache_dir: Path, progress: Progress | None = None
 ) -> Backbone:
     """Return a copy of what `load_backbone` gave the last time in this process, or load it.

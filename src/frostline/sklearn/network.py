@@ -10,7 +10,7 @@ from torch import nn
 from frostline._utils.device import pick_device
 from frostline._utils.progress import Progress
 from frostline.data.dataset import ImageDataset
-from frostline.features.dataset import LiveActivations
+from frostline.features.dataset import LiveFeatures
 from frostline.models.boundary import Thawed
 from frostline.models.heads import Head
 from frostline.models.registry import rebuild
@@ -52,7 +52,7 @@ class FittedNetwork:
         context = make_context(device, cache_dir, progress)
         forward = self.network.forward(context)
         if not keep:
-            return LiveActivations(images, forward)
+            return LiveFeatures(images, forward)
         (rows,), _ = read_rows((images,), forward, self.network.config, context)
         return rows
 

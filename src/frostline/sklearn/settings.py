@@ -11,7 +11,7 @@ from frostline.errors import ConfigError, UnknownNameError
 
 # Parameters that are no setting of a run, or are called otherwise there.
 OWN = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
-# Settings that scikit-learn has other ways for: which pictures, which labels, which seed.
+# Settings that scikit-learn has other ways for: which images, which labels, which seed.
 ELSEWHERE = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
 
 
@@ -35,7 +35,7 @@ def config_of(params: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"settings: '{name}' is a parameter of the estimator: set it there.")
         if name not in allowed:
             raise UnknownNameError("setting", name, allowed)
-    return TrainConfig(data="pictures", seed=_seed(params["random_state"]), **values, **settings)
+    return TrainConfig(data="images", seed=_seed(params["random_state"]), **values, **settings)
 
 
 def _seed(random_state: Any) -> int:

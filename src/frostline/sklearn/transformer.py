@@ -1,4 +1,4 @@
-"""Pictures to the activations of frozen stages: the first step of a scikit-learn pipeline."""
+"""Images to the activations of frozen stages: the first step of a scikit-learn pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,17 @@ from frostline.models.boundary import NONE, Frozen
 from frostline.models.registry import outline
 from frostline.pipeline.context import make_context
 from frostline.pipeline.resolve import resolve_network, with_freeze
-from frostline.sklearn.images import TakesPictures, unlabelled, usable
-from frostline.sklearn.loading import load_again
+from frostline.sklearn.images import ImageInput, unlabeled, usable
+from frostline.sklearn.loading import load_cached
 from frostline.sklearn.network import FittedNetwork
 from frostline.sklearn.settings import config_of
 
 
-class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TakesPictures):  # type: ignore[misc]
-    """Turn pictures into what the frozen stages of a pre-trained network make of them.
+class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageInput):  # type: ignore[misc]
+    """Turn images into what the frozen stages of a pre-trained network make of them.
 
-    Rows are kept in Frostline's cache by picture, so a search or a cross-validation over a pipeline runs the network
-    once for each picture. Nothing is learned from X but the image size, where it is left open.
+    Rows are kept in Frostline's cache by image, so a search or a cross-validation over a pipeline runs the network
+    once for each image. Nothing is learned from X but the image size, where it is left open.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         Stages whose outputs make a row, averaged to a small grid, that of ``freeze`` whole. ``none``: that of
         ``freeze`` alone. ``auto``: every convolution stage up to ``freeze``, or a fully connected ``freeze`` alone.
     image_size : int, optional
-        Side in pixels that pictures are resized to; when left out 128 if those of `fit` have no side above 64, else
+        Side in pixels that images are resized to; when left out 128 if those of `fit` have no side above 64, else
         224.
     random_state : int, RandomState or None
         Draws ``random`` weights.
@@ -49,7 +49,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     workers : int, optional
-        Threads that decode picture files; all cores when left out.
+        Threads that decode image files; all cores when left out.
     cache_dtype : str
         ``float16`` or ``float32``: precision of kept rows.
     cache_dir : path, optional
@@ -60,7 +60,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     Attributes
     ----------
     n_features_in_ : int
-        Values of a picture; not there when fitted on paths.
+        Values of an image; not there when fitted on paths.
     image_size_ : int
     network_ : FittedNetwork
         A pickled transformer carries the weights: it needs no weight file where it is loaded.
@@ -69,7 +69,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> model = make_pipeline(ActivationTransformer(taps="none"), LogisticRegression(max_iter=1000))
+    >>> model = make_pipeline(FeatureExtractor(taps="none"), LogisticRegression(max_iter=1000))
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         tags.transformer_tags.preserves_dtype = []  # bytes in, real numbers out
         return tags
 
-    def fit(self, X: Any, y: Any = None) -> "ActivationTransformer":
+    def fit(self, X: Any, y: Any = None) -> "FeatureExtractor":
         """Load the network, choose the image size and, for files of more than 8 bits, their scale.
 
         No image runs through the network yet.
@@ -123,7 +123,7 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         context = make_context(self.device, self.cache_dir, self._progress)
         with self._log_shown():
             readable, _ = usable(images, context.cache)
-            network = resolve_network(config, readable, context, load=load_again)
+            network = resolve_network(config, readable, context, load=load_cached)
         self.network_ = FittedNetwork(network)
         self.image_size_ = network.preprocess.image_size
         pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
@@ -131,14 +131,14 @@ class ActivationTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, T
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return one row (N, F) for each picture.
+        """Return one row (N, F) for each image.
 
         Raises
         ------
         InputError, DataError, StorageError
         """
         check_is_fitted(self)
-        images = unlabelled(self._taken(X, reset=False))
+        images = unlabeled(self._taken(X, reset=False))
         with self._log_shown():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
         taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()

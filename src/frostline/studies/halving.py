@@ -1,7 +1,7 @@
-"""Successive halving over training pictures: every trial begins with few, and the better ones get more.
+"""Successive halving over training images: every trial begins with few, and the better ones get more.
 
 Asynchronous, after Li et al. 2020, arXiv:1810.05934: nobody waits for others. A trial that is among the best quarter of
-all that were measured on as many pictures goes on to the next amount. The resource is pictures, not epochs: each amount
+all that were measured on as many images goes on to the next amount. The resource is images, not epochs: each amount
 is a whole training with its own course of the learning rate, so what is compared is what a training of that size comes
 to.
 """
@@ -15,20 +15,20 @@ from frostline.data.splits import limited
 
 SHARE = 4  # each amount is four times the one before, and the best quarter gets there
 MOST_AMOUNTS = 4  # 1/64, 1/16, 1/4 and all
-FEWEST_PICTURES = 500  # fewer say little about a training on many
+FEWEST_IMAGES = 500  # fewer say little about a training on many
 FEWEST_PER_CLASS = 20
 
 
-def amounts(pictures: int, classes: int) -> tuple[int, ...]:
-    """Return how many pictures trials are trained on, one number after the other; the last is all of them."""
-    found = [pictures]
-    while len(found) < MOST_AMOUNTS and found[0] // SHARE >= max(FEWEST_PICTURES, FEWEST_PER_CLASS * classes):
+def amounts(images: int, classes: int) -> tuple[int, ...]:
+    """Return how many images trials are trained on, one number after the other; the last is all of them."""
+    found = [images]
+    while len(found) < MOST_AMOUNTS and found[0] // SHARE >= max(FEWEST_IMAGES, FEWEST_PER_CLASS * classes):
         found.insert(0, found[0] // SHARE)
     return tuple(found)
 
 
 def nested(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> dict[int, NDArray[np.int64]]:
-    """Return positions for each number of pictures, stratified; the fewer are among the more."""
+    """Return positions for each number of images, stratified; the fewer are among the more."""
     positions = np.arange(len(labels))
     drawn = {}
     for count in sorted(counts, reverse=True):
@@ -37,7 +37,7 @@ def nested(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> dict[
     return drawn
 
 
-def goes_on(accuracy: float, others: Sequence[float]) -> bool:
-    """Whether an accuracy is among the best quarter of itself and others on as many pictures; the best always is."""
+def should_promote(accuracy: float, others: Sequence[float]) -> bool:
+    """Whether an accuracy is among the best quarter of itself and others on as many images; the best always is."""
     best = sorted([accuracy, *others], reverse=True)
     return accuracy >= best[max(1, len(best) // SHARE) - 1]

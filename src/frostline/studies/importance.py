@@ -1,4 +1,4 @@
-"""What the trials of a search say: the best settings and how sure they are, what mattered, a table and a picture."""
+"""What the trials of a search say: the best settings and how sure they are, what mattered, a table and an image."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ import numpy as np
 
 from frostline._utils.storage import write_bytes
 from frostline.evaluation.metrics import wilson_interval
-from frostline.studies.space import SEARCHED, Choice, Space, heeded
-from frostline.studies.study import ALL, DIVERGED, Tried, importances
+from frostline.studies.space import SEARCHED, Choice, Space, effective_params
+from frostline.studies.study import ALL, DIVERGED, FinishedTrial, importances
 
 REMEDY = "--output-dir chooses another place"
 RESAMPLED = 12  # how often the trials are drawn anew, to see how far the shares depend on which trials there were
@@ -30,37 +30,37 @@ class Findings:
     ----------
     tried : tuple of Tried
     amounts : tuple of int
-        Numbers of training pictures, ascending; all trials were trained on the first.
+        Numbers of training images, ascending; all trials were trained on the first.
     judges : int
-        Pictures in the validation split.
+        Images in the validation split.
     shares : dict of str to (float, float)
         By name, the largest first: share of the variance of accuracy after the first amount, and its standard deviation
         over trials drawn anew. Empty when there are too few trials.
     """
 
-    tried: tuple[Tried, ...]
+    tried: tuple[FinishedTrial, ...]
     space: Space
     amounts: tuple[int, ...]
     judges: int
     shares: dict[str, tuple[float, float]]
 
     @property
-    def best(self) -> Tried | None:
-        """The best trial on all pictures, if there is one."""
+    def best(self) -> FinishedTrial | None:
+        """The best trial on all images, if there is one."""
         return best_of(self.tried)
 
 
-def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """Return the trial with the best accuracy after all pictures; the earliest of equals."""
+def best_of(tried: Sequence[FinishedTrial]) -> FinishedTrial | None:
+    """Return the trial with the best accuracy after all images; the earliest of equals."""
     return max((one for one in tried if one.ended == ALL), key=final, default=None)
 
 
-def final(one: Tried) -> float:
-    """Return the accuracy after as many pictures as a trial came to."""
+def final(one: FinishedTrial) -> float:
+    """Return the accuracy after as many images as a trial came to."""
     return one.accuracies[max(one.accuracies)]
 
 
-def find(tried: Sequence[Tried], space: Space, amounts: Sequence[int], judges: int, seed: int) -> Findings:
+def find(tried: Sequence[FinishedTrial], space: Space, amounts: Sequence[int], judges: int, seed: int) -> Findings:
     """Ask the trials what mattered."""
     fair = [one for one in tried if one.ended != DIVERGED]
     shares: dict[str, tuple[float, float]] = {}
@@ -77,27 +77,27 @@ def _spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def told(findings: Findings) -> list[str]:
+def format_summary(findings: Findings) -> list[str]:
     """Say in plain sentences what the trials say, and how sure it is."""
     lines = [_counted(findings)]
     best, first = findings.best, findings.tried[0]
     if best is None:
-        return [*lines, f"No trial has got to all {findings.amounts[-1]:,} training pictures yet: --resume goes on."]
+        return [*lines, f"No trial has got to all {findings.amounts[-1]:,} training images yet: --resume goes on."]
     accuracy = final(best)
     low, high = wilson_interval(round(accuracy * findings.judges), findings.judges)
     rivals = sum(one.ended == ALL for one in findings.tried)
-    values = ", ".join(f"{SEARCHED[name][1]} {shown(value)}" for name, value in heeded(best.values).items())
-    lines.append(f"Best: trial {best.number} with validation accuracy {accuracy:.4f}: {values}.")
-    chosen = (
-        f"as the best of {rivals} it was chosen by the same pictures" if rivals > 1 else "its epoch was chosen by it"
+    values = ", ".join(
+        f"{SEARCHED[name][1]} {search_record(value)}" for name, value in effective_params(best.values).items()
     )
+    lines.append(f"Best: trial {best.number} with validation accuracy {accuracy:.4f}: {values}.")
+    chosen = f"as the best of {rivals} it was chosen by the same images" if rivals > 1 else "its epoch was chosen by it"
     lines.append(
-        f"Its 95 % interval is {low:.4f} to {high:.4f} ({findings.judges:,} validation pictures), and it is "
+        f"Its 95 % interval is {low:.4f} to {high:.4f} ({findings.judges:,} validation images), and it is "
         f"optimistic: {chosen}. What it is worth only the test split can say, which was not read."
     )
     if first is not best and first.ended == ALL:
         gain, mean = accuracy - final(first), (accuracy + final(first)) / 2
-        error = math.sqrt(2 * mean * (1 - mean) / findings.judges)  # of a difference, as if of different pictures
+        error = math.sqrt(2 * mean * (1 - mean) / findings.judges)  # of a difference, as if of different images
         verdict = "more than chance makes" if gain > 2 * error else "chance alone may make as much"
         lines.append(
             f"The settings that the search began with, trial {first.number}, came to {final(first):.4f}: "
@@ -111,7 +111,7 @@ def _counted(findings: Findings) -> str:
     parts = [f"{reached[number]} to {number:,}" for number in findings.amounts if reached[number]]
     diverged = sum(one.ended == DIVERGED for one in findings.tried)
     lost = f"; {diverged} diverged" if diverged else ""
-    return f"{len(findings.tried)} trials; training pictures they came to: {', '.join(parts)}{lost}."
+    return f"{len(findings.tried)} trials; training images they came to: {', '.join(parts)}{lost}."
 
 
 def _mattered(findings: Findings) -> list[str]:
@@ -119,7 +119,7 @@ def _mattered(findings: Findings) -> list[str]:
         return [f"Too few trials, or too little difference, to say what mattered: {FEWEST_TRIALS} are the least."]
     said = ", ".join(f"{SEARCHED[name][1]} {share:.2f} ± {sd:.2f}" for name, (share, sd) in findings.shares.items())
     lines = [
-        f"What mattered, as shares of the variance of accuracy after {findings.amounts[0]:,} training pictures "
+        f"What mattered, as shares of the variance of accuracy after {findings.amounts[0]:,} training images "
         f"(fANOVA; ± standard deviation over trials drawn anew): {said}."
     ]
     (name, (most, spread)), (second, (less, other)), *_ = findings.shares.items()
@@ -128,7 +128,7 @@ def _mattered(findings: Findings) -> list[str]:
     return [*lines, f"{SEARCHED[name][1].capitalize()} mattered most, {sure}."]
 
 
-def shown(value: Any) -> str:
+def search_record(value: Any) -> str:
     """Return a value as text, short: ``conv1…conv5`` for a list of stages."""
     if isinstance(value, float):
         return f"{value:.3g}"
@@ -137,7 +137,7 @@ def shown(value: Any) -> str:
 
 
 def write_table(findings: Findings, path: Path) -> None:
-    """Write one line per trial as CSV: how it ended, accuracy by number of training pictures, its values."""
+    """Write one line per trial as CSV: how it ended, accuracy by number of training images, its values."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     reached = [f"accuracy_{number}" for number in findings.amounts]
@@ -174,25 +174,25 @@ def draw(findings: Findings, title: str, path: Path) -> None:
 
 
 def _values(axes: Any, findings: Findings, name: str) -> None:
-    """Draw every trial at its value; those that came to all pictures, and the best, are marked."""
-    place, pictures = findings.space[name], findings.amounts[0]
+    """Draw every trial at its value; those that came to all images, and the best, are marked."""
+    place, images = findings.space[name], findings.amounts[0]
     fair = [one for one in findings.tried if one.ended != DIVERGED]
     x = np.array([one.values[name] for one in fair])
     if isinstance(place, Choice):
         options = list(place.options)
         spread = np.random.default_rng(0).uniform(-0.15, 0.15, len(fair))
         x = np.array([options.index(str(value)) for value in x]) + spread
-        axes.set_xticks(range(len(options)), [shown(option).replace("…", "…\n") for option in options])
+        axes.set_xticks(range(len(options)), [search_record(option).replace("…", "…\n") for option in options])
         axes.set_xlim(-0.5, len(options) - 0.5)
     elif place.log:
         axes.set_xscale("log")
-    y = np.array([one.accuracies[pictures] for one in fair])
+    y = np.array([one.accuracies[images] for one in fair])
     whole = np.array([one.ended == ALL for one in fair])
-    axes.plot(x[~whole], y[~whole], "o", color="#9a9a9a", markersize=4, label="stopped on fewer pictures")
+    axes.plot(x[~whole], y[~whole], "o", color="#9a9a9a", markersize=4, label="stopped on fewer images")
     axes.plot(x[whole], y[whole], "o", color="#0b6fa4", markersize=5, label=f"came to all {findings.amounts[-1]:,}")
     marked = [i for i, one in enumerate(fair) if one is findings.best]
     axes.plot(
         x[marked], y[marked], "o", color="none", markeredgecolor="#c2410c", markersize=10, label="best in the end"
     )
-    axes.set(xlabel=SEARCHED[name][1], ylabel=f"validation accuracy after {pictures:,} pictures")
+    axes.set(xlabel=SEARCHED[name][1], ylabel=f"validation accuracy after {images:,} images")
     axes.grid(alpha=0.25)

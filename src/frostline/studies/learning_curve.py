@@ -1,4 +1,4 @@
-"""Accuracy against labels: the same test for five ways to a classifier, with few labelled pictures and with many.
+"""Accuracy against labels: the same test for five ways to a classifier, with few labeled images and with many.
 
 OUTPUT/
   settings.json   what decides a point's value; the same again goes on with the points that are missing
@@ -33,7 +33,7 @@ from frostline.errors import ConfigError, RunError, storage_error
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import load_images
 from frostline.studies.methods import Setting, Way, fine_tuned, frozen, pixels, scratch
-from frostline.studies.points import ALL, WAYS, Point, Question, check_question, how_many
+from frostline.studies.points import ALL, WAYS, CurvePoint, CurveSpec, check_question, how_many
 from frostline.studies.summary import draw, summary, tabulate, write_table
 
 REMEDY = "--output-dir chooses another place"
@@ -43,14 +43,14 @@ OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png"
 
 def curve(
     config: TrainConfig,
-    question: Question,
+    question: CurveSpec,
     output: Path,
     *,
     cache_dir: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> list[Point]:
-    """Measure every point that is missing, and write table, picture and summary.
+) -> list[CurvePoint]:
+    """Measure every point that is missing, and write table, image and summary.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def curve(
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")
         write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
-        draw(cells, question, f"{data_name(config.data)}: accuracy against labelled pictures", output / "curve.png")
+        draw(cells, question, f"{data_name(config.data)}: accuracy against labeled images", output / "curve.png")
     return points
 
 
-Known = dict[tuple[str, int, int], Point]
+Known = dict[tuple[str, int, int], CurvePoint]
 
 
 class _Asked(BaseModel):
@@ -117,8 +117,8 @@ class _Line(BaseModel):
     blake2b: str = ""
 
     @property
-    def point(self) -> Point:
-        return Point(**self.model_dump(exclude={"blake2b"}))
+    def point(self) -> CurvePoint:
+        return CurvePoint(**self.model_dump(exclude={"blake2b"}))
 
 
 def _earlier(folder: Path) -> bool:
@@ -129,7 +129,7 @@ def _earlier(folder: Path) -> bool:
         return False
 
 
-def _begin(config: TrainConfig, question: Question, output: Path, *, overwrite: bool) -> Known:
+def _begin(config: TrainConfig, question: CurveSpec, output: Path, *, overwrite: bool) -> Known:
     """Return the points that an earlier run of the same question left, or begin a new folder."""
     asked = {
         "config": config.model_dump(mode="json", exclude_none=True),
@@ -174,13 +174,13 @@ def _read(lines: Path) -> Known:
     return known
 
 
-def _digest(point: Point) -> str:
+def _digest(point: CurvePoint) -> str:
     return digest_json(asdict(point))
 
 
 def _measure(
     config: TrainConfig,
-    question: Question,
+    question: CurveSpec,
     missing: Sequence[tuple[str, int, int]],
     known: Known,
     output: Path,
@@ -194,7 +194,7 @@ def _measure(
     if config.limit is not None:
         pool = pool.subset(limited(pool.labels, config.limit, config.seed))
         test = test.subset(limited(test.labels, max(config.limit // 6, 1), config.seed))
-    log.info("data: %s, %s labelled images to draw from, %s test", splits.name, f"{len(pool):,}", f"{len(test):,}")
+    log.info("data: %s, %s labeled images to draw from, %s test", splits.name, f"{len(pool):,}", f"{len(test):,}")
     drawn = {
         (labels, repeat): _draw(pool.labels, labels, config.seed + repeat) for _, labels, repeat in question.points()
     }
@@ -233,19 +233,19 @@ def _open(name: str, setting: Setting) -> Way:
     return ways[name]()
 
 
-def _point(way: Way, point: tuple[str, int, int], labelled: NDArray[np.int64]) -> Point:
+def _point(way: Way, point: tuple[str, int, int], labeled: NDArray[np.int64]) -> CurvePoint:
     name, labels, repeat = point
     begun = time.perf_counter()
-    outcome = way(labelled, repeat)
+    outcome = way(labeled, repeat)
     seconds = time.perf_counter() - begun
     log.info(
         "%s, %s, repeat %d: accuracy %.4f  %d epochs  %.1f s",
         WAYS[name][0], how_many(labels), repeat + 1, outcome.accuracy, outcome.epochs, seconds,
     )  # fmt: skip
-    return Point(name, labels, repeat, outcome.accuracy, seconds, outcome.epochs)
+    return CurvePoint(name, labels, repeat, outcome.accuracy, seconds, outcome.epochs)
 
 
-def _append(point: Point, path: Path) -> None:
+def _append(point: CurvePoint, path: Path) -> None:
     old = read_bytes(path) if path.is_file() else b""
     line = json.dumps(asdict(point) | {"blake2b": _digest(point)})
     write_bytes(path, old + line.encode() + b"\n", REMEDY)

@@ -25,7 +25,7 @@ from frostline.pipeline.resolve import check, resolve
 from frostline.pipeline.train import Trainable, prepare_phase
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.mixing import Batch, mix
-from frostline.training.optim import layer_groups, make_optimiser
+from frostline.training.optim import layer_groups, make_optimizer
 from frostline.training.trainer import Recipe, train
 
 SMOOTHING = 0.9
@@ -182,7 +182,7 @@ def range_test(
     examples : Examples
         Gone round again when they have fewer batches than there are rates.
     recipe : Recipe
-        Optimiser, batch size, loss and seed; its own rate and epochs play no part.
+        Optimizer, batch size, loss and seed; its own rate and epochs play no part.
     groups : sequence of dict
         What is trained (`layer_groups`).
 
@@ -194,13 +194,13 @@ def range_test(
         When the loss is not finite before the first step.
     """
     before = {key: value.detach().clone() for key, value in module.state_dict().items()}
-    optimiser = make_optimiser(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
+    optimizer = make_optimizer(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
     losses: list[float] = []
     try:
         module.train()
         with (progress or Silent()).bar("learning rates", span.steps, "steps") as bar:
             for rate, batch in zip(span.rates, _batches(module, examples, recipe), strict=False):
-                loss = _step(module, optimiser, batch, recipe, float(rate))
+                loss = _step(module, optimizer, batch, recipe, float(rate))
                 if not math.isfinite(loss):
                     break  # the step before was too large
                 losses.append(loss)
@@ -232,16 +232,16 @@ def _batches(module: nn.Module, examples: Examples, recipe: Recipe) -> Iterator[
         epoch += 1
 
 
-def _step(module: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, recipe: Recipe, rate: float) -> float:
+def _step(module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, rate: float) -> float:
     """Descend once; return the loss before the step."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
     loss = batch.loss(module(batch.rows), recipe.label_smoothing)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     if recipe.clip_norm:
-        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], recipe.clip_norm)
-    optimiser.step()
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip_norm)
+    optimizer.step()
     return loss.item()
 
 

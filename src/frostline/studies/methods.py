@@ -1,4 +1,4 @@
-"""Five ways to a classifier from a few labelled pictures; no way looks at any label but those it is given."""
+"""Five ways to a classifier from a few labeled images; no way looks at any label but those it is given."""
 
 import copy
 import time
@@ -14,7 +14,7 @@ from frostline.config import TrainConfig
 from frostline.data.augment import View, make_augment
 from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import Preprocess
-from frostline.features.dataset import LiveActivations
+from frostline.features.dataset import LiveFeatures
 from frostline.features.forward import FastForward
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import Boundary
@@ -30,7 +30,7 @@ from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.optim import layer_groups
 from frostline.training.trainer import Recipe, predict_logits, train
 
-PIXEL_SIDE = 32  # larger pictures are shrunk to this for the regression on pixels
+PIXEL_SIDE = 32  # larger images are shrunk to this for the regression on pixels
 PIXELS_AT_ONCE = 1024
 NETWORK_BATCH = 64
 SCRATCH_LR = 1e-3
@@ -54,7 +54,7 @@ class Setting:
     seconds : float
         For each point of a way that trains the network, its test included.
     train_size : int
-        Side in pixels that pictures have for the ways that train the network.
+        Side in pixels that images have for the ways that train the network.
     """
 
     config: TrainConfig
@@ -72,15 +72,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Accuracy on the test split, and how often the labelled pictures were seen."""
+class MethodResult:
+    """Accuracy on the test split, and how often the labeled images were seen."""
 
     accuracy: float
     epochs: int
 
 
 Labelled = NDArray[np.int64]
-Way = Callable[[Labelled, int], Outcome]  # positions in the pool whose labels may be used, number of the repeat
+Way = Callable[[Labelled, int], MethodResult]  # positions in the pool whose labels may be used, number of the repeat
 
 
 def pixels(setting: Setting) -> Way:
@@ -94,13 +94,13 @@ def pixels(setting: Setting) -> Way:
             [preprocess.resize(images.pixels(part, preprocess.image_size)).flatten(1).numpy() / 255 for part in parts]
         )
 
-    def way(labelled: Labelled, repeat: int) -> Outcome:
+    def way(labeled: Labelled, repeat: int) -> MethodResult:
         from sklearn.linear_model import LogisticRegression
 
-        part = setting.pool.subset(labelled)
+        part = setting.pool.subset(labeled)
         model = LogisticRegression(max_iter=300, tol=1e-3).fit(numbers(part), part.labels)
         right = model.predict(numbers(setting.test)) == setting.test.labels
-        return Outcome(float(right.mean()), int(model.n_iter_.max()))
+        return MethodResult(float(right.mean()), int(model.n_iter_.max()))
 
     return way
 
@@ -134,30 +134,30 @@ class _Trainer:
         places[setting.needed] = np.arange(len(setting.needed))
         return Chosen(needed, places), test
 
-    def head(self, rows: Rows, labelled: Labelled, repeat: int) -> tuple[Head, int]:
+    def head(self, rows: Rows, labeled: Labelled, repeat: int) -> tuple[Head, int]:
         """Train a head on kept activations; the last epoch counts."""
-        part = self.examples(Chosen(rows, labelled), labelled)
+        part = self.examples(Chosen(rows, labeled), labeled)
         epochs = usual_epochs(len(part), self.config.batch_size, head_only=True)
         head = make_head(self.config, nn.Identity(), part, len(self.setting.pool.class_names)).to(self.setting.device)
         lr = PEAK_LR[self.config.optimizer, self.config.head]
         train(head, part, None, replace(self.recipe(epochs, repeat), lr=lr, clip_norm=0.0), quiet=True)
         return head, epochs
 
-    def examples(self, rows: Rows, labelled: Labelled, views: tuple[Rows, ...] = ()) -> Examples:
-        return Examples(rows, self.setting.pool.labels[labelled], views)
+    def examples(self, rows: Rows, labeled: Labelled, views: tuple[Rows, ...] = ()) -> Examples:
+        return Examples(rows, self.setting.pool.labels[labeled], views)
 
     def recipe(self, epochs: int, repeat: int) -> Recipe:
         return replace(recipe_of(self.config), epochs=epochs, seed=self.config.seed + repeat, patience=epochs)
 
-    def whole(self, labelled: Labelled, repeat: int, head: Head | None, begun: float) -> Outcome:
+    def whole(self, labeled: Labelled, repeat: int, head: Head | None, begun: float) -> MethodResult:
         """Train every stage until the time is up, the test included."""
         setting = self.setting
         backbone = self.fresh(repeat)
         trunk = make_trunk(self.config, backbone, self.boundary, self.network.preprocess.image_size, setting.device)
-        part, seed = setting.pool.subset(labelled), self.config.seed + repeat
+        part, seed = setting.pool.subset(labeled), self.config.seed + repeat
         below, augment = self.forward(backbone, self.boundary), make_augment(self.config.augment)
-        views = [LiveActivations(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]
-        examples = self.examples(views[0], labelled, tuple(views[1:]))
+        views = [LiveFeatures(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]
+        examples = self.examples(views[0], labeled, tuple(views[1:]))
         head = head or make_head(self.config, trunk, examples, len(part.class_names)).to(setting.device)
         module = nn.Sequential(trunk, head)
         recipe = replace(self.recipe(1, repeat), batch_size=NETWORK_BATCH)
@@ -165,10 +165,10 @@ class _Trainer:
         epochs = _epochs_in(left, module, examples, recipe)
         groups = layer_groups(trunk.stages.values(), head, self.config.layer_decay)
         train(module, examples, None, replace(recipe, epochs=epochs, patience=epochs), groups=groups, quiet=True)
-        return Outcome(self.judged(head, self._live(backbone, setting.test)), epochs)
+        return MethodResult(self.judged(head, self._live(backbone, setting.test)), epochs)
 
     def _live(self, backbone: Backbone, images: ImageDataset) -> Rows:
-        return LiveActivations(images, self.forward(backbone, self.boundary.closed))
+        return LiveFeatures(images, self.forward(backbone, self.boundary.closed))
 
     def _seconds_of_test(self, backbone: Backbone, head: Head) -> float:
         some = self.setting.test.subset(np.arange(min(TRIAL_IMAGES, len(self.setting.test))))
@@ -188,9 +188,9 @@ def frozen(setting: Setting, weights: str) -> Way:
     network = _Trainer(setting, weights=weights)
     rows, test = network.kept()
 
-    def way(labelled: Labelled, repeat: int) -> Outcome:
-        head, epochs = network.head(rows, labelled, repeat)
-        return Outcome(network.judged(head, test), epochs)
+    def way(labeled: Labelled, repeat: int) -> MethodResult:
+        head, epochs = network.head(rows, labeled, repeat)
+        return MethodResult(network.judged(head, test), epochs)
 
     return way
 
@@ -200,10 +200,10 @@ def fine_tuned(setting: Setting, weights: str) -> Way:
     network = _Trainer(setting, weights=weights, freeze="none", image_size=setting.train_size)
     rows, _ = network.kept()
 
-    def way(labelled: Labelled, repeat: int) -> Outcome:
+    def way(labeled: Labelled, repeat: int) -> MethodResult:
         begun = time.perf_counter()
-        head, _ = network.head(rows, labelled, repeat)
-        return network.whole(labelled, repeat, head, begun)
+        head, _ = network.head(rows, labeled, repeat)
+        return network.whole(labeled, repeat, head, begun)
 
     return way
 
@@ -213,8 +213,8 @@ def scratch(setting: Setting) -> Way:
     changes = {"freeze": "none", "schedule": "together", "image_size": setting.train_size, "lr": SCRATCH_LR}
     network = _Trainer(setting, weights="random", **changes)
 
-    def way(labelled: Labelled, repeat: int) -> Outcome:
-        return network.whole(labelled, repeat, None, time.perf_counter())
+    def way(labeled: Labelled, repeat: int) -> MethodResult:
+        return network.whole(labeled, repeat, None, time.perf_counter())
 
     return way
 

@@ -18,17 +18,17 @@ WAYS: dict[str, tuple[str, bool]] = {
 
 
 @dataclass(frozen=True)
-class Question:
+class CurveSpec:
     """What a curve is asked for.
 
     Attributes
     ----------
     labels : tuple of int
-        Labelled pictures per class; 0 stands for all.
+        Labelled images per class; 0 stands for all.
     ways : tuple of str
         Names from `WAYS`.
     repeats : int
-        How many draws of the labelled pictures; in one draw a larger number holds the smaller ones' pictures.
+        How many draws of the labeled images; in one draw a larger number holds the smaller ones' images.
     seconds : float
         For each point of a way that trains the network.
     train_size : int
@@ -63,7 +63,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One measured point; ``labels`` is per class, 0 for all."""
 
     way: str
@@ -74,7 +74,7 @@ class Point:
     epochs: int
 
 
-def check_question(question: Question) -> None:
+def check_question(question: CurveSpec) -> None:
     """Refuse what cannot be asked.
 
     Raises

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from frostline.config import TrainConfig
-from frostline.data.augment import THE_PICTURE, View
+from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset
-from frostline.features.dataset import KeptActivations
+from frostline.features.dataset import CachedFeatures
 from frostline.features.extract import FrozenPass
 from frostline.features.forward import FastForward
 from frostline.models.boundary import Boundary, Frozen
@@ -14,7 +14,7 @@ from frostline.pipeline.extract import read_rows
 from frostline.training.examples import Rows
 
 
-class Shelf:
+class RowCache:
     """Where trainings of one network get their rows (`frostline.pipeline.extract.RowSource`).
 
     Rows with the last taps alone are columns of the widest ones: the frozen stages run once for all of them. Where a
@@ -30,7 +30,7 @@ class Shelf:
     def __init__(self, frozen: Frozen, image_size: int) -> None:
         self._frozen = frozen
         self._widths = frozen.widths(image_size)
-        self._kept: dict[int, KeptActivations] = {}  # by the view's number
+        self._kept: dict[int, CachedFeatures] = {}  # by the view's number
 
     def __call__(
         self,
@@ -38,7 +38,7 @@ class Shelf:
         forward: FastForward,
         config: TrainConfig,
         context: Context,
-        view: View = THE_PICTURE,
+        view: View = THE_IMAGE,
     ) -> tuple[list[Rows], FrozenPass]:
         """Return each data set's rows."""
         boundary = forward.frozen.boundary
@@ -50,7 +50,7 @@ class Shelf:
         if kept is None or any(kept.lacks(dataset.row_ids) for dataset in datasets):
             wide = FastForward(self._frozen, forward.preprocess, forward.device)
             rows, done = read_rows(datasets, wide, config, context, view)
-            kept = next(row for row in rows if isinstance(row, KeptActivations))
+            kept = next(row for row in rows if isinstance(row, CachedFeatures))
             self._kept[view.number] = kept
         columns = self._columns(boundary)
         return [kept.of(dataset.row_ids, columns) for dataset in datasets], done

@@ -24,7 +24,7 @@ SEARCHED: dict[str, tuple[str, str]] = {
 }
 USUAL = ("lr", "weight_decay", "head", "taps", "label_smoothing", "batch_size")  # a head alone, on kept rows
 HIDDEN_WIDTHS = (64,)  # of the mlp head: train's 512 units would take ten times as long
-BATCH_SIZES = (128, 256)  # fewer: more steps; more: more passes over few pictures; both take longer
+BATCH_SIZES = (128, 256)  # fewer: more steps; more: more passes over few images; both take longer
 VIEWS = 4
 FURTHER_STAGES = 2  # that a search of the boundary thaws at most, beginning with the boundary asked for
 LR_FACTOR = 10.0  # the learning rate is searched from a tenth of the usual one to ten times as much
@@ -113,7 +113,7 @@ def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tu
     return {name: place for name, (place, _) in both.items()}, {name: start for name, (_, start) in both.items()}
 
 
-def heeded(values: Values) -> Values:
+def effective_params(values: Values) -> Values:
     """Return the values that a trial heeds: a head in closed form knows no setting of a stepwise training."""
     closed = values.get("head") == "ridge"
     return {name: value for name, value in values.items() if not (closed and SEARCHED[name][0] in STEPWISE)}

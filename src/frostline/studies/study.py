@@ -11,7 +11,7 @@ from frostline._utils.files import open_file, reading
 from frostline._utils.hashing import digest_json
 from frostline.errors import ConfigError, RunError
 from frostline.studies.space import Choice, Range, Space, Values
-from frostline.studies.trial import Outcome
+from frostline.studies.trial import TrialResult
 
 if TYPE_CHECKING:
     import optuna
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 NAME = "frostline"
 DIGEST = "blake2b"  # an attribute of a trial: over its values and what came of them
 MAX_STUDY_BYTES = 1 << 30
-ALL, FEWER, DIVERGED = "all pictures", "fewer pictures", "diverged"  # how a trial ended
+ALL, FEWER, DIVERGED = "all images", "fewer images", "diverged"  # how a trial ended
 
 
 @dataclass(frozen=True)
-class Tried:
+class FinishedTrial:
     """A trial that has ended.
 
     Attributes
@@ -33,9 +33,9 @@ class Tried:
     values : dict
         What it was trained with, by the names of the space.
     accuracies : dict of int to float
-        On validation, by the number of training pictures.
+        On validation, by the number of training images.
     ended : str
-        `ALL` when it got to all pictures, `FEWER` when it was stopped before, `DIVERGED` when its loss exploded.
+        `ALL` when it got to all images, `FEWER` when it was stopped before, `DIVERGED` when its loss exploded.
     """
 
     number: int
@@ -97,7 +97,7 @@ class Study:
     def _reading(self) -> AbstractContextManager[None]:
         return reading(self._path, RunError, "--overwrite begins again")
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[FinishedTrial]:
         """Return the trials that ended, in their order.
 
         Raises
@@ -134,10 +134,10 @@ class OpenTrial:
         self._seconds, self._epochs = 0.0, 0
         self._accuracies: dict[int, float] = {}
 
-    def report(self, pictures: int, outcome: Outcome) -> None:
-        """Note what the training on some pictures came to."""
-        self._trial.report(outcome.accuracy, pictures)
-        self._accuracies[pictures] = float(outcome.accuracy)
+    def report(self, images: int, outcome: TrialResult) -> None:
+        """Note what the training on some images came to."""
+        self._trial.report(outcome.accuracy, images)
+        self._accuracies[images] = float(outcome.accuracy)
         self._seconds, self._epochs = self._seconds + outcome.seconds, outcome.epochs
 
     def end(self, how: str, accuracy: float) -> None:
@@ -174,7 +174,7 @@ def _check_pages(path: Path) -> None:
         raise ValueError(answer)
 
 
-def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> Tried:
+def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> FinishedTrial:
     accuracies = dict(sorted(trial.intermediate_values.items()))
     facts = {name: trial.user_attrs[name] for name in ("ended", "seconds", "epochs")}
     if facts["ended"] not in (ALL, FEWER, DIVERGED) or not all(0 <= value <= 1 for value in accuracies.values()):
@@ -182,15 +182,15 @@ def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> Tried:
     # Studies of earlier versions have no digests.
     if trial.user_attrs.get(DIGEST, "") not in ("", _digest(trial.params, accuracies, facts)):
         raise ValueError(f"trial {trial.number} is not what was written")
-    return Tried(number, dict(trial.params), accuracies, facts["epochs"], facts["seconds"], facts["ended"])
+    return FinishedTrial(number, dict(trial.params), accuracies, facts["epochs"], facts["seconds"], facts["ended"])
 
 
 def _digest(values: Mapping[str, Any], accuracies: Mapping[int, float], facts: Mapping[str, Any]) -> str:
     return digest_json([dict(values), {str(count): value for count, value in accuracies.items()}, dict(facts)])
 
 
-def importances(tried: Sequence[Tried], space: Space, pictures: int, seed: int) -> dict[str, float]:
-    """Return each name's share of the variance of accuracy after a number of pictures, by fANOVA.
+def importances(tried: Sequence[FinishedTrial], space: Space, images: int, seed: int) -> dict[str, float]:
+    """Return each name's share of the variance of accuracy after a number of images, by fANOVA.
 
     A random forest is fitted to the trials, and its variance over the space is divided among the names (Hutter et al.
     2014, "An Efficient Approach for Assessing Hyperparameter Importance"). Empty when nothing can be said.
@@ -199,10 +199,10 @@ def importances(tried: Sequence[Tried], space: Space, pictures: int, seed: int) 
 
     study = optuna.create_study(direction="maximize")
     for one in tried:
-        if pictures in one.accuracies and one.ended != DIVERGED:
+        if images in one.accuracies and one.ended != DIVERGED:
             distributions = {name: _distribution(place) for name, place in space.items()}
             study.add_trial(
-                optuna.create_trial(params=one.values, distributions=distributions, value=one.accuracies[pictures])
+                optuna.create_trial(params=one.values, distributions=distributions, value=one.accuracies[images])
             )
     if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
         return {}

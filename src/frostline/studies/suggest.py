@@ -16,9 +16,9 @@ from frostline.models.registry import outline
 from frostline.pipeline.defaults import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
 from frostline.pipeline.resolve import SMALL_IMAGE_SIZE, SMALL_SIDE
 
-FEW_PER_CLASS = 50  # views of each picture are worth a try below this
+FEW_PER_CLASS = 50  # views of each image are worth a try below this
 VIEWS = 4
-UNEVEN = 3.0  # times as many pictures in the largest class as in the smallest: worth a word
+UNEVEN = 3.0  # times as many images in the largest class as in the smallest: worth a word
 FEW_JUDGES = 200  # a validation split that small has a standard error of two points and more
 
 REST = (
@@ -28,7 +28,7 @@ REST = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class Suggestion:
     """A setting, its value, and why it is that."""
 
     name: str
@@ -36,7 +36,7 @@ class Choice:
     why: str
 
 
-def advise(splits: Splits, data: str) -> tuple[list[str], list[Choice]]:
+def suggest(splits: Splits, data: str) -> tuple[list[str], list[Suggestion]]:
     """Return what was seen, in sentences, and what follows from it.
 
     Parameters
@@ -47,11 +47,11 @@ def advise(splits: Splits, data: str) -> tuple[list[str], list[Choice]]:
     """
     seen = survey(splits)
     train, val = _after_split(splits)
-    return list(_seen(seen)), [Choice("data", data, "the pictures"), *_choices(seen, train, val)]
+    return list(_seen(seen)), [Suggestion("data", data, "the images"), *_choices(seen, train, val)]
 
 
 def _after_split(splits: Splits) -> tuple[int, int]:
-    """Return how many pictures a run trains on and validates on."""
+    """Return how many images a run trains on and validates on."""
     if splits.val is not None:
         return len(splits.train), len(splits.val)
     config = TrainConfig(data="")
@@ -61,7 +61,7 @@ def _after_split(splits: Splits) -> tuple[int, int]:
 
 def _seen(seen: Survey) -> Iterator[str]:
     yield (
-        f"{seen.train:,} pictures to train and validate on, {seen.test:,} to test, {len(seen.counts)} classes: "
+        f"{seen.train:,} images to train and validate on, {seen.test:,} to test, {len(seen.counts)} classes: "
         + ", ".join(f"{name} {count:,}" for name, count in list(seen.counts.items())[:12])
         + (" …" if len(seen.counts) > 12 else "")
         + "."
@@ -69,100 +69,136 @@ def _seen(seen: Survey) -> Iterator[str]:
     (rare, few), (common, many) = seen.smallest, seen.largest
     if many >= UNEVEN * max(few, 1):
         yield (
-            f"The classes are uneven: {common} has {many / max(few, 1):.1f} times as many pictures as {rare}. Look at "
+            f"The classes are uneven: {common} has {many / max(few, 1):.1f} times as many images as {rare}. Look at "
             "the results of each class, not at the accuracy alone."
         )
-    colours = "all grey" if seen.grey == 1 else "all coloured" if seen.grey == 0 else f"{seen.grey:.0%} of them grey"
-    yield f"The median picture is {seen.width} x {seen.height} pixels (of {seen.sampled:,} looked at), {colours}."
+    colors = "all gray" if seen.gray == 1 else "all colored" if seen.gray == 0 else f"{seen.gray:.0%} of them gray"
+    yield f"The median image is {seen.width} x {seen.height} pixels (of {seen.sampled:,} looked at), {colors}."
     if seen.bad:
         yield f"Files that cannot be read: {seen.bad:,}. A run leaves them out and names them in bad_images.csv."
     if seen.alike:
-        yield f"Pictures that look like another of their class: {seen.alike:,}. A drawn split keeps such together."
+        yield f"Images that look like another of their class: {seen.alike:,}. A drawn split keeps such together."
 
 
-def _choices(seen: Survey, train: int, val: int) -> Iterator[Choice]:
+def _choices(seen: Survey, train: int, val: int) -> Iterator[Suggestion]:
     config, shape = TrainConfig(data=""), outline(TrainConfig(data="").model)
     size = shape.intake.image_size
     small = seen.longest_side is not None and seen.longest_side <= SMALL_SIDE
-    yield Choice("model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`")
-    yield Choice("weights", config.weights, "ImageNet's when they are here or reachable, else those that ship")
-    yield Choice("freeze", shape.feature_stage, "every stage up to it runs once, and a head alone is trained; conv3, "
-                 "or none, trains more of the network and takes far longer")  # fmt: skip
-    yield Choice("taps", list(shape.usual_taps), "the stages that the head reads: fewer are quicker and say less")
+    yield Suggestion(
+        "model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`"
+    )
+    yield Suggestion("weights", config.weights, "ImageNet's when they are here or reachable, else those that ship")
+    yield Suggestion(
+        "freeze",
+        shape.feature_stage,
+        "every stage up to it runs once, and a head alone is trained; conv3, "
+        "or none, trains more of the network and takes far longer",
+    )
+    yield Suggestion("taps", list(shape.usual_taps), "the stages that the head reads: fewer are quicker and say less")
     yield (
-        Choice("image_size", SMALL_IMAGE_SIZE, f"no picture is larger than {SMALL_SIDE} px: enlarging them that far "
-               "helps, and more costs time for little")
-        if small else
-        Choice("image_size", size, f"the median picture is {seen.width} x {seen.height}, and {size} px is "
-               f"what ImageNet networks were taught on; {SMALL_IMAGE_SIZE} takes about a third of the time")
-    )  # fmt: skip
+        Suggestion(
+            "image_size",
+            SMALL_IMAGE_SIZE,
+            f"no image is larger than {SMALL_SIDE} px: enlarging them that far helps, and more costs time for little",
+        )
+        if small
+        else Suggestion(
+            "image_size",
+            size,
+            f"the median image is {seen.width} x {seen.height}, and {size} px is "
+            f"what ImageNet networks were taught on; {SMALL_IMAGE_SIZE} takes about a third of the time",
+        )
+    )
     yield from _closed_form(train) if train <= CLOSED_FORM_IMAGES else _stepwise(train, config)
     yield _views(seen)
     if not seen.val:
         error = math.sqrt(0.25 / max(val, 1))
         word = f"few: its accuracy has a standard error of up to {error:.3f}" if val < FEW_JUDGES else "enough"
-        yield Choice("val_fraction", config.val_fraction, f"there is no validation split, so a run draws one: {val:,} "
-                     f"pictures that choose; that is {word}")  # fmt: skip
-    yield Choice(
+        yield Suggestion(
+            "val_fraction",
+            config.val_fraction,
+            f"there is no validation split, so a run draws one: {val:,} images that choose; that is {word}",
+        )
+    yield Suggestion(
         "seed", config.seed, "another one draws other splits and orders: the spread tells how sure a result is"
     )
 
 
-def _closed_form(train: int) -> Iterator[Choice]:
+def _closed_form(train: int) -> Iterator[Suggestion]:
     why = (
-        f"linear, in closed form: with up to {CLOSED_FORM_IMAGES:,} pictures to train on (here {train:,}) as accurate "
+        f"linear, in closed form: with up to {CLOSED_FORM_IMAGES:,} images to train on (here {train:,}) as accurate "
         "as one that is trained step by step or more so, and done at once; validation chooses its strength"
     )
-    yield Choice("head", "ridge", why)
-    yield Choice("prior", "drawn", "before any label it learns from drawn pictures how pictures of one object differ; "
-                 "none leaves that out")  # fmt: skip
+    yield Suggestion("head", "ridge", why)
+    yield Suggestion(
+        "prior",
+        "drawn",
+        "before any label it learns from drawn images how images of one object differ; none leaves that out",
+    )
 
 
-def _stepwise(train: int, config: TrainConfig) -> Iterator[Choice]:
-    yield Choice("head", "linear", "the quickest to train; mlp adds a layer of hidden units, ridge is linear and "
-                 "solved in closed form, which is best for few pictures")  # fmt: skip
+def _stepwise(train: int, config: TrainConfig) -> Iterator[Suggestion]:
+    yield Suggestion(
+        "head",
+        "linear",
+        "the quickest to train; mlp adds a layer of hidden units, ridge is linear and "
+        "solved in closed form, which is best for few images",
+    )
     yield _epochs(train, config)
-    yield Choice("batch_size", config.batch_size, f"gradient steps an epoch: {math.ceil(train / config.batch_size):,}")
-    yield Choice("lr", PEAK_LR[config.optimizer, "linear"], f"suits {config.optimizer} and a linear head; "
-                 "`frostline find-lr` suggests one, `frostline tune` searches where it is left out")  # fmt: skip
-    yield Choice("weight_decay", config.weight_decay, "the usual one; `frostline tune` searches where it is left out")
-    yield Choice(
+    yield Suggestion(
+        "batch_size", config.batch_size, f"gradient steps an epoch: {math.ceil(train / config.batch_size):,}"
+    )
+    yield Suggestion(
+        "lr",
+        PEAK_LR[config.optimizer, "linear"],
+        f"suits {config.optimizer} and a linear head; "
+        "`frostline find-lr` suggests one, `frostline tune` searches where it is left out",
+    )
+    yield Suggestion(
+        "weight_decay", config.weight_decay, "the usual one; `frostline tune` searches where it is left out"
+    )
+    yield Suggestion(
         "label_smoothing",
         config.label_smoothing,
         "raised the accuracy with many labels, and made no clear difference with few",
     )
 
 
-def _epochs(train: int, config: TrainConfig) -> Choice:
+def _epochs(train: int, config: TrainConfig) -> Suggestion:
     epochs = usual_epochs(train, config.batch_size, head_only=True)
     if epochs == EPOCHS:
-        return Choice("epochs", epochs, f"enough for a head on {train:,} pictures; validation chooses the best of them")
+        return Suggestion(
+            "epochs", epochs, f"enough for a head on {train:,} images; validation chooses the best of them"
+        )
     why = (
-        f"more than the usual {EPOCHS}, for {train:,} pictures are few: a head needs some {FEWEST_STEPS} gradient "
+        f"more than the usual {EPOCHS}, for {train:,} images are few: a head needs some {FEWEST_STEPS} gradient "
         f"steps; it stops after {max(PATIENCE, epochs // 4)} without a better one"
     )
-    return Choice("epochs", epochs, why)
+    return Suggestion("epochs", epochs, why)
 
 
-def _views(seen: Survey) -> Choice:
+def _views(seen: Survey) -> Suggestion:
     each = seen.train / len(seen.counts)
     if each < FEW_PER_CLASS:
         why = (
-            f"each picture as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a try; they cost "
+            f"each image as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a try; they cost "
             f"{VIEWS} frozen passes, and may help or not: let validation say"
         )
-        return Choice("views", 1, why)
-    return Choice("views", 1, f"each picture as it is: with {each:,.0f} a class, more versions cost much for little")
+        return Suggestion("views", 1, why)
+    return Suggestion("views", 1, f"each image as it is: with {each:,.0f} a class, more versions cost much for little")
 
 
-def to_toml(seen: list[str], choices: list[Choice], width: int = 110) -> str:
+def to_toml(seen: list[str], choices: list[Suggestion], width: int = 110) -> str:
     """Return the choices as TOML, each below its reason."""
     lines = ["# Settings for `frostline train --config THIS_FILE`. What was seen:", "#"]
     for sentence in seen:
         lines += _comment(sentence, width)
     for choice in choices:
-        lines += ["", *_comment(choice.why, width), tomli_w.dumps({choice.name: choice.value}).replace("\n    ", " ")
-                  .replace(",\n]", " ]").rstrip()]  # fmt: skip
+        lines += [
+            "",
+            *_comment(choice.why, width),
+            tomli_w.dumps({choice.name: choice.value}).replace("\n    ", " ").replace(",\n]", " ]").rstrip(),
+        ]
     lines += ["", *_comment(REST, width)]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""What the points of a curve say: a table with intervals, a picture, plain sentences."""
+"""What the points of a curve say: a table with intervals, an image, plain sentences."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from frostline._utils.storage import write_bytes
-from frostline.studies.points import ALL, WAYS, Point, Question, how_many
+from frostline.studies.points import ALL, WAYS, CurvePoint, CurveSpec, how_many
 
 PRETRAINED = ("frozen", "fine-tuned")
 REMEDY = "--output-dir chooses another place"
@@ -37,9 +37,9 @@ class Cell:
     seconds: float
 
 
-def tabulate(points: Sequence[Point]) -> list[Cell]:
+def tabulate(points: Sequence[CurvePoint]) -> list[Cell]:
     """Return mean and interval for each way and number of labels, in the points' order."""
-    groups: dict[tuple[str, int], list[Point]] = {}
+    groups: dict[tuple[str, int], list[CurvePoint]] = {}
     for point in points:
         groups.setdefault((point.way, point.labels), []).append(point)
     cells = []
@@ -80,7 +80,7 @@ def labels_needed(cells: Sequence[Cell], way: str, target: float) -> tuple[str, 
     return "more than", mine[-1].labels if mine else 0
 
 
-def summary(points: Sequence[Point], question: Question) -> list[str]:
+def summary(points: Sequence[CurvePoint], question: CurveSpec) -> list[str]:
     """Say in plain sentences what the points say, whatever that is."""
     cells = tabulate(points)
     lines = []
@@ -113,8 +113,8 @@ def _compared(cells: Sequence[Cell], target: float) -> list[str]:
     return [f"Pre-trained and frozen needs {bound}{ratio:.1f} times fewer labels than from scratch for {target:.0%}."]
 
 
-def _difference(points: Sequence[Point], labels: int) -> str:
-    """Compare the better pre-trained way with training from scratch, repeat by repeat on the same pictures."""
+def _difference(points: Sequence[CurvePoint], labels: int) -> str:
+    """Compare the better pre-trained way with training from scratch, repeat by repeat on the same images."""
     by_way: dict[str, dict[int, float]] = {}
     for point in points:
         if point.labels == labels:
@@ -142,13 +142,13 @@ def write_table(cells: Sequence[Cell], path: Path) -> None:
     write_bytes(path, text.getvalue().encode(), REMEDY)
 
 
-def draw(cells: Sequence[Cell], question: Question, title: str, path: Path) -> None:
+def draw(cells: Sequence[Cell], question: CurveSpec, title: str, path: Path) -> None:
     """Draw accuracy over labels per class (logarithmic) as a PNG, with intervals; all labels stand at the right."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 5), layout="constrained")
     axes: Any = figure.subplots()
-    colours = {"pixels": "#8a8a8a", "random-frozen": "#b08a3e", "frozen": "#0b6fa4", "fine-tuned": "#2e7d32",
+    colors = {"pixels": "#8a8a8a", "random-frozen": "#b08a3e", "frozen": "#0b6fa4", "fine-tuned": "#2e7d32",
                "scratch": "#c2410c"}  # fmt: skip
     numbers = sorted({cell.labels for cell in cells if cell.labels != ALL})
     right = 4 * max(numbers, default=1)  # where "all" is drawn
@@ -159,7 +159,7 @@ def draw(cells: Sequence[Cell], question: Question, title: str, path: Path) -> N
             continue
         labels, means, halves = (np.array(column, float) for column in zip(*mine, strict=True))
         axes.errorbar(
-            labels * 1.02 ** (place - 2), means, np.nan_to_num(halves), fmt="o-", color=colours[way], markersize=4,
+            labels * 1.02 ** (place - 2), means, np.nan_to_num(halves), fmt="o-", color=colors[way], markersize=4,
             capsize=3, linewidth=1.6, elinewidth=1, label=WAYS[way][0],
         )  # fmt: skip
     axes.axhline(question.target, color="#444444", linewidth=0.8, linestyle=":")
@@ -169,7 +169,7 @@ def draw(cells: Sequence[Cell], question: Question, title: str, path: Path) -> N
     ticks = [*numbers, *([right] if any(cell.labels == ALL for cell in cells) else [])]
     axes.set_xticks(ticks, [str(number) for number in numbers] + ["all"] * (len(ticks) - len(numbers)))
     axes.minorticks_off()
-    axes.set(xlabel="labelled pictures per class", ylabel="test accuracy", title=title)
+    axes.set(xlabel="labeled images per class", ylabel="test accuracy", title=title)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower right")
     buffer = io.BytesIO()

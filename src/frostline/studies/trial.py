@@ -1,4 +1,4 @@
-"""One trial of a search: some settings, trained on some of the training pictures, judged by the validation split."""
+"""One trial of a search: some settings, trained on some of the training images, judged by the validation split."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ from frostline.pipeline.extract import Features, extract
 from frostline.pipeline.resolve import Plan, check_network
 from frostline.pipeline.train import prepare_phase
 from frostline.studies.halving import amounts, nested
-from frostline.studies.row_cache import Shelf
+from frostline.studies.row_cache import RowCache
 from frostline.studies.space import Choice, Space
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
@@ -24,7 +24,7 @@ from frostline.training.trainer import Phase, Trained, measure, train
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """What a training came to: accuracy on the whole validation split, and the epoch that has it."""
 
     accuracy: float
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class Trials:
-    """Trains with any settings of a space, on any of a few amounts of pictures; never reads the test split.
+    """Trains with any settings of a space, on any of a few amounts of images; never reads the test split.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Trials:
     Attributes
     ----------
     amounts : tuple of int
-        Numbers of training pictures, ascending; the last is all.
+        Numbers of training images, ascending; the last is all.
     device : str
         Where they run, in words.
     """
@@ -59,8 +59,8 @@ class Trials:
         self.amounts = amounts(len(splits.train), len(splits.train.class_names))
         self._positions = nested(splits.train.labels, self.amounts, plan.config.seed)
         widest = Frozen(network.backbone, self._widest(space, plan))
-        self._shelf = Shelf(widest, network.preprocess.image_size)
-        # The frozen stages run here, over the training and validation pictures.
+        self._shelf = RowCache(widest, network.preprocess.image_size)
+        # The frozen stages run here, over the training and validation images.
         forward = FastForward(widest, network.preprocess, context.device)
         self._shelf((splits.train, splits.val), forward, plan.config, context)
         self._plan, self._context = plan, replace(context, progress=None)
@@ -73,7 +73,7 @@ class Trials:
             taps = max((tuple(option["taps"]) for option in choice.options.values()), key=len)
         return make_boundary(plan.network.backbone, plan.config.freeze, taps).closed
 
-    def config(self, changes: dict[str, Any], pictures: int) -> TrainConfig:
+    def config(self, changes: dict[str, Any], images: int) -> TrainConfig:
         """Return the settings of a trial with nothing left open.
 
         Raises
@@ -83,13 +83,13 @@ class Trials:
         """
         config = TrainConfig(**self._open.model_dump() | changes)
         check_network(config)
-        return with_defaults(config, self._boundary(config), pictures)
+        return with_defaults(config, self._boundary(config), images)
 
     def _boundary(self, config: TrainConfig) -> Boundary:
         return make_boundary(self._plan.network.backbone, config.freeze, tuple(config.taps))
 
-    def run(self, changes: dict[str, Any], pictures: int) -> Outcome:
-        """Train on one of the amounts of pictures.
+    def run(self, changes: dict[str, Any], images: int) -> TrialResult:
+        """Train on one of the amounts of images.
 
         On all of them it is the training that `frostline.fit` does, whose best epoch on validation counts. On fewer the
         last epoch counts, and validation is read once; the strength of a head in closed form is chosen on it always.
@@ -100,9 +100,9 @@ class Trials:
             When the loss is no longer finite.
         """
         begun = time.perf_counter()
-        config = self.config(changes, pictures)
-        whole = pictures == self.amounts[-1]
-        features = self._features(config, pictures)
+        config = self.config(changes, images)
+        whole = images == self.amounts[-1]
+        features = self._features(config, images)
         seed_everything(config.seed)
         head, trained, accuracy = None, Trained([], 0), math.nan
         for number, phase in enumerate(features.plan.phases):
@@ -110,7 +110,7 @@ class Trials:
             head, rows = ready.head, ready.features
             if config.head == "ridge":
                 solved = solve(head, rows.train, rows.val, prior=rows.prior, quiet=True)
-                return Outcome(solved.val_accuracy, 1, time.perf_counter() - begun)
+                return TrialResult(solved.val_accuracy, 1, time.perf_counter() - begun)
             trained = train(
                 ready.module,
                 rows.train,
@@ -123,13 +123,13 @@ class Trials:
             accuracy = trained.history[trained.best_epoch - 1].val_accuracy
         if not whole:
             accuracy = measure(ready.module, rows.val)[1]
-        return Outcome(accuracy, len(trained.history), time.perf_counter() - begun)
+        return TrialResult(accuracy, len(trained.history), time.perf_counter() - begun)
 
-    def _features(self, config: TrainConfig, pictures: int) -> Features:
+    def _features(self, config: TrainConfig, images: int) -> Features:
         """Return what a trial is trained on; stages that it trains are copies."""
         network, splits, boundary = self._plan.network, self._plan.splits, self._boundary(config)
         thaws = boundary.freeze != boundary.end
         backbone = copy.deepcopy(network.backbone) if thaws else network.backbone
-        some = replace(splits, train=splits.train.subset(self._positions[pictures]))
+        some = replace(splits, train=splits.train.subset(self._positions[images]))
         trial = Plan(replace(network, config=config, backbone=backbone, boundary=boundary), some)
         return extract(trial, self._context, self._shelf)

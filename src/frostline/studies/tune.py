@@ -29,21 +29,21 @@ from frostline.errors import ConfigError, DivergedError, FrostlineError, RunErro
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import check, resolve
 from frostline.runs.folder import check_name, log_file
-from frostline.studies.halving import goes_on
-from frostline.studies.importance import Findings, best_of, draw, find, shown, told, write_table
+from frostline.studies.halving import should_promote
+from frostline.studies.importance import Findings, best_of, draw, find, format_summary, search_record, write_table
 from frostline.studies.space import (
     SEARCHED,
     Choice,
     Space,
     Values,
-    heeded,
+    effective_params,
     make_space,
     searched_names,
     searched_settings,
     settings,
 )
-from frostline.studies.study import ALL, DIVERGED, FEWER, OpenTrial, Study, Tried, check_optuna
-from frostline.studies.trial import Outcome, Trials
+from frostline.studies.study import ALL, DIVERGED, FEWER, FinishedTrial, OpenTrial, Study, check_optuna
+from frostline.studies.trial import TrialResult, Trials
 
 REMEDY = "--output-dir chooses another place"
 BEGIN_AGAIN = "--overwrite begins again"
@@ -203,7 +203,7 @@ def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
 def _set_up(
     config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None
 ) -> tuple[Trials, Space, Values, int]:
-    """Return what runs trials, what is searched, where it begins, and the number of pictures that judge."""
+    """Return what runs trials, what is searched, where it begins, and the number of images that judge."""
     config = searched_settings(config, names)
     plan = resolve(config, context, splits)
     space, start = make_space(names, plan.config, plan.network.backbone)
@@ -213,7 +213,7 @@ def _set_up(
             trials.config(settings(space, start | {name: option}), trials.amounts[-1])
     log.info("searched: %s", ", ".join(SEARCHED[name][1] for name in space))
     log.info(
-        "trials are trained on %s pictures, the best quarter of them on the next number; %s validation pictures judge",
+        "trials are trained on %s images, the best quarter of them on the next number; %s validation images judge",
         ", ".join(f"{number:,}" for number in trials.amounts), f"{len(plan.splits.val):,}",
     )  # fmt: skip
     return trials, space, start, len(plan.splits.val)
@@ -247,31 +247,31 @@ def _search(
     log.info("%d trials in %.1f s on %s", len(tried) - done, time.perf_counter() - begun, runner.device)
 
 
-def _one(trial: OpenTrial, tried: Sequence[Tried], trials: Trials, space: Space) -> None:
-    """Train with one set of values, on more and more pictures for as long as it is among the best."""
+def _one(trial: OpenTrial, tried: Sequence[FinishedTrial], trials: Trials, space: Space) -> None:
+    """Train with one set of values, on more and more images for as long as it is among the best."""
     changes = settings(space, trial.values)
     try:
-        for pictures in trials.amounts:
+        for images in trials.amounts:
             try:
-                outcome = trials.run(changes, pictures)
+                outcome = trials.run(changes, images)
             except DivergedError as error:
                 log.info("trial %d: %s", trial.number, error)
-                trial.report(pictures, Outcome(0.0, 0, 0.0))
+                trial.report(images, TrialResult(0.0, 0, 0.0))
                 return trial.end(DIVERGED, 0.0)
-            trial.report(pictures, outcome)
-            others = [one.accuracies[pictures] for one in tried if pictures in one.accuracies]
-            if pictures == trials.amounts[-1]:
+            trial.report(images, outcome)
+            others = [one.accuracies[images] for one in tried if images in one.accuracies]
+            if images == trials.amounts[-1]:
                 return trial.end(ALL, outcome.accuracy)
-            if not goes_on(outcome.accuracy, others):
+            if not should_promote(outcome.accuracy, others):
                 return trial.end(FEWER, outcome.accuracy)
     except BaseException:
         trial.fail()
         raise
 
 
-def _line(one: Tried, trials: int) -> str:
-    reached = "  ".join(f"{pictures:,}: {accuracy:.4f}" for pictures, accuracy in one.accuracies.items())
-    values = "  ".join(f"{name} {shown(value)}" for name, value in heeded(one.values).items())
+def _line(one: FinishedTrial, trials: int) -> str:
+    reached = "  ".join(f"{images:,}: {accuracy:.4f}" for images, accuracy in one.accuracies.items())
+    values = "  ".join(f"{name} {search_record(value)}" for name, value in effective_params(one.values).items())
     return f"trial {one.number}/{trials}  {reached}  {values}  {one.seconds:.1f} s"
 
 
@@ -279,7 +279,7 @@ def _write(findings: Findings, trials: Trials, config: TrainConfig, folder: Path
     if not findings.tried:
         return
     write_table(findings, folder / "trials.csv")
-    write_bytes(folder / "summary.txt", ("\n".join(told(findings)) + "\n").encode(), REMEDY)
+    write_bytes(folder / "summary.txt", ("\n".join(format_summary(findings)) + "\n").encode(), REMEDY)
     if findings.shares:
         draw(findings, f"{data_name(config.data)}: what mattered", folder / "importance.png")
     best = findings.best

@@ -1,4 +1,4 @@
-"""One picture: a lit, textured object on a background, perhaps with a second one, tinted, inverted or blurred."""
+"""One image: a lit, textured object on a background, perhaps with a second one, tinted, inverted or blurred."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,27 @@ from torch.nn import functional
 from frostline._utils.rng import Stream
 from frostline.synthetic import shapes, textures
 
-VERSION = 1  # of the program: another version may draw other pictures for the same numbers
+VERSION = 1  # of the program: another version may draw other images for the same numbers
 CHUNK = 1 << 17  # pixels drawn at once on a processor: their intermediates stay in its cache
-THUMBNAILS = (20, 28, 40)  # sides of the small pictures that some were enlarged from
-THUMBNAIL_SHARE = 0.12  # of the pictures, for each of them
+THUMBNAILS = (20, 28, 40)  # sides of the small images that some were enlarged from
+THUMBNAIL_SHARE = 0.12  # of the images, for each of them
 OBJECT_SEED, CLUTTER_SEED = 1, 2  # added to the seed: what decides the class must not decide the looks
 
 
 @dataclass(frozen=True)
 class Program:
-    """What is drawn; with a picture's number it decides every pixel.
+    """What is drawn; with an image's number it decides every pixel.
 
     Attributes
     ----------
     seed : int
-        Another seed, other pictures of the same classes.
+        Another seed, other images of the same classes.
     classes, textures : int
         How many object and texture classes.
     first_class : int
         Number of the first object class: programs whose numbers differ never show the same object.
     clutter : float
-        Share of pictures with a second, smaller object behind or before the first.
+        Share of images with a second, smaller object behind or before the first.
     """
 
     seed: int = 0
@@ -40,7 +40,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Labels:
-    """Object and texture classes of n pictures, Tensors of int64 (n,) from 0."""
+    """Object and texture classes of n images, Tensors of int64 (n,) from 0."""
 
     objects: torch.Tensor
     textures: torch.Tensor
@@ -52,11 +52,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Pictures and what the program knows of them.
+    """Images and what the program knows of them.
 
     Attributes
     ----------
-    pictures : Tensor of float32 (n, 3, size, size)
+    images : Tensor of float32 (n, 3, size, size)
         0 to 1.
     cover : Tensor of float32 (n, 1, size, size)
         How much of a pixel the object covers, 0 to 1, whatever stands before it.
@@ -64,26 +64,26 @@ class Drawing:
         Brightness that light and the parts' own tones add to the object's surface.
     """
 
-    pictures: torch.Tensor
+    images: torch.Tensor
     cover: torch.Tensor
     shade: torch.Tensor
 
 
 def draw_labels(program: Program, index: torch.Tensor) -> Labels:
-    """Return the classes of the pictures with these numbers."""
+    """Return the classes of the images with these numbers."""
     draw = Stream(program.seed, index)
     return Labels(draw.below(program.classes), draw.below(program.textures))
 
 
-def draw_pictures(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> torch.Tensor:
-    """Return the pictures of `draw_scenes`: float32, shape (n, 3, size, size), 0 to 1."""
-    return draw_scenes(program, index, size, labels).pictures
+def draw_images(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> torch.Tensor:
+    """Return the images of `draw_scenes`: float32, shape (n, 3, size, size), 0 to 1."""
+    return draw_scenes(program, index, size, labels).images
 
 
 def draw_scenes(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> Drawing:
-    """Draw the pictures with these numbers.
+    """Draw the images with these numbers.
 
-    A picture does not depend on the others that are drawn with it; its last bits depend on the device.
+    An image does not depend on the others that are drawn with it; its last bits depend on the device.
 
     Parameters
     ----------
@@ -102,14 +102,14 @@ def draw_scenes(program: Program, index: torch.Tensor, size: int, labels: Labels
         chosen = slice(start, start + step)
         parts.append(_draw(program, index[chosen], size, labels.part(chosen)))
     return Drawing(
-        torch.cat([part.pictures for part in parts]),
+        torch.cat([part.images for part in parts]),
         torch.cat([part.cover for part in parts]),
         torch.cat([part.shade for part in parts]),
     )
 
 
 def draw_plans(program: Program, objects: torch.Tensor, size: int) -> torch.Tensor:
-    """Draw objects as they are meant: upright, in the middle, nothing bent, and nothing else in the picture.
+    """Draw objects as they are meant: upright, in the middle, nothing bent, and nothing else in the image.
 
     Parameters
     ----------
@@ -156,18 +156,18 @@ def _draw(program: Program, index: torch.Tensor, size: int, labels: Labels) -> D
         cluttered = draw.chance(program.clutter)
         if cluttered.any():
             _add_clutter(layers, program, index, size, cluttered)
-    pictures = torch.lerp(
+    images = torch.lerp(
         layers.behind[:, None] * back_tint[..., None],
         layers.front[:, None] * front_tint[..., None],
         layers.cover[:, None],
     )  # (n, 3, pixels)
-    pictures = torch.where(draw.chance(0.15, 1, 1), 1 - pictures, pictures).clamp_(0, 1)
+    images = torch.where(draw.chance(0.15, 1, 1), 1 - images, images).clamp_(0, 1)
     square = (-1, 1, size, size)
-    return Drawing(_blurred(draw, pictures.view(-1, 3, size, size)), cover.view(square), shade.view(square))
+    return Drawing(_blurred(draw, images.view(-1, 3, size, size)), cover.view(square), shade.view(square))
 
 
 def _grid(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return x and y of the pixels' centres, -1 to 1: two Tensors (pixels,)."""
+    """Return x and y of the pixels' centers, -1 to 1: two Tensors (pixels,)."""
     axis = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return x.flatten(), y.flatten()
@@ -220,12 +220,12 @@ def _add_clutter(layers: _Layers, program: Program, index: torch.Tensor, size: i
     layers.front[some] = torch.lerp(layers.front[some], tone, cover * before)
 
 
-def _blurred(draw: Stream, pictures: torch.Tensor) -> torch.Tensor:
-    """Make some pictures smaller and enlarge them again, as the thumbnails of many data sets are."""
-    size, lot = pictures.shape[-1], draw.uniform()
+def _blurred(draw: Stream, images: torch.Tensor) -> torch.Tensor:
+    """Make some images smaller and enlarge them again, as the thumbnails of many data sets are."""
+    size, lot = images.shape[-1], draw.uniform()
     for number, side in enumerate(THUMBNAILS):
         some = (lot >= THUMBNAIL_SHARE * number) & (lot < THUMBNAIL_SHARE * (number + 1))
         if side < size and some.any():
-            small = functional.interpolate(pictures[some], size=(side, side), mode="area")
-            pictures[some] = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
-    return pictures
+            small = functional.interpolate(images[some], size=(side, side), mode="area")
+            images[some] = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
+    return images

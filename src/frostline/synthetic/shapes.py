@@ -19,7 +19,7 @@ class Shapes:
 
     Attributes
     ----------
-    centre : Tensor (n, P, 2)
+    center : Tensor (n, P, 2)
     size : Tensor (n, P)
         Half length; 0 for a part that is not there.
     aspect, angle, power : Tensor (n, P)
@@ -34,7 +34,7 @@ class Shapes:
         Right half is the mirrored left half.
     """
 
-    centre: torch.Tensor
+    center: torch.Tensor
     size: torch.Tensor
     aspect: torch.Tensor
     angle: torch.Tensor
@@ -48,9 +48,9 @@ class Shapes:
 def prototypes(classes: torch.Tensor) -> Shapes:
     """Return the prototypes of the classes with these numbers (int64, shape (n,))."""
     draw = Stream(SHAPE_SEED, classes)
-    centre = draw.uniform(PARTS, 2, low=-0.6, high=0.6)
+    center = draw.uniform(PARTS, 2, low=-0.6, high=0.6)
     size = draw.uniform(PARTS, low=0.2, high=0.62)
-    centre[:, 0] *= 0.3
+    center[:, 0] *= 0.3
     size[:, 0] += 0.18
     present = torch.arange(PARTS, device=classes.device) < 1 + draw.below(PARTS, 1)
     order = torch.arange(1, HARMONICS + 1, device=classes.device).sqrt().repeat_interleave(2)
@@ -58,7 +58,7 @@ def prototypes(classes: torch.Tensor) -> Shapes:
     cut = draw.chance(0.2, PARTS)
     cut[:, 0] = False
     return Shapes(
-        centre=centre,
+        center=center,
         size=size * present,
         aspect=draw.uniform(PARTS, low=0.2, high=1.0),
         angle=draw.uniform(PARTS, high=2 * math.pi),
@@ -73,7 +73,7 @@ def prototypes(classes: torch.Tensor) -> Shapes:
 def jittered(shapes: Shapes, draw: Stream) -> Shapes:
     """Return each object with its parts moved, resized, turned and bent a little."""
     return Shapes(
-        centre=shapes.centre + 0.03 * draw.normal(PARTS, 2),
+        center=shapes.center + 0.03 * draw.normal(PARTS, 2),
         size=shapes.size * (1 + 0.08 * draw.normal(PARTS)),
         aspect=shapes.aspect * (1 + 0.08 * draw.normal(PARTS)),
         angle=shapes.angle + 0.08 * draw.normal(PARTS),
@@ -127,7 +127,7 @@ def render(
     cos, sin = shapes.angle.cos(), shapes.angle.sin()
     length = shapes.size.clamp(min=1e-3)
     width = length * shapes.aspect
-    cx, cy = shapes.centre.unbind(-1)
+    cx, cy = shapes.center.unbind(-1)
     rows = torch.stack(
         [
             torch.stack([cos / length, sin / length, -(cx * cos + cy * sin) / length], -1),

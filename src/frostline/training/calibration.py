@@ -31,7 +31,7 @@ def calibrate(module: nn.Module, head: Head, val: Examples) -> float:
 
 
 def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return T that minimises the cross-entropy of ``logits / T`` (Guo et al. 2017, arXiv:1706.04599).
+    """Return T that minimizes the cross-entropy of ``logits / T`` (Guo et al. 2017, arXiv:1706.04599).
 
     Targets are about 1 - 1 / (N + 2) instead of 1, as in Platt's scaling: N answers that are all right do not make the
     probability of a wrong one zero.

@@ -46,7 +46,7 @@ class TrainingState:
 
     Attributes
     ----------
-    module, optimiser
+    module, optimizer
         Being trained.
     average : Average, optional
         The moving average of the weights, when there is one.
@@ -59,7 +59,7 @@ class TrainingState:
     """
 
     module: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     average: Average | None = None
     history: list[Epoch] = field(default_factory=list)
     before: int = 0
@@ -117,7 +117,7 @@ def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> N
     kept = {f"best.{key}": value for key, value in state.best.items()}
     if state.average:
         kept |= {f"average.{key}": value for key, value in state.average.module.state_dict().items()}
-    write_checkpoint(path, state.module, state.optimiser, about, kept, "--output-dir chooses another place")
+    write_checkpoint(path, state.module, state.optimizer, about, kept, "--output-dir chooses another place")
 
 
 def saved_phase(path: Path | None) -> int:
@@ -149,7 +149,7 @@ def load_state(state: TrainingState, path: Path, run: str = "") -> None:
     RunError
         When the file is damaged or belongs to another model or run.
     """
-    value, kept = read_checkpoint(path, state.module, state.optimiser, REMEDY)
+    value, kept = read_checkpoint(path, state.module, state.optimizer, REMEDY)
     about = _about(path, value)
     if about.run and about.run != run:
         raise RunError(f"{path} belongs to another run: {REMEDY}.")
@@ -167,12 +167,12 @@ def load_state(state: TrainingState, path: Path, run: str = "") -> None:
 def write_checkpoint(
     path: Path,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     about: dict[str, Any],
     kept: Mapping[str, torch.Tensor],
     remedy: str,
 ) -> None:
-    """Write a module, its optimiser, some JSON and some more tensors, whole or not at all.
+    """Write a module, its optimizer, some JSON and some more tensors, whole or not at all.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def write_checkpoint(
     """
     tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"kept.{key}": value for key, value in kept.items()}
-    packed = optimiser.state_dict()
+    packed = optimizer.state_dict()
     for number, slots in packed["state"].items():
         for slot, value in slots.items():
             if value is not None:  # SGD keeps no momentum before its first step
@@ -212,9 +212,9 @@ def _read(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, torch.Tens
 
 
 def read_checkpoint(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, remedy: str
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, remedy: str
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Restore a module and its optimiser in place; return the JSON and the other tensors.
+    """Restore a module and its optimizer in place; return the JSON and the other tensors.
 
     Raises
     ------
@@ -232,14 +232,14 @@ def read_checkpoint(
         for name, value in parts["optimiser"].items():
             number, slot = name.split(".", 1)
             slots.setdefault(int(number), {})[slot] = value
-        expected = optimiser.state_dict()["param_groups"]
+        expected = optimizer.state_dict()["param_groups"]
         if [group.keys() for group in groups] != [group.keys() for group in expected]:
-            raise ValueError("it was written by another optimiser")
+            raise ValueError("it was written by another optimizer")
         module.load_state_dict(parts["module"])
-        optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        optimizer.load_state_dict({"state": slots, "param_groups": groups})
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise RunError(f"{path} is no checkpoint of this model ({first_line(error)}): {remedy}.") from error
-    for parameter, state in optimiser.state.items():
+    for parameter, state in optimizer.state.items():
         # A fused step walks through memory: what it keeps must lie there in the order of the weights.
         for slot, value in state.items():
             if value.shape == parameter.shape:

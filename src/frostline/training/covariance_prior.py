@@ -1,12 +1,12 @@
-"""What changes between pictures of one object, as the penalty of a linear head.
+"""What changes between images of one object, as the penalty of a linear head.
 
-Where features follow an object's place, light, texture or blur they say nothing of its class, and a few labelled
-pictures cannot tell which features do. Pictures of drawn objects can: how their features vary within an object is known
-before the first label, and the head pays more for leaning on it. It is within-class covariance normalisation (Hatch,
+Where features follow an object's place, light, texture or blur they say nothing of its class, and a few labeled
+images cannot tell which features do. Images of drawn objects can: how their features vary within an object is known
+before the first label, and the head pays more for leaning on it. It is within-class covariance normalization (Hatch,
 Kajarekar & Stolcke 2006) with a covariance from elsewhere, as Hariharan, Malik & Ramanan 2012 take one from background
-pictures; ``bench/prior.py`` says what it is worth.
+images; ``bench/prior.py`` says what it is worth.
 
-With Z (n, F) the standardised features' deviations from their object's mean: ``P = I + Z'Z / (n t)``, where t is FLOOR
+With Z (n, F) the standardized features' deviations from their object's mean: ``P = I + Z'Z / (n t)``, where t is FLOOR
 times their mean variance. Ridge then asks for the least ``|Y - X W|^2 + l tr(W'P W)``.
 """
 
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 FLOOR = 0.5
 
 
-class Within:
+class WithinClassPenalty:
     """The penalty P.
 
     Parameters
     ----------
     rows : Tensor, shape (n, F)
-        Standardised features.
+        Standardized features.
     objects : ndarray of int, shape (n,)
-        Which object each row's picture shows.
+        Which object each row's image shows.
     floor : float
         How much every direction varies at least, relative to the mean: the more, the less this says.
     """

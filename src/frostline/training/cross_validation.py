@@ -15,7 +15,7 @@ from torch import nn
 from frostline._utils.progress import Bar, Progress, Silent
 from frostline.models.heads import Head, HeadSpec
 from frostline.training.examples import Examples, epoch_order
-from frostline.training.optim import learning_rate, make_optimiser
+from frostline.training.optim import learning_rate, make_optimizer
 from frostline.training.trainer import EVALUATION_BATCH, Recipe, moments
 
 NEVER = -1  # the fold of examples that no head is trained on
@@ -54,7 +54,7 @@ def out_of_fold(
     Parameters
     ----------
     examples : Examples
-        Rows are flattened and standardised.
+        Rows are flattened and standardized.
     folds : ndarray of int64, shape (N,)
         Numbers from 0; examples of fold `NEVER` train no head, and get the mean of all heads' logits.
     recipe : Recipe
@@ -65,7 +65,7 @@ def out_of_fold(
     known = np.flatnonzero(folds != NEVER)
     mean, std = moments(nn.Identity(), Examples(examples.rows, examples.labels), recipe.seed)
     heads = Head(HeadSpec("linear", mean.numel(), count * classes))
-    heads.standardise(mean, std)
+    heads.standardize(mean, std)
     heads.to(device)
     steps = math.ceil(len(known) / recipe.batch_size)
     with (progress or Silent()).bar("folds", recipe.epochs * steps, "steps") as bar:
@@ -84,7 +84,7 @@ def _descend(
 ) -> None:
     count = int(folds.max()) + 1
     device = heads.mean.device
-    optimiser = make_optimiser(
+    optimizer = make_optimizer(
         recipe.optimizer, [{"params": list(heads.parameters())}], recipe.lr, recipe.weight_decay, recipe.momentum
     )
     for epoch in range(recipe.epochs):
@@ -92,7 +92,7 @@ def _descend(
         for step in range(steps):
             batch = np.sort(order[step * recipe.batch_size : (step + 1) * recipe.batch_size])
             lr = learning_rate(recipe.lr_schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps)
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = lr
             logits = heads(examples.rows.take(batch).to(device)).unflatten(1, (count, -1))  # (B, folds, classes)
             labels = torch.from_numpy(examples.labels[batch]).to(device)[:, None].expand(-1, count)  # (B, folds)
@@ -101,9 +101,9 @@ def _descend(
             ).reshape(-1, count)
             others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
             loss = ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             bar.advance(1)
 
 

@@ -85,10 +85,10 @@ class Examples:
     Attributes
     ----------
     rows : Rows
-        Of the pictures themselves.
+        Of the images themselves.
     labels : ndarray of int64, shape (N,)
     views : tuple of Rows
-        Of further views of the same pictures, in the same order; training goes round all of them.
+        Of further views of the same images, in the same order; training goes round all of them.
     """
 
     rows: Rows
@@ -99,7 +99,7 @@ class Examples:
         return len(self.labels)
 
     def in_epoch(self, epoch: int) -> "Examples":
-        """Return what an epoch (from 0) trains on: the pictures first, then view after view, and round again."""
+        """Return what an epoch (from 0) trains on: the images first, then view after view, and round again."""
         number = epoch % (1 + len(self.views))
         return self if number == 0 else Examples(self.views[number - 1], self.labels)
 

@@ -1,4 +1,4 @@
-"""Mixing pictures, or their activations, in pairs: mixup and cutmix."""
+"""Mixing images, or their activations, in pairs: mixup and cutmix."""
 
 from dataclasses import dataclass
 
@@ -59,5 +59,5 @@ def mix(rows: torch.Tensor, labels: torch.Tensor, mixup: float, cutmix: float, d
 
 def _span(length: int, share: float, draw: np.random.Generator) -> tuple[int, int]:
     """Return where a span of about a share of a length begins and ends; what lies beyond the edge is lost."""
-    half, centre = share * length / 2, draw.random() * length
-    return max(0, round(centre - half)), min(length, round(centre + half))
+    half, center = share * length / 2, draw.random() * length
+    return max(0, round(center - half)), min(length, round(center + half))

@@ -1,4 +1,4 @@
-"""Optimisers and learning rates over time."""
+"""Optimizers and learning rates over time."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from torch import nn
 WARM_UP = {"onecycle": 0.3, "cosine": 0.0, "constant": 0.0}
 
 
-def make_optimiser(
+def make_optimizer(
     name: str, groups: Sequence[dict[str, Any]], lr: float, weight_decay: float, momentum: float
 ) -> torch.optim.Optimizer:
     """Return SGD with momentum, or AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), in one fused step.

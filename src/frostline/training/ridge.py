@@ -1,12 +1,12 @@
 """The ridge head: least squares on one-hot labels, solved in closed form; the L2 strength is chosen on validation.
 
-Few validation pictures cannot tell strengths apart by how many they get right: of those that get at most one fewer
+Few validation images cannot tell strengths apart by how many they get right: of those that get at most one fewer
 right than the best, the one with the least squared error is taken (bench/strength.py).
 
-Hoerl & Kennard 1970. With features X (N, F), standardised, and targets Y (N, classes), centred:
+Hoerl & Kennard 1970. With features X (N, F), standardized, and targets Y (N, classes), centered:
 ``W = (X'X + l P)^-1 X'Y``; when N < F the same from the smaller N x N matrix, ``W = P^-1 X' (X P^-1 X' + l I)^-1 Y``.
 The penalty P is the identity, or says what is known beforehand (`frostline.training.covariance_prior`).
-The products are made once; each strength then costs one Cholesky factorisation.
+The products are made once; each strength then costs one Cholesky factorization.
 """
 
 import time
@@ -20,7 +20,7 @@ from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import ConfigError
 from frostline.models.heads import Head
 from frostline.training.calibration import best_temperature
-from frostline.training.covariance_prior import Within
+from frostline.training.covariance_prior import WithinClassPenalty
 from frostline.training.examples import Examples
 from frostline.training.trainer import EVALUATION_BATCH, measure
 
@@ -62,7 +62,7 @@ def solve(
     prior: Examples | None = None,
     quiet: bool = False,
 ) -> Solved:
-    """Fill a standardised linear head with the ridge solution.
+    """Fill a standardized linear head with the ridge solution.
 
     Scores of least squares are no probabilities; one temperature, fitted on validation, makes them so (Guo et al. 2017,
     arXiv:1706.04599) without changing any decision.
@@ -72,12 +72,12 @@ def solve(
     head : Head
         Linear, its mean and scale already fixed.
     train, val : Examples
-        Further views of the training pictures count as further pictures. Strength and temperature are chosen on
+        Further views of the training images count as further images. Strength and temperature are chosen on
         ``val``.
     progress : Progress, optional
         Draws the bar.
     prior : Examples, optional
-        Pictures of some objects, each labelled with its object's number: how a feature varies within an object counts
+        Images of some objects, each labeled with its object's number: how a feature varies within an object counts
         against it.
     quiet : bool
         Log nothing.
@@ -91,9 +91,9 @@ def solve(
     seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
     count = len(train) * len(seen)  # N
     targets = F.one_hot(torch.from_numpy(train.labels), head.spec.classes).float()
-    centre = targets.mean(0)  # (classes,)
-    targets = (targets - centre).repeat(len(seen), 1)  # (N, classes)
-    within = Within(torch.cat(list(_standardised(head, prior))), prior.labels) if prior else None
+    center = targets.mean(0)  # (classes,)
+    targets = (targets - center).repeat(len(seen), 1)  # (N, classes)
+    within = WithinClassPenalty(torch.cat(list(_standardized(head, prior))), prior.labels) if prior else None
     with (progress or Silent()).bar("ridge", count, "rows") as bar:
         prepared = _small if count < head.spec.features else _large
         system = prepared(head, seen, targets, within, bar)
@@ -101,7 +101,7 @@ def solve(
     def tried(strengths: Iterable[float]) -> list[_Candidate]:
         solutions = {strength: system.weight(strength) for strength in strengths}
         weights = {strength: weight for strength, weight in solutions.items() if weight is not None}
-        return _judged(head, val, weights, centre, system.mean) if weights else []
+        return _judged(head, val, weights, center, system.mean) if weights else []
 
     candidates = tried(STRENGTHS)
     if not candidates:
@@ -149,10 +149,12 @@ class _System:
         return solution if self.rows is None else self.rows.T @ solution
 
 
-def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: Within | None, bar: Bar) -> _System:
+def _small(
+    head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: WithinClassPenalty | None, bar: Bar
+) -> _System:
     """Products between rows."""
     parts = []
-    for x in _standardised(head, *seen):
+    for x in _standardized(head, *seen):
         parts.append(x)
         bar.advance(len(x))
     rows = torch.cat(parts)  # (N, F)
@@ -162,24 +164,26 @@ def _small(head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: 
     return _System(rows @ solved.T, targets, mean, rows=solved)
 
 
-def _large(head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: Within | None, bar: Bar) -> _System:
+def _large(
+    head: Head, seen: Sequence[Examples], targets: torch.Tensor, within: WithinClassPenalty | None, bar: Bar
+) -> _System:
     """Products between features, summed batch by batch."""
     width = head.spec.features
     gram, right = torch.zeros(width, width), torch.zeros(width, targets.shape[1])
     total = torch.zeros(width)
     start = 0
-    for x in _standardised(head, *seen):
+    for x in _standardized(head, *seen):
         gram.addmm_(x.T, x)
         right.addmm_(x.T, targets[start : start + len(x)])
         total += x.sum(0)
         start += len(x)
         bar.advance(len(x))
     mean = total / start
-    gram.addr_(mean, mean, alpha=-float(start))  # as if every row had been centred
+    gram.addr_(mean, mean, alpha=-float(start))  # as if every row had been centered
     return _System(gram, right, mean, penalty=within.matrix() if within else None)
 
 
-def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
+def _standardized(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
     mean, scale = head.mean.cpu(), head.scale.cpu()  # rows come to the processor, and there it is solved
     for examples in parts:
         for rows, _ in examples.batches(EVALUATION_BATCH):
@@ -187,16 +191,16 @@ def _standardised(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
 
 
 def _judged(
-    head: Head, val: Examples, weights: dict[float, torch.Tensor], centre: torch.Tensor, feature_mean: torch.Tensor
+    head: Head, val: Examples, weights: dict[float, torch.Tensor], center: torch.Tensor, feature_mean: torch.Tensor
 ) -> list[_Candidate]:
     """Score the validation rows with every solution in one pass."""
     stacked = torch.cat(list(weights.values()), dim=1)  # (F, solutions * classes)
-    together = torch.cat([x @ stacked for x in _standardised(head, val)])  # (N, solutions * classes)
+    together = torch.cat([x @ stacked for x in _standardized(head, val)])  # (N, solutions * classes)
     labels = torch.from_numpy(val.labels)
     targets = F.one_hot(labels, head.spec.classes)
     candidates = []
     for (strength, weight), part in zip(weights.items(), torch.split(together, head.spec.classes, dim=1), strict=True):
-        bias = centre - feature_mean @ weight
+        bias = center - feature_mean @ weight
         scores = part + bias
         right, error = (scores.argmax(1) == labels).sum(), (scores - targets).square().mean()
         candidates.append(_Candidate(strength, weight, bias, scores, int(right), error.item()))
@@ -204,7 +208,7 @@ def _judged(
 
 
 def _best(candidates: Sequence[_Candidate]) -> _Candidate:
-    """Return the one with the least squared error among those at most one picture behind the most accurate."""
+    """Return the one with the least squared error among those at most one image behind the most accurate."""
     most = max(candidate.right for candidate in candidates)
     close = [candidate for candidate in candidates if candidate.right >= most - 1]
     return min(close, key=lambda candidate: candidate.error)

@@ -19,7 +19,7 @@ from frostline.training.average import Average
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state, saved_phase
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.mixing import mix
-from frostline.training.optim import learning_rate, make_optimiser
+from frostline.training.optim import learning_rate, make_optimizer
 
 EVALUATION_BATCH = 1024
 STANDARDISE_ROWS = 4096
@@ -105,7 +105,7 @@ def train(
     val_examples : Examples or None
         The validation split chooses the epoch and stops early; without one the last epoch is kept.
     recipe : Recipe
-        Epochs, optimiser, learning rate.
+        Epochs, optimizer, learning rate.
     groups : sequence of dict, optional
         Parameters with their shares of the learning rate (`layer_groups`); all alike when left out.
     phase : Phase
@@ -128,7 +128,7 @@ def train(
         groups = [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
     state = TrainingState(
         module,
-        make_optimiser(recipe.optimizer, groups, recipe.lr, recipe.weight_decay, recipe.momentum),
+        make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.weight_decay, recipe.momentum),
         Average(module, recipe.ema) if recipe.ema else None,
         list(phase.earlier.history),
         len(phase.earlier.history),
@@ -168,26 +168,26 @@ def _one_epoch(
     state: TrainingState, forward: Callable[..., Any], examples: Examples, recipe: Recipe, steps: int, bar: Bar
 ) -> tuple[float, float, float]:
     """Descend once through the data; return mean loss, accuracy and the last learning rate."""
-    module, optimiser, epoch, number = state.module, state.optimiser, state.epochs_done, len(state.history)
+    module, optimizer, epoch, number = state.module, state.optimizer, state.epochs_done, len(state.history)
     module.train()
     torch.manual_seed(int(np.random.default_rng([recipe.seed, number]).integers(2**62)))  # dropout's numbers
     draw = np.random.default_rng([recipe.seed, number, 0x313])  # which are mixed
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = next(module.parameters()).device
     loss_sum, right, seen, lr = 0.0, 0, 0, recipe.lr
     order = epoch_order(len(examples), recipe.seed, number)
     for step, (rows, labels) in enumerate(examples.in_epoch(epoch).batches(recipe.batch_size, order)):
         lr = learning_rate(recipe.lr_schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps, recipe.warm_up)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = lr * group["scale"]
         batch = mix(rows.to(device), labels.to(device), recipe.mixup, recipe.cutmix, draw)
         logits = forward(batch.rows)  # (B, classes)
         loss = batch.loss(logits, recipe.label_smoothing)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip_norm:
             nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        optimiser.step()
+        optimizer.step()
         if state.average:
             state.average.update(module)
         loss_sum += loss.item() * len(labels)

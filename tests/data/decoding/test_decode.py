@@ -1,4 +1,4 @@
-"""Real picture files of every mode become grey or RGB bytes; everything else is refused in one line."""
+"""Real image files of every mode become gray or RGB bytes; everything else is refused in one line."""
 
 import io
 import struct
@@ -14,14 +14,14 @@ from frostline.data.decoding.file_types import other_kind
 from frostline.errors import DataError
 
 RNG = np.random.default_rng(7)
-GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
-COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+COLOR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
 ALPHA = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -31,31 +31,31 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
     return pixels * share + 255 * (1 - share)
 
 
-def test_grey_stays_grey(tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), GREY)
+def test_gray_stays_gray(tmp_path: Path) -> None:
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), GRAY)
 
 
 def test_content_is_read_like_the_file(tmp_path: Path) -> None:
-    Image.fromarray(COLOUR).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode_image((tmp_path / "a.png").read_bytes()), COLOUR)
+    Image.fromarray(COLOR).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_image((tmp_path / "a.png").read_bytes()), COLOR)
 
 
-def test_black_and_white_becomes_grey() -> None:
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(GREY > 99), "PNG")), (GREY > 99) * np.uint8(255))
+def test_black_and_white_becomes_gray() -> None:
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(GRAY > 99), "PNG")), (GRAY > 99) * np.uint8(255))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_colour_survives_every_lossless_format(kind: str) -> None:
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), kind)), COLOUR)
+def test_color_survives_every_lossless_format(kind: str) -> None:
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOR), kind)), COLOR)
 
 
 def test_lossless_webp_survives() -> None:
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "WEBP", lossless=True)), COLOUR)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOR), "WEBP", lossless=True)), COLOR)
 
 
-@pytest.mark.parametrize(("pixels", "shape"), [(GREY, (6, 9)), (COLOUR, (6, 9, 3))])
-def test_jpeg_is_read_in_its_own_colours(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("pixels", "shape"), [(GRAY, (6, 9)), (COLOR, (6, 9, 3))])
+def test_jpeg_is_read_in_its_own_colors(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
     flat = np.full_like(pixels, 120)
     decoded = decode_image(encoded(Image.fromarray(flat), "JPEG"))
     assert decoded.shape == shape
@@ -63,7 +63,7 @@ def test_jpeg_is_read_in_its_own_colours(pixels: np.ndarray, shape: tuple[int, .
 
 
 def test_palette_becomes_rgb() -> None:
-    palette = Image.fromarray(COLOUR).quantize(16)
+    palette = Image.fromarray(COLOR).quantize(16)
     decoded = decode_image(encoded(palette, "PNG"))
     np.testing.assert_array_equal(decoded, np.asarray(palette.convert("RGB")))
 
@@ -76,17 +76,17 @@ def test_palette_transparency_is_laid_on_white() -> None:
     np.testing.assert_array_equal(np.unique(decoded.reshape(-1, 3), axis=0), [[10, 20, 30], [255, 255, 255]])
 
 
-def test_colour_with_alpha_is_laid_on_white() -> None:
-    decoded = decode_image(encoded(Image.fromarray(np.dstack([COLOUR, ALPHA])), "PNG"))
-    np.testing.assert_allclose(decoded, on_white(COLOUR), atol=1)
+def test_color_with_alpha_is_laid_on_white() -> None:
+    decoded = decode_image(encoded(Image.fromarray(np.dstack([COLOR, ALPHA])), "PNG"))
+    np.testing.assert_allclose(decoded, on_white(COLOR), atol=1)
 
 
-def test_grey_with_alpha_is_laid_on_white() -> None:
-    decoded = decode_image(encoded(Image.fromarray(np.dstack([GREY, ALPHA])), "PNG"))
-    np.testing.assert_allclose(decoded, on_white(np.dstack([GREY] * 3)), atol=1)
+def test_gray_with_alpha_is_laid_on_white() -> None:
+    decoded = decode_image(encoded(Image.fromarray(np.dstack([GRAY, ALPHA])), "PNG"))
+    np.testing.assert_allclose(decoded, on_white(np.dstack([GRAY] * 3)), atol=1)
 
 
-def test_one_transparent_grey_is_laid_on_white() -> None:
+def test_one_transparent_gray_is_laid_on_white() -> None:
     decoded = decode_image(encoded(Image.fromarray(np.array([[0, 7, 9]], np.uint8)), "PNG", transparency=7))
     assert decoded.tolist() == [[[0, 0, 0], [255, 255, 255], [9, 9, 9]]]
 
@@ -99,12 +99,12 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_not_cut(kind: str) -> None:
+def test_sixteen_bit_gray_is_scaled_not_cut(kind: str) -> None:
     deep = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     assert decode_image(encoded(Image.fromarray(deep), kind)).tolist() == [[0, 0, 1, 128, 255]]
 
 
-def test_big_endian_sixteen_bit_grey_is_read() -> None:
+def test_big_endian_sixteen_bit_gray_is_read() -> None:
     decoded = decode_image(b"P5 3 1 65535\n" + struct.pack(">3H", 0, 32768, 65535))
     assert decoded.tolist() == [[0, 127, 255]]  # 127.5 in bytes
 
@@ -125,7 +125,7 @@ def test_tiff_of_wide_numbers_is_scaled_to_bytes(values: np.ndarray, pixels: lis
 
 
 def test_animation_gives_its_first_frame() -> None:
-    frames = [Image.new("RGB", (9, 6), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (9, 6), color) for color in ("red", "lime", "blue")]
     decoded = decode_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     np.testing.assert_array_equal(decoded, np.broadcast_to([255, 0, 0], (6, 9, 3)))
 
@@ -133,17 +133,17 @@ def test_animation_gives_its_first_frame() -> None:
 @pytest.mark.parametrize(
     ("note", "turned"),
     [
-        (1, COLOUR),
-        (2, COLOUR[:, ::-1]),
-        (3, COLOUR[::-1, ::-1]),
-        (6, np.rot90(COLOUR, -1)),
-        (8, np.rot90(COLOUR, 1)),
+        (1, COLOR),
+        (2, COLOR[:, ::-1]),
+        (3, COLOR[::-1, ::-1]),
+        (6, np.rot90(COLOR, -1)),
+        (8, np.rot90(COLOR, 1)),
     ],
 )
 def test_rotation_note_of_a_camera_is_obeyed(note: int, turned: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = note
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "PNG", exif=exif)), turned)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOR), "PNG", exif=exif)), turned)
 
 
 def test_size_and_mode_need_the_header_alone(tmp_path: Path) -> None:
@@ -156,14 +156,14 @@ def test_size_and_mode_need_the_header_alone(tmp_path: Path) -> None:
         image_header(tmp_path / "gone.png")
 
 
-def test_single_pixel_is_a_picture() -> None:
+def test_single_pixel_is_a_image() -> None:
     assert decode_image(encoded(Image.new("L", (1, 1), 9), "PNG")).tolist() == [[9]]
 
 
 def test_name_of_the_file_decides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "really-a-png.jpg"
-    path.write_bytes(encoded(Image.fromarray(GREY), "PNG"))
-    np.testing.assert_array_equal(decode_image(path), GREY)
+    path.write_bytes(encoded(Image.fromarray(GRAY), "PNG"))
+    np.testing.assert_array_equal(decode_image(path), GRAY)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
@@ -173,16 +173,16 @@ def test_truncated_file_is_refused(tmp_path: Path, kind: str, share: float) -> N
     path = tmp_path / "cut"
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(
-        DataError, match=rf"^{path} is (damaged and cannot be decoded|no picture that can be read): "
+        DataError, match=rf"^{path} is (damaged and cannot be decoded|no image that can be read): "
     ) as no:
         decode_image(path)
     assert "\n" not in str(no.value)
 
 
 def test_file_with_a_flipped_checksum_is_refused() -> None:
-    whole = bytearray(encoded(Image.fromarray(GREY), "PNG"))
+    whole = bytearray(encoded(Image.fromarray(GRAY), "PNG"))
     whole[whole.index(b"IDAT") + 10] ^= 255
-    with pytest.raises(DataError, match=r"^the picture is damaged and cannot be decoded"):
+    with pytest.raises(DataError, match=r"^the image is damaged and cannot be decoded"):
         decode_image(bytes(whole))
 
 
@@ -200,9 +200,9 @@ def test_file_with_a_flipped_checksum_is_refused() -> None:
     ids=["empty", "text", "svg", "eps", "pdf", "tga", "ico"],
 )
 def test_other_kinds_of_file_are_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(content)
-    known = other_kind(content) or f"is no picture that can be read: expected one of {', '.join(FORMATS)}"
+    known = other_kind(content) or f"is no image that can be read: expected one of {', '.join(FORMATS)}"
     with pytest.raises(DataError) as refused:
         decode_image(path)
     assert str(refused.value) == f"{path} {known}."
@@ -220,7 +220,7 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(12_000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
 def test_pixel_bomb_is_refused_before_decoding(width: int, height: int) -> None:
-    with pytest.raises(DataError, match=rf"^the picture claims .*: at most {MAX_PIXELS:,} are read\.$"):
+    with pytest.raises(DataError, match=rf"^the image claims .*: at most {MAX_PIXELS:,} are read\.$"):
         decode_image(bomb(width, height))
 
 

@@ -25,9 +25,7 @@ def test_limits_are_the_decoders() -> None:
     good = encoded(np.full((30, 40), 7, np.uint8), "PNG")
     with Decoders(1, side=10, formats=("PNG",), max_pixels=1200) as decoders:
         assert decoders.submit(good).result().shape == (15, 15)
-        assert "no picture that can be read" in str(
-            decoders.submit(encoded(np.zeros((4, 4), np.uint8), "GIF")).result()
-        )
+        assert "no image that can be read" in str(decoders.submit(encoded(np.zeros((4, 4), np.uint8), "GIF")).result())
         assert "at most 1,200 are read" in str(decoders.submit(encoded(np.zeros((31, 40), np.uint8), "PNG")).result())
 
 

@@ -33,7 +33,7 @@ from frostline.errors import DataError
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
-    with pytest.raises(DataError, match=f"^the picture {words}" if words.startswith("is") else words) as refused:
+    with pytest.raises(DataError, match=f"^the image {words}" if words.startswith("is") else words) as refused:
         decode_image(data + bytes(40))
     assert "\n" not in str(refused.value)
 

@@ -103,7 +103,7 @@ def test_relative_paths_follow_the_folder_of_this_process(tmp_path: Path, monkey
             assert list(workers.map(os.path.abspath, ["x"])) == [str(tmp_path / name / "x")]
 
 
-def test_what_was_not_begun_is_cancelled() -> None:
+def test_what_was_not_begun_is_canceled() -> None:
     with Workers(1) as workers:
         busy = workers.submit(time.sleep, 0.3)
         waiting = workers.submit(abs, -1)

@@ -53,7 +53,7 @@ def test_scans_in_previews_comments_and_videos_do_not_count() -> None:
 )
 def test_floods_are_refused_at_once(data: bytes, reason: str) -> None:
     begun = time.process_time()
-    with pytest.raises(DataError, match=f"^the picture {reason}"):
+    with pytest.raises(DataError, match=f"^the image {reason}"):
         decode_image(data)
     assert time.process_time() - begun < 0.5
 
@@ -65,8 +65,8 @@ def test_few_scans_more_are_decoded() -> None:
 @pytest.mark.parametrize(
     ("data", "need"),
     [
-        (png(10_000, 10_000, zeros_deflated(1 << 20), colour=6, deflated=True), "needs 400 MB.*10000 x 10000.*RGBA"),
-        (png(9_000, 9_000, zeros_deflated(1 << 20), colour=2, deflated=True), "needs 324 MB.*RGB"),
+        (png(10_000, 10_000, zeros_deflated(1 << 20), color=6, deflated=True), "needs 400 MB.*10000 x 10000.*RGBA"),
+        (png(9_000, 9_000, zeros_deflated(1 << 20), color=2, deflated=True), "needs 324 MB.*RGB"),
         (bmp(9_000, 9_000, 24), "needs 324 MB"),
     ],
     ids=["RGBA", "RGB", "BMP"],
@@ -77,7 +77,7 @@ def test_an_image_that_needs_too_much_memory_is_refused_before_decoding(data: by
 
 
 def test_who_allows_more_pixels_allows_more_memory() -> None:
-    data = png(10_000, 10_000, zeros_deflated(1 << 20), colour=6, deflated=True)
+    data = png(10_000, 10_000, zeros_deflated(1 << 20), color=6, deflated=True)
     with pytest.raises(DataError, match="is damaged"):
         decode_image(data, 224, max_pixels=200_000_000)
 
@@ -106,28 +106,28 @@ def test_large_jpegs_are_looked_at_reduced_and_keep_their_size() -> None:
 def test_strips_give_what_the_whole_gives(mode: str) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (1300, 700, 4), dtype=np.uint8)
     if mode == "F":
-        picture = Image.fromarray(pixels[..., 0].astype(np.float32) / 255)
-        whole = (np.asarray(picture).astype(np.float64) * 255).astype(np.uint8)
+        image = Image.fromarray(pixels[..., 0].astype(np.float32) / 255)
+        whole = (np.asarray(image).astype(np.float64) * 255).astype(np.uint8)
     elif mode == "I;16":
-        picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
         whole = pixels[..., 0]
     else:
         rgba = Image.fromarray(pixels)
-        picture = rgba.convert("RGB").convert(mode) if mode in ("P", "CMYK") else rgba.convert(mode)
-        white = Image.new("RGBA", picture.size, "white")
-        seen = Image.alpha_composite(white, picture.convert("RGBA")) if mode in ("RGBA", "LA") else picture
+        image = rgba.convert("RGB").convert(mode) if mode in ("P", "CMYK") else rgba.convert(mode)
+        white = Image.new("RGBA", image.size, "white")
+        seen = Image.alpha_composite(white, image.convert("RGBA")) if mode in ("RGBA", "LA") else image
         whole = np.asarray(seen.convert("RGB"))
-    found = decode_image(encoded_as(picture, "TIFF" if mode in ("CMYK", "F") else "PNG"))
+    found = decode_image(encoded_as(image, "TIFF" if mode in ("CMYK", "F") else "PNG"))
     np.testing.assert_array_equal(found, whole)
-    shrunk = decode_image(encoded_as(picture, "TIFF" if mode in ("CMYK", "F") else "PNG"), 350)
+    shrunk = decode_image(encoded_as(image, "TIFF" if mode in ("CMYK", "F") else "PNG"), 350)
     np.testing.assert_array_equal(shrunk, np.asarray(Image.fromarray(whole).reduce(2))[150:500])
 
 
-def encoded_as(picture: Image.Image, kind: str) -> bytes:
+def encoded_as(image: Image.Image, kind: str) -> bytes:
     import io
 
     buffer = io.BytesIO()
-    picture.save(buffer, kind)
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 

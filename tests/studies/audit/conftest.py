@@ -1,4 +1,4 @@
-"""A data set with known faults, audited once: real garments, wrong labels, copies and a picture of noise."""
+"""A data set with known faults, audited once: real garments, wrong labels, copies and an image of noise."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from frostline.data.dataset import Splits
 from frostline.studies.audit.audit import Audit, audit
 
 NAMES = ("T-shirt, white", "Trouser", "Pullover", "Dress", "Coat", "<b>Sandal</b>", "Shirt", "Sneaker", "Bag", "Boot")
-FLIPPED = np.arange(20, 32)  # training pictures with a wrong label
+FLIPPED = np.arange(20, 32)  # training images with a wrong label
 FLIPPED_TEST = 5
 NOISE = 400
 SAME_AS_7, SAME_AS_TEST_3 = 401, 402
@@ -30,7 +30,7 @@ class Planted:
 
 
 def with_faults(fashion: Splits) -> Splits:
-    """400 garments and three more pictures to train on, 80 to test."""
+    """400 garments and three more images to train on, 80 to test."""
     images, labels = np.asarray(fashion.train.images[:400]), fashion.train.labels[:400].copy()
     labels[FLIPPED] = (labels[FLIPPED] + 5) % 10
     noise = np.random.default_rng(0).integers(0, 255, (28, 28), dtype=np.uint8)

@@ -12,41 +12,41 @@ from frostline.studies.audit.audit import audit
 from tests.studies.audit.conftest import FLIPPED, FLIPPED_TEST, NOISE, SAME_AS_7, SAME_AS_TEST_3, Planted
 
 
-def pictures(found, kind):
-    return {finding.picture: finding for finding in found.findings if finding.kind == kind}
+def images(found, kind):
+    return {finding.image: finding for finding in found.findings if finding.kind == kind}
 
 
 def test_flipped_labels_are_among_the_most_suspicious(planted: Planted):
     suspects = np.argsort(planted.found.judged.quality)[:40]
     assert np.isin(FLIPPED, suspects).sum() >= 9  # random picks would find 1 of 12
-    assert np.isin(FLIPPED, list(pictures(planted.found, "label"))).sum() >= 6
+    assert np.isin(FLIPPED, list(images(planted.found, "label"))).sum() >= 6
 
 
 def test_most_suggestions_are_the_labels_that_were(planted: Planted, fashion):
-    found = pictures(planted.found, "label")
+    found = images(planted.found, "label")
     right = [found[i].suggested == fashion.train.labels[i] for i in FLIPPED if i in found]
     assert sum(right) > len(right) / 2
 
 
 def test_copies_are_told_within_and_across_splits(planted: Planted):
-    found = pictures(planted.found, "duplicate")
+    found = images(planted.found, "duplicate")
     pool = planted.found.pool
     assert (found[SAME_AS_7].other, found[SAME_AS_7].suspicion) == (7, 1.0)
-    assert found[SAME_AS_7].note.startswith("the same pixels, but labelled ")
+    assert found[SAME_AS_7].note.startswith("the same pixels, but labeled ")
     assert pool.where(found[SAME_AS_TEST_3].other) == "test 3"
     assert found[SAME_AS_TEST_3].note == "the same pixels, across splits: train and test"
 
 
 def test_noise_is_an_outlier(planted: Planted):
-    assert NOISE in pictures(planted.found, "outlier")
+    assert NOISE in images(planted.found, "outlier")
 
 
-def test_ambiguous_pictures_lie_between_two_classes(planted: Planted):
+def test_ambiguous_images_lie_between_two_classes(planted: Planted):
     p = planted.found.judged.probabilities
-    found = pictures(planted.found, "ambiguous")
+    found = images(planted.found, "ambiguous")
     assert found
-    for picture in found:
-        second, best = np.sort(p[picture])[-2:]
+    for image in found:
+        second, best = np.sort(p[image])[-2:]
         assert best - second < 0.1
 
 
@@ -56,12 +56,12 @@ def test_labels_of_the_test_split_are_not_looked_at(planted: Planted, tmp_path):
     splits = dataclasses.replace(planted.splits, test=other)
     audit(planted.config, tmp_path, cache_dir=planted.cache, splits=splits)
     assert (tmp_path / "audit.csv").read_bytes() == (planted.folder / "audit.csv").read_bytes()
-    assert not [finding for finding in planted.found.findings if planted.found.pool.split(finding.picture) == "test"]
+    assert not [finding for finding in planted.found.findings if planted.found.pool.split(finding.image) == "test"]
 
 
 def test_labels_of_the_test_split_are_questioned_when_that_is_asked_for(planted: Planted, tmp_path):
     found = audit(planted.config, tmp_path, cache_dir=planted.cache, splits=planted.splits, include_test=True)
-    suspected = [found.pool.where(finding.picture) for finding in found.findings if finding.kind == "label"]
+    suspected = [found.pool.where(finding.image) for finding in found.findings if finding.kind == "label"]
     assert f"test {FLIPPED_TEST}" in suspected
     assert "Labels of the test split were questioned too" in (tmp_path / "audit.html").read_text()
     facts = json.loads((tmp_path / "audit.json").read_text())

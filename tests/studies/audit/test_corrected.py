@@ -74,11 +74,11 @@ def test_files_keep_their_splits(fashion, planted: Planted, tmp_path, cache):
         ({"new_label": "Trousers"}, "unknown class 'Trousers'"),
         ({"new_label": ""}, "asks for no change: give a new_label, or yes in remove"),
         ({"remove": "perhaps"}, "remove: expected yes or nothing, got 'perhaps'"),
-        ({"number": "-1"}, "number: expected the picture's number in its split, got '-1'"),
-        ({"number": "9999"}, "picture 9999 of train is not the one that was audited"),
+        ({"number": "-1"}, "number: expected the image's number in its split, got '-1'"),
+        ({"number": "9999"}, "image 9999 of train is not the one that was audited"),
         ({"content": "00"}, "is not the one that was audited: the data set is another, or changed"),
         ({"split": "vall"}, "split: expected train, test, got 'vall'"),
-        ({"label": "Coatt"}, "the picture's label is no longer 'Coatt'"),
+        ({"label": "Coatt"}, "the image's label is no longer 'Coatt'"),
     ],
 )
 def test_what_does_not_fit_is_refused(planted: Planted, label_lines, tmp_path, change, fault):
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused(planted: Planted, label_lines, tmp_path, c
 
 def test_contradictions_are_refused(planted: Planted, label_lines, tmp_path):
     twice = [label_lines[0], label_lines[0] | {"remove": "yes"}]
-    with pytest.raises(DataError, match="line 3: line 2 asks something else of the same picture"):
+    with pytest.raises(DataError, match="line 3: line 2 asks something else of the same image"):
         write_corrected(planted.splits, write(tmp_path / "some.csv", twice), None)
 
 

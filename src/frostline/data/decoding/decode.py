@@ -43,7 +43,7 @@ SUFFIXES = frozenset(
 MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # larger claims are refused before decoding
 STRIP_PIXELS = 1 << 18  # that are converted at a time, so that no second copy of the image is needed
-FAINT = 8  # grey levels: an image that differs from white by no more cannot be seen on it
+FAINT = 8  # gray levels: an image that differs from white by no more cannot be seen on it
 
 BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # as Pillow holds it; 4 in other modes
 # What decoders hold besides: canvases, the frame as bytes.
@@ -72,7 +72,7 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Decode one image.
 
-    Transparency is laid on white, 16-bit greys and real numbers are scaled to 8 bits, an animation gives its first
+    Transparency is laid on white, 16-bit grays and real numbers are scaled to 8 bits, an animation gives its first
     frame, and a camera's rotation note is obeyed.
 
     Parameters
@@ -80,7 +80,7 @@ def decode_image(
     source : Path or bytes
         A file, or a file's content.
     side : int, optional
-        Return no more than a network with inputs of this side needs: the square in the centre, halved while it stays
+        Return no more than a network with inputs of this side needs: the square in the center, halved while it stays
         that large (`frostline.data.square`). A JPEG is halved as it is decoded, by its cosine transform at 1/2, 1/4
         or 1/8: quicker, and not to the last bit what halving its pixels gives.
     formats : tuple of str
@@ -95,7 +95,7 @@ def decode_image(
     Returns
     -------
     ndarray of uint8
-        (H, W) for grey images, (H, W, 3) RGB for all others.
+        (H, W) for gray images, (H, W, 3) RGB for all others.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def decode_image(
     MemoryError
         When the process may not have what decoding needs.
     """
-    with _opened(source, formats, max_pixels, side, row_id) as picture:
-        return _decoded(picture, side, levels or Levels())
+    with _opened(source, formats, max_pixels, side, row_id) as image:
+        return _decoded(image, side, levels or Levels())
 
 
 def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], int, Tones]:
@@ -119,15 +119,15 @@ def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArr
         Of the image as it is in the file, in pixels.
     tones : Tones
     """
-    with _opened(data, FORMATS, max_pixels, side) as picture:
-        longer_side = max(picture.size)
-        factor = _draft(picture, side)
-        _turn_upright(picture)
-        kind = _kind(picture)
-        low, high = _extremes(picture) if kind != "byte" else (0.0, 0.0)
-        transparent = kind == "byte" and picture.has_transparency_data
+    with _opened(data, FORMATS, max_pixels, side) as image:
+        longer_side = max(image.size)
+        factor = _draft(image, side)
+        _turn_upright(image)
+        kind = _kind(image)
+        low, high = _extremes(image) if kind != "byte" else (0.0, 0.0)
+        transparent = kind == "byte" and image.has_transparency_data
         own = (low, high) if low < high else None
-        shown = _plain(picture, factor, Levels(own, own, contrast=True))
+        shown = _plain(image, factor, Levels(own, own, contrast=True))
         ranges = _ranges(shown)
         if kind == "byte":
             low, high = float(min(one for one, _ in ranges)), float(max(other for _, other in ranges))
@@ -137,8 +137,8 @@ def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArr
 
 def image_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], str]:
     """Return an image's size (width, height) and Pillow's name of its mode; raises as `decode_image`."""
-    with _opened(source, FORMATS, max_pixels, 1) as picture:
-        return picture.size, picture.mode
+    with _opened(source, FORMATS, max_pixels, 1) as image:
+        return image.size, image.mode
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def _opened(
     side: int | None,
     row_id: bytes | None = None,
 ) -> Iterator[Image.Image]:
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = "the image" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else read_file(source)
     except OSError as error:
@@ -162,23 +162,23 @@ def _opened(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and Pillow's own size warning: our limit decides
-            with Image.open(io.BytesIO(data), formats=_decoders(data, formats)) as picture:
-                width, height = picture.size
+            with Image.open(io.BytesIO(data), formats=_decoders(data, formats)) as image:
+                width, height = image.size
                 if width * height > max_pixels:
                     raise DataError(f"{name} claims {width} x {height} pixels: at most {max_pixels:,} are read.")
-                needed, allowed = _memory(picture, data, side), budget_of(max_pixels).memory
+                needed, allowed = _memory(image, data, side), budget_of(max_pixels).memory
                 if needed > allowed:
                     raise DataError(
                         f"{name} needs {needed / 1e6:,.0f} MB of memory to decode ({width} x {height} pixels, "
-                        f"{picture.mode}): at most {allowed / 1e6:,.0f} MB are used (--max-pixels N allows more)."
+                        f"{image.mode}): at most {allowed / 1e6:,.0f} MB are used (--max-pixels N allows more)."
                     )
-                if picture.format == "TIFF" and _tag(picture, 254) & REDUCED_PREVIEW:
+                if image.format == "TIFF" and _tag(image, 254) & REDUCED_PREVIEW:
                     raise DataError(f"{name} begins with a small preview, as cameras' raw files do: export it as JPEG.")
-                yield picture
+                yield image
     except UnidentifiedImageError as error:
         kind = other_kind(data)
         known = ", ".join(formats)
-        reason = f"{kind}." if kind else f"is no picture that can be read: expected one of {known}."
+        reason = f"{kind}." if kind else f"is no image that can be read: expected one of {known}."
         raise DataError(f"{name} {reason}") from error
     except Image.DecompressionBombError as error:  # twice Pillow's own limit: refused before we are asked
         raise DataError(f"{name} claims too many pixels: at most {max_pixels:,} are read.") from error
@@ -206,58 +206,58 @@ def _decoders(data: bytes, formats: tuple[str, ...]) -> list[str]:
     return [modern] if modern in formats else [name for name in formats if name not in MODERN]
 
 
-def _tag(picture: Image.Image, number: int) -> int:
-    value = getattr(picture, "tag_v2", {}).get(number, 0)
+def _tag(image: Image.Image, number: int) -> int:
+    value = getattr(image, "tag_v2", {}).get(number, 0)
     return value if isinstance(value, int) else 0
 
 
-def _memory(picture: Image.Image, data: bytes, side: int | None) -> int:
+def _memory(image: Image.Image, data: bytes, side: int | None) -> int:
     """Return about how many bytes decoding takes at most, from what the header says."""
-    width, height = picture.size
+    width, height = image.size
     pixels, factor = width * height, 1
     coefficients = 0
-    if picture.format in ("JPEG", "MPO"):
-        coefficients = _coefficients(picture, data)
+    if image.format in ("JPEG", "MPO"):
+        coefficients = _coefficients(image, data)
         factor = 1 if side is None else min(8, halved_by(width, height, side))
-    held = pixels // factor**2 * BYTES_A_PIXEL.get(picture.mode, 4)
-    turned = held if _may_be_turned(picture) else 0
+    held = pixels // factor**2 * BYTES_A_PIXEL.get(image.mode, 4)
+    turned = held if _may_be_turned(image) else 0
     result = 3 * pixels if side is None else 0
-    return len(data) + coefficients + held + max(pixels * MORE_BYTES.get(picture.format or "", 0), turned, result)
+    return len(data) + coefficients + held + max(pixels * MORE_BYTES.get(image.format or "", 0), turned, result)
 
 
-def _may_be_turned(picture: Image.Image) -> bool:
-    if picture.format == "PNG":  # to know it would decode it
-        return "exif" in picture.info
-    return bool(picture.getexif().get(0x0112, 1) != 1)
+def _may_be_turned(image: Image.Image) -> bool:
+    if image.format == "PNG":  # to know it would decode it
+        return "exif" in image.info
+    return bool(image.getexif().get(0x0112, 1) != 1)
 
 
-def _coefficients(picture: Image.Image, data: bytes) -> int:
+def _coefficients(image: Image.Image, data: bytes) -> int:
     """Return what a JPEG of several scans needs: all its coefficients at once, 16 bits each."""
-    layers = getattr(picture, "layer", [])
-    if not layers or (not picture.info.get("progressive") and count_scans(data) < 2):
+    layers = getattr(image, "layer", [])
+    if not layers or (not image.info.get("progressive") and count_scans(data) < 2):
         return 0
     most = max(h for _, h, _, _ in layers) * max(v for _, _, v, _ in layers)
     share: float = sum(h * v for _, h, v, _ in layers) / most
-    return math.ceil(2 * picture.width * picture.height * share)
+    return math.ceil(2 * image.width * image.height * share)
 
 
-def _decoded(picture: Image.Image, side: int | None, levels: Levels) -> NDArray[np.uint8]:
+def _decoded(image: Image.Image, side: int | None, levels: Levels) -> NDArray[np.uint8]:
     if side is None:
-        return _whole(picture, levels)
-    factor = _draft(picture, side)
-    _turn_upright(picture)
-    return np.asarray(crop_to_square(_plain(picture, factor, levels)))
+        return _whole(image, levels)
+    factor = _draft(image, side)
+    _turn_upright(image)
+    return np.asarray(crop_to_square(_plain(image, factor, levels)))
 
 
-def _draft(picture: Image.Image, side: int) -> int:
+def _draft(image: Image.Image, side: int) -> int:
     """Have a JPEG shrunk as it is decoded; return by how much any image remains to be shrunk."""
-    width, height = picture.size
+    width, height = image.size
     factor = halved_by(width, height, side)
-    picture.draft(None, (width // factor, height // factor))  # JPEG alone can
-    return factor // round(width / picture.width)
+    image.draft(None, (width // factor, height // factor))  # JPEG alone can
+    return factor // round(width / image.width)
 
 
-def picture_pixels(picture: Image.Image, levels: Levels | None = None) -> NDArray[np.uint8]:
+def image_pixels(image: Image.Image, levels: Levels | None = None) -> NDArray[np.uint8]:
     """Return an opened image's pixels; see `decode_image`.
 
     Raises
@@ -266,78 +266,78 @@ def picture_pixels(picture: Image.Image, levels: Levels | None = None) -> NDArra
         When it holds NaN or infinity.
     """
     try:
-        return _whole(picture, levels or Levels())
+        return _whole(image, levels or Levels())
     except _UnusableError as error:
-        raise DataError(f"the picture {error}.") from error
+        raise DataError(f"the image {error}.") from error
 
 
-def _whole(picture: Image.Image, levels: Levels) -> NDArray[np.uint8]:
-    _turn_upright(picture)
-    return np.asarray(_plain(picture, 1, levels))
+def _whole(image: Image.Image, levels: Levels) -> NDArray[np.uint8]:
+    _turn_upright(image)
+    return np.asarray(_plain(image, 1, levels))
 
 
-def _turn_upright(picture: Image.Image) -> None:
-    picture.load()
-    if picture.getexif().get(0x0112, 1) != 1:
-        ImageOps.exif_transpose(picture, in_place=True)
+def _turn_upright(image: Image.Image) -> None:
+    image.load()
+    if image.getexif().get(0x0112, 1) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
 
 
-def _plain(picture: Image.Image, factor: int, levels: Levels) -> Image.Image:
-    """Return an image as it is to be seen, grey (L) or RGB, shrunk by a factor.
+def _plain(image: Image.Image, factor: int, levels: Levels) -> Image.Image:
+    """Return an image as it is to be seen, gray (L) or RGB, shrunk by a factor.
 
     It is converted in strips of whole blocks: a copy of a large image in another mode would need as much memory again.
     """
-    kind = _kind(picture)
+    kind = _kind(image)
     if kind != "byte":
-        scale = levels.of(picture.mode, *_extremes(picture))
-        return _in_strips(picture, factor, "L", lambda strip: Image.fromarray(to_bytes(np.asarray(strip), scale)))
-    if picture.has_transparency_data:
-        on_white = _in_strips(picture, factor, "RGB", _laid_on(255))
+        scale = levels.of(image.mode, *_extremes(image))
+        return _in_strips(image, factor, "L", lambda strip: Image.fromarray(to_bytes(np.asarray(strip), scale)))
+    if image.has_transparency_data:
+        on_white = _in_strips(image, factor, "RGB", _laid_on(255))
         if levels.contrast and _contrast(on_white) <= FAINT:
-            on_black = _in_strips(picture, factor, "RGB", _laid_on(0))
+            on_black = _in_strips(image, factor, "RGB", _laid_on(0))
             return on_black if _contrast(on_black) > _contrast(on_white) else on_white
         return on_white
-    mode = "L" if picture.mode in ("1", "L") else "RGB"
-    if picture.mode == mode:
-        return picture.reduce(factor) if factor > 1 else picture
-    return _in_strips(picture, factor, mode, lambda strip: strip.convert(mode))
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    if image.mode == mode:
+        return image.reduce(factor) if factor > 1 else image
+    return _in_strips(image, factor, mode, lambda strip: strip.convert(mode))
 
 
-def _in_strips(picture: Image.Image, factor: int, mode: str, convert: Convert) -> Image.Image:
-    rows = max(1, STRIP_PIXELS // (picture.width * factor)) * factor
-    if rows >= picture.height:
-        whole = convert(picture)
+def _in_strips(image: Image.Image, factor: int, mode: str, convert: Convert) -> Image.Image:
+    rows = max(1, STRIP_PIXELS // (image.width * factor)) * factor
+    if rows >= image.height:
+        whole = convert(image)
         return whole.reduce(factor) if factor > 1 else whole
-    result = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
-    for top in range(0, picture.height, rows):
-        strip = convert(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+    result = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, rows):
+        strip = convert(image.crop((0, top, image.width, min(top + rows, image.height))))
         result.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     return result
 
 
-def _laid_on(grey: int) -> Convert:
+def _laid_on(gray: int) -> Convert:
     def convert(strip: Image.Image) -> Image.Image:
         over = strip.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", over.size, (grey, grey, grey, 255)), over).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", over.size, (gray, gray, gray, 255)), over).convert("RGB")
 
     return convert
 
 
-def _contrast(picture: Image.Image) -> int:
-    return int(max(high - low for low, high in _ranges(picture)))
+def _contrast(image: Image.Image) -> int:
+    return int(max(high - low for low, high in _ranges(image)))
 
 
-def _ranges(picture: Image.Image) -> list[tuple[int, int]]:
-    """Return the smallest and largest value of each channel of a grey or RGB image."""
-    ranges = picture.getextrema()
-    return [ranges] if picture.mode == "L" else list(ranges)  # type: ignore[list-item, arg-type]
+def _ranges(image: Image.Image) -> list[tuple[int, int]]:
+    """Return the smallest and largest value of each channel of a gray or RGB image."""
+    ranges = image.getextrema()
+    return [ranges] if image.mode == "L" else list(ranges)  # type: ignore[list-item, arg-type]
 
 
-def _kind(picture: Image.Image) -> str:
-    return "real" if picture.mode == "F" else "whole" if picture.mode.startswith("I") else "byte"
+def _kind(image: Image.Image) -> str:
+    return "real" if image.mode == "F" else "whole" if image.mode.startswith("I") else "byte"
 
 
-def _extremes(picture: Image.Image) -> Range:
+def _extremes(image: Image.Image) -> Range:
     """Return the smallest and largest of an image's numbers.
 
     Raises
@@ -346,9 +346,9 @@ def _extremes(picture: Image.Image) -> Range:
         When one is NaN or infinite.
     """
     lows, highs = [], []
-    rows = max(1, STRIP_PIXELS // picture.width)
-    for top in range(0, picture.height, rows):
-        values = np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
         lows.append(float(values.min()))
         highs.append(float(values.max()))
         if not math.isfinite(lows[-1]) or not math.isfinite(highs[-1]):

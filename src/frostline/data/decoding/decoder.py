@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, budget_of, decode_image, image_header
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
-from frostline.data.scan_file import Look, look_at, unusable
+from frostline.data.scan_file import ScannedFile, scan_file, unusable
 from frostline.errors import DataError
 
 AT_ONCE = 32  # files that a process looks at together
@@ -60,7 +60,7 @@ class Decoders:
         self._workers.close()
 
     def submit(self, source: Path | bytes) -> "Future[Decoded]":
-        """Begin with one image; the future can be cancelled until a process takes it (``asyncio.wrap_future``)."""
+        """Begin with one image; the future can be canceled until a process takes it (``asyncio.wrap_future``)."""
         return self._workers.submit(self._work, source, budget=self._budget, lost=_lost)
 
     def decode(self, sources: Sequence[Path | bytes], at_once: int = 1) -> list[Decoded]:
@@ -78,9 +78,9 @@ class Decoders:
         return self._workers.map(self._work, sources, at_once, budget=self._budget, lost=_lost)
 
 
-def look_at_each(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[Look]:
+def look_at_each(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[ScannedFile]:
     """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
-    work = partial(look_at, max_pixels=max_pixels)
+    work = partial(scan_file, max_pixels=max_pixels)
     return workers.map(work, paths, AT_ONCE, budget=budget_of(max_pixels), lost=lambda _, reason: unusable(reason))
 
 
@@ -103,4 +103,4 @@ def _try_to_decode(source: Path | bytes, **how: Any) -> Decoded:
 
 
 def _lost(source: Path | bytes, reason: str) -> Decoded:
-    return DataError(f"{'the picture' if isinstance(source, bytes) else source} {reason}.")
+    return DataError(f"{'the image' if isinstance(source, bytes) else source} {reason}.")

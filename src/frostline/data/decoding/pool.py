@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from frostline.data.decoding.budget import BUDGET, Budget
-from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, Answer
+from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, WorkerReply
 from frostline.errors import DataError
 
 GIVE_WAY = 10  # niceness: a network that shares its cores with equals waits for its slowest thread at every layer
@@ -43,7 +43,7 @@ Lost = Callable[[Item, str], Result]
 
 def refuse(item: object, reason: str) -> NoReturn:
     """Raise what `Workers.map` raises for an item that ended its process."""
-    raise DataError(f"{'the picture' if isinstance(item, bytes) else item} {reason}.")
+    raise DataError(f"{'the image' if isinstance(item, bytes) else item} {reason}.")
 
 
 class Workers:
@@ -113,7 +113,7 @@ class Workers:
         budget: Budget = BUDGET,
         lost: Lost[Item, Result] = refuse,
     ) -> "Future[Result]":
-        """Begin with one item; the future can be cancelled until a process takes it. See `map`."""
+        """Begin with one item; the future can be canceled until a process takes it. See `map`."""
         outer: Future[Result] = Future()
         inner = self._submit(work, [item], budget)
 
@@ -168,9 +168,9 @@ def _in_order(
 
 
 def _value(item: Item, reply: _Reply, lost: Lost[Item, Result]) -> Result:
-    if reply.kind == Answer.EXCEPTION:
+    if reply.kind == WorkerReply.EXCEPTION:
         raise reply.value
-    result: Result = lost(item, reply.value) if reply.kind == Answer.REASON else reply.value
+    result: Result = lost(item, reply.value) if reply.kind == WorkerReply.REASON else reply.value
     return result
 
 
@@ -247,7 +247,7 @@ class _Process:
                 if reason is None:
                     second_try = True
                 else:
-                    replies.append(_Reply(Answer.REASON, reason))
+                    replies.append(_Reply(WorkerReply.REASON, reason))
                     second_try = False
         return replies
 

@@ -27,7 +27,7 @@ START_AGAIN = 75  # exit status: memory ended, but earlier images may have left 
 PR_SET_PDEATHSIG = 1
 
 
-class Answer(IntEnum):
+class WorkerReply(IntEnum):
     """What a value is that comes back."""
 
     RESULT = 0
@@ -65,29 +65,29 @@ def main(parent: int, niceness: int) -> None:
         _limit_memory(memory, budget.memory)
         for item in items:
             kind, value = _answer(work, item, budget)
-            if kind == Answer.REASON and not first:
+            if kind == WorkerReply.REASON and not first:
                 os._exit(START_AGAIN)
             first = False
             _send(outbox, kind, value)
 
 
-def _answer(work: Any, item: Any, budget: Budget) -> tuple[Answer, Any]:
+def _answer(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
     if HAS_CLOCK:
         signal.setitimer(signal.ITIMER_PROF, budget.seconds)
     try:
-        return Answer.RESULT, work(item)
+        return WorkerReply.RESULT, work(item)
     except MemoryError:
-        return Answer.REASON, budget.too_large
+        return WorkerReply.REASON, budget.too_large
     except Exception as error:
         if not isinstance(error, FrostlineError):
             error.add_note("".join(traceback.format_exception(error)))  # which cannot be pickled
-        return Answer.EXCEPTION, error
+        return WorkerReply.EXCEPTION, error
     finally:
         if HAS_CLOCK:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _send(outbox: BinaryIO, kind: Answer, value: Any) -> None:
+def _send(outbox: BinaryIO, kind: WorkerReply, value: Any) -> None:
     try:
         outbox.write(pickle.dumps((int(kind), value), pickle.HIGHEST_PROTOCOL))
         outbox.flush()

@@ -1,4 +1,4 @@
-// What is done: pictures come in, go to the server one by one (it batches them), and their answers come back.
+// What is done: images come in, go to the server one by one (it batches them), and their answers come back.
 
 import { asCsv, printable, showAnswer, showProgress, showTable, showTroubles, showWhy, sorted } from "./show.js";
 
@@ -135,7 +135,7 @@ async function classify(item) {
   } catch (error) {
     if (error instanceof Gone) {
       unsent.push(item);
-      tell(`${error.message} Your pictures are kept here.`);
+      tell(`${error.message} Your images are kept here.`);
     } else {
       finish(item, { error: reason(item, error.message) });
     }
@@ -157,14 +157,14 @@ function finish(item, result) {
 
 async function select(item) {
   current = item;
-  $("picture").classList.remove("looking");
+  $("image").classList.remove("looking");
   $("look").setAttribute("aria-pressed", "false");
   showAnswer(item);
   refresh();
-  if (!item || item.why || !(model.explains || model.neighbours)) return;
+  if (!item || item.why || !(model.explains || model.neighbors)) return;
   item.why = {};
   try {
-    item.why = (await send(item, `top=1&explain=${model.explains}&neighbours=${model.neighbours ? 6 : 0}`)).results[0];
+    item.why = (await send(item, `top=1&explain=${model.explains}&neighbors=${model.neighbors ? 6 : 0}`)).results[0];
   } catch {
     item.why = null; // the answer stands without it; asked again when it is chosen again
   }
@@ -200,20 +200,20 @@ addEventListener("paste", (event) => {
 const video = document.querySelector("video");
 let stream = null;
 const refusals = {
-  NotAllowedError: "The camera was refused. Allow it beside the browser's address, or choose a picture.",
-  NotFoundError: "No camera was found. Choose a picture instead.",
-  NotReadableError: "Another program uses the camera. Close it, or choose a picture.",
+  NotAllowedError: "The camera was refused. Allow it beside the browser's address, or choose an image.",
+  NotFoundError: "No camera was found. Choose an image instead.",
+  NotReadableError: "Another program uses the camera. Close it, or choose an image.",
 };
 
 $("camera").onclick = async () => {
   if (!navigator.mediaDevices) {
-    tell("The browser gives the camera only to localhost or https addresses. Choose a picture instead.");
+    tell("The browser gives the camera only to localhost or https addresses. Choose an image instead.");
     return;
   }
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    tell(refusals[error.name] ?? "The camera cannot be used. Choose a picture instead.");
+    tell(refusals[error.name] ?? "The camera cannot be used. Choose an image instead.");
     return;
   }
   video.srcObject = stream;
@@ -235,7 +235,7 @@ $("shot").onclose = () => {
 // Results
 
 $("look").onclick = () => {
-  const looking = $("picture").classList.toggle("looking");
+  const looking = $("image").classList.toggle("looking");
   $("look").setAttribute("aria-pressed", String(looking));
 };
 for (const button of document.querySelectorAll("th button")) {

@@ -1,4 +1,4 @@
-// What is seen: the answer to one picture, the table of all, and the table as CSV.
+// What is seen: the answer to one image, the table of all, and the table as CSV.
 
 const $ = (id) => document.getElementById(id);
 const BARRED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu; // also what makes a line read as something else
@@ -46,15 +46,15 @@ export function showAnswer(item) {
 }
 
 export function showWhy(item) {
-  const { overlay, neighbours } = item.why ?? {};
+  const { overlay, neighbors } = item.why ?? {};
   $("overlay").hidden = $("look").hidden = !overlay;
   if (overlay) {
     $("overlay").src = overlay;
     $("overlay").alt = `Where the model looked to see ${printable(item.predictions[0].class)}`;
   }
-  $("near").hidden = !neighbours?.length;
-  $("near").querySelector("ul").replaceChildren(...(neighbours ?? []).map((one) =>
-    make("li", {}, make("img", { src: one.picture, alt: "" }), make("p", {}, printable(one.class)))));
+  $("near").hidden = !neighbors?.length;
+  $("near").querySelector("ul").replaceChildren(...(neighbors ?? []).map((one) =>
+    make("li", {}, make("img", { src: one.image, alt: "" }), make("p", {}, printable(one.class)))));
 }
 
 const keys = {
@@ -74,7 +74,7 @@ export function sorted(items, { by, descending }) {
 export function showTable(items, order, current, choose) {
   const shown = items.length > 1 || items.some((item) => item.error);
   $("batch").hidden = !shown;
-  $("batch-title").textContent = items.length === 1 ? "1 picture" : `${items.length} pictures`;
+  $("batch-title").textContent = items.length === 1 ? "1 image" : `${items.length} images`;
   for (const button of document.querySelectorAll("th button")) {
     const head = button.closest("th");
     if (button.dataset.sort === order.by) head.setAttribute("aria-sort", order.descending ? "descending" : "ascending");
@@ -100,12 +100,12 @@ function row(item, choose) {
     return make("tr", { class: "unread" }, make("td"), make("td", {}, printable(item.name)), make("td", { colspan: 2 }, printable(item.error)));
   }
   const best = item.predictions[0];
-  const picture = make("img", { src: item.address, alt: "", loading: "lazy" });
-  picture.onerror = () => { picture.removeAttribute("src"); };
+  const image = make("img", { src: item.address, alt: "", loading: "lazy" });
+  image.onerror = () => { image.removeAttribute("src"); };
   const value = make("span", {}, track(best.probability), percent(best.probability));
   const named = printable(best.class);
   const made = make("tr", {},
-    make("td", {}, picture), make("td", {}, make("button", { type: "button" }, printable(item.name))),
+    make("td", {}, image), make("td", {}, make("button", { type: "button" }, printable(item.name))),
     make("td", {}, item.rejected ? `not sure (${named})` : named), make("td", { class: "number" }, value));
   made.addEventListener("click", () => choose(item));
   return made;
@@ -130,9 +130,9 @@ export function showProgress(done, unread, total) {
   const working = done < total;
   $("progress").hidden = !working;
   $("done").style.width = `${(100 * done) / Math.max(total, 1)}%`;
-  const all = total === 1 ? "1 picture" : `${total} pictures`;
+  const all = total === 1 ? "1 image" : `${total} images`;
   const failed = unread ? `, ${unread} without an answer` : "";
-  $("status").textContent = working ? `${done} of ${total} pictures done` : total ? `${all} done${failed}` : "";
+  $("status").textContent = working ? `${done} of ${total} images done` : total ? `${all} done${failed}` : "";
 }
 
 export function showTroubles(troubles, canRetry) {

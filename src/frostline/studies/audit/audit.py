@@ -1,4 +1,4 @@
-"""The audit of a data set: activations, neighbours, folds, findings; and what it leaves.
+"""The audit of a data set: activations, neighbors, folds, findings; and what it leaves.
 
 OUTPUT/
   audit.csv    one line per finding, most suspicious first; edited or cut, `--apply` takes it
@@ -32,9 +32,9 @@ from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows, with_float32_cache
 from frostline.pipeline.resolve import check, load_images, resolve_network
-from frostline.studies.audit.findings import KINDS, Finding, Judged, check_cleanlab, find, judge
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, check_cleanlab, find, judge
 from frostline.studies.audit.near_duplicates import Copies, find_copies
-from frostline.studies.audit.neighbours import nearest, reduce
+from frostline.studies.audit.neighbors import nearest, reduce
 from frostline.studies.audit.page import write_page
 from frostline.studies.audit.pool import Pool, make_pool
 from frostline.studies.audit.table import REMEDY, write_table
@@ -63,7 +63,7 @@ class Audit:
     """
 
     pool: Pool
-    judged: Judged
+    judged: OutOfFold
     findings: list[Finding]
     facts: dict[str, Any]
 
@@ -81,8 +81,8 @@ def audit(
     """Look for what is wrong with a data set, and write it down.
 
     The head of a run has learned the labels that are in question, so new heads are trained on the network's
-    activations, each without a fifth of the pictures. Labels of the test split are neither read nor questioned unless
-    that is asked for, and no head learns from them; its pictures are compared with the others.
+    activations, each without a fifth of the images. Labels of the test split are neither read nor questioned unless
+    that is asked for, and no head learns from them; its images are compared with the others.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def _look(
     findings = find(pool, judged, copies, members, distances)
     facts = {
         "schema": 1,
-        "data": {"name": splits.name, "source": splits.source, "pictures": _counts(pool)},
+        "data": {"name": splits.name, "source": splits.source, "images": _counts(pool)},
         "test_labels_questioned": include_test,
         "findings": {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS},
         **facts,
@@ -171,7 +171,7 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
 
 
 def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfig, Rows]:
-    """Run the frozen stages over every picture, up to where a head goes on them."""
+    """Run the frozen stages over every image, up to where a head goes on them."""
     network = resolve_network(config, pool.parts[0], context)
     forward = network.forward(context, network.boundary.closed)
     *known, test = pool.parts
@@ -182,8 +182,8 @@ def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfi
 
 def _judge(
     pool: Pool, rows: Rows, copies: Copies, config: TrainConfig, progress: Progress | None, *, include_test: bool
-) -> tuple[Judged, dict[str, Any]]:
-    """Get probabilities from heads that never saw a picture, nor a copy of it, with its label."""
+) -> tuple[OutOfFold, dict[str, Any]]:
+    """Get probabilities from heads that never saw an image, nor a copy of it, with its label."""
     known = ~pool.in_test
     folds = np.full(len(pool), NEVER, np.int64)
     folds[known] = draw_folds(pool.labels[known], copies.groups[known], FOLDS, config.seed)
@@ -216,12 +216,12 @@ def _judge(
 
 
 def _questionable(pool: Pool, folds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which pictures have another of their class outside of their fold: nobody can judge the others."""
+    """Return which images have another of their class outside of their fold: nobody can judge the others."""
     counts = np.zeros((len(pool.class_names), FOLDS), np.int64)
     np.add.at(counts, (pool.labels[folds != NEVER], folds[folds != NEVER]), 1)
     lonely = [pool.class_names[label] for label in np.flatnonzero((counts > 0).sum(1) == 1)]
     if lonely:
-        log.warning("labels that cannot be judged, for want of other pictures of the class: %s", ", ".join(lonely[:5]))
+        log.warning("labels that cannot be judged, for want of other images of the class: %s", ", ".join(lonely[:5]))
     return np.asarray((counts > 0).sum(1)[pool.labels] > 1)
 
 
@@ -233,25 +233,25 @@ def _told(pool: Pool, *, include_test: bool) -> str:
     counts = ", ".join(f"{count:,} {name}" for name, count in _counts(pool).items())
     if include_test:
         return f"{counts}; labels of the test split are questioned as asked: correcting them changes what is measured"
-    return f"{counts}; labels of the test split are not looked at, its pictures are compared with the others"
+    return f"{counts}; labels of the test split are not looked at, its images are compared with the others"
 
 
 def top_lines(found: Audit, count: int = 10) -> list[list[str]]:
-    """Return the most suspicious labels for the screen: picture, label, suggestion, probabilities of both."""
+    """Return the most suspicious labels for the screen: image, label, suggestion, probabilities of both."""
     pool, rows = found.pool, []
     suspects: Sequence[Finding] = [finding for finding in found.findings if finding.kind == "label"]
     for finding in suspects[:count]:
-        p, label = found.judged.probabilities[finding.picture], int(pool.labels[finding.picture])
+        p, label = found.judged.probabilities[finding.image], int(pool.labels[finding.image])
         best = int(p.argmax())
         names = pool.class_names
-        rows.append([pool.where(finding.picture), names[label], names[best], f"{p[label]:.4f}", f"{p[best]:.4f}"])
+        rows.append([pool.where(finding.image), names[label], names[best], f"{p[label]:.4f}", f"{p[best]:.4f}"])
     return rows
 
 
-def most_relabelled(found: Audit, count: int = 5) -> list[tuple[str, str, int]]:
+def most_relabeled(found: Audit, count: int = 5) -> list[tuple[str, str, int]]:
     """Return the commonest pairs of label and suggestion."""
     names, pool = found.pool.class_names, found.pool
     pairs = Counter(
-        (names[pool.labels[f.picture]], names[f.suggested]) for f in found.findings if f.suggested is not None
+        (names[pool.labels[f.image]], names[f.suggested]) for f in found.findings if f.suggested is not None
     )
     return [(label, suggested, number) for (label, suggested), number in pairs.most_common(count)]

@@ -23,7 +23,7 @@ Parts = dict[str, ImageDataset]
 def write_corrected(splits: Splits, table: Path, output: Path | None, *, overwrite: bool = False) -> Path:
     """Write the whole data set as a table (of files) or a ``.npz`` (of arrays), with the corrections of a table.
 
-    Every picture keeps its split, also where that had been drawn, so that the test split stays the same.
+    Every image keeps its split, also where that had been drawn, so that the test split stays the same.
 
     Parameters
     ----------
@@ -59,28 +59,28 @@ def write_corrected(splits: Splits, table: Path, output: Path | None, *, overwri
     corrections = read_table(table)
     if not corrections:
         raise DataError(f"{table} asks for no change: give a new_label, or yes in remove.")
-    corrected, relabelled, removed = _apply(parts, corrections, table)
+    corrected, relabeled, removed = _apply(parts, corrections, table)
     _refuse_clashes(corrected)
     complete(splits.name, str(path), corrected["train"], corrected.get("val"), corrected.get("test"), test_fraction=0)
     if "test" in {correction.split for correction in corrections}:
         log.warning("the test split is changed too: its accuracy is not comparable with what was measured before")
     _write_arrays(corrected, path) if kind == ".npz" else _write_listing(corrected, path)
-    log.info("wrote %s: %d labels changed, %d pictures left out", path, relabelled, removed)
+    log.info("wrote %s: %d labels changed, %d images left out", path, relabeled, removed)
     return path
 
 
 def _apply(parts: Parts, corrections: Sequence[Correction], table: Path) -> tuple[Parts, int, int]:
-    """Return the corrected splits, and how many labels changed and pictures went."""
+    """Return the corrected splits, and how many labels changed and images went."""
     class_names = parts["train"].class_names
     labels = {name: part.labels.copy() for name, part in parts.items()}
     stays = {name: np.ones(len(part), bool) for name, part in parts.items()}
     asked: dict[tuple[str, int], Correction] = {}
     for correction in corrections:
         where = f"{table}, line {correction.line}"
-        _check_picture(parts, correction, where)
+        _check_image(parts, correction, where)
         before = asked.setdefault((correction.split, correction.number), correction)
         if before.new_label != correction.new_label:
-            raise DataError(f"{where}: line {before.line} asks something else of the same picture: keep one of them.")
+            raise DataError(f"{where}: line {before.line} asks something else of the same image: keep one of them.")
         if correction.new_label is None:
             stays[correction.split][correction.number] = False
         elif correction.new_label not in class_names:
@@ -97,18 +97,18 @@ def _apply(parts: Parts, corrections: Sequence[Correction], table: Path) -> tupl
     return changed, len(asked) - removed, removed
 
 
-def _check_picture(parts: Parts, correction: Correction, where: str) -> None:
+def _check_image(parts: Parts, correction: Correction, where: str) -> None:
     part = parts.get(correction.split)
     if part is None:
         raise DataError(f"{where}: split: expected {', '.join(parts)}, got {correction.split[:40]!r}.")
     known = correction.number < len(part)
     if not known or part.row_ids[correction.number].hex() != correction.content:
         raise DataError(
-            f"{where}: picture {correction.number} of {correction.split} is not the one that was audited: "
+            f"{where}: image {correction.number} of {correction.split} is not the one that was audited: "
             "the data set is another, or changed; audit it again."
         )
     if part.class_names[part.labels[correction.number]] != correction.label:
-        raise DataError(f"{where}: the picture's label is no longer {correction.label!r}: audit the data set again.")
+        raise DataError(f"{where}: the image's label is no longer {correction.label!r}: audit the data set again.")
 
 
 def _refuse_clashes(parts: Parts) -> None:
@@ -134,7 +134,7 @@ def _write_listing(parts: Parts, path: Path) -> None:
     try:
         data = text.getvalue().encode()
     except UnicodeEncodeError as error:
-        raise DataError("a picture's path is no UTF-8, which a table cannot hold: rename the file.") from error
+        raise DataError("an image's path is no UTF-8, which a table cannot hold: rename the file.") from error
     write_bytes(path, data, REMEDY)
 
 

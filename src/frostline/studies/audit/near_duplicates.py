@@ -1,4 +1,4 @@
-"""Which pictures show the same: neighbours that are suspiciously near, confirmed by a look at the pictures."""
+"""Which images show the same: neighbors that are suspiciously near, confirmed by a look at the images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from PIL import Image
 
 from frostline.studies.audit.pool import Pool
 
-NEAR = 0.35  # of the usual distance to the nearest picture
+NEAR = 0.35  # of the usual distance to the nearest image
 SIDE = 16  # pixels of the thumbnails that are compared
 ALIKE = 0.98  # correlation of thumbnails: re-encoding and resizing keep more, garments of one kind mostly less
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Pairs of pictures that show the same.
+    """Pairs of images that show the same.
 
     Attributes
     ----------
     pairs : ndarray of int64, shape (P, 2)
         The smaller number first.
     closeness : ndarray of float64, shape (P,)
-        1 for the same, 0 for as far apart as neighbours usually are.
+        1 for the same, 0 for as far apart as neighbors usually are.
     groups : ndarray of int64, shape (N,)
-        Pictures that are linked by pairs share a number.
+        Images that are linked by pairs share a number.
     """
 
     pairs: NDArray[np.int64]
@@ -33,35 +33,35 @@ class Copies:
     groups: NDArray[np.int64]
 
     def told(self, pool: Pool, audited: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
-        """Yield each picture that is one copy too many, its nearest copy, and how near.
+        """Yield each image that is one copy too many, its nearest copy, and how near.
 
-        One of each group stays: one that is not audited, such as a test picture, or else the first.
+        One of each group stays: one that is not audited, such as a test image, or else the first.
         """
-        by_picture: dict[int, list[tuple[float, int]]] = {}
+        by_image: dict[int, list[tuple[float, int]]] = {}
         for (one, other), closeness in zip(self.pairs.tolist(), self.closeness.tolist(), strict=True):
-            by_picture.setdefault(one, []).append((closeness, other))
-            by_picture.setdefault(other, []).append((closeness, one))
+            by_image.setdefault(one, []).append((closeness, other))
+            by_image.setdefault(other, []).append((closeness, one))
         stays: dict[int, int] = {}
-        for picture in sorted(by_picture, key=lambda picture: (bool(audited[picture]), picture)):
-            stays.setdefault(int(self.groups[picture]), picture)
-        for picture, others in by_picture.items():
-            if audited[picture] and stays[int(self.groups[picture])] != picture:
+        for image in sorted(by_image, key=lambda image: (bool(audited[image]), image)):
+            stays.setdefault(int(self.groups[image]), image)
+        for image, others in by_image.items():
+            if audited[image] and stays[int(self.groups[image])] != image:
                 closeness, other = max(others, key=lambda pair: (pair[0], -pair[1]))
-                yield picture, other, closeness
+                yield image, other, closeness
 
 
 def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.float32]) -> Copies:
-    """Compare each picture with its nearest ones, and with those of the same pixels or bytes.
+    """Compare each image with its nearest ones, and with those of the same pixels or bytes.
 
     Parameters
     ----------
     members, distances : ndarray (N, M)
-        `frostline.studies.audit.neighbours.nearest`.
+        `frostline.studies.audit.neighbors.nearest`.
 
     Raises
     ------
     DataError
-        When a file is no readable picture any more.
+        When a file is no readable image any more.
     """
     usual = float(np.median(distances[:, 0])) or 1.0
     ones, ranks = np.nonzero(distances < NEAR * usual)
@@ -77,16 +77,16 @@ def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.fl
     return Copies(pairs, closeness[first], _linked(pairs, len(pool)))
 
 
-def _look(pool: Pool, picture: int) -> NDArray[np.float32]:
-    """Return a grey thumbnail as a vector of length 1, without its mean: brightness and contrast do not matter."""
-    grey = Image.fromarray(pool.pixels(picture, 4 * SIDE)).convert("L")
-    look = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel()
+def _look(pool: Pool, image: int) -> NDArray[np.float32]:
+    """Return a gray thumbnail as a vector of length 1, without its mean: brightness and contrast do not matter."""
+    gray = Image.fromarray(pool.pixels(image, 4 * SIDE)).convert("L")
+    look = np.asarray(gray.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel()
     look -= look.mean()
     return look / max(float(np.linalg.norm(look)), 1e-6)
 
 
 def _same_content(row_ids: list[bytes]) -> NDArray[np.int64]:
-    """Return pairs of pictures with one identity: each with the first."""
+    """Return pairs of images with one identity: each with the first."""
     first: dict[bytes, int] = {}
     pairs = [(first[row_id], i) for i, row_id in enumerate(row_ids) if first.setdefault(row_id, i) != i]
     return np.array(pairs, np.int64).reshape(-1, 2)

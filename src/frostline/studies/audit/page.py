@@ -9,15 +9,15 @@ from typing import Any
 from frostline._utils.storage import write_bytes
 from frostline._utils.templates import templates
 from frostline.data.thumbnails import encode
-from frostline.studies.audit.findings import KINDS, Finding, Judged
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold
 from frostline.studies.audit.pool import Pool
 from frostline.studies.audit.table import REMEDY
 
 SHOWN = {"label": 120, "duplicate": 48, "outlier": 48, "ambiguous": 48}
-SIDE = 96  # pixels of a picture's longer side
+SIDE = 96  # pixels of an image's longer side
 ABOUT = {
     "label": "Heads that never saw the label hold it for improbable. The least probable is first.",
-    "duplicate": "Pictures that show the same. Copies in two splits make a test too easy; copies with two labels "
+    "duplicate": "Images that show the same. Copies in two splits make a test too easy; copies with two labels "
     "contradict each other. Mirrored and cropped copies are not looked for.",
     "outlier": "Far from everything else in the data set: perhaps not of any class, or damaged, or merely rare.",
     "ambiguous": "Between two classes, one of them its label. The label may be right: a second pair of eyes decides.",
@@ -25,10 +25,10 @@ ABOUT = {
 
 
 @dataclass(frozen=True)
-class Card:
-    """One finding as the page shows it; ``pictures`` are data addresses with what each is called."""
+class FindingCard:
+    """One finding as the page shows it; ``images`` are data addresses with what each is called."""
 
-    pictures: tuple[tuple[str, str], ...]
+    images: tuple[tuple[str, str], ...]
     label: str
     p_label: float
     suggested: str
@@ -45,10 +45,10 @@ class Section:
     title: str
     about: str
     count: int
-    cards: tuple[Card, ...]
+    cards: tuple[FindingCard, ...]
 
 
-def write_page(findings: Sequence[Finding], pool: Pool, judged: Judged, facts: dict[str, Any], path: Path) -> None:
+def write_page(findings: Sequence[Finding], pool: Pool, judged: OutOfFold, facts: dict[str, Any], path: Path) -> None:
     """Write the gallery.
 
     Raises
@@ -65,11 +65,11 @@ def write_page(findings: Sequence[Finding], pool: Pool, judged: Judged, facts: d
     write_bytes(path, page.encode(errors="replace"), REMEDY)
 
 
-def _card(finding: Finding, pool: Pool, judged: Judged) -> Card:
-    picture, p = finding.picture, judged.probabilities[finding.picture]
-    label = int(pool.labels[picture])
-    shown = [picture] if finding.other is None else [picture, finding.other]
-    return Card(
+def _card(finding: Finding, pool: Pool, judged: OutOfFold) -> FindingCard:
+    image, p = finding.image, judged.probabilities[finding.image]
+    label = int(pool.labels[image])
+    shown = [image] if finding.other is None else [image, finding.other]
+    return FindingCard(
         tuple((_address(pool, one), pool.where(one)) for one in shown),
         pool.class_names[label],
         float(p[label]),
@@ -80,7 +80,7 @@ def _card(finding: Finding, pool: Pool, judged: Judged) -> Card:
     )
 
 
-def _address(pool: Pool, picture: int) -> str:
-    data = encode(pool.pixels(picture, SIDE), SIDE)
+def _address(pool: Pool, image: int) -> str:
+    data = encode(pool.pixels(image, SIDE), SIDE)
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The pictures that are audited, of all splits in one row, and where each one stands in its data set."""
+"""The images that are audited, of all splits in one row, and where each one stands in its data set."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from frostline.data.splits import limited
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Pictures by one number each, split after split.
+    """Images by one number each, split after split.
 
     Attributes
     ----------
@@ -39,51 +39,51 @@ class Pool:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The class of each picture (N,)."""
+        """The class of each image (N,)."""
         return np.concatenate([part.labels for part in self.parts])
 
     @cached_property
     def row_ids(self) -> list[bytes]:
-        """The identity of each picture."""
+        """The identity of each image."""
         return [row_id for part in self.parts for row_id in part.row_ids]
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
-        """The position of each picture in its split (N,)."""
+        """The position of each image in its split (N,)."""
         return np.concatenate(self.positions)
 
     @cached_property
     def split_of(self) -> NDArray[np.int64]:
-        """Which of ``names`` each picture belongs to (N,)."""
+        """Which of ``names`` each image belongs to (N,)."""
         return np.repeat(np.arange(len(self.parts)), [len(part) for part in self.parts])
 
     @property
     def in_test(self) -> NDArray[np.bool_]:
-        """Whether each picture belongs to the test split (N,)."""
+        """Whether each image belongs to the test split (N,)."""
         return np.asarray(self.split_of == self.names.index("test"))
 
-    def split(self, picture: int) -> str:
-        """Return the name of a picture's split."""
-        return self.names[int(self.split_of[picture])]
+    def split(self, image: int) -> str:
+        """Return the name of an image's split."""
+        return self.names[int(self.split_of[image])]
 
-    def path(self, picture: int) -> str:
-        """Return the file of a picture; an empty string when it is in an array."""
-        part, place = self._place(picture)
+    def path(self, image: int) -> str:
+        """Return the file of an image; an empty string when it is in an array."""
+        part, place = self._place(image)
         return "" if isinstance(part.images, np.ndarray) else str(part.images[place])
 
-    def where(self, picture: int) -> str:
-        """Return the file of a picture, or its split and number."""
-        return self.path(picture) or f"{self.split(picture)} {self.numbers[picture]}"
+    def where(self, image: int) -> str:
+        """Return the file of an image, or its split and number."""
+        return self.path(image) or f"{self.split(image)} {self.numbers[image]}"
 
-    def pixels(self, picture: int, side: int | None = None) -> NDArray[np.uint8]:
-        """Return the pixels of a picture, (H, W) or (H, W, 3)."""
-        part, place = self._place(picture)
+    def pixels(self, image: int, side: int | None = None) -> NDArray[np.uint8]:
+        """Return the pixels of an image, (H, W) or (H, W, 3)."""
+        part, place = self._place(image)
         (pixels,) = part.pixels(np.array([place]), side)
         return pixels
 
-    def _place(self, picture: int) -> tuple[ImageDataset, int]:
-        number = int(self.split_of[picture])
-        return self.parts[number], picture - int(np.searchsorted(self.split_of, number))
+    def _place(self, image: int) -> tuple[ImageDataset, int]:
+        number = int(self.split_of[image])
+        return self.parts[number], image - int(np.searchsorted(self.split_of, number))
 
 
 def make_pool(splits: Splits, config: TrainConfig) -> Pool:

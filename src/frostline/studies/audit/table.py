@@ -10,7 +10,7 @@ from pathlib import Path
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.storage import write_bytes
 from frostline.errors import DataError
-from frostline.studies.audit.findings import Finding, Judged
+from frostline.studies.audit.findings import Finding, OutOfFold
 from frostline.studies.audit.pool import Pool
 
 REMEDY = "--output-dir chooses another place"
@@ -24,7 +24,7 @@ YES = ("yes", "y", "true", "1", "x")
 NO = ("no", "n", "false", "0", "")
 
 
-def write_table(findings: Sequence[Finding], pool: Pool, judged: Judged, path: Path) -> None:
+def write_table(findings: Sequence[Finding], pool: Pool, judged: OutOfFold, path: Path) -> None:
     """Write the findings; ``new_label`` holds the suggestion where a label is suspected, for a person to judge.
 
     Raises
@@ -38,16 +38,16 @@ def write_table(findings: Sequence[Finding], pool: Pool, judged: Judged, path: P
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"), REMEDY)
 
 
-def _line(finding: Finding, pool: Pool, judged: Judged) -> dict[str, str]:
-    picture, names = finding.picture, pool.class_names
-    label, p = int(pool.labels[picture]), judged.probabilities[picture]
+def _line(finding: Finding, pool: Pool, judged: OutOfFold) -> dict[str, str]:
+    image, names = finding.image, pool.class_names
+    label, p = int(pool.labels[image]), judged.probabilities[image]
     suggested = "" if finding.suggested is None else names[finding.suggested]
     return {
         "finding": finding.kind,
         "suspicion": f"{finding.suspicion:.4f}",
-        "split": pool.split(picture),
-        "number": str(pool.numbers[picture]),
-        "path": pool.path(picture),
+        "split": pool.split(image),
+        "number": str(pool.numbers[image]),
+        "path": pool.path(image),
         "label": names[label],
         "new_label": suggested,
         "remove": "",
@@ -56,22 +56,22 @@ def _line(finding: Finding, pool: Pool, judged: Judged) -> dict[str, str]:
         "p_suggested": "" if finding.suggested is None else f"{p[finding.suggested]:.4f}",
         "like": "" if finding.other is None else pool.where(finding.other),
         "note": finding.note,
-        "content": pool.row_ids[picture].hex(),
+        "content": pool.row_ids[image].hex(),
     }
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a line asks for: another class, or that the picture goes.
+    """What a line asks for: another class, or that the image goes.
 
     Attributes
     ----------
     line : int
         In the file, for messages.
     split, number, label, content
-        Which picture is meant, and what was known of it.
+        Which image is meant, and what was known of it.
     new_label : str or None
-        ``None``: the picture goes.
+        ``None``: the image goes.
     """
 
     line: int
@@ -110,7 +110,7 @@ def _correction(path: Path, number: int, line: dict[str, str | None]) -> Correct
     if remove not in YES + NO:
         raise DataError(f"{where}: remove: expected yes or nothing, got {cells['remove'][:40]!r}.")
     if not re.fullmatch("[0-9]{1,12}", cells["number"]):
-        raise DataError(f"{where}: number: expected the picture's number in its split, got {cells['number'][:40]!r}.")
+        raise DataError(f"{where}: number: expected the image's number in its split, got {cells['number'][:40]!r}.")
     if remove in NO and new in ("", cells["label"]):
         return None
     return Correction(

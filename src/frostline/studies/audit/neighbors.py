@@ -1,4 +1,4 @@
-"""Which pictures lie near each other in the space of activations, reduced to few axes."""
+"""Which images lie near each other in the space of activations, reduced to few axes."""
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ FAR = 1e30
 
 
 def reduce(rows: Rows, seed: int, progress: Progress | None = None) -> torch.Tensor:
-    """Return points (N, K): standardised rows along the directions in which a sample of them spreads most.
+    """Return points (N, K): standardized rows along the directions in which a sample of them spreads most.
 
-    Principal components by a randomised decomposition (Halko et al. 2011, arXiv:0909.4061).
+    Principal components by a randomized decomposition (Halko et al. 2011, arXiv:0909.4061).
     """
     count = len(rows)
     examples = Examples(rows, np.zeros(count, np.int64))
@@ -32,12 +32,12 @@ def reduce(rows: Rows, seed: int, progress: Progress | None = None) -> torch.Ten
     axes = torch.svd_lowrank(sample, q=min(AXES, *sample.shape))[2]  # (F, K)
     del sample
     axes = scale[:, None] * axes  # ((x - m) * s) A == x (s A) - m (s A)
-    centre = mean @ axes  # (K,)
+    center = mean @ axes  # (K,)
     points = torch.empty(count, axes.shape[1])
-    with (progress or Silent()).bar("points", count, "pictures") as bar:
+    with (progress or Silent()).bar("points", count, "images") as bar:
         for start in range(0, count, ROWS_AT_ONCE):
             batch = np.arange(start, min(start + ROWS_AT_ONCE, count))
-            points[start : start + len(batch)] = rows.take(batch).flatten(1) @ axes - centre
+            points[start : start + len(batch)] = rows.take(batch).flatten(1) @ axes - center
             bar.advance(len(batch))
     return points
 
@@ -60,7 +60,7 @@ def nearest(points: torch.Tensor, progress: Progress | None = None) -> tuple[NDA
     squares = torch.cat([points.square().sum(1), torch.full((padding,), FAR)])  # (N + padding,)
     members, distances = torch.empty(count, take, dtype=torch.int64), torch.empty(count, take)
     room = torch.empty(GAPS_AT_ONCE, count + padding)
-    with (progress or Silent()).bar("neighbours", count, "pictures") as bar:
+    with (progress or Silent()).bar("neighbors", count, "images") as bar:
         for start in range(0, count, GAPS_AT_ONCE):
             some = points[start : start + GAPS_AT_ONCE]
             # (B, N + padding): squared distances, less the square of the row itself
