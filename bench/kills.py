@@ -407,6 +407,7 @@ def main(arguments: Sequence[str]) -> None:
         keep={"type": Path, "help": "a new folder for everything; those of faulty trials stay there"},
     )
     names = options.tasks.split(",")
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the process that commands are forked from, as for the installed script
     with tempfile.TemporaryDirectory() as scratch:
         root = (options.keep or Path(scratch) / "kills").absolute()
         root.mkdir(parents=True)
