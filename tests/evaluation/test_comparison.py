@@ -59,11 +59,11 @@ def test_pairs_are_corrected_together() -> None:
     poor, good, same = rng.random(400) < 0.6, rng.random(400) < 0.9, rng.random(400) < 0.9
     alone = compare_pairs([(poor, good)])[0]
     together = compare_pairs([(poor, good), (poor, same), (good, same)])
-    assert alone.beyond_chance
+    assert alone.significant
     assert alone.difference == pytest.approx(good.mean() - poor.mean())
     assert together[0].p_adjusted > alone.p_adjusted == alone.p_value
     assert (together[0].low, together[0].high) == (alone.low, alone.high)
-    assert not together[2].beyond_chance
+    assert not together[2].significant
 
 
 def test_classes_say_what_they_gained_and_lost() -> None:

@@ -7,7 +7,6 @@ from sklearn import metrics as sk
 from frostline.evaluation.metrics import (
     evaluate,
     most_confused,
-    top_k_accuracy,
     wilson_interval,
 )
 
@@ -87,9 +86,11 @@ def test_the_interval_belongs_to_the_accuracy(predictions):
 
 
 def test_top_k_counts_the_k_most_probable():
-    probabilities = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
-    labels = np.array([1, 2])
-    assert [top_k_accuracy(probabilities, labels, k) for k in (1, 2, 3)] == [0.0, 0.5, 1.0]
+    probabilities = np.tile([0.3, 0.25, 0.2, 0.12, 0.08, 0.05], (4, 1))
+    names = list("abcdef")
+    assert evaluate(probabilities, np.array([5, 5, 5, 5]), names)["top5_accuracy"] == 0.0
+    assert evaluate(probabilities, np.array([4, 5, 4, 0]), names)["top5_accuracy"] == 0.75
+    assert evaluate(probabilities[:, :5], np.array([4, 3, 2, 1]), names[:5])["top5_accuracy"] == 1.0
 
 
 def test_a_class_without_images_counts_nowhere(predictions):

@@ -48,7 +48,7 @@ def test_shares_between_steps_lose_no_more_than_asked() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 0.51, 1, float("nan")])
 def test_impossible_shares_are_refused(share: float) -> None:
-    with pytest.raises(ConfigError, match=r"--reject .*: expected the share of validation images"):
+    with pytest.raises(ConfigError, match=r"--reject .*: expected the proportion of validation images"):
         calibrate_rejection(answers([0.8])).threshold(share)
 
 
@@ -56,7 +56,7 @@ def test_a_table_survives_json_and_damage_is_seen() -> None:
     found = calibrate_rejection(answers([0.9, 0.6, 0.8]))
     assert Rejection.from_dict(found.to_dict()) == found
     for thresholds in ([0.5] * 3, [0.5] * (LEVELS - 1) + [1.5], [0.9] + [0.5] * (LEVELS - 1), [float("nan")] * LEVELS):
-        with pytest.raises(ValueError, match="thresholds of confidence"):
+        with pytest.raises(ValueError, match="confidence thresholds"):
             Rejection.from_dict({"images": 3, "thresholds": thresholds})
-    with pytest.raises(ValueError, match="thresholds of confidence"):
+    with pytest.raises(ValueError, match="confidence thresholds"):
         Rejection(0, found.thresholds)

@@ -13,8 +13,7 @@ import torch
 
 from frostline.data.thumbnails import Thumbnails
 from frostline.evaluation.calibration import before_and_after
-from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.predictions import Predictions
+from frostline.evaluation.metrics import Predictions, evaluate
 from frostline.report.contents import ReportContents, gather
 from frostline.report.embedding_map import draw_map
 from frostline.report.figures import write

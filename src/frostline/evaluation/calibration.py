@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: how often the answers of each confidence are right."""
+"""Calibration of probabilities: reliability diagram, expected calibration error, and the effect of a temperature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
-LEAST = 1e-12  # a probability counts as no less, in losses and logarithms
+LEAST = 1e-12  # probabilities are clipped to this in the loss
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Answers sorted into bins of equal width by how sure they were; means of empty bins are 0.
+    """Predictions in bins of equal width by confidence; means of empty bins are 0.
 
     Attributes
     ----------
     images : ndarray of int64, shape (15,)
     confidence : ndarray of float64, shape (15,)
-        Mean probability of the answers.
+        Mean probability of the predicted class.
     accuracy : ndarray of float64, shape (15,)
-        The share of them that are right.
+        Proportion of correct predictions.
     """
 
     images: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Reliability:
 
 
 def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Reliability:
-    """Sort answers by how sure they were.
+    """Sort predictions into bins of confidence.
 
     Parameters
     ----------
@@ -43,25 +43,28 @@ def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) 
     labels : ndarray of int64 (N,)
     """
     confidence = probabilities.max(1).astype(np.float64)
-    right = probabilities.argmax(1) == labels
+    correct = probabilities.argmax(1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    images, sure, good = (
-        np.bincount(bins, weights=weights, minlength=BINS) for weights in (None, confidence, right.astype(np.float64))
+    images, confidences, corrects = (
+        np.bincount(bins, weights=weights, minlength=BINS) for weights in (None, confidence, correct.astype(np.float64))
     )
-    some = np.maximum(images, 1)
-    return Reliability(images.astype(np.int64), sure / some, good / some)
+    filled = np.maximum(images, 1)
+    return Reliability(images.astype(np.int64), confidences / filled, corrects / filled)
 
 
 def mean_loss(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Return the mean cross-entropy, in nats."""
+    """Return the mean cross-entropy, in nats.
+
+    scikit-learn's ``log_loss`` clips at the epsilon of the data type, 1.2e-7 for float32, which would change losses.
+    """
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.clip(likelihood, LEAST, 1)).mean())
 
 
 def uncalibrated(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Return the probabilities (N, classes) as they were before logits were divided by a temperature T.
+    """Return probabilities (N, classes) before the logits were divided by a temperature T.
 
-    ``softmax(z)`` is ``softmax(T log softmax(z / T))``: a constant of each row is all that the logarithm loses.
+    ``softmax(z)`` equals ``softmax(T log softmax(z / T))``: the logarithm loses only a constant of each row.
     """
     scores = temperature * np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny))
     powers = np.exp(scores - scores.max(1, keepdims=True))
@@ -72,7 +75,7 @@ def uncalibrated(probabilities: NDArray[np.floating], temperature: float) -> NDA
 def before_and_after(
     temperature: float, predicted: Mapping[str, tuple[NDArray[np.floating], NDArray[np.int64]]]
 ) -> dict[str, Any]:
-    """Say what a temperature did.
+    """Return calibration error and loss before and after a temperature.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
-"""Whether two classifiers that answered the same images differ by more than chance: paired tests.
+"""Paired tests of two classifiers on the same images.
 
-Only images on which one is right and the other wrong tell the two apart; everything here is computed from their counts.
+Only images that exactly one of the two classifies correctly carry information; everything is computed from their
+counts.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ class PairedTest:
     ----------
     images : int
     only_first, only_second : int
-        Images that one alone has right.
+        Images that only one of the two classifies correctly.
     low, high : float
-        95 % interval of ``difference``, of this pair alone.
+        95 % interval of ``difference``, not corrected for several comparisons.
     p_value : float
-        Of McNemar's test.
+        McNemar's test.
     p_adjusted : float
-        The same, by Holm's method, where several tests were asked at once.
+        ``p_value`` corrected by Holm's method for all pairs that were compared together.
     """
 
     images: int
@@ -40,28 +41,28 @@ class PairedTest:
 
     @property
     def difference(self) -> float:
-        """Accuracy of the second less that of the first."""
+        """Accuracy of the second minus accuracy of the first."""
         return (self.only_second - self.only_first) / self.images
 
     @property
-    def beyond_chance(self) -> bool:
-        """Whether the test, corrected, and the interval both exclude that the two are equally accurate."""
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below 0.05 and the interval excludes 0."""
         return self.p_adjusted < LEVEL and not self.low <= 0 <= self.high
 
 
 def compare_pairs(
     pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]], seed: int = 0, draws: int = DRAWS
 ) -> list[PairedTest]:
-    """Compare pairs of classifiers; their p-values are corrected together.
+    """Compare pairs of classifiers; their p-values are corrected together by Holm's method.
 
     Parameters
     ----------
     pairs : sequence of (first, second)
-        Whether each was right, bool (N,), image by image.
+        Whether each prediction is correct, bool (N,).
     seed : int
-        Of the bootstrap; every pair begins with it anew, so that it does not depend on the others.
+        Seed of the bootstrap; each pair starts from it, so its interval does not depend on the other pairs.
     draws : int
-        Of the bootstrap.
+        Bootstrap resamples.
     """
     counts = [(len(a), int((a & ~b).sum()), int((b & ~a).sum())) for a, b in pairs]
     p_values = [mcnemar(first, second) for _, first, second in counts]
@@ -72,24 +73,21 @@ def compare_pairs(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value of McNemar's test: the exact binomial one, at any count.
+    """Return the two-sided p-value of McNemar's exact test, a binomial test with probability one half."""
+    from scipy.stats import binomtest
 
-    Were both equally accurate, each image that one alone has right would be either's with probability one half.
-    """
-    from scipy.stats import binom
-
-    disagreements = only_first + only_second
-    return min(1.0, float(2 * binom.cdf(min(only_first, only_second), disagreements, 0.5))) if disagreements else 1.0
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
 def bootstrap_interval(
     images: int, only_first: int, only_second: int, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the accuracy difference, images drawn again with both answers.
+    """Return the 95 % percentile bootstrap interval of the difference in accuracy, resampling images.
 
-    Which images are drawn matters only by how many are of which kind, and these counts are multinomial: all draws are
-    one call. Where no image tells the two apart a resample cannot either; the interval is then what images unseen could
-    still hold, the exact binomial bound on a share of which none of ``images`` was.
+    A resample matters only through its counts of the three kinds of images, which are multinomial: one call draws all
+    resamples. Without discordant images the bootstrap is degenerate; the interval is then the exact binomial bound on
+    a proportion of which 0 of ``images`` were observed.
     """
     if only_first == only_second == 0:
         bound = 1 - (LEVEL / 2) ** (1 / images)
@@ -101,7 +99,7 @@ def bootstrap_interval(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values by Holm's step-down method: below a level, all together err at most that often."""
+    """Return p-values adjusted by Holm's step-down method (SciPy has none), which bounds the family-wise error rate."""
     values = np.asarray(p_values, np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -112,16 +110,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What one class gained and lost from the first classifier to the second.
+    """Images that one class gained and lost from the first classifier to the second.
 
     Attributes
     ----------
     images : int
-        Of the class.
+        Images of the class.
     gained, lost : int
-        Images that only the second, or only the first, has right.
+        Images that only the second, or only the first, classifies correctly.
     p_adjusted : float
-        McNemar's, by Holm's method over all classes.
+        McNemar's test, corrected by Holm's method over all classes.
     """
 
     name: str
@@ -132,14 +130,14 @@ class ClassChange:
 
     @property
     def net(self) -> int:
-        """Images gained less images lost."""
+        """Images gained minus images lost."""
         return self.gained - self.lost
 
 
 def class_changes(
     first: NDArray[np.bool_], second: NDArray[np.bool_], labels: NDArray[np.int64], names: Sequence[str]
 ) -> list[ClassChange]:
-    """Return the change of every class that has images, the largest net loss first."""
+    """Return the change of each class that has images, largest net loss first."""
     sizes, gained, lost = (
         np.bincount(labels[mask], minlength=len(names))
         for mask in (np.ones(len(labels), bool), second & ~first, first & ~second)

@@ -1,6 +1,7 @@
-"""Numbers that describe predictions on a split, with the interval that chance leaves open."""
+"""Metrics of the predictions on a split, with the confidence interval of the accuracy."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,33 @@ from numpy.typing import NDArray
 
 from frostline.evaluation.calibration import mean_loss, reliability
 
+TOP = 5  # top-k accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Calibrated class probabilities, float32 (N, classes), and labels, int64 (N,), of one split."""
+
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def pair(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Both."""
+        return self.probabilities, self.labels
+
 
 def evaluate(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Measure predictions.
+    """Compute the metrics of predictions.
 
     Parameters
     ----------
     probabilities : ndarray (N, classes)
         Rows sum to one.
     labels : ndarray of int64 (N,)
-        The truth.
+        True classes.
     class_names : sequence of str
         One per class.
 
@@ -28,9 +44,9 @@ def evaluate(
     dict
         ``images``, ``accuracy``, ``accuracy_ci95`` (Wilson 1927), ``loss`` (mean cross-entropy, nats),
         ``top5_accuracy``, ``f1_macro``, ``ece`` (15 bins of equal width, Guo et al. 2017, arXiv:1706.04599),
-        ``per_class`` and ``confusion`` (rows = truth).
+        ``per_class`` and ``confusion`` (rows = true class). Top-5 accuracy is 1 with five classes or fewer.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
     predicted = probabilities.argmax(1)
     classes = np.arange(len(class_names))
@@ -41,7 +57,9 @@ def evaluate(
         "accuracy": float(right.mean()),
         "accuracy_ci95": wilson_interval(int(right.sum()), len(labels)),
         "loss": mean_loss(probabilities, labels),
-        "top5_accuracy": top_k_accuracy(probabilities, labels, 5),
+        "top5_accuracy": (
+            float(top_k_accuracy_score(labels, probabilities, k=TOP, labels=classes)) if len(classes) > TOP else 1.0
+        ),
         "f1_macro": float(f1[support > 0].mean()),
         "ece": reliability(probabilities, labels).ece,
         "per_class": {
@@ -58,25 +76,17 @@ def evaluate(
 
 
 def wilson_interval(right: int, total: int) -> list[float]:
-    """Return the 95 % Wilson score interval of a share, as [low, high]."""
+    """Return the 95 % Wilson score interval of a proportion, as [low, high]."""
     from scipy.stats import binomtest
 
     interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     return [float(interval.low), float(interval.high)]
 
 
-def top_k_accuracy(probabilities: NDArray[np.floating], labels: NDArray[np.int64], k: int) -> float:
-    """Return the share of images whose class is among the k most probable; 1 when there are no more than k classes."""
-    if probabilities.shape[1] <= k:
-        return 1.0
-    best = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]  # (N, k)
-    return float((best == labels[:, None]).any(1).mean())
-
-
 def most_confused(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str], count: int = 5
 ) -> list[tuple[str, str, int]]:
-    """Return (truth, prediction, images) of the most frequent mistakes, worst first."""
+    """Return (true class, predicted class, images) of the most frequent mistakes, most frequent first."""
     pairs = [
         (class_names[i], class_names[j], images)
         for i, row in enumerate(confusion)

@@ -1,4 +1,4 @@
-"""Which predictions are worth a look: the worst mistakes, the least certain answers, the classes that are confused."""
+"""Selection of predictions to show: most confident mistakes, least certain predictions, most confused classes."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ PER_PAIR = 6
 def worst_mistakes(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], count: int = WORST
 ) -> NDArray[np.int64]:
-    """Return the positions of the wrong answers that were surest, surest first.
+    """Return the positions of wrong predictions, most confident first.
 
     Parameters
     ----------
     probabilities : ndarray (N, classes)
     labels : ndarray of int64 (N,)
     count : int
-        At most so many.
+        Largest number returned.
     """
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
@@ -30,14 +30,14 @@ def worst_mistakes(
 
 
 def least_certain(probabilities: NDArray[np.floating], count: int = LEAST_CERTAIN) -> NDArray[np.int64]:
-    """Return the positions whose two best classes are closest, closest first."""
+    """Return the positions with the smallest margin between the two most probable classes, smallest first."""
     best = np.partition(probabilities, -2, axis=1)[:, -2:]  # (N, 2), ascending
     return np.argsort(best[:, 1] - best[:, 0], kind="stable")[:count]
 
 
 @dataclass(frozen=True, eq=False)
 class ConfusedPair:
-    """One kind of mistake: images of class ``truth`` that were called ``predicted``, surest first."""
+    """Images of class ``truth`` that were classified as ``predicted``, most confident first."""
 
     truth: int
     predicted: int
@@ -47,7 +47,7 @@ class ConfusedPair:
 def confused_pairs(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], count: int = PAIRS
 ) -> list[ConfusedPair]:
-    """Return the most frequent kinds of mistakes, the most frequent first."""
+    """Return the most frequently confused pairs of classes, most frequent first."""
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     kinds, images = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)
@@ -61,6 +61,6 @@ def confused_pairs(
 
 
 def worth_showing(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions, ascending, of all that the three functions above name: six of each confused pair."""
+    """Return the positions, ascending, of everything the three functions above select, six of each confused pair."""
     pairs = [pair.positions[:PER_PAIR] for pair in confused_pairs(probabilities, labels)]
     return np.unique(np.concatenate([worst_mistakes(probabilities, labels), least_certain(probabilities), *pairs]))

@@ -1,9 +1,9 @@
-"""When a classifier should say that it does not know: a least confidence, calibrated on the validation split.
+"""Rejection of uncertain predictions: a confidence threshold calibrated on the validation split.
 
-The confidence of an answer is the probability of its best class. The threshold for a share ``reject`` is the largest
-number t such that at most this share of the validation images has a confidence below t: answers below t count as
-unknown. So at most ``reject`` of images like those of the validation split are lost, right and wrong answers alike. It
-promises nothing about images of other things: how many of them fall below t is not known.
+The confidence of a prediction is the probability of its class. The threshold for a proportion ``reject`` is the largest
+number t such that at most this proportion of the validation images has a confidence below t; predictions below t count
+as unknown. So at most ``reject`` of images like the validation split are rejected, correct and wrong predictions alike.
+Nothing is guaranteed for images of other things: the proportion of them below t is unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ LEVELS = round(MOST / STEP) + 1  # 0, 0.005, … 0.5
 
 @dataclass(frozen=True)
 class Rejection:
-    """Thresholds of confidence for the shares 0, 0.005, … 0.5 of the validation split.
+    """Confidence thresholds for the proportions 0, 0.005, … 0.5 of the validation split.
 
     Parameters
     ----------
     images : int
-        How many the validation split had.
+        Size of the validation split.
     thresholds : tuple of float
         101 of them, ascending, 0 to 1.
 
     Raises
     ------
     ValueError
-        When they cannot be such thresholds.
+        When the thresholds are not 101 ascending numbers from 0 to 1.
     """
 
     images: int
@@ -43,50 +43,49 @@ class Rejection:
 
     def __post_init__(self) -> None:
         values = np.asarray(self.thresholds, np.float64)
-        whole = values.shape == (LEVELS,) and self.images >= 1 and bool(np.isfinite(values).all())
-        if not whole or (np.diff(values) < 0).any() or values[0] < 0 or values[-1] > 1:
-            raise ValueError(f"expected {LEVELS} thresholds of confidence from 0 to 1, ascending, and their images")
+        valid = values.shape == (LEVELS,) and self.images >= 1 and bool(np.isfinite(values).all())
+        if not valid or (np.diff(values) < 0).any() or values[0] < 0 or values[-1] > 1:
+            raise ValueError(f"expected {LEVELS} ascending confidence thresholds from 0 to 1, and the number of images")
 
     def threshold(self, reject: float) -> float:
-        """Return the confidence below which an answer counts as unknown.
+        """Return the confidence below which a prediction counts as unknown.
 
         Parameters
         ----------
         reject : float
-            The share of the validation images that may be lost, 0 to 0.5; steps of 0.005, others count as the next
-            smaller one.
+            Proportion of the validation images that may be rejected, 0 to 0.5, rounded down to a step of 0.005.
 
         Raises
         ------
         ConfigError
-            When it is another number.
+            When ``reject`` is outside of 0 to 0.5.
         """
         check_share(reject)
         return self.thresholds[int(reject / STEP + 1e-6)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return a dictionary of JSON values."""
         return {"images": self.images, "thresholds": list(self.thresholds)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Rejection":
-        """Return what `to_dict` wrote.
+        """Return the rejection that `to_dict` described.
 
         Raises
         ------
         ValueError, TypeError, KeyError
-            When it is damaged.
+            When the values are invalid.
         """
         return cls(int(values["images"]), tuple(float(value) for value in values["thresholds"]))
 
 
 def calibrate_rejection(probabilities: NDArray[np.floating]) -> Rejection:
-    """Return the thresholds that a validation split gives.
+    """Return the thresholds for the predictions on a validation split.
 
     Parameters
     ----------
     probabilities : ndarray (N, classes)
-        Of its images, calibrated as the model's answers are.
+        Calibrated.
     """
     confidence = np.sort(probabilities.max(1).astype(np.float64))
     count = len(confidence)
@@ -96,7 +95,7 @@ def calibrate_rejection(probabilities: NDArray[np.floating]) -> Rejection:
 
 
 def rejected(probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
-    """Return which answers (N, classes) count as unknown."""
+    """Return which predictions (N, classes) are below a threshold, bool (N,)."""
     below: NDArray[np.bool_] = probabilities.max(1).astype(np.float64) < threshold
     return below
 
@@ -104,19 +103,19 @@ def rejected(probabilities: NDArray[np.floating], threshold: float) -> NDArray[n
 def named(
     probabilities: NDArray[np.floating], class_names: Sequence[str], threshold: float | None = None
 ) -> NDArray[np.str_]:
-    """Return the name of the most probable class of each answer (N, classes), or ``"unknown"`` below a threshold."""
+    """Return the most probable class's name for each row (N, classes), or ``"unknown"`` below a threshold."""
     names: NDArray[np.str_] = np.array(class_names)[probabilities.argmax(1)]
     return names if threshold is None else np.where(rejected(probabilities, threshold), UNKNOWN, names)
 
 
 def check_share(reject: float) -> None:
-    """Refuse a share that cannot be rejected.
+    """Check that a proportion to reject is from 0 to 0.5.
 
     Raises
     ------
     ConfigError
     """
-    if not 0 <= reject <= MOST:  # NaN, too
+    if not 0 <= reject <= MOST:  # also NaN
         raise ConfigError(
-            f"--reject {reject:g}: expected the share of validation images that may be lost, 0 to {MOST:g}, e.g. 0.05."
+            f"--reject {reject:g}: expected the proportion of validation images to reject, 0 to {MOST:g}, such as 0.05."
         )

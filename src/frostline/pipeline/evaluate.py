@@ -7,8 +7,8 @@ import numpy as np
 
 from frostline._utils.progress import log
 from frostline.evaluation.calibration import before_and_after
+from frostline.evaluation.metrics import Predictions
 from frostline.evaluation.metrics import evaluate as measure
-from frostline.evaluation.predictions import Predictions
 from frostline.features.extract import FrozenPass
 from frostline.pipeline.train import TrainedModel
 from frostline.training.examples import Examples

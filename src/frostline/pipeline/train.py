@@ -12,7 +12,7 @@ from frostline._utils.device import half_precision
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.errors import RunError
-from frostline.evaluation.predictions import Predictions
+from frostline.evaluation.metrics import Predictions
 from frostline.features.extract import FrozenPass
 from frostline.models.backbone import Backbone, channels_last
 from frostline.models.batch_norm import fold, normalize

@@ -29,7 +29,7 @@ class RunPair:
         interval = f"95 % interval {100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
         if paired.only_first == paired.only_second == 0:
             return f"'{self.first}' and '{self.second}' are right on the same images of all {paired.images:,}."
-        if not paired.beyond_chance:
+        if not paired.significant:
             return (
                 f"'{self.second}' against '{self.first}': {100 * paired.difference:+.2f} points, {interval}: "
                 f"no difference that {paired.images:,} images can show."

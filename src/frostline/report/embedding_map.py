@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.evaluation.predictions import Predictions
+from frostline.evaluation.metrics import Predictions
 from frostline.runs.embedding_index import Index
 
 SIDE = 1000.0

@@ -18,8 +18,8 @@ from frostline._utils.storage import write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
+from frostline.evaluation.metrics import Predictions
 from frostline.evaluation.mistakes import worth_showing
-from frostline.evaluation.predictions import Predictions
 from frostline.runs.folder import AGAIN, REMEDY, Run
 
 SPLITS = ("val", "test")

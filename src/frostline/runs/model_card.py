@@ -85,7 +85,7 @@ def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
 
 
 def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[str]:
-    """Return the YAML lines: names of the hub, values as JSON."""
+    """Return the YAML lines: names of the hub, values as JSON (``huggingface_hub`` is not always installed)."""
     data = metrics["data"]["name"]
     split = "test" if metrics["test"] else "validation"
     test = metrics["test"] or metrics["val"]

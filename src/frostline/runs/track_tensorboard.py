@@ -57,7 +57,10 @@ class EventFiles:
 
 
 def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """Yield (name, step, value) of all event files of a folder; a cut event at a file's end is left out."""
+    """Yield (name, step, value) of all event files of a folder; a truncated event at the end of a file is left out.
+
+    TensorBoardX has no reader, and TensorBoard's is in a package that ``frostline[track]`` does not install.
+    """
     from tensorboardX.proto.event_pb2 import Event
 
     for path in sorted(folder.glob("events.*")):

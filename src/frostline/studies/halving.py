@@ -1,9 +1,9 @@
-"""Successive halving over training images: every trial begins with few, and the better ones get more.
+"""Asynchronous successive halving over training images (Li et al. 2020, arXiv:1810.05934).
 
-Asynchronous, after Li et al. 2020, arXiv:1810.05934: nobody waits for others. A trial that is among the best quarter of
-all that were measured on as many images goes on to the next amount. The resource is images, not epochs: each amount
-is a whole training with its own course of the learning rate, so what is compared is what a training of that size comes
-to.
+Every trial starts with few images and is promoted to more while it is in the best quarter of the trials with as many.
+The resource is images, not epochs: each rung is a complete training with its own learning-rate schedule. Optuna's
+``SuccessiveHalvingPruner`` promotes by the same rule, but also counts interrupted trials, so a resumed search would
+differ from an uninterrupted one, and ignores the trials of studies that were started without it.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,8 @@
-"""What an audit finds: suspected label errors, near-duplicates, outliers, ambiguous images; most suspicious first."""
+"""Findings of an audit: suspected label errors, near-duplicates, outliers, ambiguous images; most suspicious first.
+
+Label errors are cleanlab's. Its ``Datalab`` finds near-duplicates and outliers too, but needs the ``datasets`` package
+(not in ``frostline[audit]``) and calls images duplicates by their features alone, without comparing pixels.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
