@@ -9,7 +9,7 @@ from frostline._utils.manifest import write_manifest
 from frostline.config import TrainConfig
 from frostline.errors import RunError
 from frostline.studies.learning_curve import curve
-from frostline.studies.points import ALL, CurveSpec
+from frostline.studies.learning_curve_results import ALL, CurveSpec
 
 QUICK = CurveSpec(labels=(2, 8, ALL), ways=("pixels", "random-frozen", "frozen"), repeats=2)
 TRAINED = CurveSpec(labels=(8,), ways=("fine-tuned", "scratch"), repeats=1, seconds=10)

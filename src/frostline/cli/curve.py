@@ -68,13 +68,12 @@ def curve(
     with screen.lines():
         from frostline.data.registry import check_data, data_name
         from frostline.studies.learning_curve import curve as measure
-        from frostline.studies.points import WAYS, CurveSpec, check_question
-        from frostline.studies.summary import summary, tabulate
+        from frostline.studies.learning_curve_results import WAYS, CurveSpec, check_spec, summarize, tabulate
 
         question = CurveSpec(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target
         )
-        check_question(question)
+        check_spec(question)
         check_data(data)
         output = output_dir or Path("curves") / data_name(data)
         points = measure(config, question, output, cache_dir=cache_dir, overwrite=overwrite, progress=screen.progress)
@@ -90,6 +89,6 @@ def curve(
     ]
     screen.table(["way", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
     screen.say("")
-    for line in summary(points, question):
+    for line in summarize(points, question):
         screen.say(line)
     screen.say("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")

@@ -1,11 +1,11 @@
-"""Accuracy against labels: the same test for five ways to a classifier, with few labeled images and with many.
+"""Learning curve: test accuracy over the number of labeled images, for five ways to train a classifier.
 
 OUTPUT/
-  settings.json   what decides a point's value; the same again goes on with the points that are missing
-  points.jsonl    one line per point, written when it is known
-  curve.csv       one line per way and number of labels: mean, interval, seconds
+  settings.json   settings that determine the points; a run with the same settings adds the missing points
+  points.jsonl    one line per point, appended as it is measured
+  curve.csv       one line per way and number of labels: mean accuracy, interval, seconds
   curve.png, summary.txt
-  manifest.json   marks the folder; lock: held while a process writes
+  manifest.json   identifies the folder; lock is held while a process writes
 """
 
 import json
@@ -32,9 +32,19 @@ from frostline.data.splits import limited, per_class
 from frostline.errors import ConfigError, RunError, storage_error
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import load_images
-from frostline.studies.methods import Setting, Way, fine_tuned, frozen, pixels, scratch
-from frostline.studies.points import ALL, WAYS, CurvePoint, CurveSpec, check_question, how_many
-from frostline.studies.summary import draw, summary, tabulate, write_table
+from frostline.studies.learning_curve_methods import Setting, Way, fine_tuned, frozen, pixels, scratch
+from frostline.studies.learning_curve_results import (
+    ALL,
+    WAYS,
+    CurvePoint,
+    CurveSpec,
+    check_spec,
+    draw,
+    how_many,
+    summarize,
+    tabulate,
+    write_table,
+)  # fmt: skip
 
 REMEDY = "--output-dir chooses another place"
 BEGIN_AGAIN = "--overwrite begins again"
@@ -43,59 +53,59 @@ OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png"
 
 def curve(
     config: TrainConfig,
-    question: CurveSpec,
+    spec: CurveSpec,
     output: Path,
     *,
     cache_dir: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[CurvePoint]:
-    """Measure every point that is missing, and write table, image and summary.
+    """Measure the missing points, and write table, figure and summary.
 
     Parameters
     ----------
     config : TrainConfig
-        Data set, model, weights, image size, seed and device; the rest are the defaults.
-    question : Question
+        Data set, model, weights, image size, seed and device; other settings have their defaults.
+    spec : CurveSpec
     output : Path
-        Folder; with the same question in it, its points are not measured again.
+        Points that the folder already has with the same settings are not measured again.
     overwrite : bool
-        Begin anew where another question stands.
+        Replace a curve with other settings.
 
     Returns
     -------
-    list of Point
-        Of this question, in its order.
+    list of CurvePoint
+        In the order of ``spec.points()``.
 
     Raises
     ------
     FrostlineError
-        For everything the user can mend.
+        For errors caused by user input or the environment.
     """
-    check_question(question)
+    check_spec(spec)
     with hold(
         output, "curve", OWN_FILES, what=f"the curve in {output}", other=REMEDY, remedy=REMEDY, earlier=_earlier
     ) as held:
         held.made |= {name for name in OWN_FILES if not lexists(output / name)}
-        known = _begin(config, question, output, overwrite=overwrite)
+        known = _begin(config, spec, output, overwrite=overwrite)
         if known:
             held.keep()
-        missing = [point for point in question.points() if point not in known]
+        missing = [point for point in spec.points() if point not in known]
         if missing:
-            _measure(config, question, missing, known, output, make_context(config.device, cache_dir, progress), held)
-        points = [known[point] for point in question.points()]
+            _measure(config, spec, missing, known, output, make_context(config.device, cache_dir, progress), held)
+        points = [known[point] for point in spec.points()]
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")
-        write_bytes(output / "summary.txt", ("\n".join(summary(points, question)) + "\n").encode(), REMEDY)
-        draw(cells, question, f"{data_name(config.data)}: accuracy against labeled images", output / "curve.png")
+        write_bytes(output / "summary.txt", ("\n".join(summarize(points, spec)) + "\n").encode(), REMEDY)
+        draw(cells, spec, f"{data_name(config.data)}: accuracy against labeled images", output / "curve.png")
     return points
 
 
 Known = dict[tuple[str, int, int], CurvePoint]
 
 
-class _Asked(BaseModel):
-    """What ``settings.json`` holds."""
+class _Settings(BaseModel):
+    """Schema of ``settings.json``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -104,7 +114,7 @@ class _Asked(BaseModel):
 
 
 class _Line(BaseModel):
-    """One line of ``points.jsonl``; lines of earlier versions have no digest."""
+    """One line of ``points.jsonl``; earlier versions wrote no digest."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -122,25 +132,25 @@ class _Line(BaseModel):
 
 
 def _earlier(folder: Path) -> bool:
-    """Whether a version that wrote no manifests has drawn a curve here."""
+    """Whether an earlier version, which wrote no manifest, has written a curve here."""
     try:
-        return bool(_Asked.model_validate_json(read_bytes(folder / "settings.json")).question)
+        return bool(_Settings.model_validate_json(read_bytes(folder / "settings.json")).question)
     except (OSError, ValueError):
         return False
 
 
-def _begin(config: TrainConfig, question: CurveSpec, output: Path, *, overwrite: bool) -> Known:
-    """Return the points that an earlier run of the same question left, or begin a new folder."""
+def _begin(config: TrainConfig, spec: CurveSpec, output: Path, *, overwrite: bool) -> Known:
+    """Return the points measured earlier with the same settings, or initialize the folder."""
     asked = {
         "config": config.model_dump(mode="json", exclude_none=True),
-        "question": json.loads(json.dumps(asdict(question))),
+        "question": json.loads(json.dumps(asdict(spec))),
     }
-    # More repeats, labels or ways leave what was measured valid; what decides a point's value must be the same.
+    # Points stay valid with other repeats, labels or ways; what determines their values must be the same.
     for free in ("labels", "ways", "repeats", "full", "target"):
         asked["question"].pop(free)
     settings, lines = output / "settings.json", output / "points.jsonl"
     if settings.is_file() and not overwrite:
-        if read_json(settings, _Asked, RunError, BEGIN_AGAIN).model_dump() != asked:
+        if read_json(settings, _Settings, RunError, BEGIN_AGAIN).model_dump() != asked:
             raise RunError(f"{output} holds a curve with other settings ({settings}): --overwrite it, or {REMEDY}.")
         return _read(lines) if lines.is_file() else {}
     try:
@@ -152,25 +162,25 @@ def _begin(config: TrainConfig, question: CurveSpec, output: Path, *, overwrite:
 
 
 def _read(lines: Path) -> Known:
-    """Return the points in a file; lines that are damaged go, and their points are measured again."""
+    """Return the points in a file; damaged lines are removed, and their points are measured again."""
     with reading(lines, RunError, BEGIN_AGAIN):
         content = read_bytes(lines)
     known: Known = {}
-    whole, damaged = list[bytes](), list[str]()
+    valid, damaged = list[bytes](), list[str]()
     for number, line in enumerate(content.splitlines(), 1):
         try:
             read = _Line.model_validate_json(line)
-        except ValueError:  # cut short when the process was killed
+        except ValueError:  # truncated when the process was killed
             damaged.append(str(number))
             continue
         if read.blake2b not in ("", _digest(read.point)):
             damaged.append(str(number))
             continue
         known[read.way, read.labels, read.repeat] = read.point
-        whole.append(line + b"\n")
+        valid.append(line + b"\n")
     if damaged:
         log.warning("%s is damaged in line %s: measured again", lines, ", ".join(damaged[:20]))
-        write_bytes(lines, b"".join(whole), REMEDY)
+        write_bytes(lines, b"".join(valid), REMEDY)
     return known
 
 
@@ -180,7 +190,7 @@ def _digest(point: CurvePoint) -> str:
 
 def _measure(
     config: TrainConfig,
-    question: CurveSpec,
+    spec: CurveSpec,
     missing: Sequence[tuple[str, int, int]],
     known: Known,
     output: Path,
@@ -195,21 +205,19 @@ def _measure(
         pool = pool.subset(limited(pool.labels, config.limit, config.seed))
         test = test.subset(limited(test.labels, max(config.limit // 6, 1), config.seed))
     log.info("data: %s, %s labeled images to draw from, %s test", splits.name, f"{len(pool):,}", f"{len(test):,}")
-    drawn = {
-        (labels, repeat): _draw(pool.labels, labels, config.seed + repeat) for _, labels, repeat in question.points()
-    }
+    drawn = {(labels, repeat): _draw(pool.labels, labels, config.seed + repeat) for _, labels, repeat in spec.points()}
     begun = time.perf_counter()
     for name, (title, _) in WAYS.items():
-        mine = [point for point in missing if point[0] == name]
-        if not mine:
+        own = [point for point in missing if point[0] == name]
+        if not own:
             continue
-        needed = np.unique(np.concatenate([drawn[labels, repeat] for _, labels, repeat in mine]))
-        setting = Setting(config, pool, test, needed, question.seconds, question.train_size, context)
+        needed = np.unique(np.concatenate([drawn[labels, repeat] for _, labels, repeat in own]))
+        setting = Setting(config, pool, test, needed, spec.seconds, spec.train_size, context)
         started = time.perf_counter()
         way = _open(name, setting)
-        log.info("%s: %.1f s before its first point", title, time.perf_counter() - started)
-        with (context.progress or Silent()).bar(title, len(mine), "points") as bar:
-            for point in mine:
+        log.info("%s: prepared in %.1f s", title, time.perf_counter() - started)
+        with (context.progress or Silent()).bar(title, len(own), "points") as bar:
+            for point in own:
                 known[point] = _point(way, point, drawn[point[1], point[2]])
                 _append(known[point], output / "points.jsonl")
                 held.keep()

@@ -1,12 +1,23 @@
-"""What the points say."""
+"""The specification of a learning curve, and its table, figure and summary."""
 
 import math
 
 import pytest
 from PIL import Image
 
-from frostline.studies.points import ALL, CurvePoint, CurveSpec
-from frostline.studies.summary import draw, interval, labels_needed, summary, tabulate, write_table
+from frostline.errors import ConfigError, UnknownNameError
+from frostline.studies.learning_curve_results import (
+    ALL,
+    CurvePoint,
+    CurveSpec,
+    check_spec,
+    draw,
+    interval,
+    labels_needed,
+    summarize,
+    tabulate,
+    write_table,
+)  # fmt: skip
 
 ACCURACY = {
     "frozen": {1: (0.5, 0.6), 10: (0.75, 0.77), 100: (0.86, 0.86), ALL: (0.93,)},
@@ -44,7 +55,7 @@ def test_labels_are_interpolated_over_their_logarithm(way, target, kind, number)
 
 
 def test_the_summary_counts_labels_and_compares_on_the_same_images():
-    lines = summary(POINTS, QUESTION)
+    lines = summarize(POINTS, QUESTION)
     assert lines[0] == "For 80% accuracy, 'pre-trained, frozen' needs about 25 labels per class."
     assert lines[1] == "For 80% accuracy, 'from scratch' needs about 76 labels per class."
     assert lines[2] == "Pre-trained and frozen needs 3.0 times fewer labels than from scratch for 80%."
@@ -61,14 +72,14 @@ def test_the_summary_tells_defeats_too():
         )
         for p in POINTS
     ]
-    lines = summary(swapped, QUESTION)
+    lines = summarize(swapped, QUESTION)
     assert "Pre-trained and frozen needs 3.0 times as many labels as from scratch for 80%." in lines
     assert lines[3].startswith("With 1 label per class, 'pre-trained, frozen' is 22.5 points below 'from scratch'")
 
 
 def test_what_was_not_reached_is_a_bound():
     few = [point for point in POINTS if point.labels != 100 or point.way == "frozen"]
-    lines = summary(few, CurveSpec(labels=(1, 10, 100), ways=("frozen", "scratch"), repeats=2, target=0.8))[:3]
+    lines = summarize(few, CurveSpec(labels=(1, 10, 100), ways=("frozen", "scratch"), repeats=2, target=0.8))[:3]
     assert lines[1] == "For 80% accuracy, 'from scratch' needs more than 10 labels per class."
     assert not any("times" in line for line in lines)  # 25 against more than 10: no ratio follows
 
@@ -81,7 +92,35 @@ def test_the_table_is_read_back(tmp_path):
     assert len(lines) == 8
 
 
-def test_the_image_is_a_image(tmp_path):
+def test_the_figure_is_an_image(tmp_path):
     draw(tabulate(POINTS), QUESTION, "accuracy", tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as image:
         assert image.width > 800
+
+
+def test_every_way_is_asked_for_every_number_of_labels():
+    points = CurveSpec(labels=(1, 10), ways=("frozen", "scratch"), repeats=2).points()
+    assert points == [(way, n, r) for way in ("frozen", "scratch") for n in (1, 10) for r in (0, 1)]
+
+
+def test_all_labels_are_for_quick_ways_and_asked_once():
+    question = CurveSpec(labels=(1, ALL), repeats=3)
+    with_all = [way for way, labels, _ in question.points() if labels == ALL]
+    assert with_all == ["pixels", "random-frozen", "frozen"]
+    full = CurveSpec(labels=(1, ALL), repeats=3, full=True)
+    assert len([way for way, labels, _ in full.points() if labels == ALL]) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "fault"),
+    [
+        ({"ways": ("frozn",)}, UnknownNameError, "Did you mean 'frozen'?"),
+        ({"ways": ()}, ConfigError, "at least one of each"),
+        ({"seconds": 0}, ConfigError, "--seconds-per-point must be above 0"),
+        ({"target": 80}, ConfigError, "--target between 0 and 1"),
+        ({"repeats": 0}, ConfigError, "--repeats must be 1 or more"),
+    ],
+)
+def test_impossible_questions_are_refused(changes, error, fault):
+    with pytest.raises(error, match=fault):
+        check_spec(CurveSpec(**changes))

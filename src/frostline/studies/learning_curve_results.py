@@ -1,4 +1,4 @@
-"""What the points of a curve say: a table with intervals, an image, plain sentences."""
+"""A learning curve: its specification, and its table, figure and summary."""
 
 import csv
 import io
@@ -11,22 +11,110 @@ from typing import Any
 import numpy as np
 
 from frostline._utils.storage import write_bytes
-from frostline.studies.points import ALL, WAYS, CurvePoint, CurveSpec, how_many
+from frostline.errors import ConfigError, UnknownNameError
 
+ALL = 0  # as a number of labels per class: all of them
+LABELS = (1, 5, 10, 50, 100, 500, ALL)
 PRETRAINED = ("frozen", "fine-tuned")
 REMEDY = "--output-dir chooses another place"
+
+# Name: title in tables, and whether the network itself is trained, which has a time limit.
+WAYS: dict[str, tuple[str, bool]] = {
+    "pixels": ("logistic regression on pixels", False),
+    "random-frozen": ("random, frozen", False),
+    "frozen": ("pre-trained, frozen", False),
+    "fine-tuned": ("pre-trained, fine-tuned", True),
+    "scratch": ("from scratch", True),
+}
+
+
+@dataclass(frozen=True)
+class CurveSpec:
+    """Specification of a learning curve.
+
+    Attributes
+    ----------
+    labels : tuple of int
+        Labeled images per class; 0 means all.
+    ways : tuple of str
+        Names from `WAYS`.
+    repeats : int
+        Random draws of the labeled images; within a draw, larger numbers include the images of smaller ones.
+    seconds : float
+        Time limit of a point that trains the network.
+    train_size : int
+        Image side in pixels where the network is trained.
+    full : bool
+        Also train the network with all labels.
+    target : float
+        Accuracy for which the summary reports the labels needed.
+    """
+
+    labels: tuple[int, ...] = LABELS
+    ways: tuple[str, ...] = tuple(WAYS)
+    repeats: int = 3
+    seconds: float = 60.0
+    train_size: int = 64
+    full: bool = False
+    target: float = 0.8
+
+    def points(self) -> list[tuple[str, int, int]]:
+        """Return all (way, labels, repeat), cheap ways first; with all labels there is only one repeat."""
+        return [
+            (way, labels, repeat)
+            for way in WAYS
+            if way in self.ways
+            for labels in self.labels
+            if labels != ALL or self.full or not WAYS[way][1]
+            for repeat in range(self.repeats if labels != ALL else 1)
+        ]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One measured point; ``labels`` is per class, 0 for all."""
+
+    way: str
+    labels: int
+    repeat: int
+    accuracy: float
+    seconds: float
+    epochs: int
+
+
+def check_spec(spec: CurveSpec) -> None:
+    """Check a specification.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+    """
+    for way in spec.ways:
+        if way not in WAYS:
+            raise UnknownNameError("way", way, WAYS)
+    if not spec.ways or not spec.labels:
+        raise ConfigError("--ways and --labels: expected at least one of each.")
+    if spec.seconds <= 0 or not 0 < spec.target < 1:
+        raise ConfigError("--seconds-per-point must be above 0, --target between 0 and 1, such as 0.8.")
+    if spec.repeats < 1 or any(number < 0 for number in spec.labels):
+        raise ConfigError("--repeats must be 1 or more, --labels numbers per class, or all.")
+
+
+def how_many(labels: int) -> str:
+    """Return ``all labels`` or, for example, ``10 labels per class``."""
+    return "all labels" if labels == ALL else f"{labels} label{'s' if labels > 1 else ''} per class"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The points of one way with one number of labels.
+    """Points of one way with one number of labels.
 
     Attributes
     ----------
     mean, half_width : float
-        Accuracy, and half of its 95 % interval over the repeats (Student's t); not a number for a single repeat.
+        Accuracy, and half the width of its 95 % interval over the repeats (Student's t); NaN for one repeat.
     seconds : float
-        Mean.
+        Mean over the repeats.
     """
 
     way: str
@@ -38,7 +126,7 @@ class Cell:
 
 
 def tabulate(points: Sequence[CurvePoint]) -> list[Cell]:
-    """Return mean and interval for each way and number of labels, in the points' order."""
+    """Return mean and interval for each way and number of labels, in the order of the points."""
     groups: dict[tuple[str, int], list[CurvePoint]] = {}
     for point in points:
         groups.setdefault((point.way, point.labels), []).append(point)
@@ -50,7 +138,7 @@ def tabulate(points: Sequence[CurvePoint]) -> list[Cell]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and half of its 95 % interval (Student's t); not a number for a single value."""
+    """Return the mean and half the width of its 95 % interval (Student's t), NaN for a single value."""
     from scipy.stats import t
 
     mean = float(np.mean(values))
@@ -60,40 +148,40 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def labels_needed(cells: Sequence[Cell], way: str, target: float) -> tuple[str, float]:
-    """Return how many labels per class a way needs for an accuracy.
+    """Return the number of labels per class that a way needs to reach an accuracy.
 
     Returns
     -------
     kind, labels : str, float
-        ``about`` and a number between two measured ones, interpolated over the logarithm; ``at most`` and the smallest
-        that was measured; ``more than`` and the largest. All labels at once count as no number.
+        ``about`` and a number interpolated (on a logarithmic scale) between two measured ones, ``at most`` and the
+        smallest measured one, or ``more than`` and the largest. Points with all labels are left out.
     """
-    mine = sorted((cell for cell in cells if cell.way == way and cell.labels != ALL), key=lambda cell: cell.labels)
+    own = sorted((cell for cell in cells if cell.way == way and cell.labels != ALL), key=lambda cell: cell.labels)
     before = None
-    for cell in mine:
+    for cell in own:
         if cell.mean >= target:
             if before is None:
                 return "at most", cell.labels
             share = (target - before.mean) / (cell.mean - before.mean)
             return "about", before.labels * (cell.labels / before.labels) ** share
         before = cell
-    return "more than", mine[-1].labels if mine else 0
+    return "more than", own[-1].labels if own else 0
 
 
-def summary(points: Sequence[CurvePoint], question: CurveSpec) -> list[str]:
-    """Say in plain sentences what the points say, whatever that is."""
+def summarize(points: Sequence[CurvePoint], spec: CurveSpec) -> list[str]:
+    """Return the results in plain sentences."""
     cells = tabulate(points)
     lines = []
-    for way in question.ways:
-        kind, number = labels_needed(cells, way, question.target)
+    for way in spec.ways:
+        kind, number = labels_needed(cells, way, spec.target)
         if number:
             shown = f"{number:.0f} label{'s' if round(number) != 1 else ''} per class"
-            lines.append(f"For {question.target:.0%} accuracy, '{WAYS[way][0]}' needs {kind} {shown}.")
-    if {"frozen", "scratch"} <= set(question.ways):
-        lines += _compared(cells, question.target)
+            lines.append(f"For {spec.target:.0%} accuracy, '{WAYS[way][0]}' needs {kind} {shown}.")
+    if {"frozen", "scratch"} <= set(spec.ways):
+        lines += _compared(cells, spec.target)
     scratch = {cell.labels for cell in cells if cell.way == "scratch"}
     pretrained = {cell.labels for cell in cells if cell.way in PRETRAINED}
-    lines += [_difference(points, labels) for labels in question.labels if labels in scratch & pretrained]
+    lines += [_difference(points, labels) for labels in spec.labels if labels in scratch & pretrained]
     return lines
 
 
@@ -107,14 +195,14 @@ def _compared(cells: Sequence[Cell], target: float) -> list[str]:
         return []
     ratio = many / few
     if ratio < 1 and bound:
-        return []  # a bound on the wrong side says nothing
+        return []  # a bound on the wrong side gives no ratio
     if ratio < 1:
         return [f"Pre-trained and frozen needs {1 / ratio:.1f} times as many labels as from scratch for {target:.0%}."]
     return [f"Pre-trained and frozen needs {bound}{ratio:.1f} times fewer labels than from scratch for {target:.0%}."]
 
 
 def _difference(points: Sequence[CurvePoint], labels: int) -> str:
-    """Compare the better pre-trained way with training from scratch, repeat by repeat on the same images."""
+    """Compare the better pre-trained way with training from scratch, paired by repeat (the same images)."""
     by_way: dict[str, dict[int, float]] = {}
     for point in points:
         if point.labels == labels:
@@ -131,7 +219,7 @@ def _difference(points: Sequence[CurvePoint], labels: int) -> str:
 
 
 def write_table(cells: Sequence[Cell], path: Path) -> None:
-    """Write the cells as CSV; accuracies are shares."""
+    """Write the cells as CSV; accuracies are from 0 to 1."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["way", "labels_per_class", "repeats", "accuracy", "half_width_95", "seconds"])
@@ -142,8 +230,8 @@ def write_table(cells: Sequence[Cell], path: Path) -> None:
     write_bytes(path, text.getvalue().encode(), REMEDY)
 
 
-def draw(cells: Sequence[Cell], question: CurveSpec, title: str, path: Path) -> None:
-    """Draw accuracy over labels per class (logarithmic) as a PNG, with intervals; all labels stand at the right."""
+def draw(cells: Sequence[Cell], spec: CurveSpec, title: str, path: Path) -> None:
+    """Plot accuracy with intervals over labels per class (logarithmic; all labels at the right) as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 5), layout="constrained")
@@ -152,17 +240,17 @@ def draw(cells: Sequence[Cell], question: CurveSpec, title: str, path: Path) -> 
                "scratch": "#c2410c"}  # fmt: skip
     numbers = sorted({cell.labels for cell in cells if cell.labels != ALL})
     right = 4 * max(numbers, default=1)  # where "all" is drawn
-    for place, way in enumerate(question.ways):
-        mine = sorted((right if cell.labels == ALL else cell.labels, cell.mean, cell.half_width)
+    for place, way in enumerate(spec.ways):
+        own = sorted((right if cell.labels == ALL else cell.labels, cell.mean, cell.half_width)
                       for cell in cells if cell.way == way)  # fmt: skip
-        if not mine:
+        if not own:
             continue
-        labels, means, halves = (np.array(column, float) for column in zip(*mine, strict=True))
+        labels, means, halves = (np.array(column, float) for column in zip(*own, strict=True))
         axes.errorbar(
             labels * 1.02 ** (place - 2), means, np.nan_to_num(halves), fmt="o-", color=colors[way], markersize=4,
             capsize=3, linewidth=1.6, elinewidth=1, label=WAYS[way][0],
         )  # fmt: skip
-    axes.axhline(question.target, color="#444444", linewidth=0.8, linestyle=":")
+    axes.axhline(spec.target, color="#444444", linewidth=0.8, linestyle=":")
     heights = [cell.mean for cell in cells]
     axes.set_ylim(max(0.0, min(heights, default=0.0) - 0.08), min(1.0, max(heights, default=1.0) + 0.05))
     axes.set_xscale("log")

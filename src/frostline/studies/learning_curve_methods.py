@@ -1,4 +1,4 @@
-"""Five ways to a classifier from a few labeled images; no way looks at any label but those it is given."""
+"""The five ways to train a classifier that a learning curve compares; each sees the labels of its point only."""
 
 import copy
 import time
@@ -30,31 +30,31 @@ from frostline.training.examples import Chosen, Examples, Rows
 from frostline.training.optim import layer_groups
 from frostline.training.trainer import Recipe, predict_logits, train
 
-PIXEL_SIDE = 32  # larger images are shrunk to this for the regression on pixels
+PIXEL_SIDE = 32  # larger images are shrunk for the regression on pixels
 PIXELS_AT_ONCE = 1024
 NETWORK_BATCH = 64
 SCRATCH_LR = 1e-3
-MOST_EPOCHS = 400  # few labels are seen no more often than this, however much time is left
+MOST_EPOCHS = 400  # upper limit, even if time is left
 TRIAL_STEPS = 3
 TRIAL_IMAGES = 256
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways share.
+    """Settings shared by all ways.
 
     Attributes
     ----------
     config : TrainConfig
         Data set, weights, device and seed.
     pool, test : ImageDataset
-        Labels are drawn from ``pool``; every way is judged by ``test``.
+        Labels are drawn from ``pool``; accuracy is measured on ``test``.
     needed : ndarray of int
-        Positions in ``pool`` that some point labels, ascending.
+        Positions in ``pool`` of all labeled images of any point, ascending.
     seconds : float
-        For each point of a way that trains the network, its test included.
+        Time limit of a point that trains the network, evaluation included.
     train_size : int
-        Side in pixels that images have for the ways that train the network.
+        Image side in pixels where the network is trained.
     """
 
     config: TrainConfig
@@ -67,24 +67,24 @@ class Setting:
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """Device to compute on."""
         return self.context.device
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """Accuracy on the test split, and how often the labeled images were seen."""
+    """Accuracy on the test split, and epochs over the labeled images."""
 
     accuracy: float
     epochs: int
 
 
-Labelled = NDArray[np.int64]
-Way = Callable[[Labelled, int], MethodResult]  # positions in the pool whose labels may be used, number of the repeat
+Labeled = NDArray[np.int64]
+Way = Callable[[Labeled, int], MethodResult]  # (positions of the labeled images in the pool, number of the repeat)
 
 
 def pixels(setting: Setting) -> Way:
-    """Fit a logistic regression on the pixels: what is possible without any network."""
+    """Fit a logistic regression on the pixels: the baseline without a network."""
     side = setting.pool.side
     preprocess = Preprocess(min(side, PIXEL_SIDE) if side else PIXEL_SIDE)
 
@@ -94,7 +94,7 @@ def pixels(setting: Setting) -> Way:
             [preprocess.resize(images.pixels(part, preprocess.image_size)).flatten(1).numpy() / 255 for part in parts]
         )
 
-    def way(labeled: Labelled, repeat: int) -> MethodResult:
+    def way(labeled: Labeled, repeat: int) -> MethodResult:
         from sklearn.linear_model import LogisticRegression
 
         part = setting.pool.subset(labeled)
@@ -106,7 +106,7 @@ def pixels(setting: Setting) -> Way:
 
 
 class _Trainer:
-    """Trains copies of a network, which stays as it was before any training."""
+    """Trains copies of a network; the network itself is not modified."""
 
     def __init__(self, setting: Setting, **changes: object) -> None:
         config = stepwise(setting.config).model_copy(update=changes)
@@ -115,7 +115,7 @@ class _Trainer:
         self.config, self.boundary = self.network.config, self.network.boundary
 
     def fresh(self, repeat: int) -> Backbone:
-        """Return a copy to be trained; random weights are drawn anew for each repeat."""
+        """Return a copy to train; random weights are drawn for each repeat."""
         if self.config.weights == "random":
             seed = self.config.seed + repeat
             return load_backbone(self.config.model, "random", last=self.boundary.end, seed=seed)
@@ -124,8 +124,8 @@ class _Trainer:
     def forward(self, backbone: Backbone, boundary: Boundary) -> FastForward:
         return replace(self.network, backbone=backbone).forward(self.setting.context, boundary)
 
-    def kept(self) -> tuple[Rows, Rows]:
-        """Return the activations below a head, of the pool (where some point needs them) and of the test split."""
+    def features(self) -> tuple[Rows, Rows]:
+        """Return the features of the pool (only at the needed positions) and of the test split."""
         setting, forward = self.setting, self.network.forward(self.setting.context, self.boundary.closed)
         chosen = setting.pool.subset(setting.needed)
         (needed,), _ = read_rows((chosen,), forward, self.config, setting.context)
@@ -134,8 +134,8 @@ class _Trainer:
         places[setting.needed] = np.arange(len(setting.needed))
         return Chosen(needed, places), test
 
-    def head(self, rows: Rows, labeled: Labelled, repeat: int) -> tuple[Head, int]:
-        """Train a head on kept activations; the last epoch counts."""
+    def head(self, rows: Rows, labeled: Labeled, repeat: int) -> tuple[Head, int]:
+        """Train a head on cached features for a fixed number of epochs."""
         part = self.examples(Chosen(rows, labeled), labeled)
         epochs = usual_epochs(len(part), self.config.batch_size, head_only=True)
         head = make_head(self.config, nn.Identity(), part, len(self.setting.pool.class_names)).to(self.setting.device)
@@ -143,14 +143,14 @@ class _Trainer:
         train(head, part, None, replace(self.recipe(epochs, repeat), lr=lr, clip_norm=0.0), quiet=True)
         return head, epochs
 
-    def examples(self, rows: Rows, labeled: Labelled, views: tuple[Rows, ...] = ()) -> Examples:
+    def examples(self, rows: Rows, labeled: Labeled, views: tuple[Rows, ...] = ()) -> Examples:
         return Examples(rows, self.setting.pool.labels[labeled], views)
 
     def recipe(self, epochs: int, repeat: int) -> Recipe:
         return replace(recipe_of(self.config), epochs=epochs, seed=self.config.seed + repeat, patience=epochs)
 
-    def whole(self, labeled: Labelled, repeat: int, head: Head | None, begun: float) -> MethodResult:
-        """Train every stage until the time is up, the test included."""
+    def train_all(self, labeled: Labeled, repeat: int, head: Head | None, begun: float) -> MethodResult:
+        """Train all stages within the time limit, evaluation included."""
         setting = self.setting
         backbone = self.fresh(repeat)
         trunk = make_trunk(self.config, backbone, self.boundary, self.network.preprocess.image_size, setting.device)
@@ -161,69 +161,69 @@ class _Trainer:
         head = head or make_head(self.config, trunk, examples, len(part.class_names)).to(setting.device)
         module = nn.Sequential(trunk, head)
         recipe = replace(self.recipe(1, repeat), batch_size=NETWORK_BATCH)
-        left = setting.seconds - self._seconds_of_test(backbone, head) - (time.perf_counter() - begun)
+        left = setting.seconds - self._evaluation_seconds(backbone, head) - (time.perf_counter() - begun)
         epochs = _epochs_in(left, module, examples, recipe)
         groups = layer_groups(trunk.stages.values(), head, self.config.layer_decay)
         train(module, examples, None, replace(recipe, epochs=epochs, patience=epochs), groups=groups, quiet=True)
-        return MethodResult(self.judged(head, self._live(backbone, setting.test)), epochs)
+        return MethodResult(self.accuracy(head, self._live(backbone, setting.test)), epochs)
 
     def _live(self, backbone: Backbone, images: ImageDataset) -> Rows:
         return LiveFeatures(images, self.forward(backbone, self.boundary.closed))
 
-    def _seconds_of_test(self, backbone: Backbone, head: Head) -> float:
+    def _evaluation_seconds(self, backbone: Backbone, head: Head) -> float:
         some = self.setting.test.subset(np.arange(min(TRIAL_IMAGES, len(self.setting.test))))
         rows = self._live(copy.deepcopy(backbone), some)
         begun = time.perf_counter()
         predict_logits(head, Examples(rows, some.labels))
         return (time.perf_counter() - begun) * len(self.setting.test) / len(some)
 
-    def judged(self, head: Head, rows: Rows) -> float:
-        """Return a head's accuracy on rows of the test split."""
+    def accuracy(self, head: Head, rows: Rows) -> float:
+        """Return a head's accuracy on the test split."""
         logits = predict_logits(head, Examples(rows, self.setting.test.labels))
         return float((logits.argmax(1).numpy() == self.setting.test.labels).mean())
 
 
 def frozen(setting: Setting, weights: str) -> Way:
-    """Train a head on the kept activations of frozen stages, which run once for all points."""
+    """Train a head on the cached features of frozen stages, which run once for all points."""
     network = _Trainer(setting, weights=weights)
-    rows, test = network.kept()
+    rows, test = network.features()
 
-    def way(labeled: Labelled, repeat: int) -> MethodResult:
+    def way(labeled: Labeled, repeat: int) -> MethodResult:
         head, epochs = network.head(rows, labeled, repeat)
-        return MethodResult(network.judged(head, test), epochs)
+        return MethodResult(network.accuracy(head, test), epochs)
 
     return way
 
 
 def fine_tuned(setting: Setting, weights: str) -> Way:
-    """Train the head on kept activations, then the whole network for as long as a point may take."""
+    """Train the head on cached features, then all stages within the time limit of a point."""
     network = _Trainer(setting, weights=weights, freeze="none", image_size=setting.train_size)
-    rows, _ = network.kept()
+    rows, _ = network.features()
 
-    def way(labeled: Labelled, repeat: int) -> MethodResult:
+    def way(labeled: Labeled, repeat: int) -> MethodResult:
         begun = time.perf_counter()
         head, _ = network.head(rows, labeled, repeat)
-        return network.whole(labeled, repeat, head, begun)
+        return network.train_all(labeled, repeat, head, begun)
 
     return way
 
 
 def scratch(setting: Setting) -> Way:
-    """Train the same network from random weights, for as long as a point may take."""
+    """Train the same network from random weights within the time limit of a point."""
     changes = {"freeze": "none", "schedule": "together", "image_size": setting.train_size, "lr": SCRATCH_LR}
     network = _Trainer(setting, weights="random", **changes)
 
-    def way(labeled: Labelled, repeat: int) -> MethodResult:
-        return network.whole(labeled, repeat, None, time.perf_counter())
+    def way(labeled: Labeled, repeat: int) -> MethodResult:
+        return network.train_all(labeled, repeat, None, time.perf_counter())
 
     return way
 
 
 def _epochs_in(seconds: float, module: nn.Module, examples: Examples, recipe: Recipe) -> int:
-    """Return how many epochs fit into some time, by a trial on a copy: at least one."""
+    """Return the number of epochs (at least 1) that fit into a time, timed by a few steps on a copy."""
     few = np.arange(min(len(examples), TRIAL_STEPS * recipe.batch_size))
     part = Examples(Chosen(examples.views[0], few), examples.labels[few])
-    for _ in range(2):  # the first one warms up
+    for _ in range(2):  # the first run warms up
         begun = time.perf_counter()
         train(copy.deepcopy(module), part, None, recipe, quiet=True)
         taken = time.perf_counter() - begun
