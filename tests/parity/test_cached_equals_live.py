@@ -14,7 +14,7 @@ from frostline.models.boundary import Thawed, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples, Rows
-from frostline.training.trainer import Recipe, Trained, measure, moments, train
+from frostline.training.trainer import Recipe, TrainingResult, measure, moments, train
 from tests.features.passes import everything, first, keep, make_forward
 from tests.parity.measures import largest_gap
 
@@ -43,7 +43,7 @@ def live(images: list[ImageDataset], forward: FastForward) -> list[Rows]:
     return [LiveFeatures(part, forward) for part in images]
 
 
-def trained_on(rows: list[Rows], images: list[ImageDataset], *, kind: str = "linear") -> tuple[Head, Trained]:
+def trained_on(rows: list[Rows], images: list[ImageDataset], *, kind: str = "linear") -> tuple[Head, TrainingResult]:
     """Train a head on rows, wherever they come from, as a run does it."""
     examples = [Examples(part, image.labels) for part, image in zip(rows, images, strict=True)]
     mean, std = moments(nn.Identity(), examples[0], RECIPE.seed)

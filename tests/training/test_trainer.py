@@ -1,13 +1,15 @@
 """The mini-batch loop on real kept activations."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional
 
+import frostline
 from frostline.errors import DivergedError
-from frostline.training.trainer import measure, moments, predict_logits, train
+from frostline.training.trainer import gradient_steps, measure, moments, predict_logits, train
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -158,3 +160,25 @@ def test_the_gradient_is_clipped(narrow, make_head, make_recipe):
     steps = -(-len(narrow[0]) // 64)
     moved = torch.cat([parameter.detach().flatten() for parameter in head.parameters()]).norm()
     assert 0 < moved <= steps * 1e-3 * 1.001  # a head begins at zero
+
+
+def test_there_is_one_mini_batch_loop():
+    root = Path(frostline.__file__).parent
+    sources = [*root.rglob("*.py"), *(root.parents[1] / "tools").rglob("*.py")]
+    assert [path.name for path in sources if ".backward()" in path.read_text()] == ["trainer.py"]
+
+
+def test_steps_scale_the_rate_and_name_where_the_loss_diverged():
+    weight = torch.nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([{"params": [weight], "scale": 0.5}])
+    steps = gradient_steps(
+        optimizer,
+        [(0.1, 1.0), (0.2, float("inf"))],
+        lambda factor: (factor * weight, "seen"),
+        where="a test",
+        remedy="try less.",
+    )
+    assert next(steps) == (1.0, "seen", 1.0)
+    assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
+    with pytest.raises(DivergedError, match="no longer finite in a test, step 2: try less"):
+        next(steps)

@@ -2,9 +2,10 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -14,8 +15,9 @@ from frostline._utils.device import describe_device, half_precision
 from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import RunError
 from frostline.models.backbone import Backbone, channels_last
-from frostline.synthetic.scene import VERSION, draw_labels, draw_scenes
+from frostline.synthetic.scene import VERSION, Drawing, Labels, draw_labels, draw_scenes
 from frostline.training.checkpoint import read_checkpoint, write_checkpoint
+from frostline.training.trainer import gradient_steps
 from tools.pretraining.export import write_weights
 from tools.pretraining.losses import Answers, supervised, true_sketches
 from tools.pretraining.network import Pretraining
@@ -53,6 +55,11 @@ class Reached:
     held_out_accuracy: float
 
 
+class _Batch(NamedTuple):
+    labels: Labels
+    drawing: Drawing
+
+
 @dataclass
 class _Sums:
     """What happened since the last line."""
@@ -82,7 +89,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
-        self.images, self.steps = 0, 0
+        self.images, self.done_steps = 0, 0
         self.before, self.begun = 0.0, time.perf_counter()  # seconds of earlier sittings, start of this one
         self.history: list[Reached] = []
         self.sums = _Sums()
@@ -95,35 +102,48 @@ class _Run:
     def done(self) -> float:
         return min(1.0, self.budget.done(self.images, self.seconds))
 
-    def step(self) -> None:
-        """Draw the next batch and descend once."""
-        recipe, done = self.recipe, self.done
-        count = recipe.batch_size
-        if self.budget.images is not None:
-            count = min(count, self.budget.images - self.images)
-        index = torch.arange(self.images, self.images + count, device=self.device) % 2**32
-        labels = draw_labels(recipe.program, index)
-        drawing = draw_scenes(recipe.program, index, recipe.size(done), labels)
-        torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout's numbers: a resumed run draws the same
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate(self.steps, done)
+    def steps(self) -> Iterator[int]:
+        """Train until the budget is used; after each step yield the side of its images in pixels."""
+        steps = gradient_steps(
+            self.optimizer,
+            self._batches(),
+            self._objective,
+            where="pre-training",
+            remedy=f"--lr {self.recipe.lr:g} is too high; try a tenth.",
+        )
+        for batch, (answers, sketches), loss in steps:
+            count, labels = len(sketches), batch.labels
+            self.images += count
+            self.done_steps += 1
+            self.sums.images += count
+            self.sums.loss += loss * count
+            if answers.objects is not None:
+                self.sums.objects += int((answers.objects.argmax(1) == labels.objects).sum())
+            self.sums.textures += int((answers.textures.argmax(1) == labels.textures).sum())
+            self.sums.sketch_error += functional.mse_loss(answers.sketches[-1].float(), sketches).item() * count
+            yield batch.drawing.images.shape[-1]
+
+    def _batches(self) -> Iterator[tuple[float, _Batch]]:
+        """Draw batch after batch, each with its learning rate."""
+        recipe = self.recipe
+        while (done := self.done) < 1:
+            count = recipe.batch_size
+            if self.budget.images is not None:
+                count = min(count, self.budget.images - self.images)
+            index = torch.arange(self.images, self.images + count, device=self.device) % 2**32
+            labels = draw_labels(recipe.program, index)
+            drawing = draw_scenes(recipe.program, index, recipe.size(done), labels)
+            torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout, the same in a resumed run
+            yield recipe.learning_rate(self.done_steps, done), _Batch(labels, drawing)
+
+    def _objective(self, batch: _Batch) -> tuple[torch.Tensor, tuple[Answers, torch.Tensor]]:
+        """Return the loss, the network's answers and the true sketches."""
         half = half_precision(self.device)
         self.module.train()
         with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
-            answers: Answers = self.module(drawing.images)
-        sketches = true_sketches(recipe.program, drawing, labels)
-        loss = supervised(answers, labels, sketches, recipe.weights)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.images += count
-        self.steps += 1
-        self.sums.images += count
-        self.sums.loss += loss.item() * count
-        if answers.objects is not None:
-            self.sums.objects += int((answers.objects.argmax(1) == labels.objects).sum())
-        self.sums.textures += int((answers.textures.argmax(1) == labels.textures).sum())
-        self.sums.sketch_error += functional.mse_loss(answers.sketches[-1].float(), sketches).item() * count
+            answers: Answers = self.module(batch.drawing.images)
+        sketches = true_sketches(self.recipe.program, batch.drawing, batch.labels)
+        return supervised(answers, batch.labels, sketches, self.recipe.weights), (answers, sketches)
 
     def report(self, size: int) -> None:
         """Probe, add a line to the history and say it."""
@@ -153,7 +173,7 @@ class _Run:
             "recipe": self.recipe.to_dict(),
             "start": self.start,
             "images": self.images,
-            "steps": self.steps,
+            "steps": self.done_steps,
             "seconds": self.seconds,
             "history": [asdict(line) for line in self.history],
             "sums": asdict(self.sums),
@@ -165,7 +185,7 @@ class _Run:
         about, _ = read_checkpoint(path, self.module, self.optimizer, "remove it to begin again")
         if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())) or about["start"] != self.start:
             raise RunError(f"{path} was begun with another recipe, seed or weights: give the same, or --overwrite it.")
-        self.images, self.steps, self.before = about["images"], about["steps"], about["seconds"]
+        self.images, self.done_steps, self.before = about["images"], about["steps"], about["seconds"]
         self.history = [Reached(**line) for line in about["history"]]
         self.sums = _Sums(**about["sums"])
 
@@ -245,9 +265,7 @@ def pretrain(
     saved = reported = time.perf_counter()
     with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
         shown = _show(run, bar, 0)
-        while run.done < 1:
-            size = recipe.size(run.done)
-            run.step()
+        for size in run.steps():
             shown = _show(run, bar, shown)
             due = run.done >= (len(run.history) + 1) / REPORTS and time.perf_counter() - reported > REPORT_SECONDS
             if due or run.done >= 1:

@@ -26,7 +26,7 @@ from frostline.training.checkpoint import Epoch, saved_phase
 from frostline.training.examples import Examples
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
-from frostline.training.trainer import Phase, Trained, moments, predict_logits
+from frostline.training.trainer import Phase, TrainingResult, moments, predict_logits
 from frostline.training.trainer import train as descend
 
 NORMALISE_ROWS = 512
@@ -85,7 +85,7 @@ class TrainedModel:
 
     features: Features
     last: Trainable
-    trained: Trained
+    trained: TrainingResult
     facts: dict[str, Any]
     frozen_pass: FrozenPass
 
@@ -186,7 +186,7 @@ def _train_phase(
     if config.head == "ridge":
         trained, facts = _solved(features, ready, keep)
     else:
-        before = earlier.trained if earlier else Trained([], 0)
+        before = earlier.trained if earlier else TrainingResult([], 0)
         trained = descend(
             ready.module,
             rows.train,
@@ -221,7 +221,7 @@ def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes
 
 def _solved(
     features: Features, ready: Trainable, keep: Callable[[list[Epoch]], None] | None
-) -> tuple[Trained, dict[str, Any]]:
+) -> tuple[TrainingResult, dict[str, Any]]:
     rows = ready.features
     solved = solve(ready.head, rows.train, rows.val, features.context.progress, prior=rows.prior)
     line = Epoch(
@@ -230,4 +230,4 @@ def _solved(
     )  # fmt: skip
     if keep is not None:
         keep([line])
-    return Trained([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
+    return TrainingResult([line], 1), {"l2": solved.strength, "temperature": solved.temperature}

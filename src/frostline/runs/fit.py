@@ -38,7 +38,7 @@ from frostline.runs.model_card import write_card
 from frostline.runs.plots import draw_confusion, draw_curves
 from frostline.runs.tracking import Tracking, choose_trackers, tracked
 from frostline.training.checkpoint import Epoch
-from frostline.training.trainer import Trained
+from frostline.training.trainer import TrainingResult
 
 
 def fit(
@@ -226,7 +226,7 @@ def _write_artifacts(run: OpenRun, data: str, model: TrainedModel, begun: float)
     return metrics
 
 
-def _training_facts(trained: Trained) -> dict[str, Any]:
+def _training_facts(trained: TrainingResult) -> dict[str, Any]:
     return {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
 
 

@@ -2,8 +2,10 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,10 @@ from frostline.pipeline.defaults import stepwise
 from frostline.pipeline.extract import Features, extract
 from frostline.pipeline.resolve import check, resolve
 from frostline.pipeline.train import Trainable, prepare_phase
-from frostline.training.examples import Examples, epoch_order
-from frostline.training.mixing import Batch, mix
+from frostline.training.examples import Examples
+from frostline.training.mixing import Batch
 from frostline.training.optim import layer_groups, make_optimizer
-from frostline.training.trainer import Recipe, train
+from frostline.training.trainer import Recipe, gradient_steps, mixed_batches, train
 
 SMOOTHING = 0.9
 EXPLODED = 4.0  # times the lowest smoothed loss: no larger rate is tried
@@ -173,18 +175,18 @@ def range_test(
     span: Span,
     progress: Progress | None = None,
 ) -> RangeTest:
-    """Descend with an ever larger rate until the loss explodes, then give the module its weights back.
+    """Train with an increasing learning rate until the loss explodes, then restore the module's weights.
 
     Parameters
     ----------
     module : nn.Module
         Maps rows (B, ...) to logits (B, classes).
     examples : Examples
-        Gone round again when they have fewer batches than there are rates.
+        Repeated when they have fewer batches than there are rates.
     recipe : Recipe
-        Optimizer, batch size, loss and seed; its own rate and epochs play no part.
+        Optimizer, batch size, loss and seed; its learning rate and epochs are not used.
     groups : sequence of dict
-        What is trained (`layer_groups`).
+        Parameters with a scale of the learning rate (`layer_groups`).
 
     Raises
     ------
@@ -194,55 +196,53 @@ def range_test(
         When the loss is not finite before the first step.
     """
     before = {key: value.detach().clone() for key, value in module.state_dict().items()}
-    optimizer = make_optimizer(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
-    losses: list[float] = []
     try:
-        module.train()
-        with (progress or Silent()).bar("learning rates", span.steps, "steps") as bar:
-            for rate, batch in zip(span.rates, _batches(module, examples, recipe), strict=False):
-                loss = _step(module, optimizer, batch, recipe, float(rate))
-                if not math.isfinite(loss):
-                    break  # the step before was too large
-                losses.append(loss)
-                smoothed = smooth(losses)
-                bar.advance(1)
-                bar.note(f"lr {rate:.1e}: loss {smoothed[-1]:.4f}")
-                if smoothed[-1] > EXPLODED * smoothed.min():
-                    break
+        losses = _losses(module, examples, recipe, groups, span, progress or Silent())
     finally:
         module.load_state_dict(before)
     if not losses:
-        raise DivergedError("the loss is not finite even before the first step: check the weights.")
+        raise DivergedError("the loss is not finite before the first step: check the weights.")
     test = read_curve(span.rates[: len(losses)], losses)
     if test.tenth >= span.highest / 10:
-        log.warning("the loss did not rise up to %g: a larger --highest would tell more", span.highest)
+        log.warning("the loss did not rise up to %g: try a larger --highest", span.highest)
     return test
 
 
-def _batches(module: nn.Module, examples: Examples, recipe: Recipe) -> Iterator[Batch]:
-    """Yield batches as the training loop does, epoch after epoch without an end."""
+def _losses(
+    module: nn.Module,
+    examples: Examples,
+    recipe: Recipe,
+    groups: Sequence[dict[str, Any]],
+    span: Span,
+    progress: Progress,
+) -> list[float]:
+    """Return the loss before each step, up to the last finite one."""
+    optimizer = make_optimizer(recipe.optimizer, groups, span.lowest, recipe.weight_decay, recipe.momentum)
     device = next(module.parameters()).device
-    epoch = 0
-    while True:
-        torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch]).integers(2**62)))  # dropout's numbers
-        draw = np.random.default_rng([recipe.seed, epoch, 0x313])  # which are mixed
-        order = epoch_order(len(examples), recipe.seed, epoch)
-        for rows, labels in examples.in_epoch(epoch).batches(recipe.batch_size, order):
-            yield mix(rows.to(device), labels.to(device), recipe.mixup, recipe.cutmix, draw)
-        epoch += 1
+    batches = chain.from_iterable(mixed_batches(examples.in_epoch(epoch), recipe, epoch, device) for epoch in count())
 
+    def objective(batch: Batch) -> tuple[torch.Tensor, None]:
+        return batch.loss(module(batch.rows), recipe.label_smoothing), None
 
-def _step(module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, rate: float) -> float:
-    """Descend once; return the loss before the step."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
-    loss = batch.loss(module(batch.rows), recipe.label_smoothing)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip_norm)
-    optimizer.step()
-    return loss.item()
+    losses: list[float] = []
+    module.train()
+    steps = gradient_steps(
+        optimizer,
+        zip(span.rates.tolist(), batches, strict=False),
+        objective,
+        where="the range test",
+        remedy="the learning rate is too high.",
+        clip_norm=recipe.clip_norm,
+    )
+    with progress.bar("learning rates", span.steps, "steps") as bar, suppress(DivergedError):
+        for _, _, loss in steps:
+            losses.append(loss)
+            smoothed = smooth(losses)
+            bar.advance(1)
+            bar.note(f"lr {span.rates[len(losses) - 1]:.1e}: loss {smoothed[-1]:.4f}")
+            if smoothed[-1] > EXPLODED * smoothed.min():
+                break
+    return losses
 
 
 def smooth(losses: Sequence[float]) -> NDArray[np.float64]:

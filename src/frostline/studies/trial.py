@@ -20,7 +20,7 @@ from frostline.studies.row_cache import RowCache
 from frostline.studies.space import Choice, Space
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
-from frostline.training.trainer import Phase, Trained, measure, train
+from frostline.training.trainer import Phase, TrainingResult, measure, train
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Trials:
         whole = images == self.amounts[-1]
         features = self._features(config, images)
         seed_everything(config.seed)
-        head, trained, accuracy = None, Trained([], 0), math.nan
+        head, trained, accuracy = None, TrainingResult([], 0), math.nan
         for number, phase in enumerate(features.plan.phases):
             ready = prepare_phase(features, phase, head)
             head, rows = ready.head, ready.features

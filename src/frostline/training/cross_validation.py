@@ -1,10 +1,11 @@
-"""Class probabilities for every example by heads that never saw its label: cross-validation in one reading of the rows.
+"""Cross-validation: logits for every example from a linear head that was trained without its fold.
 
-The linear heads of all folds are trained side by side, as one layer with ``folds * classes`` outputs. A row is read and
-converted once an epoch, whatever the number of folds; each head's loss leaves its own fold out.
+The heads of all folds are trained together, as one layer with ``folds * classes`` outputs. A row is read once per epoch
+for any number of folds; each head's loss leaves its own fold out.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,17 +13,17 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import nn
 
-from frostline._utils.progress import Bar, Progress, Silent
+from frostline._utils.progress import Progress, Silent
 from frostline.models.heads import Head, HeadSpec
 from frostline.training.examples import Examples, epoch_order
 from frostline.training.optim import learning_rate, make_optimizer
-from frostline.training.trainer import EVALUATION_BATCH, Recipe, moments
+from frostline.training.trainer import EVALUATION_BATCH, Recipe, gradient_steps, moments
 
-NEVER = -1  # the fold of examples that no head is trained on
+NEVER = -1  # the fold of examples that train no head
 
 
 def draw_folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Return a fold for each example, even within each class; the examples of a group share one.
+    """Return a fold for each example, stratified by class; the examples of a group share one.
 
     Parameters
     ----------
@@ -49,16 +50,16 @@ def out_of_fold(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Return logits (N, classes), each by the head that was trained without the example's fold.
+    """Return logits (N, classes), each from the head that was trained without the example's fold.
 
     Parameters
     ----------
     examples : Examples
         Rows are flattened and standardized.
     folds : ndarray of int64, shape (N,)
-        Numbers from 0; examples of fold `NEVER` train no head, and get the mean of all heads' logits.
+        Numbers from 0; examples of fold `NEVER` train no head and get the mean of all heads' logits.
     recipe : Recipe
-        Epochs, batch size, learning rate, weight decay and label smoothing; the last epoch counts.
+        Epochs, batch size, learning rate, weight decay and label smoothing; the heads of the last epoch are used.
     """
     count = int(folds.max()) + 1
     device = device or torch.device("cpu")
@@ -67,48 +68,42 @@ def out_of_fold(
     heads = Head(HeadSpec("linear", mean.numel(), count * classes))
     heads.standardize(mean, std)
     heads.to(device)
-    steps = math.ceil(len(known) / recipe.batch_size)
-    with (progress or Silent()).bar("folds", recipe.epochs * steps, "steps") as bar:
-        _descend(heads, examples, folds, known, recipe, steps, bar)
-    return _judge(heads, examples, folds, count)
-
-
-def _descend(
-    heads: Head,
-    examples: Examples,
-    folds: NDArray[np.int64],
-    known: NDArray[np.int64],
-    recipe: Recipe,
-    steps: int,
-    bar: Bar,
-) -> None:
-    count = int(folds.max()) + 1
-    device = heads.mean.device
     optimizer = make_optimizer(
         recipe.optimizer, [{"params": list(heads.parameters())}], recipe.lr, recipe.weight_decay, recipe.momentum
     )
+
+    def objective(batch: NDArray[np.int64]) -> tuple[torch.Tensor, None]:
+        logits = heads(examples.rows.take(batch).to(device)).unflatten(1, (count, -1))  # (B, folds, classes)
+        labels = torch.from_numpy(examples.labels[batch]).to(device)[:, None].expand(-1, count)  # (B, folds)
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), label_smoothing=recipe.label_smoothing, reduction="none"
+        ).reshape(-1, count)
+        others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
+        return ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum(), None
+
+    steps = recipe.epochs * math.ceil(len(known) / recipe.batch_size)
+    with (progress or Silent()).bar("folds", steps, "steps") as bar:
+        batches, remedy = _scheduled_batches(known, recipe, steps), "check the weights and the images."
+        for _ in gradient_steps(optimizer, batches, objective, where="cross-validation", remedy=remedy):
+            bar.advance(1)
+    return _predict(heads, examples, folds, count)
+
+
+def _scheduled_batches(
+    known: NDArray[np.int64], recipe: Recipe, steps: int
+) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """Yield the learning rate and the positions of each batch."""
+    step = 0
     for epoch in range(recipe.epochs):
         order = known[epoch_order(len(known), recipe.seed, epoch)]
-        for step in range(steps):
-            batch = np.sort(order[step * recipe.batch_size : (step + 1) * recipe.batch_size])
-            lr = learning_rate(recipe.lr_schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            logits = heads(examples.rows.take(batch).to(device)).unflatten(1, (count, -1))  # (B, folds, classes)
-            labels = torch.from_numpy(examples.labels[batch]).to(device)[:, None].expand(-1, count)  # (B, folds)
-            losses = F.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(), label_smoothing=recipe.label_smoothing, reduction="none"
-            ).reshape(-1, count)
-            others = torch.from_numpy(folds[batch]).to(device)[:, None] != torch.arange(count, device=device)
-            loss = ((losses * others).sum(0) / others.sum(0).clamp_min(1)).sum()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            bar.advance(1)
+        for start in range(0, len(known), recipe.batch_size):
+            lr = learning_rate(recipe.lr_schedule, recipe.lr, step, steps)
+            yield lr, np.sort(order[start : start + recipe.batch_size])
+            step += 1
 
 
 @torch.inference_mode()
-def _judge(heads: Head, examples: Examples, folds: NDArray[np.int64], count: int) -> torch.Tensor:
+def _predict(heads: Head, examples: Examples, folds: NDArray[np.int64], count: int) -> torch.Tensor:
     parts, start = [], 0
     for rows, _ in examples.batches(EVALUATION_BATCH):
         logits = heads(rows.to(heads.mean.device)).cpu().unflatten(1, (count, -1))  # (B, folds, classes)

@@ -1,12 +1,12 @@
-"""The one mini-batch loop: gradient descent with backpropagation on rows, wherever they come from."""
+"""The mini-batch loop, and training with it: gradient descent on cached or live features."""
 
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,16 +18,19 @@ from frostline.errors import DivergedError
 from frostline.training.average import Average
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state, saved_phase
 from frostline.training.examples import Examples, epoch_order
-from frostline.training.mixing import mix
+from frostline.training.mixing import Batch, mix
 from frostline.training.optim import learning_rate, make_optimizer
 
 EVALUATION_BATCH = 1024
-STANDARDISE_ROWS = 4096
+STANDARDIZATION_ROWS = 4096
+
+B = TypeVar("B")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to descend; see `frostline.config.TrainConfig` for each field."""
+    """Optimization hyperparameters; see `frostline.config.TrainConfig` for each field."""
 
     epochs: int
     batch_size: int
@@ -48,21 +51,21 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training leaves: the module holds the best epoch's weights."""
+class TrainingResult:
+    """The history of a training; its module holds the best epoch's weights."""
 
     history: list[Epoch]
     best_epoch: int
 
     @property
     def seconds(self) -> float:
-        """What the epochs took, validation included."""
+        """Duration of all epochs, validation included."""
         return sum(epoch.seconds for epoch in self.history)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Where a training stands in a run of several: what is frozen meanwhile, and what came before.
+    """The place of a training in a run of several phases.
 
     Attributes
     ----------
@@ -70,16 +73,75 @@ class Phase:
         From 0.
     freeze : str
         The last frozen stage, for the history.
-    earlier : Trained
-        The phases before; the module begins with what they left.
+    earlier : TrainingResult
+        Of the phases before; the module starts with their weights.
     run : str
-        Digest of what the run was begun with: its checkpoints belong to no other.
+        Digest of the run's settings and data: another run's checkpoint is refused.
     """
 
     number: int = 0
     freeze: str = ""
-    earlier: Trained = Trained([], 0)
+    earlier: TrainingResult = TrainingResult([], 0)
     run: str = ""
+
+
+def gradient_steps(
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[float, B]],
+    objective: Callable[[B], tuple[torch.Tensor, T]],
+    *,
+    where: str,
+    remedy: str,
+    clip_norm: float = 0.0,
+) -> Iterator[tuple[B, T, float]]:
+    """Run the mini-batch loop: for each batch forward, loss, backward, clipping and an optimizer step.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Its groups may have a ``scale``: a factor on the learning rate.
+    batches : iterable of (float, batch)
+        Each with its learning rate; drawn one at a time, after the step before.
+    objective : callable
+        Maps a batch to the loss (a scalar) and to whatever else the caller needs, such as logits.
+    where, remedy : str
+        For the error.
+    clip_norm : float
+        Largest norm of the gradient; 0: any.
+
+    Yields
+    ------
+    batch, output, loss
+        After each step: the batch, what the objective returned beside the loss, and the loss before the step.
+
+    Raises
+    ------
+    DivergedError
+        When a loss is not finite.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, (lr, batch) in enumerate(batches, 1):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("scale", 1.0)
+        loss, output = objective(batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip_norm:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss is no longer finite in {where}, step {number}: {remedy}")
+        yield batch, output, value
+
+
+def mixed_batches(examples: Examples, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
+    """Yield the batches of an epoch: shuffled, mixed and with dropout seeded, all by seed and epoch (from 0)."""
+    torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch]).integers(2**62)))  # dropout
+    draw = np.random.default_rng([recipe.seed, epoch, 0x313])  # mixing
+    order = epoch_order(len(examples), recipe.seed, epoch)
+    for rows, labels in examples.batches(recipe.batch_size, order):
+        yield mix(rows.to(device), labels.to(device), recipe.mixup, recipe.cutmix, draw)
 
 
 def train(
@@ -94,8 +156,8 @@ def train(
     on_epoch: Callable[[list[Epoch]], None] | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
-) -> Trained:
-    """Train a module on rows and keep the weights of its best epoch on validation.
+) -> TrainingResult:
+    """Train a module and restore the weights of its best epoch on validation.
 
     Parameters
     ----------
@@ -103,17 +165,17 @@ def train(
         Maps rows (B, ...) to logits (B, classes); every parameter that requires a gradient is trained.
     train_examples : Examples
     val_examples : Examples or None
-        The validation split chooses the epoch and stops early; without one the last epoch is kept.
+        Selects the best epoch and stops early; without a validation split the last epoch counts.
     recipe : Recipe
-        Epochs, optimizer, learning rate.
+        Optimization hyperparameters.
     groups : sequence of dict, optional
-        Parameters with their shares of the learning rate (`layer_groups`); all alike when left out.
+        Parameters with a scale of the learning rate (`layer_groups`); one group when left out.
     phase : Phase
-        Of a training in several; the best epoch may be one of an earlier phase.
+        In a run of several; the best epoch may be one of an earlier phase.
     checkpoint : Path, optional
-        Written after every epoch; continued from when it exists.
+        Written after every epoch; resumed from if it exists.
     on_epoch : callable, optional
-        Told the history after every epoch, the restored one included.
+        Called with the history after every epoch and after resuming.
     progress : Progress, optional
         Draws the bar.
     quiet : bool
@@ -124,9 +186,34 @@ def train(
     DivergedError
         When the loss is no longer finite.
     """
+    state, report = _new_state(module, recipe, groups, phase), on_epoch or (lambda history: None)
+    if checkpoint is not None and os.path.lexists(checkpoint) and saved_phase(checkpoint) == phase.number:
+        load_state(state, checkpoint, phase.run)
+        log.info("continuing after epoch %d", len(state.history))
+        report(state.history)
+    steps = math.ceil(len(train_examples) / recipe.batch_size)
+    forward = torch.compile(module) if recipe.compile else module
+    with (progress or Silent()).bar("training", recipe.epochs * steps, "steps") as bar:
+        bar.advance(state.epochs_done * steps)
+        while state.epochs_done < recipe.epochs and not _out_of_patience(state, recipe.patience):
+            _run_epoch(state, forward, train_examples, val_examples, recipe, phase.freeze, bar)
+            if not quiet:
+                log.info(_line(state, recipe.epochs))
+            if checkpoint is not None:
+                save_state(state, checkpoint, phase.number, phase.run)
+            report(state.history)
+    if state.epochs_done < recipe.epochs and not quiet:
+        log.info("stopped early: no better validation for %d epochs", recipe.patience)
+    module.load_state_dict(state.best)
+    return TrainingResult(state.history, state.best_epoch)
+
+
+def _new_state(
+    module: nn.Module, recipe: Recipe, groups: Sequence[dict[str, Any]] | None, phase: Phase
+) -> TrainingState:
     if groups is None:
         groups = [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
-    state = TrainingState(
+    return TrainingState(
         module,
         make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.weight_decay, recipe.momentum),
         Average(module, recipe.ema) if recipe.ema else None,
@@ -135,72 +222,62 @@ def train(
         phase.earlier.best_epoch,
         _copy(module) if phase.earlier.best_epoch else {},
     )
-    if checkpoint is not None and os.path.lexists(checkpoint) and saved_phase(checkpoint) == phase.number:
-        load_state(state, checkpoint, phase.run)
-        log.info("continuing after epoch %d", len(state.history))
-        _report(state, on_epoch)
-    steps_per_epoch = math.ceil(len(train_examples) / recipe.batch_size)
-    forward = torch.compile(module) if recipe.compile else module
-    with (progress or Silent()).bar("training", recipe.epochs * steps_per_epoch, "steps") as bar:
-        bar.advance(state.epochs_done * steps_per_epoch)
-        while state.epochs_done < recipe.epochs and not _out_of_patience(state, recipe.patience):
-            begun = time.perf_counter()
-            number = len(state.history) + 1
-            loss, accuracy, lr = _one_epoch(state, forward, train_examples, recipe, steps_per_epoch, bar)
-            val_loss, val_accuracy = measure(state.measured, val_examples) if val_examples else (math.nan, math.nan)
-            seconds = time.perf_counter() - begun
-            state.history.append(Epoch(number, phase.freeze, loss, accuracy, val_loss, val_accuracy, lr, seconds))
-            if _is_best(state):
-                state.best_epoch = number
-                state.best = _copy(state.measured)
-            if not quiet:
-                log.info(_line(state, recipe.epochs))
-            if checkpoint is not None:
-                save_state(state, checkpoint, phase.number, phase.run)
-            _report(state, on_epoch)
-    if state.epochs_done < recipe.epochs and not quiet:
-        log.info("stopped early: no better validation for %d epochs", recipe.patience)
-    module.load_state_dict(state.best)
-    return Trained(state.history, state.best_epoch)
 
 
-def _one_epoch(
-    state: TrainingState, forward: Callable[..., Any], examples: Examples, recipe: Recipe, steps: int, bar: Bar
+def _run_epoch(
+    state: TrainingState,
+    forward: Callable[..., Any],
+    train_examples: Examples,
+    val_examples: Examples | None,
+    recipe: Recipe,
+    freeze: str,
+    bar: Bar,
+) -> None:
+    """Train for one epoch, validate, and add the epoch to the state."""
+    started, number = time.perf_counter(), len(state.history) + 1
+    loss, accuracy, lr = _train_epoch(state, forward, train_examples, recipe, bar)
+    val_loss, val_accuracy = measure(state.measured, val_examples) if val_examples else (math.nan, math.nan)
+    seconds = time.perf_counter() - started
+    state.history.append(Epoch(number, freeze, loss, accuracy, val_loss, val_accuracy, lr, seconds))
+    if _is_best(state):
+        state.best_epoch = number
+        state.best = _copy(state.measured)
+
+
+def _train_epoch(
+    state: TrainingState, forward: Callable[..., Any], examples: Examples, recipe: Recipe, bar: Bar
 ) -> tuple[float, float, float]:
-    """Descend once through the data; return mean loss, accuracy and the last learning rate."""
+    """Return mean loss, accuracy and the last learning rate of an epoch's training."""
     module, optimizer, epoch, number = state.module, state.optimizer, state.epochs_done, len(state.history)
-    module.train()
-    torch.manual_seed(int(np.random.default_rng([recipe.seed, number]).integers(2**62)))  # dropout's numbers
-    draw = np.random.default_rng([recipe.seed, number, 0x313])  # which are mixed
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    device = next(module.parameters()).device
-    loss_sum, right, seen, lr = 0.0, 0, 0, recipe.lr
-    order = epoch_order(len(examples), recipe.seed, number)
-    for step, (rows, labels) in enumerate(examples.in_epoch(epoch).batches(recipe.batch_size, order)):
-        lr = learning_rate(recipe.lr_schedule, recipe.lr, epoch * steps + step, recipe.epochs * steps, recipe.warm_up)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["scale"]
-        batch = mix(rows.to(device), labels.to(device), recipe.mixup, recipe.cutmix, draw)
+    steps = math.ceil(len(examples) / recipe.batch_size)
+    rates = [
+        learning_rate(recipe.lr_schedule, recipe.lr, step, recipe.epochs * steps, recipe.warm_up)
+        for step in range(epoch * steps, (epoch + 1) * steps)
+    ]
+    batches = mixed_batches(examples.in_epoch(epoch), recipe, number, next(module.parameters()).device)
+
+    def objective(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         logits = forward(batch.rows)  # (B, classes)
-        loss = batch.loss(logits, recipe.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        optimizer.step()
+        return batch.loss(logits, recipe.label_smoothing), logits
+
+    module.train()
+    loss_sum, correct, seen = 0.0, 0, 0
+    for batch, logits, loss in gradient_steps(
+        optimizer,
+        zip(rates, batches, strict=True),
+        objective,
+        where=f"epoch {number + 1}",
+        remedy=f"--lr {recipe.lr:g} is too high for {recipe.optimizer}; try a tenth.",
+        clip_norm=recipe.clip_norm,
+    ):
         if state.average:
             state.average.update(module)
-        loss_sum += loss.item() * len(labels)
-        right += int((logits.argmax(1) == batch.labels).sum())
+        loss_sum += loss * len(logits)
+        correct += int((logits.argmax(1) == batch.labels).sum())
+        seen += len(logits)
         bar.advance(1)
-        seen += len(labels)
-        bar.note(f"epoch {number + 1}: loss {loss_sum / seen:.4f}, accuracy {right / seen:.4f}")
-        if not math.isfinite(loss_sum):
-            raise DivergedError(
-                f"the loss is no longer finite in epoch {number + 1}, step {step + 1}: "
-                f"--lr {recipe.lr:g} is too high for {recipe.optimizer}; try a tenth."
-            )
-    return loss_sum / len(examples), right / len(examples), lr
+        bar.note(f"epoch {number + 1}: loss {loss_sum / seen:.4f}, accuracy {correct / seen:.4f}")
+    return loss_sum / seen, correct / seen, rates[-1]
 
 
 def _copy(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -225,7 +302,7 @@ def predict_logits(module: nn.Module, examples: Examples) -> torch.Tensor:
 
 def moments(module: nn.Module, examples: Examples, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and spread (F,) of what a module makes of training rows: over 4,096 of them, drawn by seed."""
-    chosen = examples.typical(STANDARDISE_ROWS, seed)
+    chosen = examples.typical(STANDARDIZATION_ROWS, seed)
     count = len(chosen)
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     with torch.inference_mode():
@@ -250,11 +327,6 @@ def _is_best(state: TrainingState) -> bool:
 
 def _out_of_patience(state: TrainingState, patience: int) -> bool:
     return len(state.history) - max(state.best_epoch, state.before) >= patience
-
-
-def _report(state: TrainingState, on_epoch: Callable[[list[Epoch]], None] | None) -> None:
-    if on_epoch is not None:
-        on_epoch(state.history)
 
 
 def _line(state: TrainingState, epochs: int) -> str:
