@@ -6,7 +6,7 @@ from torch import nn
 
 from frostline.errors import UnknownNameError
 from frostline.models.backbone import Backbone
-from frostline.models.boundary import NONE, TAP_GRID, Boundary, Frozen, Thawed, kept_stages, make_boundary, tapped
+from frostline.models.boundary import NONE, TAP_GRID, Boundary, Frozen, Thawed, make_boundary, row_stages, tapped
 from frostline.models.registry import load_backbone, outline
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -126,7 +126,7 @@ def test_small_maps_are_read_whole(shape: tuple[int, ...], whole: bool, features
 def test_a_row_holds_what_the_stages_above_need(
     shape: Backbone, freeze: str, taps: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:
-    assert kept_stages(shape, make_boundary(shape, freeze, taps)) == kept
+    assert row_stages(shape, make_boundary(shape, freeze, taps)) == kept
 
 
 def test_a_head_trained_with_everything_frozen_fits_the_boundary(shape: Backbone) -> None:

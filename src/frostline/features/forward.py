@@ -21,7 +21,7 @@ from torch import nn
 
 from frostline.data.preprocess import Preprocess
 from frostline.models.backbone import channels_last
-from frostline.models.boundary import Frozen, row_part
+from frostline.models.boundary import Frozen, run_stages
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -49,14 +49,13 @@ class FastForward:
         self.preprocess = preprocess
         self.device = device
         self._stems: dict[int, Step] = {}
-        self._rest: dict[str, list[Step]] = {}
+        self._rest: dict[str, Step] = {}
         self._first = self._foldable()
         for number, (name, stage) in enumerate(self.frozen.stages.items()):
+            self._rest[name] = stage
             if isinstance(stage, nn.Sequential):
                 layers = [layer for layer in stage if not isinstance(layer, nn.Dropout)]
                 self._rest[name] = _pool_before_relu(layers[1:] if number == 0 and self._first else layers)
-            else:
-                self._rest[name] = [stage]
 
     def _foldable(self) -> nn.Conv2d | None:
         """Return the first layer when it is a convolution that preprocessing can be folded into."""
@@ -87,13 +86,7 @@ class FastForward:
             x = self.preprocess.normalize(x).contiguous(memory_format=torch.channels_last)
         else:
             x = self._stem(self._first, x.shape[1])(x)
-        parts = []
-        for name, steps in self._rest.items():
-            for step in steps:
-                x = step(x)
-            if name in self.frozen.kept:
-                parts.append(row_part(x, name, self.frozen.boundary))
-        return torch.cat(parts, dim=1) if parts else x
+        return run_stages(x, self._rest, self.frozen.boundary, self.frozen.row_stages)
 
     def _stem(self, conv: nn.Conv2d, channels: int) -> Step:
         if channels not in self._stems:
@@ -101,12 +94,20 @@ class FastForward:
         return self._stems[channels]
 
 
-def _pool_before_relu(layers: list[nn.Module]) -> list[Step]:
+def _pool_before_relu(layers: list[nn.Module]) -> Step:
+    """Return the layers as one function, each max pooling before the ReLU that it follows."""
     steps: list[Step] = list(layers)
     for i, (layer, after) in enumerate(pairwise(layers)):
         if isinstance(layer, nn.ReLU) and isinstance(after, nn.MaxPool2d):
             steps[i], steps[i + 1] = after, layer
-    return [F.relu_ if isinstance(step, nn.ReLU) else step for step in steps]
+    steps = [F.relu_ if isinstance(step, nn.ReLU) else step for step in steps]
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return run
 
 
 class _FoldedStem:

@@ -60,8 +60,8 @@ def feature_key(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str
     return FeatureKey(
         network=network + _layers(frozen),
         freeze=boundary.freeze,
-        taps=frozen.kept,
-        tap_grid=TAP_GRID if frozen.kept else 0,
+        taps=frozen.row_stages,
+        tap_grid=TAP_GRID if frozen.row_stages else 0,
         weights=weights_digest(frozen),
         preprocess=preprocess.to_dict(),
         dtype=dtype,

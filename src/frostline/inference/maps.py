@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from frostline.models.backbone import Backbone
-from frostline.models.boundary import Boundary, tapped
+from frostline.models.boundary import Boundary, run_stages
 from frostline.models.heads import Head
 
 SHOWN = "frostline_shown"  # name of our module in a stage
@@ -61,12 +61,7 @@ class MappedNetwork(nn.Module):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the head reads (B, ...), for x (B, 3, S, S), normalized."""
-        parts = []
-        for name, stage in self.stages.items():
-            x = stage(x)
-            if name in self.boundary.taps:
-                parts.append(tapped(x, whole=name == self.boundary.end))
-        return torch.cat(parts, dim=1) if parts else x
+        return run_stages(x, self.stages, self.boundary.closed, self.boundary.taps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (B, classes) for x (B, 3, S, S), normalized."""

@@ -1,6 +1,7 @@
-"""The cut: frozen stages below the boundary, thawed ones and the head above it."""
+"""The freeze boundary: frozen stages below it, thawed stages and the head above it."""
 
 import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,18 +18,18 @@ TAP_GRID = 3
 
 @dataclass(frozen=True)
 class Boundary:
-    """Where a backbone is cut and what the head reads.
+    """Where a backbone is cut, and which stages the head reads.
 
     Parameters
     ----------
     freeze : str
-        The last frozen stage, or ``"none"``: nothing is frozen, the trained part reads pixels.
+        The last frozen stage, or ``"none"``: every stage is trained, on pixels.
     taps : tuple of str
-        Stages whose outputs, averaged to a small grid, are concatenated for the head, in the order they run; the last
-        stage that runs is read whole when it is among them. Empty: the last stage's output alone, as it is.
+        Stages whose outputs are averaged to a small grid and concatenated for the head, in the order they run; the last
+        stage that runs is read whole when it is one of them. Empty: the last stage's output alone, as it is.
     end : str
-        The last stage that runs at all: the deepest tap or the boundary; without taps the boundary or the stage a head
-        is usually put on, whichever is deeper.
+        The last stage that runs: the deepest tap or the boundary; without taps the boundary or the stage that heads
+        usually read, whichever is deeper.
     """
 
     freeze: str
@@ -42,7 +43,7 @@ class Boundary:
 
 
 def make_boundary(backbone: Backbone, freeze: str, taps: tuple[str, ...]) -> Boundary:
-    """Check names and find where the network ends.
+    """Check the stage names and find the last stage that runs.
 
     Raises
     ------
@@ -55,10 +56,10 @@ def make_boundary(backbone: Backbone, freeze: str, taps: tuple[str, ...]) -> Bou
     return Boundary(freeze, ordered, backbone.stage_names[max(depth, deepest)])
 
 
-def kept_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
-    """Return the frozen stages whose outputs make a row, the boundary's own last and whole.
+def row_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
+    """Return the frozen stages whose outputs form a row, the boundary's own last and whole.
 
-    None: the boundary's output is the row, as it is.
+    Empty when the boundary's output alone is the row, as it is.
     """
     if boundary.freeze == NONE:
         return ()
@@ -69,10 +70,13 @@ def kept_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
     return (*below, boundary.freeze) if below else ()
 
 
-class Frozen(nn.Module):
-    """The stages up to the boundary: runs once per image, always in eval mode and without gradients.
+Stages = Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | nn.ModuleDict
 
-    Gives the boundary's output as it is (B, C, H, W), or one row of concatenated outputs (B, F): the taps below the
+
+class Frozen(nn.Module):
+    """The stages up to the boundary, always in eval mode and without gradients.
+
+    Returns the boundary's output as it is (B, C, H, W), or one row of concatenated outputs (B, F): the taps below the
     boundary, averaged to a grid, then the boundary's own output whole.
     """
 
@@ -81,38 +85,28 @@ class Frozen(nn.Module):
         names = [] if boundary.freeze == NONE else backbone.stage_names[: backbone.position(boundary.freeze) + 1]
         self.stages = nn.ModuleDict({name: backbone.stages[name] for name in names})
         self.boundary = boundary
-        self.kept = kept_stages(backbone, boundary)
+        self.row_stages = row_stages(backbone, boundary)
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Stay in eval mode: frozen batch norm and dropout never move."""
+        """Stay in eval mode: batch norm statistics and dropout are frozen."""
         return super().train(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the activations for x (B, 3, S, S), normalized."""
-        parts = []
-        for name, stage in self.stages.items():
-            x = stage(x)
-            if name in self.kept:
-                parts.append(row_part(x, name, self.boundary))
-        return torch.cat(parts, dim=1) if parts else x
+        """Return the features for x (B, 3, S, S), normalized."""
+        return run_stages(x, self.stages, self.boundary, self.row_stages)
 
     @torch.inference_mode()
     def widths(self, image_size: int) -> dict[str, int]:
-        """Return how many numbers of a row each kept stage gives, in their order; none where the row is a map."""
-        x, widths = torch.zeros(1, 3, image_size, image_size), dict[str, int]()
-        for name, stage in self.stages.items():
-            x = stage(x.to(next(self.parameters()).device))
-            if name in self.kept:
-                widths[name] = tapped(x, whole=name == self.boundary.freeze).shape[1]
-        return widths
+        """Return the number of features of each of `row_stages`, in their order; empty where the row is a map."""
+        pixels = torch.zeros(1, 3, image_size, image_size, device=next(self.parameters()).device)
+        _, parts = _tapped_parts(pixels, self.stages, self.boundary, self.row_stages)
+        return {name: part.shape[1] for name, part in zip(self.row_stages, parts, strict=True)}
 
 
 class Thawed(nn.Module):
-    """The stages above the boundary: from rows, as `Frozen` gives them, to what the head reads.
-
-    With nothing left to thaw it gives the rows back.
+    """The stages above the boundary: they map rows of `Frozen` to the head's input; without stages, the identity.
 
     Parameters
     ----------
@@ -125,7 +119,7 @@ class Thawed(nn.Module):
     Attributes
     ----------
     precision : torch.dtype, optional
-        16-bit type that training computes in (weights and what comes out stay float32); never used in eval mode.
+        16-bit type for training (weights and outputs stay float32); not used in eval mode.
     """
 
     def __init__(self, backbone: Backbone, boundary: Boundary, image_size: int) -> None:
@@ -135,7 +129,7 @@ class Thawed(nn.Module):
         self.stages = nn.ModuleDict({name: backbone.stages[name] for name in names})
         self.boundary = boundary
         self.map_shape: tuple[int, ...] | None = None  # of the boundary's output at the end of a row
-        if names and kept_stages(backbone, boundary):
+        if names and row_stages(backbone, boundary):
             with torch.inference_mode():
                 pixels = torch.zeros(1, 3, image_size, image_size, device=next(backbone.parameters()).device)
                 self.map_shape = tuple(backbone.between(None, boundary.freeze)(pixels).shape[1:])
@@ -153,7 +147,7 @@ class Thawed(nn.Module):
             return self._features(rows).float()
 
     def _alone(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the features of a batch of one: it has no spread, so batch norm keeps to what it knows."""
+        """Return the features of a batch of one: it has no variance, so batch norm uses its running statistics."""
         norms = [layer for layer in self.modules() if isinstance(layer, _BatchNorm)]
         for layer in norms:
             layer.eval()
@@ -163,7 +157,7 @@ class Thawed(nn.Module):
         return features
 
     def _features(self, rows: torch.Tensor) -> torch.Tensor:
-        x, parts, taps = rows, [], self.boundary.taps
+        x, parts, taps = rows, list[torch.Tensor](), self.boundary.taps
         if self.map_shape is not None:
             size = math.prod(self.map_shape)
             parts.append(rows[:, :-size])
@@ -172,23 +166,50 @@ class Thawed(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         if self.boundary.freeze in taps:
             parts.append(tapped(x, whole=False))
-        for name, stage in self.stages.items():
-            x = stage(x)
-            if name in taps:
-                parts.append(tapped(x, whole=name == self.boundary.end))
-        return torch.cat(parts, dim=1) if parts else x
+        return run_stages(x, self.stages, self.boundary, taps, parts)
 
 
-def row_part(x: torch.Tensor, stage: str, boundary: Boundary) -> torch.Tensor:
-    """Return what a frozen stage adds to a row (B, F): as the head reads it, or all of it where further stages do."""
-    return x.flatten(1) if stage == boundary.freeze != boundary.end else tapped(x, whole=stage == boundary.end)
+def run_stages(
+    x: torch.Tensor, stages: Stages, boundary: Boundary, taps: Collection[str], before: Collection[torch.Tensor] = ()
+) -> torch.Tensor:
+    """Run stages one after the other and return the tapped outputs as rows (B, F).
+
+    Parameters
+    ----------
+    x : Tensor (B, ...)
+        Input of the first stage.
+    stages : mapping of str to callable
+        In the order they run.
+    boundary : Boundary
+        Its frozen stage is read whole when further stages run on it, and so is its last stage.
+    taps : collection of str
+        Stages to read. With none, and nothing in ``before``, the last stage's output is returned as it is.
+    before : collection of Tensor (B, ...)
+        Parts of the row that are already there.
+    """
+    x, parts = _tapped_parts(x, stages, boundary, taps)
+    parts = [*before, *parts]
+    return torch.cat(parts, dim=1) if parts else x
+
+
+def _tapped_parts(
+    x: torch.Tensor, stages: Stages, boundary: Boundary, taps: Collection[str]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the last stage's output and the part of a row (B, F) from each tap."""
+    parts = []
+    for name, stage in stages.items():
+        x = stage(x)
+        if name in taps:
+            below = name == boundary.freeze != boundary.end  # further stages need all of it
+            parts.append(x.flatten(1) if below else tapped(x, whole=name == boundary.end))
+    return x, parts
 
 
 def tapped(x: torch.Tensor, *, whole: bool) -> torch.Tensor:
     """Return a stage's output as a row (B, F): a map whole, or averaged to at most TAP_GRID x TAP_GRID.
 
-    Tokens (B, N, C) are averaged over all N, class token included: which of them stands for the image is not known
-    before the network's last stage.
+    Tokens (B, N, C) are averaged over all N, class token included: only the network's last stage knows which token
+    stands for the image.
     """
     if x.ndim == 3:
         return x.mean(1)

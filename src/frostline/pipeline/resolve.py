@@ -20,7 +20,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.features.forward import FastForward
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last
 from frostline.models.batch_norm import plain_convolutions
-from frostline.models.boundary import NONE, Boundary, Frozen, kept_stages, make_boundary
+from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
 from frostline.models.registry import check_digest, load_backbone, outline, weights_digest
 from frostline.models.summary import check_image_size
 from frostline.models.trial import output_shape
@@ -128,7 +128,7 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
     make_augment(config.augment)
     if config.augment and config.freeze != NONE and config.views in (None, 1):
         raise ConfigError("--augment says how views may differ from the image: ask for some with --views V.")
-    if config.cutmix and (kept_stages(shape, boundary) or _rank(shape, boundary) != 3):
+    if config.cutmix and (row_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError(
             "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
         )
