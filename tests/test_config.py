@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.config import TrainConfig, choices, read_config, write_config
+from frostline.config import GROUPS, TrainConfig, choices, read_config, setting, write_config
 from frostline.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ from frostline.errors import ConfigError
             {"lr_schedule": "one-cycle"},
             "--lr-schedule: expected 'onecycle', 'cosine' or 'constant', got 'one-cycle'. Did you mean 'onecycle'?",
         ),
-        ({"device": "qqqq"}, "--device: expected 'cpu', 'cuda' or 'mps', got 'qqqq'."),
+        ({"device": "qqqq"}, "--device: expected 'auto', 'cpu', 'cuda' or 'mps', got 'qqqq'."),
         ({"epoch": 3}, "unknown setting 'epoch'. Did you mean 'epochs'?"),
         ({"zzz": 3}, "unknown setting 'zzz'."),
     ],
@@ -104,8 +104,16 @@ def test_choices_are_the_words_a_setting_may_be() -> None:
     assert choices("epochs") == []
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_is_described_and_in_a_group() -> None:
     assert [name for name, field in TrainConfig.model_fields.items() if not field.description] == []
+    groups = [field.json_schema_extra["group"] for field in TrainConfig.model_fields.values()]  # type: ignore[index,call-overload]
+    assert list(dict.fromkeys(groups)) == list(GROUPS)
+    assert groups == sorted(groups, key=GROUPS.index)
+
+
+def test_unknown_group_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^group 'Trainig': expected one of Data, Network, "):
+        setting("Trainig", "epochs")
 
 
 def test_default_settings_survive_a_file(tmp_path: Path) -> None:

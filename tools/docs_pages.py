@@ -63,20 +63,22 @@ def _linked(text: str) -> str:
 
 
 def _settings() -> str:
-    """Return a table of the fields of `TrainConfig`, from its source."""
+    """Return a table of the fields of `TrainConfig` for each group, from its source."""
     tree = ast.parse((CODE / "config.py").read_text(encoding="utf-8"))
     config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainConfig")
-    lines = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    tables: dict[str, list[str]] = {}
     for node in config.body:
         annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
         if not (isinstance(annotation, ast.Subscript) and isinstance(annotation.slice, ast.Tuple)):
             continue
         kind, field = annotation.slice.elts
-        meaning = next(word.value for word in field.keywords if word.arg == "description")
+        group, meaning = map(ast.literal_eval, field.args)
+        unset = next((ast.literal_eval(word.value) for word in field.keywords if word.arg == "unset"), "")
         default = f"`{ast.unparse(node.value)}`" if node.value else "required"
-        cells = [f"`{ast.unparse(node.target)}`", f"`{ast.unparse(kind)}`", default, ast.literal_eval(meaning)]
-        lines.append(f"| {' | '.join(cells)} |")  # a bar in code divides no cells
-    return "\n".join(lines)
+        cells = [f"`{ast.unparse(node.target)}`", f"`{ast.unparse(kind)}`", default + (f": {unset}" if unset else "")]
+        head = [f"**{group}**", "", "| setting | type | default | meaning |", "|---|---|---|---|"]
+        tables.setdefault(group, head).append(f"| {' | '.join([*cells, meaning])} |")  # a bar in code divides no cells
+    return "\n\n".join("\n".join(lines) for lines in tables.values())
 
 
 def _modules() -> dict[str, ast.Module]:

@@ -1,4 +1,4 @@
-"""What a run is told, validated before anything long begins."""
+"""The settings of a run: descriptions, defaults, bounds and choices, validated before any work begins."""
 
 import tomllib
 from pathlib import Path
@@ -19,127 +19,240 @@ from frostline._utils.files import read_bytes, reading
 from frostline._utils.storage import write_bytes
 from frostline.errors import ConfigError, did_you_mean
 
+GROUPS = ("Data", "Network", "Head", "Training", "Fine-tuning", "Augmentation", "Output")
+
+
+def setting(group: str, description: str, *, unset: str = "", metavar: str = "", **bounds: Any) -> Any:
+    """Return the description of a field of `TrainConfig`; command line, reference and estimators take it from there.
+
+    Parameters
+    ----------
+    group : str
+        One of `GROUPS`.
+    description : str
+        Help text, without a capital, a full stop and the default.
+    unset : str
+        What ``None``, ``"auto"`` or an empty value resolves to.
+    metavar : str
+        Placeholder for the value in the help; by type when left out.
+    **bounds
+        ``ge``, ``gt``, ``le``, ``lt`` and ``min_length``, as in `pydantic.Field`.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"group {group!r}: expected one of {', '.join(GROUPS)}.")
+    return Field(
+        description=description, json_schema_extra={"group": group, "unset": unset, "metavar": metavar}, **bounds
+    )
+
 
 class TrainConfig(BaseModel):
-    """Everything that decides the result of a run.
+    """All settings of a run.
 
-    ``None`` and ``"auto"`` mean: choose by the data. A finished run's ``config.toml`` holds what was chosen, so it
-    re-runs the same run.
+    ``None`` and ``"auto"`` are resolved from the data. The ``config.toml`` of a finished run holds the resolved values,
+    so it repeats the run; ``device`` alone stays ``"auto"``, which another machine may resolve otherwise.
 
     Raises
     ------
     ConfigError
-        One sentence per wrong value: its name, what was expected, what came.
+        One sentence for each invalid value: its name, what was expected, what came.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Annotated[
         str,
-        Field(
-            description="data set: a name from `frostline data list`, or a folder, .csv, .tsv, .parquet or .npz file"
+        setting(
+            "Data",
+            "data set: a name from `frostline data list`, a folder of class folders, or a .csv, .tsv, .parquet or "
+            ".npz file",
         ),
     ]
-    data_dir: Annotated[Path | None, Field(description="folder that holds the data set's files")] = None
-    strict: Annotated[bool, Field(description="refuse images that cannot be read, instead of leaving them out")] = False
-    max_pixels: Annotated[
-        int, Field(ge=1, le=2**31, description="pixels that an image file may have; larger ones are left out")
-    ] = 100_000_000
-    path_column: Annotated[str | None, Field(min_length=1, description="a table's column of image paths")] = None
-    label_column: Annotated[str | None, Field(min_length=1, description="a table's column of classes")] = None
-    split_column: Annotated[str | None, Field(min_length=1, description="a table's column of splits")] = None
-    group_column: Annotated[
-        str | None, Field(min_length=1, description="a table's column of groups that must share a split")
+    data_dir: Annotated[Path | None, setting("Data", "folder that holds the data set's files", metavar="DIR")] = None
+    strict: Annotated[bool, setting("Data", "refuse unreadable images instead of skipping them")] = False
+    max_pixels: Annotated[int, setting("Data", "largest image in pixels; larger ones are skipped", ge=1, le=2**31)] = (
+        100_000_000
+    )
+    path_column: Annotated[
+        str | None,
+        setting("Data", "a table's column of image paths", unset="path, file, …", metavar="NAME", min_length=1),
     ] = None
-    root: Annotated[Path | None, Field(description="folder that a table's paths start from")] = None
+    label_column: Annotated[
+        str | None, setting("Data", "a table's column of classes", unset="label, class", metavar="NAME", min_length=1)
+    ] = None
+    split_column: Annotated[
+        str | None,
+        setting("Data", "a table's column of splits: train, val or test", unset="split", metavar="NAME", min_length=1),
+    ] = None
+    group_column: Annotated[
+        str | None,
+        setting(
+            "Data", "a table's column of groups, such as patients, that must share a split", unset="group",
+            metavar="NAME", min_length=1,
+        ),
+    ] = None  # fmt: skip
+    root: Annotated[
+        Path | None,
+        setting("Data", "folder that a table's paths are relative to", unset="the table's folder", metavar="DIR"),
+    ] = None
+    limit: Annotated[int | None, setting("Data", "use N training and N/6 test images, stratified", ge=1)] = None
+    labels_per_class: Annotated[int | None, setting("Data", "train on N labeled images per class", ge=1)] = None
+    val_fraction: Annotated[
+        float, setting("Data", "share of the training images held out for validation", gt=0, lt=1)
+    ] = 0.1
     test_fraction: Annotated[
-        float, Field(ge=0, lt=1, description="part of each class drawn for the test where there is none; 0: no test")
+        float,
+        setting("Data", "share of each class held out for testing if there is no test split; 0: no test", ge=0, lt=1),
     ] = 0.15
+    image_size: Annotated[
+        int | None,
+        setting("Data", "side in pixels that images are resized to", unset="128 for small images, else 224", ge=1),
+    ] = None
+    workers: Annotated[
+        int | None, setting("Data", "processes that decode image files", unset="all cores", ge=1, le=256)
+    ] = None
+
     model: Annotated[
         str,
-        Field(description="pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME"),
-    ] = "alexnet"
+        setting(
+            "Network", "pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME",
+            metavar="NAME",
+        ),
+    ] = "alexnet"  # fmt: skip
     weights: Annotated[
         str,
-        Field(
-            description="auto, random, a .pth or .safetensors file; imagenet or bundled (alexnet); pretrained (others)"
+        setting(
+            "Network",
+            "pre-trained weights: auto; imagenet or bundled (alexnet); pretrained (other networks); random; a .pth or "
+            ".safetensors file; or a run's folder",
+            metavar="NAME|FILE",
         ),
     ] = "auto"
-    weights_sha256: Annotated[str | None, Field(description="refuse weights with another digest")] = None
-    freeze: Annotated[str, Field(description="last frozen stage; none trains every stage, auto none but the head")] = (
-        "auto"
-    )
+    weights_sha256: Annotated[str | None, setting("Network", "refuse weights with another SHA-256 digest")] = None
+    freeze: Annotated[
+        str,
+        setting(
+            "Network", "last frozen stage; none thaws every stage", unset="the stage that heads are put on",
+            metavar="STAGE",
+        ),
+    ] = "auto"  # fmt: skip
     taps: Annotated[
         Literal["auto"] | tuple[str, ...],
-        Field(description="frozen stages the head reads, pooled to a small grid: STAGE,..., none (boundary) or auto"),
-    ] = "auto"
-    image_size: Annotated[int | None, Field(ge=1, description="side in pixels that images are resized to")] = None
+        setting(
+            "Network", "frozen stages that the head reads, pooled to a small grid; none: only the last frozen stage",
+            unset="chosen by the network and --freeze", metavar="STAGE,…",
+        ),
+    ] = "auto"  # fmt: skip
+
     head: Annotated[
         Literal["auto", "linear", "mlp", "ridge"],
-        Field(description="what is trained on the activations; auto: linear, in closed form (ridge) on few images"),
-    ] = "auto"
-    hidden_width: Annotated[int, Field(ge=1, le=65536, description="hidden units of the mlp head")] = 512
-    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout of the mlp head")] = 0.5
+        setting(
+            "Head", "classifier on the features; ridge is linear, fitted in closed form",
+            unset="auto, i.e. ridge on few images, else linear",
+        ),
+    ] = "auto"  # fmt: skip
+    hidden_width: Annotated[int, setting("Head", "hidden units of the mlp head", ge=1, le=65536)] = 512
+    dropout: Annotated[float, setting("Head", "dropout of the mlp head", ge=0, lt=1)] = 0.5
     prior: Annotated[
         Literal["drawn", "none"],
-        Field(description="what the ridge head knows beforehand: how features vary within drawn objects, or none"),
+        setting("Head", "covariance prior of the ridge head; drawn: within-class covariance of drawn objects"),
     ] = "drawn"
-    schedule: Annotated[
-        Literal["head-first", "gradual", "together"], Field(description="in which order thawed stages are trained")
-    ] = "head-first"
-    epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes over the training split")] = None
-    head_epochs: Annotated[int | None, Field(ge=1, le=100_000, description="passes for the head before thawing")] = None
-    batch_size: Annotated[int, Field(ge=1, le=65536, description="images per gradient step")] = 256
-    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="optimizer")] = "adamw"
-    lr_schedule: Annotated[Literal["onecycle", "cosine", "constant"], Field(description="learning rate over time")] = (
+
+    epochs: Annotated[
+        int | None,
+        setting("Training", "passes over the training split", unset="12; up to 100 for a head on few images", ge=1,
+                le=100_000),
+    ] = None  # fmt: skip
+    batch_size: Annotated[int, setting("Training", "images per gradient step", ge=1, le=65536)] = 256
+    optimizer: Annotated[Literal["sgd", "adamw"], setting("Training", "optimizer")] = "adamw"
+    lr: Annotated[
+        float | None,
+        setting("Training", "peak learning rate", unset="by optimizer, head and thawed stages", gt=0),
+    ] = None
+    lr_schedule: Annotated[Literal["onecycle", "cosine", "constant"], setting("Training", "learning-rate schedule")] = (
         "onecycle"
     )
-    warm_up: Annotated[float | None, Field(ge=0, lt=1, description="share of the steps that the rate climbs for")] = (
-        None
-    )
-    lr: Annotated[float | None, Field(gt=0, description="peak learning rate")] = None
-    head_lr: Annotated[float | None, Field(gt=0, description="peak learning rate of the head before thawing")] = None
+    warm_up: Annotated[
+        float | None,
+        setting("Training", "share of the steps that warm the learning rate up", unset="by --lr-schedule", ge=0, lt=1),
+    ] = None
+    weight_decay: Annotated[float, setting("Training", "weight decay", ge=0)] = 0.05
+    momentum: Annotated[float, setting("Training", "momentum of sgd", ge=0, lt=1)] = 0.9
+    label_smoothing: Annotated[float, setting("Training", "label smoothing", ge=0, lt=1)] = 0.1
+    patience: Annotated[
+        int | None,
+        setting(
+            "Training", "epochs without a better validation result before training stops",
+            unset="5 or a quarter of --epochs; never while stages are thawed", ge=1,
+        ),
+    ] = None  # fmt: skip
+    ema: Annotated[
+        float, setting("Training", "decay of a moving average of the weights, e.g. 0.999; 0: none", ge=0, lt=1)
+    ] = 0.0
+    compile: Annotated[
+        bool, setting("Training", "compile the training step with torch.compile; needs a C++ compiler")
+    ] = False
+    seed: Annotated[int, setting("Training", "seed of every random number generator", ge=0, lt=2**63)] = 0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        setting("Training", "where to compute", unset="auto, i.e. cuda, else mps, else cpu"),
+    ] = "auto"
+
+    schedule: Annotated[
+        Literal["head-first", "gradual", "together"],
+        setting("Fine-tuning", "order in which thawed stages are trained; gradual: one more stage at a time"),
+    ] = "head-first"
+    head_epochs: Annotated[
+        int | None,
+        setting("Fine-tuning", "epochs for the head before stages are thawed", unset="as --epochs for a head alone",
+                ge=1, le=100_000),
+    ] = None  # fmt: skip
+    head_lr: Annotated[
+        float | None,
+        setting("Fine-tuning", "peak learning rate of the head before stages are thawed", unset="by optimizer and head",
+                gt=0),
+    ] = None  # fmt: skip
     layer_decay: Annotated[
-        float, Field(gt=0, le=1, description="factor on the learning rate for each thawed stage down from the head")
+        float,
+        setting("Fine-tuning", "learning-rate factor for each thawed stage below the head", gt=0, le=1),
     ] = 1.0
     clip_norm: Annotated[
-        float | None, Field(ge=0, description="largest norm of the gradient while stages are thawed; 0: any")
-    ] = None
-    ema: Annotated[
-        float, Field(ge=0, lt=1, description="decay of a moving average of the weights, which is kept; 0: none")
-    ] = 0.0
-    mixup: Annotated[float, Field(ge=0, le=10, description="blend pairs of rows, share drawn from Beta(x, x)")] = 0.0
-    cutmix: Annotated[float, Field(ge=0, le=10, description="cut pairs of maps together, share from Beta(x, x)")] = 0.0
+        float | None,
+        setting("Fine-tuning", "largest norm of the gradient; 0: no clipping", unset="1 while stages are thawed",
+                ge=0),
+    ] = None  # fmt: skip
     batch_norm: Annotated[
-        bool, Field(description="normalize thawed convolutions by batch while they learn; folded away afterwards")
+        bool,
+        setting("Fine-tuning", "train thawed convolutions with batch normalization, folded into them afterwards"),
     ] = False
-    amp: Annotated[bool, Field(description="16-bit training of thawed stages, where the device gains by it")] = False
-    compile: Annotated[bool, Field(description="torch.compile the training step; needs a C++ compiler")] = False
-    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, description="weight decay")] = 0.05
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.1
-    patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation before stopping")] = (
-        None
-    )
+    amp: Annotated[
+        bool, setting("Fine-tuning", "use mixed precision (bfloat16) for thawed stages where the device supports it")
+    ] = False
+
     views: Annotated[
-        int | None, Field(ge=1, le=10_000, description="versions of each training image, itself included")
-    ] = None
+        int | None,
+        setting(
+            "Augmentation", "views of each training image, the image included",
+            unset="1; one per epoch with --freeze none", metavar="V", ge=1, le=10_000,
+        ),
+    ] = None  # fmt: skip
     augment: Annotated[
-        dict[str, float], Field(description="how far views 2, 3, … may be from the image: NAME=X,...")
+        dict[str, float],
+        setting("Augmentation", "strength of each augmentation, e.g. flip=0,rotation=10", metavar="NAME=X,…"),
     ] = {}
-    limit: Annotated[int | None, Field(ge=1, description="use N training and N/6 test images, stratified")] = None
-    labels_per_class: Annotated[int | None, Field(ge=1, description="train on N labeled images per class")] = None
-    val_fraction: Annotated[float, Field(gt=0, lt=1, description="part of train kept for validation")] = 0.1
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="one seed for every source of randomness")] = 0
-    device: Annotated[Literal["cpu", "cuda", "mps"], Field(description="where to compute")] = "cpu"
-    workers: Annotated[int | None, Field(ge=1, le=256, description="processes that decode image files")] = None
-    cache_dtype: Annotated[Literal["float16", "float32"], Field(description="precision of kept activations")] = (
-        "float16"
-    )
+    mixup: Annotated[
+        float,
+        setting("Augmentation", "mixup of pairs of images or features, share from Beta(X, X); 0: none", ge=0, le=10),
+    ] = 0.0
+    cutmix: Annotated[
+        float,
+        setting("Augmentation", "CutMix of pairs of images or maps, share from Beta(X, X); 0: none", ge=0, le=10),
+    ] = 0.0
+
+    cache_dtype: Annotated[Literal["float16", "float32"], setting("Output", "precision of cached features")] = "float16"
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_our_words(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+    def _raise_config_error(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return validate(values)
         except ValidationError as error:
@@ -179,7 +292,7 @@ def _explain(item: Any) -> str:
 
 
 def choices(name: str) -> list[str]:
-    """Return the words that a setting may be, e.g. ``["auto", "linear", "mlp", "ridge"]`` for ``head``."""
+    """Return the words that a setting accepts, e.g. ``["auto", "linear", "mlp", "ridge"]`` for ``head``."""
     words = get_args(TrainConfig.model_fields[name].annotation)
     return [word for word in words if isinstance(word, str)]
 
@@ -190,7 +303,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        When the file is missing or is no TOML.
+        When the file is missing or not TOML.
     """
     with reading(path, ConfigError, "give a TOML file, such as a run's config.toml"):
         return parse_config(read_bytes(path))
@@ -202,12 +315,12 @@ def parse_config(data: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        When it is no TOML in UTF-8; parsers may raise other errors, too.
+        When it is not TOML in UTF-8.
     """
     return tomllib.loads(data.decode())
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
-    """Write settings as TOML; what is ``None`` is left out."""
+    """Write settings as TOML, without those that are ``None``."""
     values = config.model_dump(mode="json", exclude_none=True)
     write_bytes(path, tomli_w.dumps(values).encode())

@@ -19,6 +19,17 @@ def test_processor_is_always_there() -> None:
     assert pick_device() == torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    ("available", "picked"), [(("cuda", "mps"), "cuda"), (("cuda",), "cuda"), (("mps",), "mps"), ((), "cpu")]
+)
+def test_auto_prefers_cuda_then_mps_then_the_processor(
+    monkeypatch: pytest.MonkeyPatch, available: tuple[str, ...], picked: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in available)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in available)
+    assert pick_device("auto") == torch.device(picked)
+
+
 def test_absent_device_is_refused_with_what_is_here() -> None:
     missing = "cuda" if torch.backends.mps.is_available() else "mps"
     with pytest.raises(ConfigError, match=rf"^device '{missing}' is not available here: use --device cpu"):

@@ -20,7 +20,7 @@ WRONG = {
     "epochs": ([*TRAIN, "--epochs", 0], "--epochs: expected greater than or equal to 1, got 0"),
     "optimizer": ([*TRAIN, "--optimizer", "adam"], "--optimizer: expected 'sgd' or 'adamw', * Did you mean 'adamw'?"),
     "schedule": ([*TRAIN, "--lr-schedule", "cosin"], "Did you mean 'cosine'?"),
-    "device": ([*TRAIN, "--device", "gpu"], "--device: expected 'cpu', 'cuda' or 'mps', * Did you mean 'cpu'?"),
+    "device": ([*TRAIN, "--device", "cpux"], "--device: expected 'auto', 'cpu', * or 'mps', * Did you mean 'cpu'?"),
     "weights": ([*TRAIN, "--weights", "imagnet"], "--weights imagnet: expected * Did you mean 'imagenet'?"),
     "two at once": ([*TRAIN, "--epochs", 0, "--lr", -1], "--epochs: * --lr: "),
     "limit": ([*TRAIN, "--limit", 3], "cannot draw 3 of 60,000 images"),

@@ -52,6 +52,7 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
     for count in (240, 40):
         assert f"frozen pass: {count} of {count} images to compute through conv5" in lines
     assert lines[-1].startswith("run folder: runs/mine")
+    assert len([line for line in lines if re.fullmatch(r"device: \w+ \(.+\)", line)]) == 1
     before = (run.folder / "metrics.json").read_bytes()
 
     refused = train("--epochs", 1, "--name", "mine")

@@ -144,7 +144,7 @@ def test_settings_reach_the_run(labeled: Labelled) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"settings": {"optimizer": "sgd"}}, UnknownNameError, "unknown setting 'optimizer'.*mean 'optimizer'"),
+        ({"settings": {"optimzer": "sgd"}}, UnknownNameError, "unknown setting 'optimzer'.*mean 'optimizer'"),
         ({"settings": {"lr": 1.0}}, ConfigError, "settings: 'lr' is a parameter of the estimator"),
         ({"settings": {"val_fraction": 0.2}}, ConfigError, "'val_fraction' is a parameter of the estimator"),
         ({"settings": {"limit": 9}}, UnknownNameError, "unknown setting 'limit'"),

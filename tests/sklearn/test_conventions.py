@@ -1,5 +1,6 @@
 """scikit-learn's own estimator checks. Those that cannot apply to images are listed, each with the reason."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
+from frostline.config import TrainConfig
+from frostline.sklearn import FeatureExtractor, TransferClassifier
+from frostline.sklearn.settings import OWN
 from tests.sklearn.striped import LineClassifier, LineTransformer, StripedClassifier, StripedTransformer
 
 FAST = {"weights": "bundled", "image_size": 63, "freeze": "conv2", "taps": ("conv1", "conv2")}
@@ -36,6 +40,19 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_cache(shared_cache: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All checks share one cache: else each would run the 1,000 drawn images that ridge knows through the network."""
     monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(shared_cache))
+
+
+@pytest.mark.parametrize("estimator", [TransferClassifier, FeatureExtractor])
+def test_parameters_have_the_defaults_of_the_settings(estimator: type) -> None:
+    defaults = {name: one.default for name, one in inspect.signature(estimator).parameters.items()}
+    settings = {"random_state": "seed", "validation_fraction": "val_fraction"}
+    shared = {
+        name: settings.get(name, name) for name in defaults if settings.get(name, name) in TrainConfig.model_fields
+    }
+    assert set(defaults) - set(shared) <= OWN
+    assert {name: TrainConfig.model_fields[shared[name]].default for name in shared} == {
+        name: defaults[name] for name in shared
+    }
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda _: CANNOT_APPLY, xfail_strict=True)

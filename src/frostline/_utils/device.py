@@ -14,7 +14,7 @@ from frostline.errors import ConfigError, UnknownNameError
 
 
 def pick_device(name: str = "cpu") -> torch.device:
-    """Return the named device.
+    """Return the named device; ``auto`` is CUDA, else MPS, else the CPU.
 
     Raises
     ------
@@ -22,8 +22,10 @@ def pick_device(name: str = "cpu") -> torch.device:
         When this machine has no such device, or there is no such name.
     """
     ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if ready[kind])
     if name not in ready:
-        raise UnknownNameError("device", name, ready)
+        raise UnknownNameError("device", name, ["auto", *ready])
     if not ready[name]:
         here = ", ".join(kind for kind, there in ready.items() if there)
         raise ConfigError(f"device '{name}' is not available here: use --device {here}.")

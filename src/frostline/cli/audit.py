@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, MovedData, Quiet, option, with_settings
+from frostline.cli.settings import OUTPUT, CacheDir, MovedData, Quiet, flag, option, with_settings
 
 SETTINGS = (
     "data_dir", "strict", "limit", "image_size", "model", "weights", "freeze", "taps", "seed", "device", "workers",
@@ -26,17 +26,23 @@ def audit(
     ],
     *,
     data: MovedData = None,
-    include_test: Annotated[
-        bool, typer.Option("--include-test", help="Question the labels of the test split too.")
-    ] = False,
+    include_test: Annotated[bool, flag("--include-test", "Audit the test split, too.")] = False,
     apply: Annotated[
-        Path | None, option("Write the data set as an audit.csv, edited or a part of it, corrects it.", "FILE")
+        Path | None,
+        option("Apply the corrections in an edited audit.csv and write the corrected data set.", "FILE", group=OUTPUT),
     ] = None,
-    output: Annotated[Path | None, option("The corrected file (beside FILE: corrected.csv or .npz).", "FILE")] = None,
-    name: Annotated[str | None, option("Name of the audit (that of the run or the data set).")] = None,
-    output_dir: Annotated[Path, typer.Option(help="Folder that holds the audits.")] = Path("audits"),
-    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    output: Annotated[
+        Path | None,
+        option("Corrected file to write.  [default: corrected.csv or .npz beside FILE]", "FILE", group=OUTPUT),
+    ] = None,
+    name: Annotated[
+        str | None, option("Name of the audit.  [default: that of the run or the data set]", "NAME", group=OUTPUT)
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder that holds the audits.", rich_help_panel=OUTPUT)] = Path(
+        "audits"
+    ),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.", rich_help_panel=OUTPUT)] = Path("runs"),
+    overwrite: Annotated[bool, flag("--overwrite", "Replace an audit of that name.", group=OUTPUT)] = False,
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
     **given: Any,

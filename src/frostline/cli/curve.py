@@ -1,74 +1,57 @@
 """`frostline curve`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import DATA_HELP, CacheDir, Quiet
+from frostline.cli.settings import OUTPUT, CacheDir, DataName, Quiet, flag, option, with_settings
 
-Data = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frostline.cli.console import Screen
+    from frostline.studies.learning_curve_results import CurvePoint, CurveSpec
 
 
+@with_settings(("data_dir", "limit", "image_size", "model", "weights", "amp", "seed", "device"))
 def curve(
-    data: Data,
+    data: DataName,
     *,
     labels: Annotated[
-        str, typer.Option(help="Labelled images per class; all: every one.", metavar="N,…")
+        str, typer.Option(help="Labeled images per class; all: every one.", metavar="N,…")
     ] = "1,5,10,50,100,500,all",
     ways: Annotated[
-        str, typer.Option(help="Ways to compare.", metavar="WAY,…")
+        str, typer.Option(help="Methods to compare.", metavar="WAY,…")
     ] = "pixels,random-frozen,frozen,fine-tuned,scratch",
-    repeats: Annotated[int, typer.Option(help="Draws of the labeled images.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Random draws of the labeled images.", min=1)] = 3,
     seconds_per_point: Annotated[
-        float, typer.Option(help="For each point of the ways that train the network.", metavar="S")
+        float, typer.Option(help="Time for each point of the methods that train the network.", metavar="S")
     ] = 60.0,
-    full: Annotated[
-        bool, typer.Option("--full", help="Ask the ways that train the network with all labels too.")
-    ] = False,
-    target: Annotated[float, typer.Option(help="Accuracy that labels are counted for.", metavar="X")] = 0.8,
-    output_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the result (default curves/DATA).", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a curve with other settings.")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Draw from N training images, test on N/6.", metavar="N", show_default=False)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels for the frozen ways.", metavar="N", show_default=False)
-    ] = None,
+    full: Annotated[bool, flag("--full", "Run the methods that train the network with all labels, too.")] = False,
+    target: Annotated[float, typer.Option(help="Accuracy to count the needed labels for.", metavar="X")] = 0.8,
     train_size: Annotated[
-        int, typer.Option(help="Side in pixels for the ways that train the network.", metavar="N")
+        int, typer.Option(help="Image side in pixels for the methods that train the network.", metavar="N")
     ] = 64,
-    model: Annotated[str, typer.Option(help="Pre-trained network.")] = "alexnet",
-    weights: Annotated[str, typer.Option(help="auto, imagenet, bundled or a file.")] = "auto",
-    amp: Annotated[bool, typer.Option("--amp", help="Train the network in 16 bits.")] = False,
-    seed: Annotated[int, typer.Option(help="Draws the images.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    output_dir: Annotated[
+        Path | None, option("Folder of the result.  [default: curves/DATA]", "DIR", group=OUTPUT)
+    ] = None,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace a curve with other settings.", group=OUTPUT)] = False,
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
+    **given: Any,
 ) -> None:
-    """Measure accuracy against the number of labeled images, for five ways to a classifier."""
+    """Measure accuracy against the number of labeled images, for five ways to train a classifier."""
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
-    from frostline.errors import ConfigError
 
-    try:
-        numbers = tuple(0 if part.strip() == "all" else int(part) for part in labels.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--labels {labels}: expected numbers per class and all, such as 1,10,100,all.") from error
-    if any(number < 1 for number, part in zip(numbers, labels.split(","), strict=True) if part.strip() != "all"):
-        raise ConfigError(f"--labels {labels}: expected numbers of 1 or more, and all.")
-    config = TrainConfig(
-        data=data, data_dir=data_dir, limit=limit, image_size=image_size, model=model, weights=weights, amp=amp,
-        seed=seed, device=device,  # type: ignore[arg-type] # checked there
-    )  # fmt: skip
+    numbers = _numbers(labels)
+    config = TrainConfig(data=data, **{name: value for name, value in given.items() if value is not None})
     screen = Screen(quiet=quiet)
     with screen.lines():
         from frostline.data.registry import check_data, data_name
         from frostline.studies.learning_curve import curve as measure
-        from frostline.studies.learning_curve_results import WAYS, CurveSpec, check_spec, summarize, tabulate
+        from frostline.studies.learning_curve_results import CurveSpec, check_spec
 
         question = CurveSpec(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target
@@ -77,7 +60,27 @@ def curve(
         check_data(data)
         output = output_dir or Path("curves") / data_name(data)
         points = measure(config, question, output, cache_dir=cache_dir, overwrite=overwrite, progress=screen.progress)
-    screen.say("")
+    _show(screen, points, question)
+    screen.say("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")
+
+
+def _numbers(labels: str) -> tuple[int, ...]:
+    """Return numbers of labels per class; 0 stands for ``all``."""
+    from frostline.errors import ConfigError
+
+    parts = [part.strip() for part in labels.split(",")]
+    try:
+        numbers = tuple(0 if part == "all" else int(part) for part in parts)
+    except ValueError as error:
+        raise ConfigError(f"--labels {labels}: expected numbers per class and all, such as 1,10,100,all.") from error
+    if any(number < 1 for number, part in zip(numbers, parts, strict=True) if part != "all"):
+        raise ConfigError(f"--labels {labels}: expected numbers of 1 or more, and all.")
+    return numbers
+
+
+def _show(screen: "Screen", points: "Sequence[CurvePoint]", question: "CurveSpec") -> None:
+    from frostline.studies.learning_curve_results import WAYS, summarize, tabulate
+
     rows = [
         [
             WAYS[cell.way][0],
@@ -87,8 +90,6 @@ def curve(
         ]
         for cell in tabulate(points)
     ]
-    screen.table(["way", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
     screen.say("")
-    for line in summarize(points, question):
-        screen.say(line)
-    screen.say("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")
+    screen.table(["way", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
+    screen.say("", *summarize(points, question))

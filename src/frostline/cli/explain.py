@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frostline.cli.predict import RunName
-from frostline.cli.settings import OutputDir, check_name, option
+from frostline.cli.settings import Device, OutputDir, check_name, option
 
 if TYPE_CHECKING:
     from frostline.data.dataset import BadImage
@@ -25,7 +25,7 @@ def explain(
     neighbors: Annotated[int, typer.Option(help="How many training images to show.", min=1)] = 5,
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "auto",
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 2 when some images cannot be read, after explaining the others.")
     ] = False,

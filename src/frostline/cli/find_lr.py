@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, ConfigFile, Data, Quiet, gather, with_settings
+from frostline.cli.settings import OUTPUT, CacheDir, ConfigFile, Data, Quiet, flag, gather, with_settings
 
 SETTINGS = (
     "data_dir", "limit", "labels_per_class", "image_size", "model", "weights", "freeze", "taps", "head", "hidden_width",
@@ -17,19 +17,21 @@ SETTINGS = (
 def find_lr(
     data: Data = None,
     *,
-    output: Annotated[Path, typer.Option(help="Image to write.", metavar="PNG")] = Path("find-lr.png"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
+    output: Annotated[Path, typer.Option(help="Image to write.", metavar="PNG", rich_help_panel=OUTPUT)] = Path(
+        "find-lr.png"
+    ),
+    overwrite: Annotated[bool, flag("--overwrite", "Replace a file of that name.", group=OUTPUT)] = False,
     steps: Annotated[int, typer.Option(help="Learning rates to try, one gradient step each.", metavar="N")] = 100,
-    lowest: Annotated[float, typer.Option(help="Rate to begin with.", metavar="X")] = 1e-6,
+    lowest: Annotated[float, typer.Option(help="First learning rate.", metavar="X")] = 1e-6,
     highest: Annotated[
-        float, typer.Option(help="Rate to end with, unless the loss explodes before.", metavar="X")
+        float, typer.Option(help="Last learning rate, unless the loss diverges before.", metavar="X")
     ] = 1.0,
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
-    """Suggest a learning rate for train: raise it step by step and see where the loss falls and where it explodes."""
+    """Suggest a learning rate for train by a range test: raise it at every step and watch the loss."""
     from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError

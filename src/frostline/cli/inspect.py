@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import DATA_HELP, SOURCE_SETTINGS, CacheDir, OutputDir, with_settings
+from frostline.cli.settings import SOURCE_SETTINGS, CacheDir, DataName, GroupedCommand, OutputDir, with_settings
 
 if TYPE_CHECKING:
     from frostline.models.weights import Offer
@@ -16,7 +16,6 @@ data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_hel
 models_app = typer.Typer(help="Networks: list, show.", no_args_is_help=True, rich_markup_mode=None)
 cache_app = typer.Typer(help="Kept activations: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
 
 
@@ -34,7 +33,7 @@ def data_list(cache_dir: CacheDir = None) -> None:
 
 
 @data_app.command("get")
-def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
+def data_get(name: DataName, data_dir: DataDir = None, cache_dir: CacheDir = None) -> None:
     """Download a data set unless it is here, and say where it is."""
     from frostline.cli.console import Screen
     from frostline.data.registry import load_dataset
@@ -45,9 +44,9 @@ def data_get(name: Name, data_dir: DataDir = None, cache_dir: CacheDir = None) -
     screen.say(f"{splits.name}: {len(splits.train):,} train and {len(splits.test):,} test images in {splits.source}")
 
 
-@data_app.command("check")
+@data_app.command("check", cls=GroupedCommand)
 @with_settings(SOURCE_SETTINGS)
-def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **given: Any) -> None:
+def data_check(name: DataName, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **given: Any) -> None:
     """Verify files, counts, ranges, and look for images that are in two splits or in two classes."""
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
@@ -77,7 +76,7 @@ def data_check(name: Name, *, data_dir: DataDir = None, cache_dir: CacheDir = No
 
 @data_app.command("show")
 def data_show(
-    name: Name,
+    name: DataName,
     output: Annotated[Path | None, typer.Option(help="PNG to write (default NAME.png).", show_default=False)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",

@@ -25,6 +25,7 @@ from frostline.cli.new import new
 from frostline.cli.predict import predict
 from frostline.cli.report import report
 from frostline.cli.serve import serve
+from frostline.cli.settings import GroupedCommand
 from frostline.cli.streams import ReaderGone, lasting_streams
 from frostline.cli.train import train
 from frostline.cli.tune import tune
@@ -45,10 +46,10 @@ app = typer.Typer(
     help="Transfer learning for image classification that runs the frozen layers once.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # plain help: quicker to load
+    rich_markup_mode=None,  # plain help loads faster
     pretty_exceptions_enable=False,
 )
-app.command("train")(train)
+app.command("train", cls=GroupedCommand)(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("export")(export)
@@ -57,11 +58,11 @@ app.command("serve")(serve)
 app.command("runs")(runs)
 app.command("report")(report)
 app.command("compare")(compare)
-app.command("curve")(curve)
+app.command("curve", cls=GroupedCommand)(curve)
 app.command("new")(new)
-app.command("find-lr")(find_lr)
-app.command("tune")(tune)
-app.command("audit")(audit)
+app.command("find-lr", cls=GroupedCommand)(find_lr)
+app.command("tune", cls=GroupedCommand)(tune)
+app.command("audit", cls=GroupedCommand)(audit)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")

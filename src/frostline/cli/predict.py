@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli.settings import OutputDir, check_name, option
+from frostline.cli.settings import Device, OutputDir, check_name, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ def predict(
     ] = False,
     max_pixels: Annotated[int | None, option("Refuse images that claim more pixels (100 million).", "N")] = None,
     tta: Tta = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "auto",
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Name the most probable classes of images of any size; what cannot be read is named, too."""

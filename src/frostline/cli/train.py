@@ -3,27 +3,38 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from frostline.cli.settings import CacheDir, ConfigFile, Data, OutputDir, Quiet, gather, option, with_settings
+from frostline.cli.settings import (
+    OUTPUT,
+    CacheDir,
+    ConfigFile,
+    Data,
+    OutputDir,
+    Quiet,
+    flag,
+    gather,
+    option,
+    with_settings,
+)
 
 
 @with_settings()
 def train(
     data: Data = None,
     *,
-    name: Annotated[str | None, option("Name of the run (default DATA-1, DATA-2, …).")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    track: Annotated[list[str] | None, option("Tell mlflow or tensorboard too (the extra track).", "NAME,…")] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
+    name: Annotated[str | None, option("Name of the run.  [default: DATA-1, DATA-2, …]", "NAME", group=OUTPUT)] = None,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace a run of that name.", group=OUTPUT)] = False,
+    resume: Annotated[bool, flag("--resume", "Continue a stopped run.", group=OUTPUT)] = False,
+    track: Annotated[
+        list[str] | None, option("Log to mlflow or tensorboard too (the extra track).", "NAME,…", group=OUTPUT)
+    ] = None,
+    no_report: Annotated[bool, flag("--no-report", "Do not write report.html at the end.", group=OUTPUT)] = False,
     output_dir: OutputDir = Path("runs"),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
-    """Run the frozen stages once over DATA, train what lies above them, and test it."""
+    """Run the frozen stages over DATA once, train the layers above them, and test the model."""
     from frostline.cli.console import Screen
     from frostline.cli.tables import show_results
     from frostline.errors import RunError

@@ -5,33 +5,35 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, ConfigFile, Data, Quiet, gather, option, with_settings
+from frostline.cli.settings import OUTPUT, CacheDir, ConfigFile, Data, Quiet, flag, gather, option, with_settings
 
 
 @with_settings()
 def tune(
     data: Data = None,
     *,
-    trials: Annotated[int, typer.Option(help="Trials in all, those before a --resume included.", metavar="N")] = 50,
-    seconds: Annotated[float | None, option("Begin no trial after so long.", "S")] = None,
+    trials: Annotated[int, typer.Option(help="Number of trials, those before a --resume included.", metavar="N")] = 50,
+    seconds: Annotated[float | None, option("Begin no trial after S seconds.", "S")] = None,
     search: Annotated[
         str | None,
         option(
-            "What is searched, of lr, weight_decay, head, taps, label_smoothing, batch_size, freeze, augment "
-            "(the first six, but for settings that are given).",
+            "Settings to search, of lr, weight_decay, head, taps, label_smoothing, batch_size, freeze and augment.  "
+            "[default: the first six, without those that are given]",
             "NAME,…",
         ),
     ] = None,
-    name: Annotated[str | None, option("Name of the search (default DATA).")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a search of that name.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search.")] = False,
-    output_dir: Annotated[Path, typer.Option(help="Folder that holds the searches.")] = Path("tunes"),
+    name: Annotated[str | None, option("Name of the search.  [default: DATA]", "NAME", group=OUTPUT)] = None,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace a search of that name.", group=OUTPUT)] = False,
+    resume: Annotated[bool, flag("--resume", "Continue a stopped search.", group=OUTPUT)] = False,
+    output_dir: Annotated[Path, typer.Option(help="Folder that holds the searches.", rich_help_panel=OUTPUT)] = Path(
+        "tunes"
+    ),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
     **given: Any,
 ) -> None:
-    """Search for better settings of train by short trainings, judged by the validation split alone."""
+    """Search for better settings of train with short trainings, scored on the validation split."""
     from frostline.cli.console import Screen
 
     checked = gather("tune", data, config, given)

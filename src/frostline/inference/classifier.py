@@ -42,7 +42,7 @@ class Classifier:
     model : Model
         Network, boundary, preprocessing, head and class names.
     device : str
-        ``cpu``, ``cuda`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -61,7 +61,7 @@ class Classifier:
         ----------
         folder : path
         device : str
-            ``cpu``, ``cuda`` or ``mps``.
+            ``auto``, ``cpu``, ``cuda`` or ``mps``.
         backbone : Backbone, optional
             The network, where `frostline.fit` was given one; its weights are those of the run.
 

@@ -66,7 +66,7 @@ class Explainer:
     ----------
     model : Model
     device : str
-        ``cpu``, ``cuda`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
     index : Index, optional
         What `neighbors` are looked for in.
 
@@ -98,7 +98,7 @@ class Explainer:
         ----------
         folder : path
         device : str
-            ``cpu``, ``cuda`` or ``mps``.
+            ``auto``, ``cpu``, ``cuda`` or ``mps``.
         backbone : Backbone, optional
             The network, where `frostline.fit` was given one; its weights are those of the run.
 

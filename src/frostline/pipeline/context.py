@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from frostline._utils.device import pick_device
-from frostline._utils.progress import Progress
+from frostline._utils.device import describe_device, pick_device
+from frostline._utils.progress import Progress, log
 from frostline._utils.storage import cache_dir as cache_folder
 
 
@@ -29,11 +29,14 @@ class Context:
 
 
 def make_context(device: str, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Context:
-    """Return a context for a device as settings name it.
+    """Return a context for a device as settings name it; what ``auto`` resolves to is logged.
 
     Raises
     ------
     ConfigError
         When there is no such device here.
     """
-    return Context(cache_folder(cache_dir), pick_device(device), progress)
+    picked = pick_device(device)
+    if device == "auto":
+        log.info("device: %s", describe_device(picked))
+    return Context(cache_folder(cache_dir), picked, progress)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from frostline._utils.device import cores
+from frostline._utils.device import cores, pick_device
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
@@ -121,7 +121,7 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
             f"--batch-norm is for thawed convolutions that nothing normalizes yet, and with --freeze {config.freeze} "
             f"{config.model} has none: freeze less, or leave it out."
         )
-    if config.compile and config.device == "cpu" and not any(map(shutil.which, COMPILERS)):
+    if config.compile and pick_device(config.device).type == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or leave it out.")
     if config.image_size is not None:
         check_image_size(shape, config.image_size)

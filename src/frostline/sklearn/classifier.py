@@ -70,7 +70,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
     verbose : int
         1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
-        ``cpu``, ``cuda`` or ``mps``.
+        ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
     cache_dir : path, optional
         Where activations are kept; Frostline's usual cache when left out.
     keep : bool
@@ -118,7 +118,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         random_state: int | np.random.RandomState | None = 0,
         verbose: int = 0,
-        device: str = "cpu",
+        device: str = "auto",
         cache_dir: Path | str | None = None,
         keep: bool = True,
         settings: Mapping[str, Any] | None = None,

@@ -9,12 +9,13 @@ from torch import nn
 
 from frostline._utils.device import pick_device
 from frostline._utils.progress import Progress
+from frostline._utils.storage import cache_dir as cache_folder
 from frostline.data.dataset import ImageDataset
 from frostline.features.dataset import LiveFeatures
 from frostline.models.boundary import Thawed
 from frostline.models.heads import Head
 from frostline.models.registry import rebuild
-from frostline.pipeline.context import make_context
+from frostline.pipeline.context import Context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import ResolvedNetwork
 from frostline.training.examples import Rows
@@ -49,7 +50,7 @@ class FittedNetwork:
         progress: Progress | None = None,
     ) -> Rows:
         """Return what the frozen stages make of images: cached rows, or computed anew without writing anything."""
-        context = make_context(device, cache_dir, progress)
+        context = Context(cache_folder(cache_dir), pick_device(device), progress)
         forward = self.network.forward(context)
         if not keep:
             return LiveFeatures(images, forward)

@@ -47,7 +47,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
     verbose : int
         1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
     device : str
-        ``cpu``, ``cuda`` or ``mps``.
+        ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
     workers : int, optional
         Threads that decode image files; all cores when left out.
     cache_dtype : str
@@ -82,7 +82,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
         image_size: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
         verbose: int = 0,
-        device: str = "cpu",
+        device: str = "auto",
         workers: int | None = None,
         cache_dtype: str = "float16",
         cache_dir: Path | str | None = None,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-from frostline._utils.device import describe_device
+from frostline._utils.device import describe_device, pick_device
 from frostline._utils.files import read_bytes, read_json, reading
 from frostline._utils.hashing import digest_json
 from frostline._utils.manifest import Held, hold, remove_files
@@ -142,7 +142,7 @@ def _earlier(folder: Path) -> bool:
 def _begin(config: TrainConfig, spec: CurveSpec, output: Path, *, overwrite: bool) -> Known:
     """Return the points measured earlier with the same settings, or initialize the folder."""
     asked = {
-        "config": config.model_dump(mode="json", exclude_none=True),
+        "config": config.model_dump(mode="json", exclude_none=True) | {"device": pick_device(config.device).type},
         "question": json.loads(json.dumps(asdict(spec))),
     }
     # Points stay valid with other repeats, labels or ways; what determines their values must be the same.
