@@ -35,7 +35,8 @@ from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples, Rows
 from frostline.training.optim import layer_groups
-from frostline.training.trainer import Recipe, moments, train
+from frostline.training.statistics import moments
+from frostline.training.trainer import Recipe, train
 
 
 class Plain:

@@ -6,8 +6,8 @@ Frozen AlexNet at 128 px; some labels per class of the training part of fashion-
 drawn-objects. Of the part that is held out (6,000 images of fashion-mnist, two fifths of the others) two thirds measure
 the accuracy. Of its other third a ninth as many as are trained on choose the strength (ten at least), as for a user who
 has no more labels, or all. Prints the mean accuracy without a prior, and the gain from each prior with its standard
-error over the seeds: the one in use, others from more or fewer drawn images and with another floor (FLOOR in
-`frostline.training.covariance_prior`), and choosing between none and the one in use by the rule that chooses the
+error over the seeds: the one in use, others from more or fewer drawn images and with another floor (PRIOR_FLOOR in
+`frostline.training.ridge`), and choosing between none and the one in use by the rule that chooses the
 strength. No test split is read.
 
 About 30 minutes on 2 cores.
@@ -26,13 +26,13 @@ from frostline.data.dataset import ImageDataset
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS, load_prior
 from frostline.data.registry import load_dataset
 from frostline.data.splits import per_class, train_val
-from frostline.training.covariance_prior import FLOOR
+from frostline.training.ridge import PRIOR_FLOOR
 
 NONE, CHOSEN = "none", "none or the one in use, chosen on validation"
 Prior = tuple[int, int, float]  # objects, images of each, floor
-IN_USE = (PRIOR_OBJECTS, PRIOR_IMAGES, FLOOR)
+IN_USE = (PRIOR_OBJECTS, PRIOR_IMAGES, PRIOR_FLOOR)
 OTHERS = [(*IN_USE[:2], floor) for floor in (5.0, 2.0, 1.0, 0.25, 0.1)]
-OTHERS += [(25, 40, FLOOR), (250, 4, FLOOR), (25, 10, FLOOR), (150, 20, FLOOR)]
+OTHERS += [(25, 40, PRIOR_FLOOR), (250, 4, PRIOR_FLOOR), (25, 10, PRIOR_FLOOR), (150, 20, PRIOR_FLOOR)]
 HELD_OUT = {"fashion-mnist": 0.1}
 
 

@@ -25,8 +25,8 @@ from bench.common.options import start
 from bench.common.tables import Table, paired_difference
 from frostline.data.registry import load_dataset
 from frostline.models.heads import Head
-from frostline.training.covariance_prior import FLOOR, WithinClassPenalty
 from frostline.training.examples import Examples
+from frostline.training.ridge import PRIOR_FLOOR, WithinClassPenalty
 
 LABELS = [5, 10, 20, 50, 100, 200]
 MEASURED, CHOOSE = 4_000, 2_000
@@ -75,7 +75,7 @@ def standardized(part: Examples, head: Head) -> torch.Tensor:
 
 
 def try_all(
-    part: Examples, choose: Examples, measured: Examples, prior: Examples | None = None, floor: float = FLOOR
+    part: Examples, choose: Examples, measured: Examples, prior: Examples | None = None, floor: float = PRIOR_FLOOR
 ) -> list[Tried]:
     """Fit the head with every strength, from one eigenvalue decomposition of the products between rows."""
     classes = 1 + int(part.labels.max())
@@ -84,7 +84,7 @@ def try_all(
     center = x.mean(0)
     x -= center
     targets = functional.one_hot(torch.from_numpy(part.labels), classes).double()
-    solved = WithinClassPenalty(standardized(prior, head), prior.labels, floor).solved(x) if prior else x
+    solved = WithinClassPenalty(standardized(prior, head), prior.labels, floor).solve(x) if prior else x
     gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
     seen = [

@@ -20,7 +20,7 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples
-from frostline.training.trainer import moments
+from frostline.training.statistics import moments
 
 IMAGE_SIZE = 128
 CONV5 = 256 * 3 * 3  # features of conv5 at 128 px; they stand last among the pooled taps

@@ -41,7 +41,7 @@ def test_quiet_says_nothing_and_settings_come_from_a_file(frostline, small_fashi
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["--head", "ridge"], "--head ridge is solved, not descended to"),
+        (["--head", "ridge"], "--head ridge is fitted in closed form"),
         (["--lowest", 0.1, "--highest", 0.01], "--lowest 0.1 --highest 0.01: expected two rates above 0"),
         (["--lowest", 0], "expected two rates above 0"),
         (["--steps", 9], "--steps 9: expected 10 or more"),

@@ -16,7 +16,8 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
 from frostline.training.examples import Examples
-from frostline.training.trainer import Recipe, moments
+from frostline.training.statistics import moments
+from frostline.training.trainer import Recipe
 
 Pair = tuple[Examples, Examples]
 

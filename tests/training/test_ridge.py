@@ -10,9 +10,8 @@ from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
 from frostline.models.heads import Head, HeadSpec
-from frostline.training.covariance_prior import WithinClassPenalty
 from frostline.training.examples import Chosen, Examples
-from frostline.training.ridge import STRENGTHS, solve
+from frostline.training.ridge import PRIOR_FLOOR, STRENGTHS, WithinClassPenalty, solve
 from frostline.training.trainer import measure, predict_logits
 
 
@@ -150,5 +149,48 @@ def test_constant_rows_have_no_solution():
     head = Head(HeadSpec("ridge", 8, 10))
     head.standardize(torch.full((8,), 3.0), torch.ones(8))
     examples = Examples(Constant(), np.arange(40) % 10)
-    with pytest.raises(ConfigError, match="ridge found no solution: the activations are constant"):
+    with pytest.raises(ConfigError, match="ridge found no solution: the features are constant"):
         solve(head, examples, examples)
+
+
+OBJECTS = np.arange(60) % 12
+
+
+def varied_features(rows, columns=40, seed=0):
+    return torch.from_numpy(
+        np.random.default_rng(seed).normal(size=(rows, columns)) * np.arange(1, columns + 1)
+    ).float()
+
+
+def expected_penalty(rows, floor=PRIOR_FLOOR):
+    x = rows.double().numpy().copy()
+    for number in set(OBJECTS):
+        x[number == OBJECTS] -= x[number == OBJECTS].mean(0)
+    covariance = x.T @ x / len(x)
+    return np.eye(x.shape[1]) + covariance / (floor * covariance.trace() / len(covariance))
+
+
+def test_the_matrix_is_the_identity_and_the_covariance_within_objects():
+    for floor in (0.1, PRIOR_FLOOR, 10):
+        found = WithinClassPenalty(varied_features(60), OBJECTS, floor).matrix().double().numpy()
+        np.testing.assert_allclose(found, expected_penalty(varied_features(60), floor), rtol=1e-4, atol=1e-4)
+
+
+def test_solving_is_dividing_by_the_matrix():
+    for columns in (40, 200):  # fewer numbers than drawn images, and more
+        rows, x = varied_features(60, columns), varied_features(7, columns, seed=1)
+        found = WithinClassPenalty(rows, OBJECTS).solve(x).double().numpy()
+        np.testing.assert_allclose(found @ expected_penalty(rows), x.double().numpy(), rtol=1e-3, atol=0.05)
+
+
+def test_what_tells_objects_apart_is_no_variation_within_them():
+    rows = torch.from_numpy(OBJECTS[:, None] * np.ones(40)).float() + 1e-3 * varied_features(60)
+    np.testing.assert_allclose(
+        WithinClassPenalty(rows, OBJECTS).matrix(), expected_penalty(1e-3 * varied_features(60)), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_features_that_never_vary_leave_the_identity():
+    rows = torch.from_numpy(OBJECTS[:, None] * np.ones(40)).float()
+    assert torch.equal(WithinClassPenalty(rows, OBJECTS).matrix(), torch.eye(40))
+    assert torch.equal(WithinClassPenalty(rows, OBJECTS).solve(varied_features(7)), varied_features(7))

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 import frostline
 from frostline.errors import DivergedError
-from frostline.training.trainer import gradient_steps, measure, moments, predict_logits, train
+from frostline.training.statistics import moments
+from frostline.training.trainer import gradient_steps, measure, predict_logits, train
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

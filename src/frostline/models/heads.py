@@ -32,6 +32,11 @@ class HeadSpec:
         return asdict(self)
 
 
+def feature_scale(std: torch.Tensor) -> torch.Tensor:
+    """Return the factor (F,) that standardizes centered features; nearly constant features are not amplified."""
+    return 1 / (std + 0.05 * std.mean() + 1e-12)
+
+
 class Head(nn.Module):
     """Standardize each feature, then classify.
 
@@ -59,9 +64,9 @@ class Head(nn.Module):
             nn.init.zeros_(self.first.bias)
 
     def standardize(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Fix the features' mean and spread (F,); a twentieth of the mean spread keeps near-constant features quiet."""
+        """Set the features' mean and standard deviation (F,)."""
         self.mean.copy_(mean)
-        self.scale.copy_(1 / (std + 0.05 * std.mean() + 1e-12))
+        self.scale.copy_(feature_scale(std))
 
     @torch.no_grad()
     def soften(self, temperature: float) -> None:

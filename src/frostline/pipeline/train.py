@@ -26,7 +26,8 @@ from frostline.training.checkpoint import Epoch, saved_phase
 from frostline.training.examples import Examples
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
-from frostline.training.trainer import Phase, TrainingResult, moments, predict_logits
+from frostline.training.statistics import moments
+from frostline.training.trainer import Phase, TrainingResult, predict_logits
 from frostline.training.trainer import train as descend
 
 NORMALISE_ROWS = 512

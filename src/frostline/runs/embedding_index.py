@@ -24,6 +24,7 @@ from frostline.errors import RunError
 from frostline.models.heads import Head
 from frostline.runs.folder import AGAIN, REMEDY, Run
 from frostline.training.examples import Examples
+from frostline.training.statistics import principal_axes
 
 SAMPLE = 1500  # training images
 MAP = 3000  # test images
@@ -218,13 +219,8 @@ def _points(
 def _principal_axes(
     trunk: nn.Module, examples: Examples, sample: NDArray[np.integer], mean: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """Return the directions (F, K) in which a standardized sample spreads most, by way of its Gram matrix."""
+    """Return the principal axes (F, K) of a standardized sample."""
     most = max(2, FEATURES_BYTES // (4 * len(mean)))
     some = sample if len(sample) <= most else sample[np.linspace(0, len(sample) - 1, most).astype(int)]
     x = (features(trunk, examples, some) - mean) * scale  # (M, F)
-    x = x - x.mean(0)
-    values, vectors = torch.linalg.eigh((x @ x.T).double())  # ascending
-    count = max(1, min(AXES, len(some) - 1, AXES_BYTES // (4 * len(mean))))
-    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
-    axes: torch.Tensor = x.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()  # (F, K), unit columns
-    return axes
+    return principal_axes(x, max(1, min(AXES, len(some) - 1, AXES_BYTES // (4 * len(mean)))))

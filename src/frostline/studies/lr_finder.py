@@ -1,4 +1,4 @@
-"""The learning-rate range test: how the loss answers to ever larger steps, before a training is begun."""
+"""The learning-rate range test: the training loss of increasing learning rates, before a training starts."""
 
 import io
 import math
@@ -31,19 +31,19 @@ from frostline.training.optim import layer_groups, make_optimizer
 from frostline.training.trainer import Recipe, gradient_steps, mixed_batches, train
 
 SMOOTHING = 0.9
-EXPLODED = 4.0  # times the lowest smoothed loss: no larger rate is tried
-ALIKE = 0.05  # losses that differ by no more than this share are taken for the same
+EXPLODED = 4.0  # times the lowest smoothed loss: the test ends
+TOLERANCE = 0.05  # relative difference of two losses that count as equal
 FEWEST_STEPS = 10
 
 
 @dataclass(frozen=True)
 class Span:
-    """Which learning rates are tried: from ``lowest`` to ``highest`` in ``steps`` equal factors.
+    """The learning rates to try: ``steps`` of them from ``lowest`` to ``highest``, evenly spaced on a log scale.
 
     Raises
     ------
     ConfigError
-        When that is no span.
+        For impossible bounds or too few steps.
     """
 
     lowest: float = 1e-6
@@ -66,18 +66,18 @@ class Span:
 
 @dataclass(frozen=True)
 class RangeTest:
-    """How the training loss answered, up to the rate at which it exploded.
+    """The losses, up to the learning rate at which they exploded.
 
     Attributes
     ----------
     rates, losses, smoothed : ndarray of float64, shape (N,)
-        The rate of each step, the loss of its batch before the step in nats, and the average of the losses so far.
+        Of each step: learning rate, loss in nats before the step, and its moving average.
     steepest : float or None
-        The rate at which the smoothed loss falls fastest, per factor of the rate; none when it does not fall by more
-        than `ALIKE`, as when the head was trained before.
+        The rate at which the smoothed loss falls fastest on a log scale; ``None`` when it falls by less than
+        `TOLERANCE`, for example on a head that is already trained.
     tenth : float
-        A tenth of the last rate before the loss rises: the highest at which the smoothed loss is not above its lowest
-        by more than `ALIKE`. Where a curve is flat its lowest point itself lies anywhere.
+        A tenth of the highest rate whose smoothed loss is within `TOLERANCE` of the lowest; more robust on a flat curve
+        than the position of the minimum.
     """
 
     rates: NDArray[np.float64]
@@ -88,7 +88,7 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
-        """The rate to begin with: ``tenth``, which a curve that does not fall has as well."""
+        """The suggested learning rate: ``tenth``, which is defined for every curve."""
         return self.tenth
 
 
@@ -102,32 +102,31 @@ def find_lr(
     progress: Progress | None = None,
     splits: Splits | None = None,
 ) -> RangeTest:
-    """Run the learning-rate range test (Smith 2017, arXiv:1506.01186) on what a run trains in its last phase.
+    """Run the learning-rate range test (Smith 2017, arXiv:1506.01186) on the last phase of a training.
 
-    That is the head when no stage is thawed. Before thawed stages are tested the head is trained as a run's first phase
-    does, else the curve would show how a new head learns; with ``schedule`` ``together`` it is new there as well. The
-    phases in between that ``gradual`` has are left out. The curve comes from the training split alone: validation and
-    test labels play no part in it. Nothing is left but kept activations.
+    That is the head when no stage is thawed. Before a test of thawed stages the head is trained as in a run's first
+    phase, unless ``schedule`` is ``together``; intermediate phases of ``gradual`` are skipped. Only the training split
+    is used. Nothing is written but the feature cache.
 
     Parameters
     ----------
     config : TrainConfig
-        As for `frostline.fit`; its ``lr`` and its schedule of rates play no part.
+        As for `frostline.fit`; ``lr`` and ``lr_schedule`` are not used.
     lowest, highest : float
-        The learning rates to begin and to end with.
+        First and last learning rate.
     steps : int
-        How many rates are tried, one gradient step each.
+        Number of rates, one gradient step each.
     cache_dir : path, optional
-        Where kept activations go.
+        The feature cache.
     progress : Progress, optional
         Draws bars.
     splits : Splits, optional
-        The data set itself; ``config.data`` is then no more than what it is called.
+        A data set in memory; ``config.data`` is then only its name.
 
     Returns
     -------
     RangeTest
-        The losses, and the suggested rate as ``suggestion``.
+        The losses and the ``suggestion``.
 
     Raises
     ------
@@ -136,24 +135,20 @@ def find_lr(
     FrostlineError
         For other errors caused by user input or the environment.
     """
-    progress = visible(progress)
     if config.head == "ridge":
-        raise ConfigError("--head ridge is solved, not descended to: it has no learning rate; choose linear or mlp.")
-    span = Span(lowest, highest, steps)
-    config = stepwise(config)
+        raise ConfigError("--head ridge is fitted in closed form and has no learning rate: choose linear or mlp.")
+    span, config = Span(lowest, highest, steps), stepwise(config)
     check(config, splits=splits)
-    context = make_context(config.device, cache_dir, progress)
+    context = make_context(config.device, cache_dir, visible(progress))
     plan = resolve(config, context, splits)
-    config, boundary = plan.config, plan.network.boundary
-    seed_everything(config.seed)
+    seed_everything(plan.config.seed)
     ready = _last_phase(extract(plan, context))
-    above = "the head" if boundary.freeze == boundary.end else f"{', '.join(ready.trunk.stages)} and the head"
     log.info(
         "%d learning rates from %g to %g on %s, %s images",
-        span.steps, span.lowest, span.highest, above, f"{len(plan.splits.train):,}",
+        steps, lowest, highest, ", ".join([*ready.trunk.stages, "the head"]), f"{len(plan.splits.train):,}",
     )  # fmt: skip
-    groups = layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay)
-    return range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, progress)
+    groups = layer_groups(ready.trunk.stages.values(), ready.head, plan.config.layer_decay)
+    return range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, context.progress)
 
 
 def _last_phase(features: Features) -> Trainable:
@@ -161,7 +156,7 @@ def _last_phase(features: Features) -> Trainable:
     phases = features.plan.phases
     if len(phases) == 1:
         return prepare_phase(features, phases[0])
-    log.info("first the head, on kept activations")
+    log.info("training the head on frozen features first")
     first = prepare_phase(features, phases[0])
     train(first.module, first.features.train, None, phases[0].recipe, progress=features.context.progress, quiet=True)
     return prepare_phase(features, phases[-1], first.head)
@@ -246,9 +241,9 @@ def _losses(
 
 
 def smooth(losses: Sequence[float]) -> NDArray[np.float64]:
-    """Return the exponential average (N,) of losses so far, without its bias towards its start at 0.
+    """Return the bias-corrected exponential moving average (N,) of losses.
 
-    As in fastai, but it forgets sooner (0.9 for 0.98): with 100 steps theirs would lag by half of them.
+    As in fastai, with a shorter memory (0.9 instead of 0.98), which suits tests of 100 steps.
     """
     average, averages = 0.0, []
     for number, loss in enumerate(losses, 1):
@@ -258,7 +253,7 @@ def smooth(losses: Sequence[float]) -> NDArray[np.float64]:
 
 
 def read_curve(rates: NDArray[np.float64], losses: Sequence[float]) -> RangeTest:
-    """Read two suggestions off a curve.
+    """Return the range test of a curve, with both suggestions.
 
     Parameters
     ----------
@@ -271,21 +266,21 @@ def read_curve(rates: NDArray[np.float64], losses: Sequence[float]) -> RangeTest
         When the loss rises too early for a suggestion.
     """
     smoothed = smooth(losses)
-    low = smoothed <= smoothed.min(initial=math.inf) * (1 + ALIKE)
+    low = smoothed <= smoothed.min(initial=math.inf) * (1 + TOLERANCE)
     tenth = float(rates[low].max(initial=0)) / 10
     if tenth < rates[0]:
-        raise ConfigError("the loss rises already at the smallest of these learning rates: try a smaller --lowest.")
+        raise ConfigError("the loss already rises at the lowest learning rate: try a smaller --lowest.")
     bottom = int(smoothed.argmin())
     first = np.mean(losses[: max(1, len(losses) // 10)])
     steepest = None
-    if bottom and smoothed[bottom] < first * (1 - ALIKE):
+    if bottom and smoothed[bottom] < first * (1 - TOLERANCE):
         slopes = np.gradient(smoothed[: bottom + 1], np.log(rates[: bottom + 1]))
         steepest = float(rates[slopes.argmin()])
     return RangeTest(rates, np.array(losses), smoothed, steepest, tenth)
 
 
 def draw_curve(test: RangeTest, title: str, path: Path) -> None:
-    """Draw the losses over the rates as a PNG; the suggestion is marked."""
+    """Plot losses against learning rates as a PNG, with the suggestion marked."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
@@ -297,7 +292,7 @@ def draw_curve(test: RangeTest, title: str, path: Path) -> None:
         axes.axvline(
             test.steepest, color="#c2410c", linewidth=1, linestyle=":", label=f"steepest descent: {test.steepest:.1e}"
         )
-    # Single losses may be far above the average that ends the test.
+    # Single losses may lie far above the average.
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
     axes.set_ylim(0, 1.1 * test.smoothed.max())
     axes.grid(alpha=0.25)

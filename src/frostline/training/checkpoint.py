@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 from safetensors.torch import save
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from frostline._utils.files import read_tensors, reading
 from frostline._utils.hashing import digest_arrays
 from frostline._utils.storage import write_bytes
 from frostline.errors import RunError, first_line
-from frostline.training.average import Average
 
 
 @dataclass
@@ -48,8 +48,8 @@ class TrainingState:
     ----------
     module, optimizer
         Being trained.
-    average : Average, optional
-        The moving average of the weights, when there is one.
+    average : AveragedModel, optional
+        Moving average of the weights (`averaged_model`).
     history : list of Epoch
         Of this phase and those before it.
     before : int
@@ -60,7 +60,7 @@ class TrainingState:
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    average: Average | None = None
+    average: AveragedModel | None = None
     history: list[Epoch] = field(default_factory=list)
     before: int = 0
     best_epoch: int = 0
@@ -73,7 +73,7 @@ class TrainingState:
 
     @property
     def measured(self) -> nn.Module:
-        """What validation judges and the run keeps: the average of the weights when there is one."""
+        """The module to validate and save: the averaged one if there is one."""
         return self.average.module if self.average else self.module
 
 
@@ -111,7 +111,7 @@ def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> N
         "history": [asdict(epoch) for epoch in state.history],
         "before": state.before,
         "best_epoch": state.best_epoch,
-        "averaged": state.average.updates if state.average else 0,
+        "averaged": int(state.average.n_averaged) - 1 if state.average else 0,
         "run": run,
     }
     kept = {f"best.{key}": value for key, value in state.best.items()}
@@ -161,7 +161,7 @@ def load_state(state: TrainingState, path: Path, run: str = "") -> None:
             state.average.module.load_state_dict(average)
         except RuntimeError as error:
             raise RunError(f"{path} holds no average of this model's weights: {REMEDY}.") from error
-        state.average.updates = about.averaged
+        state.average.n_averaged.fill_(about.averaged + 1)
 
 
 def write_checkpoint(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+EVALUATION_BATCH = 1024
+
 
 class Rows(Protocol):
     """Rows by position. From the cache or computed now: training never learns which."""

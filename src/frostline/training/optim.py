@@ -1,4 +1,4 @@
-"""Optimizers and learning rates over time."""
+"""Optimizers, learning-rate schedules and the moving average of the weights."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,20 +6,22 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-# Share of the steps that the learning rate climbs for, where nothing else is asked for.
+# Default share of the steps that the learning rate rises for.
 WARM_UP = {"onecycle": 0.3, "cosine": 0.0, "constant": 0.0}
+EMA_RAMP = 10  # update n (from 0) of the average retains at most (1 + n) / (EMA_RAMP + n) of it
 
 
 def make_optimizer(
     name: str, groups: Sequence[dict[str, Any]], lr: float, weight_decay: float, momentum: float
 ) -> torch.optim.Optimizer:
-    """Return SGD with momentum, or AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), in one fused step.
+    """Return fused SGD with momentum, or fused AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Parameters
     ----------
     groups : sequence of dict
-        ``params`` and, where not 1, ``scale``: their share of the learning rate.
+        ``params`` and optionally ``scale``, a factor on the learning rate (1 when left out).
     """
     groups = [{"scale": 1.0, **group} for group in groups]
     if name == "sgd":
@@ -28,9 +30,9 @@ def make_optimizer(
 
 
 def layer_groups(stages: Iterable[nn.Module], head: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Return groups whose share of the learning rate falls with depth (Clark et al. 2020, arXiv:2003.10555).
+    """Return groups with layer-wise learning-rate decay (Clark et al. 2020, arXiv:2003.10555).
 
-    It is 1 for the head, ``decay`` for the last stage, ``decay`` squared for the one before it.
+    The factor is 1 for the head, ``decay`` for the last stage, ``decay`` squared for the one before it.
 
     Parameters
     ----------
@@ -44,25 +46,47 @@ def layer_groups(stages: Iterable[nn.Module], head: nn.Module, decay: float) -> 
 def learning_rate(schedule: str, peak: float, step: int, steps: int, warm_up: float | None = None) -> float:
     """Return the learning rate of a step, 0 to ``steps - 1``: a function of the step alone, so resuming needs no state.
 
-    ``onecycle`` climbs from a 25th of the peak and falls to nothing, both along a half cosine (Smith & Topin 2019,
+    ``onecycle`` rises from a 25th of the peak and falls to nearly zero, both along a half cosine (Smith & Topin 2019,
     arXiv:1708.07120); ``cosine`` falls (Loshchilov & Hutter 2017, arXiv:1608.03983) and ``constant`` stays, both after
-    climbing in a straight line for as long as ``warm_up`` says (Goyal et al. 2017, arXiv:1706.02677).
+    a linear warm-up (Goyal et al. 2017, arXiv:1706.02677).
 
     Parameters
     ----------
     warm_up : float, optional
-        Share of the steps that the learning rate climbs for; `WARM_UP` when left out.
+        Share of the steps that the learning rate rises for; `WARM_UP` when left out.
     """
-    climb = WARM_UP[schedule] if warm_up is None else warm_up
+    rise = WARM_UP[schedule] if warm_up is None else warm_up
     done = step / max(1, steps - 1)
-    if done < climb:
+    if done < rise:
         if schedule == "onecycle":
-            return _between(peak / 25, peak, done / climb)
-        return peak * (step + 1) / (climb * max(1, steps - 1) + 1)
+            return _half_cosine(peak / 25, peak, done / rise)
+        return peak * (step + 1) / (rise * max(1, steps - 1) + 1)
     if schedule == "constant":
         return peak
-    return _between(peak, peak * 1e-4, (done - climb) / (1 - climb) if climb < 1 else 0.0)
+    return _half_cosine(peak, peak * 1e-4, (done - rise) / (1 - rise) if rise < 1 else 0.0)
 
 
-def _between(start: float, end: float, share: float) -> float:
+def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def averaged_model(module: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of a module's weights (Polyak & Juditsky 1992).
+
+    It starts as a copy and follows quickly at first, as `ExponentialMovingAverage` of TensorFlow does.
+
+    Parameters
+    ----------
+    decay : float
+        How much of the average an update retains, 0 to 1.
+    """
+
+    def average(old: torch.Tensor, new: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
+        if not new.is_floating_point():  # a counter
+            return new
+        done = int(updates) - 1
+        return old.lerp(new, 1 - min(decay, (1 + done) / (EMA_RAMP + done)))
+
+    averaged = AveragedModel(module, avg_fn=average, use_buffers=True).requires_grad_(False)
+    averaged.n_averaged.fill_(1)  # the copy counts: with 0 the first update would replace it
+    return averaged

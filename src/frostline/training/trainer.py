@@ -15,14 +15,10 @@ from torch import nn
 
 from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import DivergedError
-from frostline.training.average import Average
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state, saved_phase
-from frostline.training.examples import Examples, epoch_order
+from frostline.training.examples import EVALUATION_BATCH, Examples, epoch_order
 from frostline.training.mixing import Batch, mix
-from frostline.training.optim import learning_rate, make_optimizer
-
-EVALUATION_BATCH = 1024
-STANDARDIZATION_ROWS = 4096
+from frostline.training.optim import averaged_model, learning_rate, make_optimizer
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -216,7 +212,7 @@ def _new_state(
     return TrainingState(
         module,
         make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.weight_decay, recipe.momentum),
-        Average(module, recipe.ema) if recipe.ema else None,
+        averaged_model(module, recipe.ema) if recipe.ema else None,
         list(phase.earlier.history),
         len(phase.earlier.history),
         phase.earlier.best_epoch,
@@ -271,7 +267,7 @@ def _train_epoch(
         clip_norm=recipe.clip_norm,
     ):
         if state.average:
-            state.average.update(module)
+            state.average.update_parameters(module)
         loss_sum += loss * len(logits)
         correct += int((logits.argmax(1) == batch.labels).sum())
         seen += len(logits)
@@ -298,23 +294,6 @@ def predict_logits(module: nn.Module, examples: Examples) -> torch.Tensor:
     module.eval()
     device = next(module.parameters()).device
     return torch.cat([module(rows.to(device)).cpu() for rows, _ in examples.batches(EVALUATION_BATCH)])
-
-
-def moments(module: nn.Module, examples: Examples, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and spread (F,) of what a module makes of training rows: over 4,096 of them, drawn by seed."""
-    chosen = examples.typical(STANDARDIZATION_ROWS, seed)
-    count = len(chosen)
-    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        module.eval()
-        total = square = torch.zeros(())
-        for start in range(0, count, EVALUATION_BATCH // 2):
-            rows = examples.rows.take(chosen[start : start + EVALUATION_BATCH // 2])
-            values = module(rows.to(device)).flatten(1).double().cpu()  # (B, F)
-            total, square = total + values.sum(0), square + values.square().sum(0)
-        mean = total / count
-        spread = (square / count - mean.square()).clamp_min(0).sqrt()
-    return mean.float().clone(), spread.float().clone()
 
 
 def _is_best(state: TrainingState) -> bool:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from frostline._utils.progress import Progress, Silent
+from frostline.models.heads import feature_scale
 from frostline.training.examples import Examples, Rows
-from frostline.training.trainer import moments
+from frostline.training.statistics import moments, principal_axes
 
 AXES = 64
 SAMPLE = 2048  # rows that the axes are sought with
@@ -23,17 +24,13 @@ FAR = 1e30
 
 
 def reduce(rows: Rows, seed: int, progress: Progress | None = None) -> torch.Tensor:
-    """Return points (N, K): standardized rows along the directions in which a sample of them spreads most.
-
-    Principal components by a randomized decomposition (Halko et al. 2011, arXiv:0909.4061).
-    """
+    """Return points (N, K): standardized rows projected on the principal axes of a sample of them."""
     count = len(rows)
     examples = Examples(rows, np.zeros(count, np.int64))
     mean, std = moments(nn.Identity(), examples, seed)
-    scale = 1 / (std + 0.05 * std.mean() + 1e-12)
+    scale = feature_scale(std)
     sample = (rows.take(examples.typical(SAMPLE, seed)).flatten(1) - mean) * scale  # (S, F)
-    torch.manual_seed(seed)
-    axes = torch.svd_lowrank(sample, q=min(AXES, *sample.shape))[2]  # (F, K)
+    axes = principal_axes(sample, min(AXES, *sample.shape))  # (F, K)
     del sample
     axes = scale[:, None] * axes  # ((x - m) * s) A == x (s A) - m (s A)
     center = mean @ axes  # (K,)
