@@ -16,8 +16,8 @@ from pathlib import Path
 from bench.common.options import start
 from bench.common.timing import Stopwatch
 from frostline import TrainConfig
-from frostline.studies.importance import final, format_summary
 from frostline.studies.tune import tune
+from frostline.studies.tune_results import final_accuracy, format_summary
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,8 +28,12 @@ def main(arguments: Sequence[str]) -> None:
         cache = options.cache_dir or Path(folder, "cache")
         tune(config, Path(folder, "warm"), trials=1, cache_dir=cache)
         with Stopwatch() as watch:
-            findings = tune(config, Path(folder, "search"), trials=options.trials, cache_dir=cache)
-        print("\n".join(format_summary(findings)))
-    first, best = findings.tried[0], findings.best
-    print(f"{len(findings.tried)} trials: {watch.seconds:.1f} s, {watch.processor_seconds:.1f} s of processor time")
-    print(f"first trial {final(first):.4f}, best {final(best):.4f}" if best else "no trial was trained on all images")
+            result = tune(config, Path(folder, "search"), trials=options.trials, cache_dir=cache)
+        print("\n".join(format_summary(result)))
+    first, best = result.trials[0], result.best
+    print(f"{len(result.trials)} trials: {watch.seconds:.1f} s, {watch.processor_seconds:.1f} s of processor time")
+    print(
+        f"first trial {final_accuracy(first):.4f}, best {final_accuracy(best):.4f}"
+        if best
+        else "no trial was trained on all images"
+    )

@@ -15,7 +15,7 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
     done = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, "--trials", 8)
     assert (done.returncode, done.stderr) == (0, "")
     assert "searched: learning rate, weight decay, head, label smoothing, batch size" in done.stdout
-    assert "and it is optimistic" in done.stdout
+    assert "The accuracy is optimistic" in done.stdout
     assert done.stdout.splitlines()[-1] == "try: frostline train --config tunes/fashion-mnist/config.toml"
     with Image.open(tmp_path / "tunes" / "fashion-mnist" / "importance.png") as image:
         assert (image.format, image.width > 1000) == ("PNG", True)
@@ -28,10 +28,10 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
     [
         (["--search", "lrr"], "Did you mean 'lr'?"),
         (["--trials", 0], "--trials 0: expected 1 or more"),
-        (["--head", "ridge"], "--head ridge chooses its one strength by itself"),
-        (["--resume", "--overwrite"], "--overwrite begins anew and --resume goes on"),
+        (["--head", "ridge"], "--head ridge chooses its only hyperparameter itself"),
+        (["--resume", "--overwrite"], "--overwrite starts again and --resume continues"),
         (["--name", "../x"], "--name"),
-        (["--freeze", "none", "--search", "freeze"], "--search freeze begins at the boundary asked for"),
+        (["--freeze", "none", "--search", "freeze"], "--search freeze starts at the configured boundary"),
     ],
 )
 def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, options, fault):

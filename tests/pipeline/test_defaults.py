@@ -8,7 +8,7 @@ from frostline.models.registry import outline
 from frostline.pipeline.defaults import CLOSED_FORM_IMAGES, STEPWISE, stepwise, with_defaults
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.studies.space import searched_settings
+from frostline.studies.tune_space import searched_settings
 
 GIVEN = {
     "epochs": 3, "head_epochs": 2, "batch_size": 32, "optimizer": "sgd", "momentum": 0.5, "lr": 0.01, "head_lr": 0.01,

@@ -17,10 +17,10 @@ from frostline.data.arrays import from_arrays
 from frostline.errors import ConfigError, FrostlineError, RunError
 from frostline.features.inventory import list_stores
 from frostline.runs.fit import fit
-from frostline.studies.importance import final, format_summary
-from frostline.studies.study import DIVERGED, FEWER
-from frostline.studies.trial import Trials
 from frostline.studies.tune import tune
+from frostline.studies.tune_results import final_accuracy, format_summary
+from frostline.studies.tune_study import DIVERGED, FEWER
+from frostline.studies.tune_trials import Trials
 from tests.commands import started
 
 QUICK = {"weights": "bundled", "image_size": 64, "taps": "none", "epochs": 4}
@@ -54,13 +54,13 @@ def large(tmp_path, fashion):
 
 
 def values(findings):
-    return [(one.values, dict(one.accuracies), one.ended) for one in findings.tried]
+    return [(one.values, dict(one.accuracies), one.ended) for one in findings.trials]
 
 
 def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache):
     findings = tune(config, tmp_path / "found", trials=9)
     best = findings.best
-    assert final(best) == max(final(one) for one in findings.tried) > 0.6
+    assert final_accuracy(best) == max(final_accuracy(one) for one in findings.trials) > 0.6
     left = {path.name for path in (tmp_path / "found").iterdir()}
     assert left == {
         "settings.json", "study.db", "config.toml", "trials.csv", "importance.png", "summary.txt", "log.txt", "lock",
@@ -68,23 +68,23 @@ def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache
     }  # fmt: skip
     again = TrainConfig(**read_config(tmp_path / "found" / "config.toml"))
     run = fit(again, name="best", output_dir=tmp_path / "runs")
-    assert run.metrics["val"]["accuracy"] == pytest.approx(final(best), abs=1e-6)
+    assert run.metrics["val"]["accuracy"] == pytest.approx(final_accuracy(best), abs=1e-6)
     with (tmp_path / "found" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and rows[0]["head"] == "linear" and float(rows[0]["weight_decay"]) == 0.05
     text = "\n".join(format_summary(findings))
-    assert "it is optimistic: as the best of 9 it was chosen by the same images" in text
-    assert "What mattered, as shares of the variance" in text
+    assert "The accuracy is optimistic because the same images selected the best of 9 trials" in text
+    assert "Parameter importance (fANOVA: fraction of the variance of accuracy with" in text
 
 
 def test_better_trials_get_more_images_and_the_test_split_plays_no_part(large, tmp_path, cache):
     one = tune(large("one.npz", 0), tmp_path / "one", trials=6)
     other = tune(large("other.npz", 500), tmp_path / "other", trials=6)
     assert values(one) == values(other)
-    assert one.amounts == (607, 2430)
-    stopped = [trial for trial in one.tried if trial.ended == FEWER]
+    assert one.rungs == (607, 2430)
+    stopped = [trial for trial in one.trials if trial.ended == FEWER]
     assert stopped and all(set(trial.accuracies) == {607} for trial in stopped)
-    assert set(one.tried[0].accuracies) == {607, 2430}
+    assert set(one.trials[0].accuracies) == {607, 2430}
     (store,) = list_stores(cache)
     assert store.rows == 2700  # no test image went through the frozen stages
 
@@ -119,11 +119,11 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tune(config, tmp_path / "part", trials=5, progress=Interrupt())
     assert (tmp_path / "part" / "config.toml").is_file() and (tmp_path / "part" / "trials.csv").is_file()
-    with pytest.raises(RunError, match="search 'part' exists: choose another --name, --resume"):
+    with pytest.raises(RunError, match="search 'part' exists: choose another --name, --resume it"):
         tune(config, tmp_path / "part", trials=5)
     again = tune(config, tmp_path / "part", trials=5, resume=True)
     assert values(again) == values(whole)
-    with pytest.raises(RunError, match="was begun with epochs = 4, now 3 is asked for"):
+    with pytest.raises(RunError, match="has epochs = 4, got 3: leave it out"):
         tune(config.model_copy(update={"epochs": 3}), tmp_path / "part", trials=5, resume=True)
 
 
@@ -142,20 +142,20 @@ def test_a_killed_search_counts_its_open_trial_again(small_fashion, tmp_path, co
 def test_thawed_stages_and_views_can_be_searched(config, tmp_path):
     small = config.model_copy(update={"limit": 200, "epochs": 1, "head_epochs": None})
     findings = tune(small, tmp_path / "found", trials=4, search=("freeze", "augment"))
-    assert len(findings.tried) == 4
-    assert {one.values["freeze"] for one in findings.tried} <= {"conv5", "conv4", "conv3"}
+    assert len(findings.trials) == 4
+    assert {one.values["freeze"] for one in findings.trials} <= {"conv5", "conv4", "conv3"}
 
 
 def test_no_trial_begins_when_the_time_is_over(config, tmp_path):
     findings = tune(config, tmp_path / "found", trials=50, seconds=0.01)
-    assert len(findings.tried) == 1
-    assert any(line.startswith("Too few trials") for line in format_summary(findings))
+    assert len(findings.trials) == 1
+    assert any(line.startswith("Parameter importance needs 8 or more trials") for line in format_summary(findings))
 
 
 def test_a_trial_that_diverges_counts_as_a_trial_and_is_never_the_best(tiny, tmp_path):
     wild = tiny.model_copy(update={"optimizer": "sgd", "lr": 1e30, "head": "mlp"})
     findings = tune(wild, tmp_path / "wild", trials=2, search=("label_smoothing",))
-    assert [one.ended for one in findings.tried] == [DIVERGED, DIVERGED]
+    assert [one.ended for one in findings.trials] == [DIVERGED, DIVERGED]
     assert findings.best is None
     assert "the loss is no longer finite in" in (tmp_path / "wild" / "log.txt").read_text()
 
@@ -173,7 +173,7 @@ def test_given_images_are_searched_in_a_folder_of_the_data_sets_name(fashion, tm
     monkeypatch.chdir(tmp_path)
     splits = from_arrays(np.asarray(fashion.train.images[:200]), fashion.train.labels[:200], name="mine")
     findings = tune(TrainConfig(data="mine", **QUICK), trials=1, splits=splits)
-    assert len(findings.tried) == 1
+    assert len(findings.trials) == 1
     assert (tmp_path / "tunes" / "mine" / "config.toml").is_file()
 
 
@@ -203,8 +203,8 @@ def leave_a_start(folder):
 def test_a_search_that_was_killed_before_it_began_can_be_resumed(tiny, tmp_path, leave):
     leave(tmp_path / "killed")
     findings = tune(tiny, tmp_path / "killed", trials=1, resume=True)
-    assert len(findings.tried) == 1
-    assert "no search was begun in" in (tmp_path / "killed" / "log.txt").read_text()
+    assert len(findings.trials) == 1
+    assert f"no search in {tmp_path / 'killed'} yet: starting one" in (tmp_path / "killed" / "log.txt").read_text()
 
 
 def test_a_start_that_fails_removes_only_what_it_made(tiny, tmp_path):
@@ -235,7 +235,7 @@ def test_what_a_search_keeps_is_checked_and_a_persons_file_survives(tiny, tmp_pa
             tune(tiny, folder, trials=1, resume=True)
         (folder / name).rmdir()
         (folder / name).write_bytes(whole)
-    assert len(tune(tiny, folder, trials=1, resume=True).tried) == 1
+    assert len(tune(tiny, folder, trials=1, resume=True).trials) == 1
     tune(tiny, folder, trials=1, overwrite=True)
     assert (folder / "notes.txt").read_text() == "keep me"
 
@@ -255,4 +255,4 @@ def test_a_search_of_an_earlier_version_goes_on(tiny, tmp_path):
     folder = tmp_path / "found"
     tune(tiny, folder, trials=1)
     (folder / "manifest.json").unlink()
-    assert len(tune(tiny, folder, trials=2, resume=True).tried) == 2
+    assert len(tune(tiny, folder, trials=2, resume=True).trials) == 2

@@ -41,22 +41,22 @@ def tune(
     with screen.lines():
         from frostline.data.registry import check_data, data_name
         from frostline.runs.folder import check_name
-        from frostline.studies.importance import format_summary
         from frostline.studies.tune import tune as find
+        from frostline.studies.tune_results import format_summary
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
         check_data(checked.data)
         if name is not None:
             check_name(name)
         folder = output_dir / (data_name(checked.data) if name is None else name)
-        findings = find(
+        result = find(
             checked, folder, trials=trials, seconds=seconds, search=names, cache_dir=cache_dir, overwrite=overwrite,
             resume=resume, progress=screen.progress,
         )  # fmt: skip
     screen.say("")
-    for line in format_summary(findings):
+    for line in format_summary(result):
         screen.say(line)
-    if findings.best is not None:
-        image = "importance.png, " if findings.shares else ""
+    if result.best is not None:
+        image = "importance.png, " if result.importances else ""
         screen.say("", f"wrote {folder}: config.toml, trials.csv, {image}summary.txt and study.db")
         screen.say(f"try: frostline train --config {folder / 'config.toml'}")

@@ -1,17 +1,18 @@
-"""A search for better settings: trials of short trainings on kept activations, judged by the validation split.
+"""Hyperparameter search: short trainings on cached features, evaluated on the validation split.
 
 OUTPUT/
-  settings.json    what was asked for; the search goes on with it
-  study.db         Optuna's study (SQLite): every trial, written as it goes
-  config.toml      the best settings, complete: `frostline train --config` runs them
+  settings.json    requested settings, used again when the search is resumed
+  study.db         Optuna's study (SQLite) with all trials
+  config.toml      complete settings of the best trial, for `frostline train --config`
   trials.csv       one line per trial
   importance.png, summary.txt
-  log.txt          what was said, with times
-  manifest.json    digests of what is read again; lock: held while a process writes
+  log.txt          log messages with times
+  manifest.json    digests of the files that are read again; lock is held while a process writes
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os.path import lexists
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
-from frostline._utils.progress import Progress, Silent, log, visible
+from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import write_bytes, write_json
 from frostline.config import TrainConfig, write_config
 from frostline.data.dataset import Splits
@@ -29,9 +30,17 @@ from frostline.errors import ConfigError, DivergedError, FrostlineError, RunErro
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import check, resolve
 from frostline.runs.folder import check_name, log_file
-from frostline.studies.halving import should_promote
-from frostline.studies.importance import Findings, best_of, draw, find, format_summary, search_record, write_table
-from frostline.studies.space import (
+from frostline.studies.tune_results import (
+    TuneResult,
+    analyze,
+    best_of,
+    draw,
+    final_accuracy,
+    format_summary,
+    short_text,
+    write_table,
+)  # fmt: skip
+from frostline.studies.tune_space import (
     SEARCHED,
     Choice,
     Space,
@@ -42,8 +51,8 @@ from frostline.studies.space import (
     searched_settings,
     settings,
 )
-from frostline.studies.study import ALL, DIVERGED, FEWER, FinishedTrial, OpenTrial, Study, check_optuna
-from frostline.studies.trial import TrialResult, Trials
+from frostline.studies.tune_study import ALL, DIVERGED, FEWER, FinishedTrial, OpenTrial, Study, check_optuna
+from frostline.studies.tune_trials import TrialResult, Trials, should_promote
 
 REMEDY = "--output-dir chooses another place"
 BEGIN_AGAIN = "--overwrite begins again"
@@ -63,83 +72,79 @@ def tune(
     resume: bool = False,
     progress: Progress | None = None,
     splits: Splits | None = None,
-) -> Findings:
-    """Search for settings with the best validation accuracy; the test split is not read.
+) -> TuneResult:
+    """Search for the settings with the best validation accuracy; the test split is not read.
 
     Parameters
     ----------
     config : TrainConfig
-        As for `frostline.fit`; what it leaves open may be searched.
+        As for `frostline.fit`; unset options can be searched.
     folder : path, optional
-        Of the search; ``tunes/DATA`` when left out.
+        Of the search; ``tunes/DATA`` by default.
     trials : int
-        How many the study has in the end, those of earlier calls included.
+        Total number of trials, those of earlier calls included.
     seconds : float, optional
-        No trial is begun after so long.
+        Time after which no trial is started.
     search : sequence of str, optional
-        Names of what is searched (`frostline.studies.space.SEARCHED`).
+        Names to search (`frostline.studies.tune_space.SEARCHED`).
     cache_dir : path, optional
-        Where kept activations go.
+        Folder of the feature cache.
     overwrite, resume : bool
-        What to do when there is a search in it. Where none was begun, ``resume`` begins one.
+        What to do with an existing search; without one, ``resume`` starts it.
     progress : Progress, optional
-        Draws bars.
     splits : Splits, optional
-        The data set itself; ``config.data`` is then no more than what it is called.
+        The data set itself, named ``config.data``.
 
     Returns
     -------
-    Findings
-        Every trial, and the best as ``best``; the folder has its complete ``config.toml``.
+    TuneResult
+        All trials, the best one as ``best``; ``config.toml`` in the folder has its complete settings.
 
     Raises
     ------
     FrostlineError
         For errors caused by user input or the environment.
     """
-    progress = visible(progress)
-    if trials < 1:
-        raise ConfigError(f"--trials {trials}: expected 1 or more.")
-    if seconds is not None and not seconds > 0:
-        raise ConfigError(f"--seconds {seconds:g}: expected more than 0.")
-    if overwrite and resume:
-        raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
+    _check_options(trials, seconds, overwrite=overwrite, resume=resume)
     check_optuna()
     check(config, splits=splits)
-    names: Sequence[str] = searched_names(config, search)
+    names = searched_names(config, search)
     folder = Path("tunes", data_name(config.data)) if folder is None else Path(folder)
     check_name(folder.name)
     with hold(
         folder, "search", OWN_FILES, what=f"search '{folder.name}'", other="choose another --name", remedy=REMEDY,
         earlier=_earlier,
     ) as held:  # fmt: skip
-        begun = None if overwrite else _begun(folder)
-        if begun is not None:
-            _check_same(begun, config, search, folder, resume=resume)
-            config, names = begun.settings, begun.search
+        started = None if overwrite else _read_settings(folder)
+        if started is not None:
+            _check_same(started, config, search, folder, resume=resume)
+            config, names = started.settings, started.search
             held.keep()
         held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+        progress = visible(progress)
         with log_file(folder / "log.txt"):
-            if resume and begun is None:
-                log.info("no search was begun in %s yet: it begins now", folder)
-            context = make_context(config.device, cache_dir, progress)
-            runner, space, start, judges = _set_up(config, names, context, splits)
-            if begun is None:  # what is overwritten goes only now
-                _begin(config, names, folder)
+            if resume and started is None:
+                log.info("no search in %s yet: starting one", folder)
+            prepared = _prepare(config, names, make_context(config.device, cache_dir, progress), splits)
+            if started is None:  # an overwritten search is removed only now
+                _write_settings(config, names, folder)
             write_manifest(folder, "search", ["settings.json"], remedy=REMEDY)
-            study = Study(folder / "study.db", space, config.seed)
+            study = Study(folder / "study.db", prepared.space, config.seed)
             held.keep()
-            try:
-                _search(study, runner, space, start, trials, seconds, progress)
-            finally:  # also when stopped: what is done is told
-                findings = find(study.tried(), space, runner.amounts, judges, config.seed)
-                _write(findings, runner, config, folder)
-                write_manifest(folder, "search", READ_AGAIN, complete=True, remedy=REMEDY)
-    return findings
+            return _run(study, prepared, config, folder, trials, seconds, progress)
 
 
-class Begun(BaseModel):
-    """What ``settings.json`` holds: what a search was begun with."""
+def _check_options(trials: int, seconds: float | None, *, overwrite: bool, resume: bool) -> None:
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: expected 1 or more.")
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--seconds {seconds:g}: expected more than 0.")
+    if overwrite and resume:
+        raise ConfigError("--overwrite starts again and --resume continues: give one of the two.")
+
+
+class SearchSettings(BaseModel):
+    """Schema of ``settings.json``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -148,50 +153,50 @@ class Begun(BaseModel):
 
     @property
     def settings(self) -> TrainConfig:
-        """The settings, checked."""
+        """The validated settings."""
         return TrainConfig(**self.config)
 
 
 def _earlier(folder: Path) -> bool:
-    """Whether a version that wrote no manifests has searched here."""
+    """Whether an earlier version, which wrote no manifest, has written a search here."""
     try:
-        return bool(Begun.model_validate_json(read_bytes(folder / "settings.json")).settings)
+        return bool(SearchSettings.model_validate_json(read_bytes(folder / "settings.json")).settings)
     except (OSError, ValueError, FrostlineError):
         return False
 
 
-def _begun(folder: Path) -> Begun | None:
-    """Return what the search in a folder was begun with; ``None`` before that was written down."""
+def _read_settings(folder: Path) -> SearchSettings | None:
+    """Return the settings of the search in a folder, or None where there is no search."""
     path = folder / "settings.json"
     manifest = read_manifest(folder, BEGIN_AGAIN) or Manifest(folder, "search", complete=False)
     if not path.exists() and "settings.json" not in manifest.files:
         return None
     with reading(path, RunError, BEGIN_AGAIN):
-        begun = Begun.model_validate_json(manifest.read("settings.json"))
+        started = SearchSettings.model_validate_json(manifest.read("settings.json"))
     if "study.db" in manifest.files:
         manifest.check("study.db")
-    return begun
+    return started
 
 
-def _check_same(begun: Begun, config: TrainConfig, search: Sequence[str] | None, folder: Path, *, resume: bool) -> None:
-    """Refuse to go on unasked, or with other settings than a search was begun with."""
+def _check_same(
+    started: SearchSettings, config: TrainConfig, search: Sequence[str] | None, folder: Path, *, resume: bool
+) -> None:
+    """Check that a search is resumed on request, and with its own settings."""
     if not resume:
-        raise RunError(
-            f"search '{folder.name}' exists: choose another --name, --resume to go on with it, or --overwrite it."
-        )
+        raise RunError(f"search '{folder.name}' exists: choose another --name, --resume it, or --overwrite it.")
     for field in config.model_fields_set:
-        value, old = getattr(config, field), getattr(begun.settings, field)
+        value, old = getattr(config, field), getattr(started.settings, field)
         if value != old:
             raise RunError(
-                f"search '{folder.name}' was begun with {field} = {old!r}, now {value!r} is asked for: "
+                f"search '{folder.name}' has {field} = {old!r}, got {value!r}: "
                 "leave it out to resume, choose another --name, or --overwrite."
             )
-    if search is not None and set(search) != set(begun.search):
-        raise RunError(f"search '{folder.name}' searches {', '.join(begun.search)}: leave --search out to resume.")
+    if search is not None and set(search) != set(started.search):
+        raise RunError(f"search '{folder.name}' searches {', '.join(started.search)}: leave --search out to resume.")
 
 
-def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
-    """Write down what is asked for, in place of what was there."""
+def _write_settings(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
+    """Write the requested settings, replacing an earlier search."""
     try:
         remove_files(folder, OWN_FILES - {"log.txt"})
     except OSError as error:
@@ -200,58 +205,77 @@ def _begin(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
     write_json(folder / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
 
 
-def _set_up(
-    config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None
-) -> tuple[Trials, Space, Values, int]:
-    """Return what runs trials, what is searched, where it begins, and the number of images that judge."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A search that is ready to run: its trials, its space and the first point."""
+
+    trials: Trials
+    space: Space
+    start: Values
+    val_images: int
+
+
+def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None) -> _Prepared:
     config = searched_settings(config, names)
     plan = resolve(config, context, splits)
     space, start = make_space(names, plan.config, plan.network.backbone)
     trials = Trials(config, plan, context, space)
-    for name, place in space.items():  # what no trial could do is refused now
+    for name, place in space.items():  # refuse impossible options before the first trial
         for option in place.options if isinstance(place, Choice) else ():
-            trials.config(settings(space, start | {name: option}), trials.amounts[-1])
+            trials.config(settings(space, start | {name: option}), trials.rungs[-1])
     log.info("searched: %s", ", ".join(SEARCHED[name][1] for name in space))
     log.info(
-        "trials are trained on %s images, the best quarter of them on the next number; %s validation images judge",
-        ", ".join(f"{number:,}" for number in trials.amounts), f"{len(plan.splits.val):,}",
+        "trials train on %s images (the best quarter is promoted to the next number) and are evaluated on %s "
+        "validation images",
+        ", ".join(f"{number:,}" for number in trials.rungs), f"{len(plan.splits.val):,}",
     )  # fmt: skip
-    return trials, space, start, len(plan.splits.val)
+    return _Prepared(trials, space, start, len(plan.splits.val))
 
 
-def _search(
+def _run(
     study: Study,
-    runner: Trials,
-    space: Space,
-    start: Values,
+    prepared: _Prepared,
+    config: TrainConfig,
+    folder: Path,
     trials: int,
     seconds: float | None,
-    progress: Progress | None,
-) -> None:
-    """Run trials until there are enough, or the time is over."""
-    tried = study.tried()
-    done, begun = len(tried), time.perf_counter()
+    progress: Progress,
+) -> TuneResult:
+    """Run trials, and write the results, also when interrupted."""
+    try:
+        _run_trials(study, prepared, trials, seconds, progress)
+    finally:
+        result = analyze(study.finished(), prepared.space, prepared.trials.rungs, prepared.val_images, config.seed)
+        _write(result, prepared.trials, config, folder)
+        write_manifest(folder, "search", READ_AGAIN, complete=True, remedy=REMEDY)
+    return result
+
+
+def _run_trials(study: Study, prepared: _Prepared, trials: int, seconds: float | None, progress: Progress) -> None:
+    """Run trials up to their total number or the time limit."""
+    finished = study.finished()
+    done, begun = len(finished), time.perf_counter()
     if done:
-        log.info("%d trials are there from before", done)
-    with (progress or Silent()).bar("trials", max(0, trials - done), "trials") as bar:
-        while len(tried) < trials:
+        log.info("%d trials found in the study", done)
+    with progress.bar("trials", max(0, trials - done), "trials") as bar:
+        while len(finished) < trials:
             if seconds is not None and time.perf_counter() - begun > seconds:
-                log.info("the time is over: %d of %d trials are done", len(tried), trials)
+                log.info("time limit reached: %d of %d trials are finished", len(finished), trials)
                 break
-            _one(study.ask(start), tried, runner, space)
-            tried = study.tried()
-            log.info(_line(tried[-1], trials))
+            _run_trial(study.ask(prepared.start), finished, prepared.trials, prepared.space)
+            finished = study.finished()
+            log.info(_line(finished[-1], trials))
             bar.advance(1)
-            best = best_of(tried)
-            bar.note(f"best {max(best.accuracies.values()):.4f}" if best else "")
-    log.info("%d trials in %.1f s on %s", len(tried) - done, time.perf_counter() - begun, runner.device)
+            best = best_of(finished)
+            bar.note(f"best {final_accuracy(best):.4f}" if best else "")
+    log.info("%d trials in %.1f s on %s", len(finished) - done, time.perf_counter() - begun, prepared.trials.device)
 
 
-def _one(trial: OpenTrial, tried: Sequence[FinishedTrial], trials: Trials, space: Space) -> None:
-    """Train with one set of values, on more and more images for as long as it is among the best."""
+def _run_trial(trial: OpenTrial, finished: Sequence[FinishedTrial], trials: Trials, space: Space) -> None:
+    """Train with one set of values, on one rung after the other while the trial is promoted."""
     changes = settings(space, trial.values)
     try:
-        for images in trials.amounts:
+        for images in trials.rungs:
             try:
                 outcome = trials.run(changes, images)
             except DivergedError as error:
@@ -259,8 +283,8 @@ def _one(trial: OpenTrial, tried: Sequence[FinishedTrial], trials: Trials, space
                 trial.report(images, TrialResult(0.0, 0, 0.0))
                 return trial.end(DIVERGED, 0.0)
             trial.report(images, outcome)
-            others = [one.accuracies[images] for one in tried if images in one.accuracies]
-            if images == trials.amounts[-1]:
+            others = [one.accuracies[images] for one in finished if images in one.accuracies]
+            if images == trials.rungs[-1]:
                 return trial.end(ALL, outcome.accuracy)
             if not should_promote(outcome.accuracy, others):
                 return trial.end(FEWER, outcome.accuracy)
@@ -271,18 +295,18 @@ def _one(trial: OpenTrial, tried: Sequence[FinishedTrial], trials: Trials, space
 
 def _line(one: FinishedTrial, trials: int) -> str:
     reached = "  ".join(f"{images:,}: {accuracy:.4f}" for images, accuracy in one.accuracies.items())
-    values = "  ".join(f"{name} {search_record(value)}" for name, value in effective_params(one.values).items())
+    values = "  ".join(f"{name} {short_text(value)}" for name, value in effective_params(one.values).items())
     return f"trial {one.number}/{trials}  {reached}  {values}  {one.seconds:.1f} s"
 
 
-def _write(findings: Findings, trials: Trials, config: TrainConfig, folder: Path) -> None:
-    if not findings.tried:
+def _write(result: TuneResult, trials: Trials, config: TrainConfig, folder: Path) -> None:
+    if not result.trials:
         return
-    write_table(findings, folder / "trials.csv")
-    write_bytes(folder / "summary.txt", ("\n".join(format_summary(findings)) + "\n").encode(), REMEDY)
-    if findings.shares:
-        draw(findings, f"{data_name(config.data)}: what mattered", folder / "importance.png")
-    best = findings.best
-    if best is not None:
-        changes = settings(findings.space, best.values)
-        write_config(trials.config(changes, trials.amounts[-1]), folder / "config.toml")
+    write_table(result, folder / "trials.csv")
+    write_bytes(folder / "summary.txt", ("\n".join(format_summary(result)) + "\n").encode(), REMEDY)
+    if result.importances:
+        draw(result, f"{data_name(config.data)}: parameter importance", folder / "importance.png")
+    if result.best is not None:
+        write_config(
+            trials.config(settings(result.space, result.best.values), trials.rungs[-1]), folder / "config.toml"
+        )

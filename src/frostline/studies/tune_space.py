@@ -1,4 +1,4 @@
-"""What `frostline tune` searches, and where it begins."""
+"""Search space of `frostline tune`, and its first point."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from frostline.models.backbone import Backbone
 from frostline.models.boundary import NONE
 from frostline.pipeline.defaults import STEPWISE, peak_lr, stepwise
 
-# Name: the setting that must be open for it to be searched, and what it is.
+# Name: (setting that must be unset for it to be searched by default, title).
 SEARCHED: dict[str, tuple[str, str]] = {
     "lr": ("lr", "learning rate"),
     "weight_decay": ("weight_decay", "weight decay"),
@@ -22,17 +22,24 @@ SEARCHED: dict[str, tuple[str, str]] = {
     "freeze": ("freeze", "last frozen stage"),
     "augment": ("views", "augmentation"),
 }
-USUAL = ("lr", "weight_decay", "head", "taps", "label_smoothing", "batch_size")  # a head alone, on kept rows
-HIDDEN_WIDTHS = (64,)  # of the mlp head: train's 512 units would take ten times as long
-BATCH_SIZES = (128, 256)  # fewer: more steps; more: more passes over few images; both take longer
+USUAL = (
+    "lr",
+    "weight_decay",
+    "head",
+    "taps",
+    "label_smoothing",
+    "batch_size",
+)  # affect the head only: features are shared
+HIDDEN_WIDTHS = (64,)  # of the mlp head: train's default of 512 units takes ten times as long
+BATCH_SIZES = (128, 256)  # smaller: more steps; larger: more epochs on few images; both take longer
 VIEWS = 4
-FURTHER_STAGES = 2  # that a search of the boundary thaws at most, beginning with the boundary asked for
-LR_FACTOR = 10.0  # the learning rate is searched from a tenth of the usual one to ten times as much
+FURTHER_STAGES = 2  # thawed at most in a search of the freeze boundary, from the configured boundary on
+LR_FACTOR = 10.0  # the learning rate is searched from a tenth to ten times the default
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``; over their logarithm with ``log``."""
+    """Numbers from ``low`` to ``high``, on a logarithmic scale with ``log``."""
 
     low: float
     high: float
@@ -41,17 +48,17 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """Named options, each with the settings that it stands for."""
+    """Named options, each with its settings."""
 
     options: Mapping[str, Mapping[str, Any]]
 
 
 Space = dict[str, Range | Choice]
-Values = dict[str, Any]  # by name: a number of a range, or the name of an option
+Values = dict[str, Any]  # by name: a number of a range or the name of an option
 
 
 def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[str, ...]:
-    """Return what is searched: the names asked for, else the usual ones that the settings leave open.
+    """Return the names to search: those requested, else the usual ones whose settings are unset.
 
     Raises
     ------
@@ -61,35 +68,37 @@ def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[s
         if name not in SEARCHED:
             raise UnknownNameError("thing to search", name, SEARCHED)
     if config.head == "ridge":
-        raise ConfigError("--head ridge chooses its one strength by itself: nothing is left for tune to search.")
+        raise ConfigError(
+            "--head ridge chooses its only hyperparameter itself: there is nothing to tune; choose another --head."
+        )
     if search is not None:
         names = tuple(name for name in SEARCHED if name in search)
     else:
         names = tuple(name for name in USUAL if SEARCHED[name][0] not in config.model_fields_set)
     if not names:
         raise ConfigError(
-            "nothing is left to search: every setting was given. Leave some out, or name them: "
+            "nothing to search: every setting was given. Leave some out, or name them: "
             f"--search {','.join(USUAL)} (further: {', '.join(name for name in SEARCHED if name not in USUAL)})."
         )
     return names
 
 
 def searched_settings(config: TrainConfig, names: Sequence[str]) -> TrainConfig:
-    """Return the settings that a search leaves open: a head in closed form is one to choose, or it is in the way.
+    """Return the settings with which trials are resolved.
 
-    Train itself takes that head on few images. It knows no other setting that is searched, so there it is one of the
-    heads to choose from; where no head is searched, or stages are thawed, all trials are trained step by step.
+    On few images the default is a ridge head, which has none of the searched hyperparameters: it stays one of the
+    options where the head is searched, and is excluded otherwise and where stages are thawed.
     """
     return config if "head" in names and "freeze" not in names else stepwise(config)
 
 
 def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tuple[Space, Values]:
-    """Return what is searched, and the values that the first trial has: those asked for, or train's own.
+    """Return the search space and the values of the first trial: the configured ones or the defaults.
 
     Parameters
     ----------
     config : TrainConfig
-        With nothing left open.
+        Resolved.
     shape : Backbone
         The network, for the names of its stages.
     """
@@ -108,19 +117,19 @@ def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tu
     both = {name: made[name]() for name in names}
     fixed = [name for name, (place, _) in both.items() if isinstance(place, Choice) and len(place.options) < 2]
     for name in fixed:
-        log.info("%s: there is no choice with these settings, so it is not searched", SEARCHED[name][1])
+        log.info("%s: only one option with these settings, not searched", SEARCHED[name][1])
         del both[name]
     return {name: place for name, (place, _) in both.items()}, {name: start for name, (_, start) in both.items()}
 
 
 def effective_params(values: Values) -> Values:
-    """Return the values that a trial heeds: a head in closed form knows no setting of a stepwise training."""
+    """Return the values that take effect: a ridge head ignores the hyperparameters of gradient descent."""
     closed = values.get("head") == "ridge"
     return {name: value for name, value in values.items() if not (closed and SEARCHED[name][0] in STEPWISE)}
 
 
 def settings(space: Space, values: Values) -> dict[str, Any]:
-    """Return the settings that some values stand for."""
+    """Return the settings for some values."""
     changes: dict[str, Any] = {}
     for name, place in space.items():
         changes |= place.options[values[name]] if isinstance(place, Choice) else {name: values[name]}
@@ -152,7 +161,7 @@ def _head(config: TrainConfig) -> tuple[Range | Choice, Any]:
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:
-    """From the widest set of stages down to the last one alone: their rows are columns of the widest rows."""
+    """From all taps down to the last one: their features are columns of the features of all taps."""
     taps = tuple(config.taps)
     widest = taps or (shape.usual_taps if config.freeze == shape.feature_stage else ())
     options = {_joined(widest[first:]): {"taps": widest[first:]} for first in range(len(widest))}
@@ -165,7 +174,9 @@ def _joined(taps: Sequence[str]) -> str:
 
 def _freeze(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:
     if config.freeze == NONE:
-        raise ConfigError("--search freeze begins at the boundary asked for and thaws more: --freeze a stage.")
+        raise ConfigError(
+            "--search freeze starts at the configured boundary and thaws further stages: give --freeze a stage."
+        )
     depth = shape.position(config.freeze)
     stages = shape.stage_names[max(0, depth - FURTHER_STAGES) : depth + 1]
     return _choice({name: {"freeze": name} for name in reversed(stages)}, config.freeze)

@@ -1,11 +1,11 @@
-"""What is searched, and where it begins."""
+"""The search space and its first point."""
 
 import pytest
 
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.registry import outline
-from frostline.studies.space import USUAL, Choice, Range, effective_params, make_space, searched_names, settings
+from frostline.studies.tune_space import USUAL, Choice, Range, effective_params, make_space, searched_names, settings
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -24,9 +24,9 @@ def test_what_is_given_is_not_searched_unless_it_is_named():
 def test_impossible_searches_are_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'freeze'"):
         searched_names(TrainConfig(data="x"), ("freez",))
-    with pytest.raises(ConfigError, match="--head ridge chooses its one strength by itself"):
+    with pytest.raises(ConfigError, match="--head ridge chooses its only hyperparameter itself"):
         searched_names(TrainConfig(data="x", head="ridge"), None)
-    with pytest.raises(ConfigError, match="nothing is left to search"):
+    with pytest.raises(ConfigError, match="nothing to search"):
         searched_names(TrainConfig(data="x"), ())
 
 

@@ -1,4 +1,4 @@
-"""The trials of a search, kept in Optuna's SQLite study: which values come next, and what came of those before."""
+"""The trials of a search in an Optuna study (SQLite), and parameter importance."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 from frostline._utils.files import open_file, reading
 from frostline._utils.hashing import digest_json
 from frostline.errors import ConfigError, RunError
-from frostline.studies.space import Choice, Range, Space, Values
-from frostline.studies.trial import TrialResult
+from frostline.studies.tune_space import Choice, Range, Space, Values
+from frostline.studies.tune_trials import TrialResult
 
 if TYPE_CHECKING:
     import optuna
 
 NAME = "frostline"
-DIGEST = "blake2b"  # an attribute of a trial: over its values and what came of them
+DIGEST = "blake2b"  # attribute of a trial: digest of its values and results
 MAX_STUDY_BYTES = 1 << 30
-ALL, FEWER, DIVERGED = "all images", "fewer images", "diverged"  # how a trial ended
+ALL, FEWER, DIVERGED = "all images", "fewer images", "diverged"  # outcome of a trial
 
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that has ended.
+    """A finished trial.
 
     Attributes
     ----------
     number : int
-        From 1, in the order of the trials that ended.
+        From 1, in order of completion.
     values : dict
-        What it was trained with, by the names of the space.
+        By the names of the search space.
     accuracies : dict of int to float
-        On validation, by the number of training images.
+        On the validation split, by the number of training images.
     ended : str
-        `ALL` when it got to all images, `FEWER` when it was stopped before, `DIVERGED` when its loss exploded.
+        `ALL` if it was trained on all images, `FEWER` if it was stopped before, `DIVERGED` if its loss diverged.
     """
 
     number: int
@@ -47,7 +47,7 @@ class FinishedTrial:
 
 
 def check_optuna() -> None:
-    """Refuse to search without Optuna.
+    """Check that Optuna is installed.
 
     Raises
     ------
@@ -61,20 +61,20 @@ def check_optuna() -> None:
 
 
 class Study:
-    """A study on disk; one process may write it.
+    """A study on disk, written by one process at a time.
 
     Parameters
     ----------
     path : Path
-        The SQLite file; made when it does not exist.
+        The SQLite file, created if missing.
     space : Space
     seed : int
-        The values of a trial depend on it and on the trials that ended before, not on how often the study was stopped.
+        The values of a trial depend on it and on the finished trials, not on interruptions of the study.
 
     Raises
     ------
     RunError
-        When the file is no study.
+        When the file is damaged or no study.
     """
 
     def __init__(self, path: Path, space: Space, seed: int) -> None:
@@ -92,40 +92,40 @@ class Study:
             )
             for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
                 self._study.tell(trial.number, state=self._states.FAIL)  # its process was killed
-        self.tried()
+        self.finished()
 
     def _reading(self) -> AbstractContextManager[None]:
         return reading(self._path, RunError, "--overwrite begins again")
 
-    def tried(self) -> list[FinishedTrial]:
-        """Return the trials that ended, in their order.
+    def finished(self) -> list[FinishedTrial]:
+        """Return the finished trials in order of completion.
 
         Raises
         ------
         RunError
-            When one is not what was written, or was tried in another space.
+            When a trial is damaged or belongs to another search space.
         """
         with self._reading():
-            ended = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
-            for trial in ended:
+            finished = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
+            for trial in finished:
                 if trial.distributions != self._distributions:
-                    raise ValueError(f"trial {trial.number} was tried with other settings than are searched")
-            return [_tried(number, trial) for number, trial in enumerate(ended, 1)]
+                    raise ValueError(f"trial {trial.number} belongs to another search space")
+            return [_finished(number, trial) for number, trial in enumerate(finished, 1)]
 
     def ask(self, start: Values) -> "OpenTrial":
-        """Begin a trial: the first one with the values of ``start``, the others where earlier ones point to."""
+        """Start a trial: the first with the values of ``start``, later ones with values proposed by TPE."""
         import optuna
 
-        count = len(self.tried())
+        count = len(self.finished())
         if not count:
             self._study.enqueue_trial(start)
-        # A sampler of its own for each trial: a study that was stopped goes on as if it had not been.
+        # Each trial has its own sampler, so that a resumed study equals an uninterrupted one.
         self._study.sampler = optuna.samplers.TPESampler(seed=(self._seed + 1_000_003 * count) % 2**32)
         return OpenTrial(self._study, self._study.ask(self._distributions), count + 1)
 
 
 class OpenTrial:
-    """A trial that runs; left without an end it counts as failed, and is begun again."""
+    """A running trial; without an outcome it counts as failed and is repeated."""
 
     def __init__(self, study: "optuna.Study", trial: "optuna.Trial", number: int) -> None:
         self._study, self._trial = study, trial
@@ -135,13 +135,13 @@ class OpenTrial:
         self._accuracies: dict[int, float] = {}
 
     def report(self, images: int, outcome: TrialResult) -> None:
-        """Note what the training on some images came to."""
+        """Record the result of the training on some images."""
         self._trial.report(outcome.accuracy, images)
         self._accuracies[images] = float(outcome.accuracy)
         self._seconds, self._epochs = self._seconds + outcome.seconds, outcome.epochs
 
     def end(self, how: str, accuracy: float) -> None:
-        """Note the end."""
+        """Record the outcome."""
         import optuna
 
         facts = {"ended": how, "seconds": self._seconds, "epochs": self._epochs}
@@ -154,14 +154,14 @@ class OpenTrial:
             self._study.tell(self._trial, state=optuna.trial.TrialState.PRUNED)
 
     def fail(self) -> None:
-        """Note that it came to nothing, as when the process is stopped."""
+        """Record a failure, such as an interruption."""
         import optuna
 
         self._study.tell(self._trial, state=optuna.trial.TrialState.FAIL)
 
 
 def _check_pages(path: Path) -> None:
-    """Let SQLite look for damage in its file, which it would not notice by itself.
+    """Let SQLite check its file for damage, which it does not do by itself.
 
     Raises
     ------
@@ -174,12 +174,12 @@ def _check_pages(path: Path) -> None:
         raise ValueError(answer)
 
 
-def _tried(number: int, trial: "optuna.trial.FrozenTrial") -> FinishedTrial:
+def _finished(number: int, trial: "optuna.trial.FrozenTrial") -> FinishedTrial:
     accuracies = dict(sorted(trial.intermediate_values.items()))
     facts = {name: trial.user_attrs[name] for name in ("ended", "seconds", "epochs")}
     if facts["ended"] not in (ALL, FEWER, DIVERGED) or not all(0 <= value <= 1 for value in accuracies.values()):
-        raise ValueError(f"trial {trial.number} is impossible")
-    # Studies of earlier versions have no digests.
+        raise ValueError(f"trial {trial.number} has impossible values")
+    # Earlier versions wrote no digests.
     if trial.user_attrs.get(DIGEST, "") not in ("", _digest(trial.params, accuracies, facts)):
         raise ValueError(f"trial {trial.number} is not what was written")
     return FinishedTrial(number, dict(trial.params), accuracies, facts["epochs"], facts["seconds"], facts["ended"])
@@ -189,16 +189,16 @@ def _digest(values: Mapping[str, Any], accuracies: Mapping[int, float], facts: M
     return digest_json([dict(values), {str(count): value for count, value in accuracies.items()}, dict(facts)])
 
 
-def importances(tried: Sequence[FinishedTrial], space: Space, images: int, seed: int) -> dict[str, float]:
-    """Return each name's share of the variance of accuracy after a number of images, by fANOVA.
+def importances(trials: Sequence[FinishedTrial], space: Space, images: int, seed: int) -> dict[str, float]:
+    """Return the importance of each name by fANOVA: its fraction of the variance of accuracy on a rung.
 
-    A random forest is fitted to the trials, and its variance over the space is divided among the names (Hutter et al.
-    2014, "An Efficient Approach for Assessing Hyperparameter Importance"). Empty when nothing can be said.
+    A random forest is fitted to the trials, and its variance over the search space is attributed to the names (Hutter
+    et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance"). Empty if all accuracies are equal.
     """
     import optuna
 
     study = optuna.create_study(direction="maximize")
-    for one in tried:
+    for one in trials:
         if images in one.accuracies and one.ended != DIVERGED:
             distributions = {name: _distribution(place) for name, place in space.items()}
             study.add_trial(
