@@ -23,17 +23,17 @@ TRAIN = (
 PEAK = """
 import sys
 from pathlib import Path
-from frostline.data.scan_file import look_at
+from frostline.data.scan_file import scan_file
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 first, *rest = sorted(Path(sys.argv[1]).iterdir())
-look_at(first)
+scan_file(first)
 before = peak()
 for path in rest:
-    look_at(path)
+    scan_file(path)
 print(peak() - before)
 """
 

@@ -41,7 +41,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no column path or file or .* or image: its columns are none; --path-column names another"),
-        ("image,label\na.png,cat\n", "no column path or .* or image: its columns are image, label; --path-column"),
+        ("photo,label\na.png,cat\n", "no column path or .* or image: its columns are photo, label; --path-column"),
         ("path,kind\na.png,cat\n", "no column label or class: its columns are path, kind"),
         ("path,label\n", "has no rows: each image needs one"),
         ("path,label\na.png,cat\n,dog\n", "row 2: expected the path of an image, got ''"),

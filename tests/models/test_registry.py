@@ -13,7 +13,8 @@ def test_misspelt_model_is_answered_with_the_nearest() -> None:
         with pytest.raises(UnknownNameError) as refused:
             call("alexnt")
         assert str(refused.value) == (
-            "unknown model 'alexnt': expected one of alexnet, timm:NAME or torchvision:NAME. Did you mean 'alexnet'?"
+            "unknown model 'alexnt': expected one of alexnet, efficientnet-lite0, efficientnet-lite1, "
+            "efficientnet-lite2, timm:NAME or torchvision:NAME. Did you mean 'alexnet'?"
         )
 
 

@@ -84,8 +84,8 @@ def test_a_disk_that_takes_nothing_is_not_the_image_sizes_fault(tmp_path: Path) 
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "from frostline.models.registry import outline\n"
-        "from frostline.models.trial import takes\n"
-        "try: takes(list(outline('alexnet').stages.values()), 64)\n"
+        "from frostline.models.trial import accepts_size\n"
+        "try: accepts_size(list(outline('alexnet').stages.values()), 64)\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     env = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}  # torch sets it

@@ -116,7 +116,7 @@ def test_a_format_without_checksums_is_told(tmp_path: Path, features: State, cap
     torch.save(features, tmp_path / "net.pth", _use_new_zipfile_serialization=False)
     with caplog.at_level("INFO", "frostline"):
         read_state(tmp_path / "net.pth")
-    assert f"{tmp_path / 'net.pth'} is of torch's old format, which has no checksums" in caplog.text
+    assert f"{tmp_path / 'net.pth'} is in PyTorch's old format, which has no checksums" in caplog.text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

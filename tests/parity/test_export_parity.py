@@ -21,6 +21,7 @@ LIMIT = 1e-4
 RUNS = {
     "alexnet": {"freeze": "conv3", "taps": "conv2,conv5", "head": "mlp", "lr": 1e-4, "epochs": 1, "head_epochs": 2},
     "a head alone": {"epochs": 2},
+    "efficientnet-lite0": {"model": "efficientnet-lite0", "image_size": 33, "freeze": "blocks_5", "epochs": 1},
     "timm:resnet18": {"model": "timm:resnet18", "image_size": 32, "epochs": 1},
 }
 

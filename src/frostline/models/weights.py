@@ -134,10 +134,11 @@ def _existing(name: str, words: Iterable[str]) -> Path:
     )
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, *, verified: bool = False) -> State:
     """Read the tensors of a ``.safetensors`` or ``.pth`` file; nothing in it is run.
 
-    Wrappers (``state_dict``, ``model``) are taken off.
+    Wrappers (``state_dict``, ``model``) are taken off. ``verified`` says that the file's digest was compared with the
+    published one.
 
     Raises
     ------
@@ -151,7 +152,10 @@ def read_state(path: Path) -> State:
         head = file.read(9)
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return _read_safetensors(path)
-    return _read_pth(path, zipped=head.startswith(b"PK\3\4"))
+    zipped = head.startswith(b"PK\3\4")
+    if not zipped and not verified:
+        log.info("%s is in PyTorch's old format, which has no checksums: damage cannot be detected", path)
+    return _read_pth(path, zipped=zipped)
 
 
 def _read_safetensors(path: Path) -> State:
@@ -177,8 +181,6 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _read_pth(path: Path, *, zipped: bool) -> State:
-    if not zipped:
-        log.info("%s is of torch's old format, which has no checksums: damage to it would go unnoticed", path)
     try:
         # Training programs keep their options beside the weights. A Namespace holds plain values and runs nothing.
         if zipped:
