@@ -24,6 +24,12 @@ IMAGENET_CLASSES = 1000
 IMAGENET = PublishedFile(
     ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",), "alexnet-owt-7be5be79.pth", "7be5be79"
 )
+LICENSE = (
+    "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause license; for the "
+    "weights themselves no license of their own is stated. They were learned from ImageNet, whose terms of access "
+    "allow non-commercial research and education; whether those terms bind weights is not known here: check before "
+    "commercial use."
+)
 BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"  # the convolutions; see the card beside it
 
 # Where each layer's tensors stand in torchvision's state dict.
@@ -119,5 +125,5 @@ NETWORK = Network(
     partial(build, with_classifier=True),
     build,
     published_key,
-    Offer(NAME, "imagenet", IMAGENET, BUNDLED, "random (He-initialized) weights"),
+    Offer(NAME, "imagenet", IMAGENET, BUNDLED, "random (He-initialized) weights", LICENSE),
 )

@@ -208,6 +208,12 @@ def _draw(parts: Sequence[nn.Module], seed: int) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+LICENSE = (
+    "ImageNet weights from the package {distribution} (ML Illustrated, 2020), under Apache-2.0 like the TensorFlow "
+    "weights that they were converted from. They were learned from ImageNet, whose terms of access allow "
+    "non-commercial research and education; whether those terms bind weights is not known here: check before "
+    "commercial use."
+)
 NORMS = {"expand_norm": "_bn0", "depthwise_norm": "_bn1", "project_norm": "_bn2"}
 
 
@@ -235,7 +241,13 @@ def _network(name: str) -> Network:
         partial(build, name, with_classifier=True),
         partial(build, name),
         partial(published_key, name),
-        Offer(name, "imagenet", published, random="random (He-initialized) weights"),
+        Offer(
+            name,
+            "imagenet",
+            published,
+            random="random (He-initialized) weights",
+            license=LICENSE.format(distribution=published.distribution),
+        ),
     )
 
 

@@ -56,6 +56,8 @@ class Offer:
         Pre-trained weights that ship with Frostline.
     random : str
         How random ones are drawn.
+    license : str
+        What is known of the origin and license of the published ones, in sentences.
     """
 
     network: str
@@ -63,6 +65,7 @@ class Offer:
     published: Published | None
     bundled: Path | None = None
     random: str = "random weights (the network's own initialization)"
+    license: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from frostline._utils.storage import write_bytes
 from frostline._utils.text import markdown_text, printable
 from frostline.evaluation.metrics import most_confused
 from frostline.models.backbone import GIVEN
+from frostline.models.registry import find_network
 from frostline.runs.bundle import Model
 from frostline.runs.folder import REMEDY
 
@@ -38,12 +39,6 @@ PRIOR = (
     "(Apache-2.0)."
 )
 
-IMAGENET = (
-    "ImageNet weights as torchvision publishes them. torchvision's code is under the BSD 3-clause license; for the "
-    "weights themselves no license of their own is stated. They were learned from ImageNet, whose terms of access "
-    "allow non-commercial research and education; whether those terms bind weights is not known here: check before "
-    "commercial use."
-)
 PRETRAINED = (
     "Pre-trained weights that the network's package ({package}) points to. Their license is not known here: "
     "the page of these weights says it, and they may be bound by the terms of the data that they were learned from."
@@ -177,9 +172,11 @@ def weights_license(model: Model) -> str:
     """Return what is known of the license of the weights that a model began with, and what is not."""
     origin = model.backbone.origin
     name = origin.name if origin else GIVEN
-    known = {"bundled": BUNDLED, "random": RANDOM, "imagenet": IMAGENET, GIVEN: FROM_PYTHON}
+    known = {"bundled": BUNDLED, "random": RANDOM, GIVEN: FROM_PYTHON}
     if name == "pretrained":
         return PRETRAINED.format(package=markdown_text(model.backbone.name.partition(":")[0]))
+    if name == "imagenet":
+        return find_network(model.backbone.name).offer.license
     return known.get(name) or OWN_FILE.format(file=markdown_text(Path(name).name))
 
 
