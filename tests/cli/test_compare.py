@@ -42,10 +42,10 @@ def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, f
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^lr +0\.003 +0\.01$", done.stdout, re.MULTILINE)
     assert f"{finished.metrics['test']['accuracy']:.4f}" in done.stdout
-    assert re.search(r"'first' is better than 'second' by [\d.]+ points, 95 % interval .*more than chance", done.stdout)
+    assert re.search(r"'first' is better than 'second' by [\d.]+ points, 95 % interval .*significant on", done.stdout)
     assert "another seed" in done.stdout
     page = (tmp_path / "page.html").read_text()
-    assert "more than chance on 40 images" in page
+    assert "significant on 40 images" in page
     assert not re.search(r"(src|href)=.?(http|//)|url\(", page)
 
 
@@ -61,7 +61,7 @@ def test_names_are_shown_as_text(frostline, copies, tmp_path):
 def test_equal_answers_are_called_so(frostline, finished, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(finished.folder, tmp_path / "runs" / name)
-    assert "'one' and 'two' are right on the same images of all 40." in frostline("compare", "one", "two").stdout
+    assert "'one' and 'two' classify the same of all 40 images correctly." in frostline("compare", "one", "two").stdout
 
 
 def test_what_cannot_be_compared_is_one_clear_line(frostline, copies):
@@ -76,7 +76,7 @@ def test_what_cannot_be_compared_is_one_clear_line(frostline, copies):
     edit(second, lambda m: m["data"]["fingerprint"].update(test="0"))
     assert "40 images each, with the same labels, but the images or their order differ" in refused("first", "second")
     edit(second, lambda m: m["data"].pop("fingerprint"))
-    assert "does not say which images" in refused("first", "second")
+    assert "does not record which images" in refused("first", "second")
     edit(
         second,
         lambda metrics: [

@@ -46,14 +46,14 @@ def test_it_is_quiet_and_fits(browser: Browser, pages: list[Path], width: int, s
         window.close()
 
 
-def test_a_box_shows_where_the_model_looked(browser: Browser, pages: list[Path]) -> None:
+def test_a_checkbox_shows_the_saliency_maps(browser: Browser, pages: list[Path]) -> None:
     window = browser.new_page(reduced_motion="reduce")
     window.goto(pages[0].as_uri())
-    looks = window.locator("#mistakes .look")
-    assert looks.count() == window.locator("#mistakes .shot").count() > 0
+    maps = window.locator("#mistakes .saliency")
+    assert maps.count() == window.locator("#mistakes .shot").count() > 0
     opacity = "image => getComputedStyle(image).opacity"
-    assert looks.first.evaluate(opacity) == "0"
-    window.check("#looks")
+    assert maps.first.evaluate(opacity) == "0"
+    window.check("#saliency")
     window.wait_for_timeout(300)
-    assert looks.first.evaluate(opacity) == "1"
+    assert maps.first.evaluate(opacity) == "1"
     window.close()

@@ -1,4 +1,4 @@
-"""Maps in color, alone and over images."""
+"""Saliency maps in color, alone and over images."""
 
 import io
 
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.report.overlay import color, overlay, png, square
+from frostline.data.decoding.decode import decode_image
+from frostline.data.thumbnails import to_png
+from frostline.inference.explain import Explainer
+from frostline.report.overlay import METHOD, SIDE, color, overlay, overlays, square
+from frostline.runs.evidence import read_evidence
+from frostline.runs.folder import Run
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
@@ -37,6 +42,18 @@ def test_what_a_network_sees_is_the_center_square() -> None:
 
 def test_png_gives_the_pixels_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    with Image.open(io.BytesIO(png(pixels))) as image:
+    with Image.open(io.BytesIO(to_png(pixels))) as image:
         assert image.format == "PNG"
         assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_each_thumbnail_has_its_own_overlay(odd: Run) -> None:
+    evidence = read_evidence(odd)
+    found = overlays(odd.folder, evidence)
+    assert set(found) == set(evidence.shown.positions.tolist())
+    position = int(evidence.shown.positions[3])
+    image = decode_image(evidence.shown.encoded[3])
+    answer = int(evidence.test.probabilities[position].argmax())
+    (heat,) = Explainer.load(odd.folder).explain([image], [answer], method=METHOD)
+    drawn = np.asarray(Image.open(io.BytesIO(found[position]))).astype(int)
+    assert np.abs(drawn - overlay(square(image, SIDE), heat)).mean() < 6  # JPEG

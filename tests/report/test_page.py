@@ -16,8 +16,8 @@ from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import Predictions, evaluate
 from frostline.report.contents import ReportContents, gather
 from frostline.report.embedding_map import draw_map
-from frostline.report.figures import write
 from frostline.report.page import page, write_report
+from frostline.report.sentences import format_value
 from frostline.runs.embedding_index import read_index
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.fit import fit
@@ -83,7 +83,9 @@ def test_every_figure_equals_metrics_json(odd: Run, text: str) -> None:
     for where, value, shown in found.figures:
         exact = entry(metrics, where)
         assert value == repr(exact)
-        assert shown in [write(exact, form) for form in forms if isinstance(exact, int) or form not in ("d", ",")]
+        assert shown in [
+            format_value(exact, form) for form in forms if isinstance(exact, int) or form not in ("d", ",")
+        ]
     named = {tuple(where) for where, _, _ in found.figures}
     assert {("test", "accuracy"), ("test", "accuracy_ci95", 0), ("total_seconds",), ("peak_memory_bytes",)} <= named
     assert {("test", "per_class", name, "f1") for name in NAMES} <= named
@@ -121,13 +123,13 @@ def test_the_same_run_gives_the_same_bytes(odd: Run, text: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("metrics.json", "results: metrics.json is not there"),
-        ("evidence.safetensors", "galleries and reliability diagram: evidence.safetensors is not there"),
-        ("index.safetensors", "map: index.safetensors is not there"),
-        ("history.csv", "learning curves: history.csv is not there"),
-        ("model/model.safetensors", "filters: model/model.safetensors is not there"),
-        ("data.json", "numbers of images: data.json is not there"),
-        ("config.toml", "settings: config.toml is not there"),
+        ("metrics.json", "results: metrics.json is missing"),
+        ("evidence.safetensors", "galleries and reliability diagram: evidence.safetensors is missing"),
+        ("index.safetensors", "embedding map: index.safetensors is missing"),
+        ("history.csv", "learning curves: history.csv is missing"),
+        ("model/model.safetensors", "filters: model/model.safetensors is missing"),
+        ("data.json", "image counts: data.json is missing"),
+        ("config.toml", "settings: config.toml is missing"),
     ],
 )
 def test_what_is_missing_is_said(odd: Run, tmp_path: Path, file: str, said: str) -> None:
@@ -136,8 +138,8 @@ def test_what_is_missing_is_said(odd: Run, tmp_path: Path, file: str, said: str)
     (run.folder / file).unlink()
     found = Page(page(gather(run)))
     assert said in found.text
-    assert "Do it again" in found.text
-    assert ("map: index.safetensors is damaged" in found.text) == (file == "data.json")
+    assert "Reproduce this run" in found.text
+    assert ("embedding map: index.safetensors is damaged" in found.text) == (file == "data.json")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_what_is_missing_is_said(odd: Run, tmp_path: Path, file: str, said: str)
         ("evidence.safetensors", "galleries and reliability diagram"),
         ("history.csv", "learning curves"),
         ("model/model.safetensors", "filters"),
-        ("data.json", "numbers of images"),
+        ("data.json", "image counts"),
         ("config.toml", "settings"),
     ],
 )
@@ -168,9 +170,9 @@ def test_a_head_in_closed_form_has_no_epochs_to_show(small_fashion: Path, tmp_pa
     for head, told in (("ridge", True), ("linear", False)):
         run = fit(small_config(small_fashion, head=head), name=head, output_dir=tmp_path / "runs", cache_dir=tmp_path)
         found = Page(page(gather(run)))
-        assert ("Validation chose the strength of its L2 penalty" in found.text) == told
-        assert ("knew how features vary within objects" in found.text) == told
-        assert ("How it learned" in found.text) == ("label smoothing" in found.text) == (not told)
+        assert ("was selected on the validation split" in found.text) == told
+        assert ("covariance prior, estimated from synthetic images" in found.text) == told
+        assert ("points above its" in found.text) == ("label smoothing" in found.text) == (not told)
 
 
 def many_classes(classes: int = 300, images: int = 3000) -> ReportContents:

@@ -39,7 +39,7 @@ def compare(
     comparison = compare_runs([Run.load(name, output_dir) for name in runs])
     _show(Screen(), comparison)
     if html is not None:
-        from frostline.report.comparison_page import write_page
+        from frostline.report.comparison import write_page
 
         write_page(comparison, html)
         Screen().say("", f"wrote {html}")

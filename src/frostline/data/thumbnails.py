@@ -1,5 +1,6 @@
 """Small images, encoded: what a run keeps to show without its data set."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,6 +108,19 @@ def encode(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
     else:
         image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def to_png(pixels: NDArray[np.uint8], *, optimize: bool = False) -> bytes:
+    """Return pixels (H, W), (H, W, 3) or (H, W, 4) as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=optimize)
+    return buffer.getvalue()
+
+
+def data_url(image: bytes) -> str:
+    """Return a PNG or JPEG as a ``data:`` URL."""
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _bytes(data: bytes) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""What people look at: pages that need no network and no other file."""
+"""Self-contained HTML pages and images: reports, comparisons, explanations."""

@@ -1,5 +1,7 @@
-"""The charts of a report: learning curves, and how far probabilities can be relied on."""
+"""Charts of a report as SVG in the colors of the page: learning curves and reliability diagrams."""
 
+import io
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -7,23 +9,53 @@ from typing import Any
 from markupsafe import Markup
 
 from frostline.evaluation.calibration import BINS, Reliability
-from frostline.report.svg import FIRST, INK, LINE, MARK, SECOND, SOFT, STYLE, to_svg
 from frostline.training.checkpoint import Epoch
 
+# Placeholder colors, replaced by the CSS variables of the page, which has a light and a dark scheme.
+INK, SOFT, LINE, FIRST, SECOND, MARK = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+VARIABLES = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    FIRST: "var(--quiet)",
+    SECOND: "var(--accent)",
+    MARK: "var(--warm)",
+}
+STYLE: Any = {  # of matplotlib
+    "svg.fonttype": "none",
+    "svg.hashsalt": "frostline",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
 
-def curves(history: Sequence[Epoch], kept: int) -> list[Markup]:
-    """Draw accuracy and loss over the epochs: the kept epoch, each thawing, and the gap between the splits.
+
+def curves(history: Sequence[Epoch], best: int) -> list[Markup]:
+    """Plot accuracy and loss over the epochs, with the best epoch, each thawing and the gap between the splits.
 
     Parameters
     ----------
     history : sequence of Epoch
-    kept : int
-        The number of the epoch whose weights the run keeps; 0 where none is known.
+    best : int
+        Number of the best epoch; 0 if unknown.
     """
-    return [_curve(history, kept, quantity) for quantity in ("accuracy", "loss")]
+    return [_curve(history, best, quantity) for quantity in ("accuracy", "loss")]
 
 
-def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
+def _curve(history: Sequence[Epoch], best: int, quantity: str) -> Markup:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -32,9 +64,7 @@ def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
     train, val = ([getattr(line, f"{split}_{quantity}") for line in history] for split in ("train", "val"))
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.5))
-        figure.subplots_adjust(
-            left=0.125, right=0.975, bottom=0.15, top=0.91
-        )  # a layout that is computed takes as long again
+        figure.subplots_adjust(left=0.125, right=0.975, bottom=0.15, top=0.91)  # a computed layout doubles the time
         axes = figure.subplots()
         axes.fill_between(epochs, train, val, color=SECOND, alpha=0.1, linewidth=0)
         look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
@@ -42,19 +72,19 @@ def _curve(history: Sequence[Epoch], kept: int, quantity: str) -> Markup:
         axes.plot(epochs, val, "o-", color=SECOND, **look)
         for before, line in pairwise(history):
             if line.freeze != before.freeze:
-                _thawing(axes, before.epoch + 0.5, line.freeze)
-        if 1 <= kept <= len(history):
-            _kept(axes, kept, train[kept - 1], val[kept - 1], quantity)
+                _mark_thawing(axes, before.epoch + 0.5, line.freeze)
+        if 1 <= best <= len(history):
+            _mark_best(axes, best, train[best - 1], val[best - 1], quantity)
         axes.set_title(quantity.capitalize(), loc="left", fontsize=12)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(length=0)
         axes.margins(x=0.04, y=0.12)
-        label = f"{quantity} of training and validation over {len(history)} epochs"
+        label = f"training and validation {quantity} over {len(history)} epochs"
         return to_svg(figure, f"curve-{quantity}", label)
 
 
-def _thawing(axes: Any, place: float, freeze: str) -> None:
+def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
     axes.axvline(place, color=SOFT, linewidth=1)
     text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
     look: dict[str, Any] = {
@@ -70,36 +100,66 @@ def _thawing(axes: Any, place: float, freeze: str) -> None:
     )
 
 
-def _kept(axes: Any, kept: int, train: float, val: float, quantity: str) -> None:
-    axes.axvline(kept, color=MARK, linewidth=1.2, linestyle=(0, (2, 2)))
-    axes.plot([kept], [val], "o", color=MARK, markersize=6.5)
+def _mark_best(axes: Any, epoch: int, train: float, val: float, quantity: str) -> None:
+    axes.axvline(epoch, color=MARK, linewidth=1.2, linestyle=(0, (2, 2)))
+    axes.plot([epoch], [val], "o", color=MARK, markersize=6.5)
     gap = abs(train - val)
     text = f"gap {100 * gap:.1f} points" if quantity == "accuracy" else f"gap {gap:.3f}"
-    left = kept > axes.get_xlim()[1] * 0.6
+    left = epoch > axes.get_xlim()[1] * 0.6
     axes.annotate(
-        text, (kept, (train + val) / 2), xytext=(-7 if left else 7, 0), textcoords="offset points",
+        text, (epoch, (train + val) / 2), xytext=(-7 if left else 7, 0), textcoords="offset points",
         ha="right" if left else "left", va="center", fontsize=10, color=MARK,
     )  # fmt: skip
 
 
 def diagram(found: Reliability, name: str, title: str) -> Markup:
-    """Draw how often answers of each confidence are right; honest ones lie on the diagonal, dots grow with images."""
+    """Plot accuracy over confidence; calibrated predictions lie on the diagonal, dots grow with images."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    some = found.images > 0
-    sure, right, images = found.confidence[some], found.accuracy[some], found.images[some]
+    filled = found.images > 0
+    confidence, accuracy, images = found.confidence[filled], found.accuracy[filled], found.images[filled]
     with rc_context(STYLE):
         figure = Figure(figsize=(4.2, 4.0))
         figure.subplots_adjust(left=0.195, right=0.975, bottom=0.135, top=0.92)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
-        axes.bar(sure, right - sure, bottom=sure, width=0.5 / BINS, color=MARK, alpha=0.35, linewidth=0)
-        axes.plot(sure, right, color=SECOND, linewidth=1.4)
-        axes.scatter(sure, right, s=12 + 150 * images / images.sum(), color=SECOND, linewidth=0, zorder=3)
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="how sure", ylabel="how often right", aspect="equal")
+        axes.bar(
+            confidence, accuracy - confidence, bottom=confidence, width=0.5 / BINS, color=MARK, alpha=0.35, linewidth=0
+        )
+        axes.plot(confidence, accuracy, color=SECOND, linewidth=1.4)
+        axes.scatter(confidence, accuracy, s=12 + 150 * images / images.sum(), color=SECOND, linewidth=0, zorder=3)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy", aspect="equal")
         axes.set_title(title, loc="left", fontsize=12, color=INK)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.tick_params(length=0, color=LINE)
         return to_svg(figure, f"reliability-{name}", f"reliability diagram, {title}")
+
+
+def to_svg(figure: Any, name: str, label: str) -> Markup:
+    """Return a matplotlib figure as SVG for a page; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : Figure
+        Created under ``rc_context(STYLE)``.
+    name : str
+        Prefix of the ids, unique on the page.
+    label : str
+        Text for screen readers.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for placeholder, variable in VARIABLES.items():
+        text = text.replace(placeholder, variable)
+    text = re.sub(r"font: (?:\w+ )*([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
+    text = re.sub(r"<svg [^>]*viewBox=\"([^\"]+)\"[^>]*>", r'<svg viewBox="\1" role="img" aria-label="{}">', text)
+    text = re.sub(r"\n\s*", "\n", text).replace("{}", str(Markup.escape(label)), 1)
+    return Markup(text)  # noqa: S704  (matplotlib escapes what it writes)

@@ -1,22 +1,26 @@
-"""Runs side by side: what was set differently, what came out, and whether the difference is more than chance."""
+"""Comparison of runs: settings, results and cost side by side, and paired significance tests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+from frostline._utils.storage import write_bytes
+from frostline._utils.templates import templates
 from frostline.errors import RunError
 from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import Run
 
-LIKE_NAME = 3  # class names that a message lists
+LISTED_NAMES = 3  # class names listed in a message
+WIDTH = 100.0  # of the plot of intervals
 Row = tuple[str, list[str]]
 
 
 @dataclass(frozen=True)
 class RunPair:
-    """Two runs by name, and the test between them."""
+    """Two runs by name, and their paired test."""
 
     first: str
     second: str
@@ -24,36 +28,36 @@ class RunPair:
 
     @property
     def verdict(self) -> str:
-        """What the numbers mean, and no more."""
+        """The result of the test in one sentence."""
         paired = self.paired
         interval = f"95 % interval {100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
         if paired.only_first == paired.only_second == 0:
-            return f"'{self.first}' and '{self.second}' are right on the same images of all {paired.images:,}."
+            return f"'{self.first}' and '{self.second}' classify the same of all {paired.images:,} images correctly."
         if not paired.significant:
             return (
-                f"'{self.second}' against '{self.first}': {100 * paired.difference:+.2f} points, {interval}: "
-                f"no difference that {paired.images:,} images can show."
+                f"'{self.second}' minus '{self.first}': {100 * paired.difference:+.2f} points, {interval}: "
+                f"no significant difference on {paired.images:,} images."
             )
         better, worse = (self.second, self.first) if paired.difference > 0 else (self.first, self.second)
         low, high = sorted((abs(paired.low), abs(paired.high)))
         return (
             f"'{better}' is better than '{worse}' by {100 * abs(paired.difference):.2f} points, "
-            f"95 % interval {100 * low:.2f} to {100 * high:.2f}: more than chance on {paired.images:,} images."
+            f"95 % interval {100 * low:.2f} to {100 * high:.2f}: significant on {paired.images:,} images."
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is shown; each row has one text per run.
+    """The contents of a comparison; each row has one text per run.
 
     Attributes
     ----------
     settings, results, costs : list of (name, texts)
-        ``settings`` are those that differ.
-    pairs : list of Pair
-        Every two runs, in the order they were named.
+        ``settings`` has those that differ.
+    pairs : list of RunPair
+        All pairs of runs, in order.
     classes : list of (first, second, changes)
-        The first run against each of the others.
+        From the first run to each of the others.
     """
 
     names: list[str]
@@ -66,36 +70,34 @@ class Comparison:
 
     @property
     def caveats(self) -> list[str]:
-        """What the tests do not say."""
+        """Limits of the tests."""
         lines = [
-            "The tests speak of these trained models on images like those of the test split, not of their settings: "
-            "the same settings with another seed train another model."
+            "The tests compare these trained models on images like the test split, not their settings: with another "
+            "seed, the same settings give another model."
         ]
         if len(self.pairs) > 1:
-            lines.append(
-                f"p-values are corrected for {len(self.pairs)} comparisons (Holm); each interval is of its pair alone."
-            )
+            lines.append(f"p-values are corrected for {len(self.pairs)} comparisons (Holm); the intervals are not.")
         return lines
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compare finished runs that were tested on the same images.
+    """Compare finished runs with the same test images.
 
     Parameters
     ----------
     runs : sequence of Run
-        Two or more.
+        At least two.
 
     Raises
     ------
     RunError
-        When there is one only or one twice, when one has no results or no evidence, or when test splits differ.
+        With fewer than two runs or the same run twice, without results or evidence, or if test splits differ.
     """
     _check_runs(runs)
     metrics = [run.metrics for run in runs]
     for run, one in zip(runs, metrics, strict=True):
         if one["test"] is None:
-            raise RunError(f"run '{run.name}' has no test split (--test-fraction 0): nothing to compare it by.")
+            raise RunError(f"run '{run.name}' has no test split (--test-fraction 0), so it cannot be compared.")
     evidence = [read_evidence(run) for run in runs]
     for run, one, kept in zip(runs[1:], metrics[1:], evidence[1:], strict=True):
         _check_same_test((runs[0], metrics[0], evidence[0]), (run, one, kept))
@@ -120,16 +122,16 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
 def _check_runs(runs: Sequence[Run]) -> None:
     if len(runs) < 2:
-        raise RunError("compare needs two runs or more: name another one; `frostline runs` lists them.")
+        raise RunError("compare needs two runs or more: name another one (`frostline runs` lists them).")
     seen = set()
     for run in runs:
         if run.folder.resolve() in seen:
-            raise RunError(f"run '{run.name}' was named twice: it cannot differ from itself; name another one.")
+            raise RunError(f"run '{run.name}' was named twice: name another one.")
         seen.add(run.folder.resolve())
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Return what runs are called: their folders' paths where names alone would not tell them apart."""
+    """Return the names of runs, or the paths of their folders where names are not unique."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
@@ -139,17 +141,17 @@ def _check_same_test(one: tuple[Run, dict[str, Any], Evidence], other: tuple[Run
     if difference:
         raise RunError(
             f"runs '{one[0].name}' and '{other[0].name}' were not tested on the same images: {difference}. "
-            "Compare runs of one data set with one test split (--limit and --data-dir decide about it)."
+            "Compare runs of one data set with the same test split (same --limit and --data-dir)."
         )
 
 
 def _difference(one: dict[str, Any], kept: Evidence, other: dict[str, Any], kept_other: Evidence) -> str:
-    """Say how two test splits differ; nothing when they do not."""
+    """Return how two test splits differ, or an empty string."""
     classes, others = list(one["test"]["per_class"]), list(other["test"]["per_class"])
     if classes != others:
         only = [[name for name in a if name not in b] for a, b in ((classes, others), (others, classes))]
         parts = [
-            f"{which} alone has {', '.join(map(repr, names[:LIKE_NAME]))}{' and more' * (len(names) > LIKE_NAME)}"
+            f"{which} alone has {', '.join(map(repr, names[:LISTED_NAMES]))}{' and more' * (len(names) > LISTED_NAMES)}"
             for which, names in zip(("the first", "the second"), only, strict=True)
             if names
         ]
@@ -159,19 +161,19 @@ def _difference(one: dict[str, Any], kept: Evidence, other: dict[str, Any], kept
         return f"{len(labels):,} images against {len(labels_other):,}"
     prints = [metrics.get("data", {}).get("fingerprint", {}).get("test") for metrics in (one, other)]
     if None in prints:
-        return "one does not say which images these were (no data.fingerprint in metrics.json; run it again)"
+        return "one does not record which images were used (no data.fingerprint in metrics.json; train it again)"
     if prints[0] == prints[1]:
         return ""
     if (labels == labels_other).all():
         return f"{len(labels):,} images each, with the same labels, but the images or their order differ"
-    return f"{len(labels):,} images each, but {int((labels != labels_other).sum()):,} places have another label"
+    return f"{len(labels):,} images each, but {int((labels != labels_other).sum()):,} labels differ"
 
 
 def _settings(runs: Sequence[Run], metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return the settings that differ, and the weights where they do."""
+    """Return the settings and weights that differ."""
     dumped = [run.config.model_dump(mode="json") for run in runs]
     rows = [(name, [_text(one[name]) for one in dumped]) for name in dumped[0]]
-    rows.append(("weights found", [str(one["weights"].get("name", "given")) for one in metrics]))
+    rows.append(("weights used", [str(one["weights"].get("name", "given")) for one in metrics]))
     return [row for row in rows if len(set(row[1])) > 1]
 
 
@@ -199,12 +201,37 @@ RESULTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "validation accuracy": lambda metrics: f"{metrics['val']['accuracy']:.4f}",
 }
 COSTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "seconds in all": lambda metrics: f"{metrics['total_seconds']:.1f}",
+    "total seconds": lambda metrics: f"{metrics['total_seconds']:.1f}",
     "  frozen pass": lambda metrics: f"{metrics['frozen_pass']['seconds']:.1f}",
-    "  rows from the cache": lambda metrics: f"{metrics['frozen_pass']['from_cache']:,}",
+    "  images from the cache": lambda metrics: f"{metrics['frozen_pass']['from_cache']:,}",
     "  training": lambda metrics: f"{metrics['training']['seconds']:.1f}",
-    "epochs (kept)": lambda metrics: f"{metrics['training']['epochs']} ({metrics['training']['best_epoch']})",
+    "epochs (best)": lambda metrics: f"{metrics['training']['epochs']} ({metrics['training']['best_epoch']})",
     "peak memory, MiB": lambda metrics: f"{metrics['peak_memory_bytes'] / 2**20:,.0f}",
     "trained parameters": lambda metrics: f"{metrics['model']['trainable_parameters']:,}",
     "device": lambda metrics: str(metrics["device"]),
 }
+
+
+def write_page(comparison: Comparison, path: Path) -> None:
+    """Write a comparison as a self-contained HTML page.
+
+    Raises
+    ------
+    StorageError
+    """
+    write_bytes(path, page(comparison).encode(errors="replace"), "--html chooses another place")
+
+
+def page(comparison: Comparison) -> str:
+    """Return the page as HTML; the same comparison gives the same text."""
+    template = templates("frostline.report").get_template("comparison.html")
+    reach = max(max(abs(pair.paired.low), abs(pair.paired.high)) for pair in comparison.pairs)
+    return template.render(
+        c=comparison, bars=[_bar(pair, reach) for pair in comparison.pairs], reach=f"{100 * reach:.2f}"
+    )
+
+
+def _bar(pair: RunPair, reach: float) -> dict[str, float]:
+    """Return the positions of an interval and its estimate in the plot; no difference is in the middle."""
+    values = {"low": pair.paired.low, "middle": pair.paired.difference, "high": pair.paired.high}
+    return {name: round(WIDTH / 2 + value / reach * (WIDTH / 2 - 2), 2) for name, value in values.items()}

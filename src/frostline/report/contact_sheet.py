@@ -1,4 +1,4 @@
-"""The contact sheet of explanations: each image, where it speaks for its likeliest classes, and what it is like."""
+"""Contact sheet of explanations: images, saliency overlays of their top classes, nearest training images."""
 
 import io
 import warnings
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 24
 DPI = 120
-SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: images, training images, between them
-LABEL = 0.42  # above an image
+SIDE, SMALL, GAP = 1.6, 1.05, 0.14  # inches: images, training images, gap between them
+LABEL = 0.42  # height of the two lines above an image
 MARGIN, HEADER, ROW_GAP, GROUP_GAP = 0.45, 1.38, 0.2, 0.5
 INK, FAINT, RULE, PAPER = "#1f2328", "#6b7280", "#e3e5e8", "#ffffff"
 NEAR, NEAR_WIDTH = "NEAREST TRAINING IMAGES · SIMILARITY", 2.7
-LONGEST = 20  # letters of a name above an image
+LONGEST = 20  # characters of a name above an image
 
 
 @dataclass(frozen=True)
 class Panel:
-    """An image with two lines above it, and a remark on it."""
+    """An image with two lines of text above it, and a remark over it."""
 
     pixels: NDArray[np.uint8]
     name: str
@@ -36,7 +36,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """An image, its overlays by class, and the training images that are nearest to it."""
+    """An image, its overlays by class, and its nearest training images."""
 
     image: Panel
     overlays: Sequence[Panel]
@@ -51,7 +51,7 @@ def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
     rows : sequence of Row
     title : str
     method : str
-        What the overlays show, in a few words.
+        Method, stage and grid of the overlays.
     """
     from matplotlib.figure import Figure
 
@@ -65,7 +65,7 @@ def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
     height = HEADER + 0.42 + len(rows) * step + MARGIN - ROW_GAP
     sheet = _Sheet(Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER), width, height)
     sheet.header(title, method)
-    headings = [(MARGIN, "IMAGE"), (begin_overlays, "SPEAKS FOR · PROBABILITY"), (begin_near, NEAR)]
+    headings = [(MARGIN, "IMAGE"), (begin_overlays, "SUPPORTS · PROBABILITY"), (begin_near, NEAR)]
     for left, heading in headings[: 3 if near else 2]:
         sheet.text(left, HEADER + 0.16, heading, size=7.5, color=FAINT, weight="bold")
     for number, row in enumerate(rows):
@@ -80,7 +80,7 @@ def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
 
 
 class _Sheet:
-    """A figure that is drawn on in inches from its top left corner."""
+    """A figure with coordinates in inches from its top left corner."""
 
     def __init__(self, figure: "Figure", width: float, height: float) -> None:
         self.figure, self.width, self.height = figure, width, height
@@ -94,15 +94,15 @@ class _Sheet:
         axes.set_facecolor(RULE)
 
     def header(self, title: str, method: str) -> None:
-        """Write what the sheet shows, and its colors."""
+        """Write the title, the method and the color bar."""
         self.text(MARGIN, 0.55, title, size=14, weight="bold")
-        note = f"{method}: what speaks for the class named above; what speaks against it is not shown."
+        note = f"{method}: regions that support the class above the image; evidence against it is not shown."
         self.text(MARGIN, 0.82, note, size=8.5, color=FAINT)
-        note = "Images are the center square that the network sees."
+        note = "Images are cropped to the center square, the input of the network."
         self.text(MARGIN, 0.99, note, size=8.5, color=FAINT)
         bar = self._axes(MARGIN, 1.12, 1.6, 0.11)
         bar.imshow(np.linspace(0, 1, 256)[None], cmap=COLORS, aspect="auto")
-        self.text(MARGIN + 1.7, 1.215, "nothing (0) to the strongest place of each map (1)", size=8.5, color=FAINT)
+        self.text(MARGIN + 1.7, 1.215, "no support (0) to the maximum of each map (1)", size=8.5, color=FAINT)
 
     def panel(self, panel: Panel, left: float, top: float, side: float) -> None:
         self.text(left, top + 0.16, _short(panel.name, side), size=8.5)
@@ -117,7 +117,7 @@ class _Sheet:
     def png(self) -> bytes:
         buffer = io.BytesIO()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
+            warnings.filterwarnings("ignore", message="Glyph")  # characters that the font lacks are drawn as boxes
             self.figure.savefig(buffer, format="png", facecolor=PAPER, metadata={"Software": None})
         return buffer.getvalue()
 
@@ -132,7 +132,7 @@ class _Sheet:
 
 
 def _short(name: str, side: float) -> str:
-    """Return a name that fits above an image; letters that are no print are left out."""
+    """Return a name shortened to the width of an image, unprintable characters replaced."""
     longest = max(6, int(LONGEST * side / SIDE))
     name = "".join(letter if letter.isprintable() else "?" for letter in name)
     return name if len(name) <= longest else f"{name[: longest - 1]}…"

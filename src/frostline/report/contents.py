@@ -1,4 +1,4 @@
-"""What a run's folder has for its report, and one line for each thing that it has not."""
+"""Contents of a report, read from the run folder, with one line for each missing or damaged file."""
 
 import csv
 import io
@@ -24,31 +24,31 @@ T = TypeVar("T")
 
 @dataclass
 class ReportContents:
-    """Everything that a report is made from; ``None`` or empty where the run has no such file.
+    """Everything a report shows; ``None`` or empty where the run has no such file.
 
     Attributes
     ----------
     name : str
-        The run's.
+        Name of the run.
     finished : bool
-        Whether it should have results.
+        Whether the run is finished and should have results.
     metrics, settings : dict
-        ``metrics.json``, and what ``config.toml`` says.
+        Contents of ``metrics.json`` and ``config.toml``.
     toml : str
-        ``config.toml`` as it is.
+        Text of ``config.toml``.
     history : list of Epoch
     evidence : Evidence or None
     overlays : dict
-        Where the model looked in the test images that are kept, as JPEG by position.
+        Saliency maps over the test images with thumbnails, as JPEG by position.
     index : Index or None
     filters : Tensor (N, 3, H, W) or None
-        Of the network's first convolution over colors.
+        First convolution of the network.
     images : dict
-        How many images each split has, from ``data.json``.
+        Number of images by split, from ``data.json``.
     bad_images : int
-        How many images could not be read.
+        Number of unreadable images.
     missing : list of str
-        What is not there, or cannot be read, and why that matters.
+        Part of the report and reason, for each missing or damaged file.
     """
 
     name: str
@@ -67,22 +67,22 @@ class ReportContents:
 
     @property
     def class_names(self) -> list[str]:
-        """In the order of the labels."""
+        """Class names in the order of the labels."""
         return list((self.metrics["test"] or self.metrics["val"])["per_class"])
 
     @property
     def solved(self) -> bool:
-        """Whether the head was solved in closed form: there are no epochs then."""
+        """Whether the head was fitted in closed form, so that there are no epochs."""
         return "l2" in self.metrics.get("training", {})
 
 
 def gather(run: Run) -> ReportContents:
-    """Read what there is of a run; nothing else that is missing or damaged stops it.
+    """Read the contents of a run folder; missing or damaged files are noted in ``missing``.
 
     Raises
     ------
     RunError
-        When the manifest is damaged, which everything else is checked against.
+        When the manifest, against which files are checked, is damaged.
     """
     read_manifest(run.folder, AGAIN)
     found = ReportContents(run.name, run.state == "finished")
@@ -96,30 +96,30 @@ def gather(run: Run) -> ReportContents:
     found.evidence = _try(
         found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
     )
-    found.index = _try(found, "map", "index.safetensors", lambda: read_index(run.index))
+    found.index = _try(found, "embedding map", "index.safetensors", lambda: read_index(run.index))
     found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
-    found.images = _try(found, "numbers of images", "data.json", lambda: _images(run)) or {}
+    found.images = _try(found, "image counts", "data.json", lambda: _images(run)) or {}
     if run.has("bad_images.csv"):
-        found.bad_images = _try(found, "images left out", "bad_images.csv", lambda: _bad_images(run)) or 0
+        found.bad_images = _try(found, "unreadable images", "bad_images.csv", lambda: _bad_images(run)) or 0
     classes = len(found.class_names) if "test" in found.metrics else None
     if classes and not found.metrics["test"]:
         found.missing.append("test results: the run has no test split (--test-fraction 0)")
     if found.evidence and found.evidence.test.probabilities.shape[1] != classes:
         found.evidence = None
         if classes is not None:
-            found.missing.append("galleries and reliability diagram: evidence.safetensors is of another run")
+            found.missing.append("galleries and reliability diagram: evidence.safetensors belongs to another run")
     if found.evidence is not None:
         found.overlays = _overlays(found, run.folder, found.evidence)
     return found
 
 
 def _overlays(found: ReportContents, folder: Path, evidence: Evidence) -> dict[int, bytes]:
-    from frostline.report.saliency import overlays
+    from frostline.report.overlay import overlays
 
     try:
         return overlays(folder, evidence)
     except FrostlineError as error:
-        found.missing.append(f"where the model looked: {first_line(error)}")
+        found.missing.append(f"saliency maps: {first_line(error)}")
         return {}
 
 
@@ -127,7 +127,7 @@ def _try(found: ReportContents, what: str, file: str, read: Callable[[], T]) -> 
     try:
         return read()
     except FrostlineError as error:
-        reason = f"{file} is not there" if isinstance(error.__cause__, FileNotFoundError) else f"{file} is damaged"
+        reason = f"{file} is missing" if isinstance(error.__cause__, FileNotFoundError) else f"{file} is damaged"
     line = f"{what}: {reason}"
     if line not in found.missing:
         found.missing.append(line)
@@ -153,7 +153,7 @@ def _bad_images(run: Run) -> int:
 
 
 def first_filters(folder: Path) -> torch.Tensor | None:
-    """Return the first convolution over three colors (N, 3, H, W) of a bundle, or ``None`` if it has none.
+    """Return the first convolution with three input channels (N, 3, H, W) of a bundle, or None.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The map of test images: what the network finds alike lies together."""
+"""Embedding map: test images arranged on a plane by the similarity of their features (t-SNE)."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from frostline.runs.embedding_index import Index
 
 SIDE = 1000.0
 MARGIN = 20.0
-FEWEST = 10  # below, there is nothing to arrange
-ALIKE = 1e-6  # spread against size: below, there is nothing to arrange either
+FEWEST = 10  # images
+ALIKE = 1e-6  # relative spread below which all points count as equal
 PERPLEXITY = 30.0
-ROUNDS = 600  # of gradient descent: little moves after them
-HUES = 20  # more classes share colors
+ITERATIONS = 600  # of gradient descent; converged by then
+HUES = 20  # with more classes, classes share colors
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """The points of one class, as the data of an SVG path: a line of no length for each."""
+class ClassPoints:
+    """The points of one class as SVG path data: a line of zero length each."""
 
     name: str
     hue: int
@@ -29,40 +29,40 @@ class Cloud:
 
 
 @dataclass(frozen=True)
-class Map:
-    """Clouds to be drawn over the outlines of mistakes."""
+class EmbeddingMap:
+    """The points of all classes, and the outlines of mistakes below them."""
 
-    clouds: list[Cloud]
+    clouds: list[ClassPoints]
     mistakes: str
     wrong: int
     images: int
 
 
-def draw_map(index: Index, test: Predictions, names: list[str]) -> Map | None:
+def draw_map(index: Index, test: Predictions, names: list[str]) -> EmbeddingMap | None:
     """Arrange the test images of an index on a plane by t-SNE (van der Maaten & Hinton 2008).
 
     Returns
     -------
-    Map or None
-        ``None`` where there are too few, or all are the same.
+    EmbeddingMap or None
+        None with fewer than 10 images, or if all points are equal.
     """
     count = len(index.test_positions)
     points = index.test_points.numpy()
-    if count < FEWEST or not points.std(0).max() > ALIKE * np.abs(points).max():  # also where they are no numbers
+    if count < FEWEST or not points.std(0).max() > ALIKE * np.abs(points).max():  # also for NaN
         return None
     places = arrange(points)
     labels = test.labels[index.test_positions]
     wrong = test.probabilities[index.test_positions].argmax(1) != labels
     present = np.unique(labels)
     clouds = [
-        Cloud(names[label], hue, shade, int((labels == label).sum()), _path(places[labels == label]))
+        ClassPoints(names[label], hue, shade, int((labels == label).sum()), _path(places[labels == label]))
         for label, (hue, shade) in zip(present, _colors(len(present)), strict=True)
     ]
-    return Map(clouds, _path(places[wrong]), int(wrong.sum()), count)
+    return EmbeddingMap(clouds, _path(places[wrong]), int(wrong.sum()), count)
 
 
 def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return places (N, 2) in a square of `SIDE`; one thread, so that the same points have the same places always."""
+    """Return coordinates (N, 2) in a square of `SIDE`; one thread, so that the result is deterministic."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -71,7 +71,7 @@ def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
         perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
         start = "pca" if min(points.shape) >= 2 else "random"
         found = (
-            TSNE(perplexity=perplexity, init=start, max_iter=ROUNDS, random_state=0)
+            TSNE(perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=0)
             .fit_transform(scaled)
             .astype(np.float64)
         )
@@ -82,11 +82,11 @@ def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _path(places: NDArray[np.float64]) -> str:
-    """Return a path with a dot (drawn by its round ends) at each place: a tenth of what an element each would take."""
+    """Return a path with a dot (round line caps) at each place: a tenth of the bytes of an element per dot."""
     return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in places)
 
 
 def _colors(classes: int) -> list[tuple[int, int]]:
-    """Return a hue in degrees and one of two shades for each class, neighbors far apart."""
+    """Return a hue in degrees and one of two shades for each class; neighboring classes differ."""
     hues = min(classes, HUES)
     return [(round(360 * (number % hues) / hues + 20) % 360, number % 2) for number in range(classes)]

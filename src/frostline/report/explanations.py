@@ -1,10 +1,10 @@
-"""What `frostline explain` leaves: for each image a folder of PNG files, and one contact sheet of them all.
+"""Output of `frostline explain`: a folder of PNG files for each image, and one contact sheet.
 
-DIR/sheet.png                          the first images, side by side with what they are like
-DIR/IMAGE/image.png                the square that the network sees
-DIR/IMAGE/1-CLASS-map.png            where it speaks for the most probable class, 2-… for the next
-DIR/IMAGE/1-CLASS-overlay.png        the same over the image
-DIR/IMAGE/neighbor-1.png            the nearest training image (.jpg when it has more than 32 pixels a side)
+DIR/sheet.png                        the first images with overlays and nearest training images
+DIR/IMAGE/image.png                  the center square, the input of the network
+DIR/IMAGE/1-CLASS-map.png            saliency map of the most probable class, 2-… of the next
+DIR/IMAGE/1-CLASS-overlay.png        the map over the image
+DIR/IMAGE/neighbor-1.png             the nearest training image (.jpg above 32 pixels a side)
 """
 
 import re
@@ -21,20 +21,21 @@ from frostline._utils.storage import write_bytes
 from frostline.data.dataset import BadImage
 from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.decoder import Decoders
+from frostline.data.thumbnails import to_png
 from frostline.errors import DataError
 from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbor, enlarge, scale
 from frostline.inference.image_files import reason_of
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
-from frostline.report.overlay import color, overlay, png, square
+from frostline.report.overlay import color, overlay, square
 
-SIDE = 320  # pixels of the images that are written
+SIDE = 320  # pixels of the written images
 REMEDY = "--output chooses another place"
 SHEET = "sheet.png"
 
 
 @dataclass(frozen=True)
 class ClassExplanation:
-    """What was written of one class of one image; ``blank`` when the map has nothing that speaks for it."""
+    """Files of one class of one image; ``blank`` if the map is zero everywhere."""
 
     class_name: str
     probability: float
@@ -45,7 +46,7 @@ class ClassExplanation:
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """What was written of one image; ``neighbors`` and where each one's image lies, or none without an index."""
+    """Files of one image; ``neighbors`` with their files, or None without an index."""
 
     file: Path
     image: Path
@@ -65,33 +66,33 @@ def write_explanations(
     neighbors: int = 5,
     progress: Progress | None = None,
 ) -> tuple[list[ExplainedImage], list[BadImage], Path | None]:
-    """Explain image files, and write what can be looked at.
+    """Explain image files, and write maps, overlays and a contact sheet.
 
     Parameters
     ----------
     explainer : Explainer
     files : sequence of Path
     folder : Path
-        New, empty, or of earlier explanations, whose files of the same names are replaced.
+        New, empty, or with earlier explanations, whose files of the same names are replaced.
     title : str
         Of the sheet.
     stage : str, optional
-        Where to look; the last that has a map when left out.
+        The last one with a spatial map by default.
     method : str
         ``gradcam`` or ``hirescam``.
     top : int
-        For how many classes, the most probable first.
+        Number of classes, most probable first.
     neighbors : int
-        How many training images to name.
+        Number of training images.
     progress : Progress, optional
 
     Returns
     -------
-    explained : list of Explained
+    explained : list of ExplainedImage
     bad : list of BadImage
-        What could not be read; the others are explained without it.
+        Unreadable files.
     sheet : Path or None
-        ``None`` when nothing could be read: nothing is written then.
+        None if no file was readable; nothing is written then.
 
     Raises
     ------
@@ -101,44 +102,27 @@ def write_explanations(
     """
     check_ours(folder, "explanation", [SHEET], other="choose another --output", earlier=_is_ours)
     stage = explainer.stage(stage)
-    names = _folder_names(files)
+    options = _Options(stage, method, top, neighbors)
     explained, bad, rows = list[ExplainedImage](), list[BadImage](), list[Row]()
-    ask = _Request(stage, method, top, neighbors)
-    size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
-    with (
-        Decoders(side=size, levels=levels) as seen_by_network,
-        Decoders(side=SIDE, levels=levels) as seen_by_people,
-        (progress or Silent()).bar("explaining", len(files), "images") as bar,
-    ):
-        for start in range(0, len(files), BATCH):
-            some = files[start : start + BATCH]
-            good = list[_InputImage]()
-            decoded = zip(some, names[start : start + BATCH], seen_by_network.decode(some), strict=True)
-            shown = seen_by_people.decode(some)
-            for (file, name, pixels), thumbnail in zip(decoded, shown, strict=True):
-                fault = next((one for one in (pixels, thumbnail) if isinstance(one, DataError)), None)
-                if isinstance(pixels, np.ndarray) and isinstance(thumbnail, np.ndarray):
-                    good.append(_InputImage(file, folder / name, pixels, square(thumbnail, SIDE)))
-                elif fault is not None:
-                    bad.append(BadImage(file, reason_of(fault, file)))
-            for done, row in _batch(explainer, good, ask):
-                explained.append(done)
+    with (progress or Silent()).bar("explaining", len(files), "images") as bar:
+        for good, unreadable in _decode(explainer, files, folder):
+            for image, row in _explain(explainer, good, options):
+                explained.append(image)
                 rows += [row] if len(rows) < MOST_ROWS else []
-            bar.advance(len(some))
+            bad += unreadable
+            bar.advance(len(good) + len(unreadable))
     if not rows:
         return explained, bad, None
     if len(explained) > MOST_ROWS:
         log.info("the sheet shows the first %d of %d images", MOST_ROWS, len(explained))
-    sheet = folder / SHEET
     side = explainer.grids[stage]
-    write_bytes(sheet, draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} places"), REMEDY)
-    return explained, bad, sheet
+    sheet = draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} grid")
+    write_bytes(folder / SHEET, sheet, REMEDY)
+    return explained, bad, folder / SHEET
 
 
 @dataclass(frozen=True)
-class _Request:
-    """What is asked of each image."""
-
+class _Options:
     stage: str
     method: str
     top: int
@@ -147,66 +131,86 @@ class _Request:
 
 @dataclass(frozen=True, eq=False)
 class _InputImage:
-    """An image as the network and as people see it, and the folder for what is written of it."""
+    """An image for the network and one to show, and the folder for its files."""
 
     file: Path
-    place: Path
+    folder: Path
     pixels: NDArray[np.uint8]
-    image: NDArray[np.uint8]
+    shown: NDArray[np.uint8]
 
 
-def _batch(explainer: Explainer, images: Sequence[_InputImage], ask: _Request) -> Iterator[tuple[ExplainedImage, Row]]:
-    seen = [image.pixels for image in images]
-    probabilities = explainer.predict_proba(seen)  # (B, classes)
-    order = probabilities.argsort(axis=1)[:, ::-1][:, : ask.top]  # (B, K)
-    maps = [scale(explainer.signed_maps(seen, column.tolist(), ask.stage, ask.method)) for column in order.T]
-    near = explainer.neighbors(seen, ask.neighbors) if explainer.knows_neighbors else None
-    for i, seen_image in enumerate(images):
-        path = _write(seen_image.place / "image.png", seen_image.image)
-        spoken, panels = list[ClassExplanation](), list[Panel]()
+def _decode(
+    explainer: Explainer, files: Sequence[Path], folder: Path
+) -> Iterator[tuple[list[_InputImage], list[BadImage]]]:
+    """Yield the readable and the unreadable files, batch by batch."""
+    size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
+    names = _folder_names(files)
+    with Decoders(side=size, levels=levels) as for_network, Decoders(side=SIDE, levels=levels) as for_page:
+        for start in range(0, len(files), BATCH):
+            some = files[start : start + BATCH]
+            good, bad = list[_InputImage](), list[BadImage]()
+            decoded = zip(
+                some, names[start : start + BATCH], for_network.decode(some), for_page.decode(some), strict=True
+            )
+            for file, name, pixels, shown in decoded:
+                if isinstance(pixels, np.ndarray) and isinstance(shown, np.ndarray):
+                    good.append(_InputImage(file, folder / name, pixels, square(shown, SIDE)))
+                else:
+                    fault = next(one for one in (pixels, shown) if isinstance(one, DataError))
+                    bad.append(BadImage(file, reason_of(fault, file)))
+            yield good, bad
+
+
+def _explain(
+    explainer: Explainer, images: Sequence[_InputImage], options: _Options
+) -> Iterator[tuple[ExplainedImage, Row]]:
+    """Write the files of each image, and yield them with its row of the sheet."""
+    pixels = [image.pixels for image in images]
+    probabilities = explainer.predict_proba(pixels)  # (B, classes)
+    order = probabilities.argsort(axis=1)[:, ::-1][:, : options.top]  # (B, K)
+    maps = [scale(explainer.signed_maps(pixels, column.tolist(), options.stage, options.method)) for column in order.T]
+    near = explainer.neighbors(pixels, options.neighbors) if explainer.knows_neighbors else None
+    for i, image in enumerate(images):
+        path = _write(image.folder / "image.png", image.shown)
+        explanations, panels = list[ClassExplanation](), list[Panel]()
         for rank, (label, heat) in enumerate(zip(order[i], maps, strict=True), 1):
             name, probability = explainer.class_names[label], float(probabilities[i, label])
             grown = enlarge(heat[i : i + 1], SIDE)[0]
-            over, blank = overlay(seen_image.image, grown), not heat[i].any()
-            stem = seen_image.place / f"{rank}-{_plain(name)}"
+            over, blank = overlay(image.shown, grown), not heat[i].any()
+            stem = image.folder / f"{rank}-{_plain(name)}"
             map_file = _write(stem.with_name(f"{stem.name}-map.png"), color(grown))
             over_file = _write(stem.with_name(f"{stem.name}-overlay.png"), over)
-            spoken.append(ClassExplanation(name, probability, map_file, over_file, blank))
-            panels.append(Panel(over, name, f"{probability:.3f}", f"{METHODS[ask.method]} finds no place" * blank))
-        alike = None if near is None else near[i]
-        kept = (
-            None
-            if alike is None
-            else [(one, _write_thumbnail(seen_image.place, n, one)) for n, one in enumerate(alike, 1)]
-        )
-        like = [
-            Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}")
-            for one in alike or []
+            explanations.append(ClassExplanation(name, probability, map_file, over_file, blank))
+            panels.append(Panel(over, name, f"{probability:.3f}", "no supporting region" * blank))
+        nearest = [] if near is None else near[i]
+        written = [(one, _write_thumbnail(image.folder, n, one)) for n, one in enumerate(nearest, 1)]
+        shown = [
+            Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}") for one in nearest
         ]
         yield (
-            ExplainedImage(seen_image.file, path, spoken, kept),
-            Row(Panel(seen_image.image, seen_image.file.name), panels, like),
+            ExplainedImage(image.file, path, explanations, None if near is None else written),
+            Row(Panel(image.shown, image.file.name), panels, shown),
         )
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:
-    write_bytes(path, png(pixels), REMEDY)
+    write_bytes(path, to_png(pixels), REMEDY)
     return path
 
 
-def _write_thumbnail(place: Path, number: int, neighbor: Neighbor) -> Path:
-    path = place / f"neighbor-{number}{neighbor.suffix}"
+def _write_thumbnail(folder: Path, number: int, neighbor: Neighbor) -> Path:
+    path = folder / f"neighbor-{number}{neighbor.suffix}"
     write_bytes(path, neighbor.thumbnail, REMEDY)
     return path
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether earlier explanations lie here."""
+    """Whether the folder holds earlier explanations."""
     return (folder / SHEET).is_file() and any(folder.glob("*/image.png"))
 
 
 def _folder_names(files: Sequence[Path]) -> list[str]:
-    """Return a plain folder name for each file; names that come again are numbered."""
+    """Return a plain folder name for each file; repeated names are numbered."""
     taken, names = set[str](), list[str]()
     for file in files:
         stem = name = _plain(file.stem)
@@ -220,5 +224,5 @@ def _folder_names(files: Sequence[Path]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text as a part of a file's name: letters, digits, ``_`` and ``-``, at most 60."""
+    """Return text as part of a file name: at most 60 letters, digits, ``_`` and ``-``."""
     return re.sub(r"[^\w-]+", "-", text).strip("-")[:60] or "image"

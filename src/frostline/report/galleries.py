@@ -1,6 +1,5 @@
-"""Images within a page: galleries of test images, filters, and matrices too large for a table."""
+"""Images in a report: galleries of test images, first-layer filters, and confusion matrices too large for a table."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from frostline.data.thumbnails import LOSSLESS_SIDE, data_url, to_png
 from frostline.evaluation.mistakes import PER_PAIR, confused_pairs, least_certain, worst_mistakes
 from frostline.runs.evidence import Evidence
 
@@ -19,10 +19,10 @@ ACROSS = 16
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One test image with what was said of it: ``second`` came next, ``look`` is where the model looked, or empty."""
+    """A test image with its prediction and runner-up; ``saliency`` is the URL of its saliency map, or empty."""
 
     source: str
-    look: str
+    saliency: str
     small: bool
     file: str
     truth: str
@@ -34,7 +34,7 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Pair:
-    """A kind of mistake, and some images of it."""
+    """A pair of confused classes, and some of its images."""
 
     truth: str
     predicted: str
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Galleries:
-    """Which test images are worth a look; see `frostline.evaluation.mistakes`."""
+    """Test images to show; see `frostline.evaluation.mistakes`."""
 
     worst: list[GalleryImage]
     unsure: list[GalleryImage]
@@ -53,7 +53,7 @@ class Galleries:
 
 
 def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes]) -> Galleries:
-    """Choose the images that a run kept images of; ``overlays`` are JPEG files by position."""
+    """Select among the test images with thumbnails; ``overlays`` are JPEG files by position."""
     probabilities, labels = evidence.test.pair
     pairs = [
         Pair(
@@ -76,31 +76,20 @@ def _shown(
             continue
         best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
         with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as image:
-            kind, small = image.format, max(image.size) <= 32
-        look = to_source(overlays[position], "jpeg") if position in overlays else ""
+            small = max(image.size) <= LOSSLESS_SIDE
+        saliency = data_url(overlays[position]) if position in overlays else ""
         file = evidence.shown.names[int(np.flatnonzero(evidence.shown.positions == position)[0])]
         found.append(
             GalleryImage(
-                to_source(encoded, str(kind).lower()), look, small, file,
+                data_url(encoded), saliency, small, file,
                 names[evidence.test.labels[position]], names[best], float(row[best]), names[second], float(row[second]),
             )
         )  # fmt: skip
     return found
 
 
-def to_source(encoded: bytes, kind: str) -> str:
-    """Return an encoded image as an address that asks nobody."""
-    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return to_source(buffer.getvalue(), "png")
-
-
 def mosaic(filters: torch.Tensor) -> str:
-    """Return filters (N, 3, H, W) as one image, each stretched to its own range, on a transparent ground."""
+    """Return filters (N, 3, H, W) as one image with transparent gaps, each scaled to its own range."""
     filters = filters[:MOST_FILTERS]
     count, _, height, width = filters.shape
     low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
@@ -112,17 +101,17 @@ def mosaic(filters: torch.Tensor) -> str:
         top, left = number // across * (height + 1), number % across * (width + 1)
         sheet[top : top + height, left : left + width, :3] = tile.permute(1, 2, 0)
         sheet[top : top + height, left : left + width, 3] = 255
-    return _png(sheet.numpy())
+    return data_url(to_png(sheet.numpy(), optimize=True))
 
 
 def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
-    """Return shares (N, N) as two masks, right answers and mistakes: as opaque as they are frequent."""
-    opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # a root: one image in a hundred shows too
+    """Return shares (N, N) as two masks, correct predictions and mistakes, with opacity by share."""
+    opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # the square root keeps 1 % visible
     right = np.eye(len(shares), dtype=bool)
     masks = []
     for kept, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
         pixels = np.zeros((*shares.shape, 4), np.uint8)
         pixels[..., :3] = color
         pixels[..., 3] = np.where(kept, opaque, 0)
-        masks.append(_png(pixels))
+        masks.append(data_url(to_png(pixels, optimize=True)))
     return masks[0], masks[1]

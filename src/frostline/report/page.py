@@ -1,4 +1,4 @@
-"""The report of a run: one page that asks no address, from what the run's folder holds; always the same bytes."""
+"""The report of a run: one self-contained HTML page from the files of the run folder, deterministic."""
 
 import shlex
 from functools import partial
@@ -14,23 +14,22 @@ from frostline.evaluation.calibration import reliability, uncalibrated
 from frostline.report.charts import curves, diagram
 from frostline.report.contents import ReportContents, gather
 from frostline.report.embedding_map import draw_map
-from frostline.report.figures import figure, write
 from frostline.report.galleries import MOST_FILTERS, galleries, matrix, mosaic
-from frostline.report.sentences import gap, what_was_trained
+from frostline.report.sentences import describe_run, figure, format_value, gap
 from frostline.runs.folder import Run
 
 FILE = "report.html"
-TABLE_CLASSES = 30  # more are drawn, not written
+TABLE_CLASSES = 30  # a larger confusion matrix is an image
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write a run's report, and return where.
+    """Write the report of a run, and return its path.
 
     Parameters
     ----------
     run : Run
     path : Path, optional
-        ``report.html`` in the run's folder unless it is given.
+        ``report.html`` in the run folder by default.
 
     Raises
     ------
@@ -43,9 +42,9 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 
 
 def page(found: ReportContents) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     environment = templates("frostline.report")
-    environment.filters["percent"] = lambda value: write(value, "percent")
+    environment.filters["percent"] = lambda value: format_value(value, "percent")
     parts = _parts(found) if found.metrics else {}
     again = f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}"
     return environment.get_template("report.html").render(
@@ -53,7 +52,7 @@ def page(found: ReportContents) -> str:
         metrics=found.metrics,
         figure=partial(figure, found.metrics),
         again=again,
-        **_always(found),
+        **_without_results(found),
         **dict.fromkeys(PARTS) | parts,
     )
 
@@ -61,11 +60,11 @@ def page(found: ReportContents) -> str:
 PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
 
 
-def _always(found: ReportContents) -> dict[str, Any]:
-    """Return what needs no results."""
-    kept = found.metrics["training"]["best_epoch"] if found.metrics else 0
+def _without_results(found: ReportContents) -> dict[str, Any]:
+    """Return the parts that need no results."""
+    best = found.metrics["training"]["best_epoch"] if found.metrics else 0
     return {
-        "curves": curves(found.history, kept) if found.history and not found.solved else [],
+        "curves": curves(found.history, best) if found.history and not found.solved else [],
         "filters": mosaic(found.filters) if found.filters is not None else None,
         "filters_shown": min(MOST_FILTERS, len(found.filters)) if found.filters is not None else 0,
     }
@@ -75,11 +74,11 @@ def _parts(found: ReportContents) -> dict[str, Any]:
     names, test = found.class_names, found.metrics["test"]
     if test is None:  # trained without a test split
         curves_gap = gap(found) if found.history and not found.solved else ""
-        return {"sentences": list(what_was_trained(found)), "gap": curves_gap, "names": names}
+        return {"sentences": list(describe_run(found)), "gap": curves_gap, "names": names}
     counts = np.array(test["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     parts: dict[str, Any] = {
-        "sentences": list(what_was_trained(found)),
+        "sentences": list(describe_run(found)),
         "gap": gap(found) if found.history and not found.solved else "",
         "test": test,
         "names": names,
@@ -94,8 +93,8 @@ def _parts(found: ReportContents) -> dict[str, Any]:
         after, labels = found.evidence.test.pair
         before = uncalibrated(after, found.metrics["calibration"]["temperature"])
         parts["diagrams"] = [
-            diagram(reliability(before, labels), "before", "Before"),
-            diagram(reliability(after, labels), "after", "After"),
+            diagram(reliability(before, labels), "before", "Before temperature scaling"),
+            diagram(reliability(after, labels), "after", "After temperature scaling"),
         ]
     if found.index is not None:
         parts["map"] = draw_map(found.index, found.evidence.test, names)

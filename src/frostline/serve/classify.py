@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.data.thumbnails import data_url
 from frostline.serve.batcher import Batcher
 from frostline.serve.cost import is_cheap
 from frostline.serve.decoding import Decoding
@@ -15,7 +16,7 @@ from frostline.serve.errors import ProblemError, bad_image, busy
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import BATCHES, Pixels, Served, begin_thread
-from frostline.serve.overlay import data_address, overlay_png
+from frostline.serve.overlay import overlay_png
 from frostline.serve.schemas import PredictOptions
 from frostline.serve.upload import Upload
 
@@ -149,11 +150,11 @@ class ClassificationService:
             return
         if wish.explain:
             for answer, heat in zip(answers, why.explain(pixels, best), strict=True):
-                answer["overlay"] = data_address(overlay_png(heat))
+                answer["overlay"] = data_url(overlay_png(heat))
         if wish.neighbors:
             for answer, near in zip(answers, why.neighbors(pixels, wish.neighbors), strict=True):
                 answer["neighbors"] = [
-                    {"class": one.class_name, "similarity": one.similarity, "image": data_address(one.thumbnail)}
+                    {"class": one.class_name, "similarity": one.similarity, "image": data_url(one.thumbnail)}
                     for one in near
                 ]
 

@@ -1,11 +1,9 @@
-"""Images inside of JSON: heat maps as translucent PNGs, and data addresses."""
-
-import base64
-import io
+"""Saliency maps as translucent PNGs, which a page lays over an image."""
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from frostline.data.thumbnails import to_png
 
 LOW, HIGH = (255, 196, 61), (225, 62, 40)  # amber to red: seen on gray and on color, told apart by lightness too
 OPAQUE = 0.72  # where an image speaks loudest
@@ -16,12 +14,4 @@ def overlay_png(heat: NDArray[np.float32]) -> bytes:
     mix = heat[..., None]
     color = (1 - mix) * np.array(LOW) + mix * np.array(HIGH)  # (S, S, 3)
     pixels = np.concatenate([color, 255 * OPAQUE * mix], axis=-1)  # (S, S, 4)
-    file = io.BytesIO()
-    Image.fromarray(np.rint(pixels).astype(np.uint8), "RGBA").save(file, "PNG")
-    return file.getvalue()
-
-
-def data_address(image: bytes) -> str:
-    """Return a PNG or JPEG as a ``data:`` address."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return to_png(np.rint(pixels).astype(np.uint8))
