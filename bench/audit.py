@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         with Stopwatch() as watch:
             found = audit(config, Path(folder, "audit"), cache_dir=cache, splits=splits)
     count = len(splits.train)
-    suspects = np.argsort(found.judged.quality[:count], kind="stable")
+    suspects = np.argsort(found.scored.quality[:count], kind="stable")
     top = np.isin(wrong, suspects[: len(wrong)]).mean()
     listed = [finding.image for finding in found.findings if finding.kind == "label"]
     print(f"{len(wrong):,} of {count:,} training labels changed, seed {options.seed}")

@@ -117,7 +117,7 @@ def _correct(
 ) -> None:
     with screen.lines():
         from frostline.data.registry import load_configured
-        from frostline.studies.audit.corrected import write_corrected
+        from frostline.studies.audit.corrections import write_corrected
 
         splits = load_configured(config, cache_dir, screen.progress)
         path = write_corrected(splits, table, output, overwrite=overwrite)

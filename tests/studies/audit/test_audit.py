@@ -17,7 +17,7 @@ def images(found, kind):
 
 
 def test_flipped_labels_are_among_the_most_suspicious(planted: Planted):
-    suspects = np.argsort(planted.found.judged.quality)[:40]
+    suspects = np.argsort(planted.found.scored.quality)[:40]
     assert np.isin(FLIPPED, suspects).sum() >= 9  # random picks would find 1 of 12
     assert np.isin(FLIPPED, list(images(planted.found, "label"))).sum() >= 6
 
@@ -28,13 +28,13 @@ def test_most_suggestions_are_the_labels_that_were(planted: Planted, fashion):
     assert sum(right) > len(right) / 2
 
 
-def test_copies_are_told_within_and_across_splits(planted: Planted):
+def test_copies_are_reported_within_and_across_splits(planted: Planted):
     found = images(planted.found, "duplicate")
     pool = planted.found.pool
     assert (found[SAME_AS_7].other, found[SAME_AS_7].suspicion) == (7, 1.0)
-    assert found[SAME_AS_7].note.startswith("the same pixels, but labeled ")
+    assert found[SAME_AS_7].note.startswith("identical pixels, copy labeled ")
     assert pool.where(found[SAME_AS_TEST_3].other) == "test 3"
-    assert found[SAME_AS_TEST_3].note == "the same pixels, across splits: train and test"
+    assert found[SAME_AS_TEST_3].note == "identical pixels, across splits: train and test"
 
 
 def test_noise_is_an_outlier(planted: Planted):
@@ -42,7 +42,7 @@ def test_noise_is_an_outlier(planted: Planted):
 
 
 def test_ambiguous_images_lie_between_two_classes(planted: Planted):
-    p = planted.found.judged.probabilities
+    p = planted.found.scored.probabilities
     found = images(planted.found, "ambiguous")
     assert found
     for image in found:
@@ -50,7 +50,7 @@ def test_ambiguous_images_lie_between_two_classes(planted: Planted):
         assert best - second < 0.1
 
 
-def test_labels_of_the_test_split_are_not_looked_at(planted: Planted, tmp_path):
+def test_labels_of_the_test_split_are_not_read(planted: Planted, tmp_path):
     test = planted.splits.test
     other = ImageDataset(test.images, test.labels[::-1].copy(), test.class_names)
     splits = dataclasses.replace(planted.splits, test=other)
@@ -59,11 +59,11 @@ def test_labels_of_the_test_split_are_not_looked_at(planted: Planted, tmp_path):
     assert not [finding for finding in planted.found.findings if planted.found.pool.split(finding.image) == "test"]
 
 
-def test_labels_of_the_test_split_are_questioned_when_that_is_asked_for(planted: Planted, tmp_path):
+def test_labels_of_the_test_split_are_checked_on_request(planted: Planted, tmp_path):
     found = audit(planted.config, tmp_path, cache_dir=planted.cache, splits=planted.splits, include_test=True)
     suspected = [found.pool.where(finding.image) for finding in found.findings if finding.kind == "label"]
     assert f"test {FLIPPED_TEST}" in suspected
-    assert "Labels of the test split were questioned too" in (tmp_path / "audit.html").read_text()
+    assert "The labels of the test split were checked too" in (tmp_path / "audit.html").read_text()
     facts = json.loads((tmp_path / "audit.json").read_text())
     assert facts["test_labels_questioned"] is True
     assert facts["findings"]["label"] == len(suspected)

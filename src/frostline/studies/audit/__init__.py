@@ -1,1 +1,1 @@
-"""What is wrong with a data set: labels, copies, odd ones and unclear ones, found on kept activations."""
+"""Audit of a data set: label errors, near-duplicates, outliers and ambiguous images."""

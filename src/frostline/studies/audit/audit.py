@@ -1,9 +1,9 @@
-"""The audit of a data set: activations, neighbors, folds, findings; and what it leaves.
+"""Audit of a data set: cross-validated heads and nearest neighbors on cached features find suspicious images.
 
 OUTPUT/
-  audit.csv    one line per finding, most suspicious first; edited or cut, `--apply` takes it
-  audit.html   the same to look at
-  audit.json   what was audited, and how
+  audit.csv    one line per finding, most suspicious first; edited or shortened, `--apply` applies it
+  audit.html   the findings with images
+  audit.json   data set, network, folds and counts
 """
 
 import time
@@ -32,12 +32,10 @@ from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows, with_float32_cache
 from frostline.pipeline.resolve import check, load_images, resolve_network
-from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, check_cleanlab, find, judge
-from frostline.studies.audit.near_duplicates import Copies, find_copies
-from frostline.studies.audit.neighbors import nearest, reduce
-from frostline.studies.audit.page import write_page
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, check_cleanlab, find_all, score_labels
+from frostline.studies.audit.near_duplicates import Copies, find_copies, nearest, reduce
+from frostline.studies.audit.output import REMEDY, write_page, write_table
 from frostline.studies.audit.pool import Pool, make_pool
-from frostline.studies.audit.table import REMEDY, write_table
 from frostline.training.calibration import best_temperature
 from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
 from frostline.training.examples import Examples, Joined, Rows
@@ -50,20 +48,20 @@ OWN_FILES = ("audit.csv", "audit.html", "audit.json")
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found.
+    """Result of an audit.
 
     Attributes
     ----------
     pool : Pool
-    judged : Judged
+    scored : OutOfFold
     findings : list of Finding
-        Kind after kind, the most suspicious first.
+        By kind, the most suspicious first.
     facts : dict
-        As in ``audit.json``.
+        Contents of ``audit.json``.
     """
 
     pool: Pool
-    judged: OutOfFold
+    scored: OutOfFold
     findings: list[Finding]
     facts: dict[str, Any]
 
@@ -78,29 +76,28 @@ def audit(
     progress: Progress | None = None,
     splits: Splits | None = None,
 ) -> Audit:
-    """Look for what is wrong with a data set, and write it down.
+    """Find label errors, near-duplicates, outliers and ambiguous images, and write them to a folder.
 
-    The head of a run has learned the labels that are in question, so new heads are trained on the network's
-    activations, each without a fifth of the images. Labels of the test split are neither read nor questioned unless
-    that is asked for, and no head learns from them; its images are compared with the others.
+    The head of a run was trained on the labels in question, so new heads are trained by five-fold cross-validation on
+    the features. Test labels are not read unless ``include_test`` is set, and no head is trained on them; test images
+    are compared with the others.
 
     Parameters
     ----------
     config : TrainConfig
-        Data set, network, weights, boundary, image size and seed, such as ``run.config``; what trains is the audit's
-        own.
+        Data set, network, weights, boundary, image size and seed, such as ``run.config``; the training settings are the
+        audit's own.
     folder : path, optional
-        For what is found; ``audits/DATA`` when left out.
+        Output folder; ``audits/DATA`` by default.
     include_test : bool
-        Question the test split's labels too.
+        Check the labels of the test split too.
     cache_dir : path, optional
-        Where kept activations go.
+        Folder of the feature cache.
     overwrite : bool
-        Replace an audit that is there.
+        Replace an existing audit.
     progress : Progress, optional
-        Draws bars.
     splits : Splits, optional
-        The data set itself; ``config.data`` is then no more than what it is called.
+        The data set itself, named ``config.data``.
 
     Raises
     ------
@@ -118,18 +115,18 @@ def audit(
         _refuse_taken(folder, overwrite=overwrite)
         held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
         context = make_context(config.device, cache_dir, progress)
-        return _look(config, folder, context, splits, include_test=include_test)
+        return _audit(config, folder, context, splits, include_test=include_test)
 
 
 def _earlier(folder: Path) -> bool:
-    """Whether a version that wrote no manifests has audited here."""
+    """Whether an earlier version, which wrote no manifest, has written an audit here."""
     try:
         return "test_labels_questioned" in parse_json(read_bytes(folder / "audit.json"))
     except (OSError, ValueError, TypeError):
         return False
 
 
-def _look(
+def _audit(
     config: TrainConfig,
     folder: Path,
     context: Context,
@@ -140,14 +137,14 @@ def _look(
     begun, progress = time.perf_counter(), context.progress
     splits = splits or load_images(config, context)
     pool = make_pool(splits, config)
-    log.info("auditing %s: %s", splits.name, _told(pool, include_test=include_test))
+    log.info("auditing %s: %s", splits.name, _describe(pool, include_test=include_test))
     config, rows = _rows(pool, config, context)
 
     points = reduce(rows, config.seed, progress)
     members, distances = nearest(points, progress)
     copies = find_copies(pool, members, distances)
-    judged, facts = _judge(pool, rows, copies, config, progress, include_test=include_test)
-    findings = find(pool, judged, copies, members, distances)
+    scored, facts = _score(pool, rows, copies, config, progress, include_test=include_test)
+    findings = find_all(pool, scored, copies, members, distances)
     facts = {
         "schema": 1,
         "data": {"name": splits.name, "source": splits.source, "images": _counts(pool)},
@@ -158,11 +155,11 @@ def _look(
         "seconds": time.perf_counter() - begun,
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    write_table(findings, pool, judged, folder / "audit.csv")
-    write_page(findings, pool, judged, facts, folder / "audit.html")
+    write_table(findings, pool, scored, folder / "audit.csv")
+    write_page(findings, pool, scored, facts, folder / "audit.html")
     facts["seconds"] = time.perf_counter() - begun
     write_json(folder / "audit.json", facts, REMEDY)
-    return Audit(pool, judged, findings, facts)
+    return Audit(pool, scored, findings, facts)
 
 
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
@@ -171,7 +168,7 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
 
 
 def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfig, Rows]:
-    """Run the frozen stages over every image, up to where a head goes on them."""
+    """Return the resolved settings and the features of all images."""
     network = resolve_network(config, pool.parts[0], context)
     forward = network.forward(context, network.boundary.closed)
     *known, test = pool.parts
@@ -180,16 +177,16 @@ def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfi
     return network.config, Joined([*rows, test_rows])
 
 
-def _judge(
+def _score(
     pool: Pool, rows: Rows, copies: Copies, config: TrainConfig, progress: Progress | None, *, include_test: bool
 ) -> tuple[OutOfFold, dict[str, Any]]:
-    """Get probabilities from heads that never saw an image, nor a copy of it, with its label."""
+    """Score labels by heads that were trained neither on the image nor on a copy of it."""
     known = ~pool.in_test
     folds = np.full(len(pool), NEVER, np.int64)
     folds[known] = draw_folds(pool.labels[known], copies.groups[known], FOLDS, config.seed)
-    audited = _questionable(pool, folds) & (known | include_test)
+    audited = _auditable(pool, folds) & (known | include_test)
     recipe = Recipe(
-        # Half of what a head is usually trained for: it remembers fewer wrong labels (bench/audit.py).
+        # Half the usual epochs: the heads memorize fewer wrong labels (bench/audit.py).
         epochs=-(-usual_epochs(int(known.sum()), BATCH_SIZE, head_only=True) // 2),
         batch_size=BATCH_SIZE,
         lr=PEAK_LR["adamw", "linear"],
@@ -202,26 +199,26 @@ def _judge(
     logits = out_of_fold(Examples(rows, labels), folds, len(pool.class_names), recipe, progress)
     temperature = best_temperature(logits[known], torch.from_numpy(pool.labels[known]))
     probabilities = (logits.double() / temperature).softmax(1).numpy()
-    right = float((probabilities[known].argmax(1) == pool.labels[known]).mean())
+    agreement = float((probabilities[known].argmax(1) == pool.labels[known]).mean())
     log.info(
-        "%d folds, %d epochs: heads agree with %.2f %% of the labels they did not see (temperature %.3g)",
-        FOLDS, recipe.epochs, 100 * right, temperature,
+        "%d folds, %d epochs: heads agree with %.2f %% of the held-out labels (temperature %.3g)",
+        FOLDS, recipe.epochs, 100 * agreement, temperature,
     )  # fmt: skip
     facts = {
         "network": {"name": config.model, "weights": config.weights, "image_size": config.image_size},
-        "folds": {"count": FOLDS, "epochs": recipe.epochs, "agreement": right, "temperature": temperature},
+        "folds": {"count": FOLDS, "epochs": recipe.epochs, "agreement": agreement, "temperature": temperature},
         "seed": config.seed,
     }
-    return judge(pool, probabilities, audited), facts
+    return score_labels(pool, probabilities, audited), facts
 
 
-def _questionable(pool: Pool, folds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which images have another of their class outside of their fold: nobody can judge the others."""
+def _auditable(pool: Pool, folds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether the class of each image has images in another fold, so that its label can be checked."""
     counts = np.zeros((len(pool.class_names), FOLDS), np.int64)
     np.add.at(counts, (pool.labels[folds != NEVER], folds[folds != NEVER]), 1)
-    lonely = [pool.class_names[label] for label in np.flatnonzero((counts > 0).sum(1) == 1)]
-    if lonely:
-        log.warning("labels that cannot be judged, for want of other images of the class: %s", ", ".join(lonely[:5]))
+    unchecked = [pool.class_names[label] for label in np.flatnonzero((counts > 0).sum(1) == 1)]
+    if unchecked:
+        log.warning("labels not checked, because all images of the class are in one fold: %s", ", ".join(unchecked[:5]))
     return np.asarray((counts > 0).sum(1)[pool.labels] > 1)
 
 
@@ -229,19 +226,19 @@ def _counts(pool: Pool) -> dict[str, int]:
     return {name: len(part) for name, part in zip(pool.names, pool.parts, strict=True)}
 
 
-def _told(pool: Pool, *, include_test: bool) -> str:
+def _describe(pool: Pool, *, include_test: bool) -> str:
     counts = ", ".join(f"{count:,} {name}" for name, count in _counts(pool).items())
     if include_test:
-        return f"{counts}; labels of the test split are questioned as asked: correcting them changes what is measured"
-    return f"{counts}; labels of the test split are not looked at, its images are compared with the others"
+        return f"{counts}; test labels are checked too, and correcting them changes the test set"
+    return f"{counts}; test labels are not checked, test images are compared with the others"
 
 
 def top_lines(found: Audit, count: int = 10) -> list[list[str]]:
-    """Return the most suspicious labels for the screen: image, label, suggestion, probabilities of both."""
+    """Return the most suspicious labels as table rows: image, label, suggestion, and their probabilities."""
     pool, rows = found.pool, []
     suspects: Sequence[Finding] = [finding for finding in found.findings if finding.kind == "label"]
     for finding in suspects[:count]:
-        p, label = found.judged.probabilities[finding.image], int(pool.labels[finding.image])
+        p, label = found.scored.probabilities[finding.image], int(pool.labels[finding.image])
         best = int(p.argmax())
         names = pool.class_names
         rows.append([pool.where(finding.image), names[label], names[best], f"{p[label]:.4f}", f"{p[best]:.4f}"])
@@ -249,7 +246,7 @@ def top_lines(found: Audit, count: int = 10) -> list[list[str]]:
 
 
 def most_relabeled(found: Audit, count: int = 5) -> list[tuple[str, str, int]]:
-    """Return the commonest pairs of label and suggestion."""
+    """Return the most frequent pairs of label and suggestion."""
     names, pool = found.pool.class_names, found.pool
     pairs = Counter(
         (names[pool.labels[f.image]], names[f.suggested]) for f in found.findings if f.suggested is not None

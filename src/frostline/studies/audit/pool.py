@@ -1,4 +1,4 @@
-"""The images that are audited, of all splits in one row, and where each one stands in its data set."""
+"""The images of an audit: all splits in one sequence, with each image's place in the data set."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +13,16 @@ from frostline.data.splits import limited
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images by one number each, split after split.
+    """The images of all splits, numbered consecutively.
 
     Attributes
     ----------
     names : tuple of str
         ``train``, ``val`` where the data set has its own; ``test`` comes last.
     parts : tuple of ImageDataset
-        What is looked at of each.
+        Audited images of each split.
     positions : tuple of ndarray of int64
-        Where those stand in the split as it is loaded.
+        Their positions in the split as loaded.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class Pool:
 
     @cached_property
     def row_ids(self) -> list[bytes]:
-        """The identity of each image."""
+        """The content digest of each image."""
         return [row_id for part in self.parts for row_id in part.row_ids]
 
     @cached_property
@@ -87,7 +87,7 @@ class Pool:
 
 
 def make_pool(splits: Splits, config: TrainConfig) -> Pool:
-    """Take what the data set has, or as much of it as ``--limit`` lets a run take."""
+    """Collect the images of a data set, or the part that a run with ``--limit`` uses."""
     names, parts, positions = [], [], []
     for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
         if part is None:

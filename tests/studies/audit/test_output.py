@@ -1,4 +1,4 @@
-"""The gallery: one file that asks no address and shows names as text."""
+"""The page: one file without requests, which shows names as text."""
 
 import re
 

@@ -10,8 +10,8 @@ import pytest
 from frostline.data.registry import load_dataset
 from frostline.errors import DataError, StorageError
 from frostline.studies.audit.audit import audit
-from frostline.studies.audit.corrected import write_corrected
-from frostline.studies.audit.table import COLUMNS
+from frostline.studies.audit.corrections import write_corrected
+from frostline.studies.audit.output import COLUMNS
 from tests.class_folders import write_classes
 from tests.studies.audit.conftest import NAMES, NOISE, Planted
 
@@ -72,11 +72,11 @@ def test_files_keep_their_splits(fashion, planted: Planted, tmp_path, cache):
     ("change", "fault"),
     [
         ({"new_label": "Trousers"}, "unknown class 'Trousers'"),
-        ({"new_label": ""}, "asks for no change: give a new_label, or yes in remove"),
+        ({"new_label": ""}, "has no corrections: give a new_label, or yes in remove"),
         ({"remove": "perhaps"}, "remove: expected yes or nothing, got 'perhaps'"),
         ({"number": "-1"}, "number: expected the image's number in its split, got '-1'"),
         ({"number": "9999"}, "image 9999 of train is not the one that was audited"),
-        ({"content": "00"}, "is not the one that was audited: the data set is another, or changed"),
+        ({"content": "00"}, "is not the one that was audited: the data set is different or has changed"),
         ({"split": "vall"}, "split: expected train, test, got 'vall'"),
         ({"label": "Coatt"}, "the image's label is no longer 'Coatt'"),
     ],
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused(planted: Planted, label_lines, tmp_path, c
 
 def test_contradictions_are_refused(planted: Planted, label_lines, tmp_path):
     twice = [label_lines[0], label_lines[0] | {"remove": "yes"}]
-    with pytest.raises(DataError, match="line 3: line 2 asks something else of the same image"):
+    with pytest.raises(DataError, match="line 3: line 2 corrects the same image differently"):
         write_corrected(planted.splits, write(tmp_path / "some.csv", twice), None)
 
 
