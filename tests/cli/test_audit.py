@@ -26,7 +26,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_p
         lines = list(csv.DictReader(file))
     changed = {(line["split"], line["number"]) for line in lines if line["new_label"]}
     again = frostline(*audit)
-    assert again.returncode == 2 and "holds an audit, perhaps an edited one" in again.stderr
+    assert again.returncode == 2 and "exists (perhaps with your edits)" in again.stderr
 
     done = frostline(*audit, "--apply", "audits/first/audit.csv")
     assert (done.returncode, done.stderr) == (0, "")

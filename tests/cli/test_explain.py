@@ -63,7 +63,7 @@ def test_a_folder_of_other_things_is_left_alone(explain, images, tmp_path):
     theirs.write_text("mine")
     done = explain(images / "a.png", "--output", "thesis")
     assert done.returncode == 2
-    assert "exists and is no explanation (it holds sheet.png): choose another --output" in done.stderr
+    assert "exists and is not an explanation (it contains sheet.png): choose another --output" in done.stderr
     assert (theirs.read_text(), len(list(theirs.parent.iterdir()))) == ("mine", 1)
 
 

@@ -58,7 +58,7 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
     refused = train("--epochs", 1, "--name", "mine")
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
-        "frostline: run 'mine' exists (finished): choose another --name, --resume to go on with it, "
+        "frostline: run 'mine' exists (finished): choose another --name, --resume to continue it, "
         "or --overwrite to replace it."
     ]
     assert (run.folder / "metrics.json").read_bytes() == before
@@ -133,7 +133,7 @@ def test_folder_of_others_in_the_place_of_the_run_is_refused_and_kept(frostline,
     for how in ((), ("--overwrite",), ("--resume",)):
         done = frostline("train", "fashion-mnist", "--name", "mine", "--weights", "/nonexistent.pth", *how)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "runs/mine exists and is no run (it holds model): choose another --name" in done.stderr
+        assert "runs/mine exists and is not a run (it contains model): choose another --name" in done.stderr
         assert thesis.read_text() == "thesis"
 
 

@@ -29,7 +29,7 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
         (["--search", "lrr"], "Did you mean 'lr'?"),
         (["--trials", 0], "--trials 0: expected 1 or more"),
         (["--head", "ridge"], "--head ridge chooses its only hyperparameter itself"),
-        (["--resume", "--overwrite"], "--overwrite starts again and --resume continues"),
+        (["--resume", "--overwrite"], "--overwrite starts over and --resume continues"),
         (["--name", "../x"], "--name"),
         (["--freeze", "none", "--search", "freeze"], "--search freeze starts at the configured boundary"),
     ],

@@ -68,9 +68,11 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path):
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert unfinished.exists() and not path.exists()
-    with pytest.raises(RunError, match="--resume goes on with it, --overwrite begins again"):
+    with pytest.raises(
+        RunError, match="unfinished exists: choose another --output, --resume to continue it, or --overwrite"
+    ):
         pretrain(RECIPE, BUDGET, path, device=CPU)
-    with pytest.raises(RunError, match="was begun with another recipe, seed or weights"):
+    with pytest.raises(RunError, match=r"was started with lr = .*, not 0\.001: use the same value to resume"):
         pretrain(replace(RECIPE, lr=1e-3), BUDGET, path, device=CPU, resume=True)
     pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
     expected, found = read_state(whole), read_state(path)
@@ -95,18 +97,18 @@ def test_going_on_from_weights_keeps_what_they_know(whole, tmp_path):
 def test_going_on_needs_the_weights_that_it_was_begun_with(tmp_path):
     path = tmp_path / "mine.safetensors"
     _Run(RECIPE, BUDGET, CPU, load_backbone(weights="bundled")).write(path.with_name("mine.safetensors.unfinished"))
-    with pytest.raises(RunError, match="another recipe, seed or weights"):
+    with pytest.raises(RunError, match=r"was started with start = '.*', not None"):
         pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
 
 
 def test_finished_weights_are_not_overwritten_unasked(whole):
     before = whole.read_bytes()
-    with pytest.raises(RunError, match="exists: choose another --output, or --overwrite it"):
+    with pytest.raises(RunError, match="exists: choose another --output, or --overwrite to replace it"):
         pretrain(RECIPE, BUDGET, whole, device=CPU)
     assert whole.read_bytes() == before
 
 
 def test_a_damaged_state_is_refused(tmp_path):
     (tmp_path / "mine.safetensors.unfinished").write_bytes(b"cut short")
-    with pytest.raises(RunError, match="remove it to begin again"):
+    with pytest.raises(RunError, match=r"damaged .*: --overwrite starts over"):
         pretrain(RECIPE, BUDGET, tmp_path / "mine.safetensors", device=CPU, resume=True)

@@ -299,6 +299,6 @@ def test_image_size_that_the_network_cannot_take_is_refused_without_a_manifest(f
 
 def test_model_is_not_saved_over_the_files_of_others(finished, tmp_path):
     (tmp_path / "model.json").write_text("mine")
-    with pytest.raises(RunError, match="exists and is no bundle"):
+    with pytest.raises(RunError, match="exists and is not a bundle"):
         save_bundle(load_bundle(finished.folder), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]

@@ -17,7 +17,7 @@ from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from tests.small_run import FAST, InterruptTraining
 
-ADVICE = "put back what was there to resume, or --overwrite the run."
+ADVICE = "restore the images to resume, choose another --name, or --overwrite to replace it."
 
 
 def some(count: int, seed: int) -> ImageDataset:
@@ -53,7 +53,7 @@ def test_the_same_images_are_welcome(run):
 def test_other_images_are_refused(run, parts, change):
     with pytest.raises(RunError) as refused:
         check_same_data(run, parts)
-    assert str(refused.value) == f"run 'mine' was begun with other images ({change}): {ADVICE}"
+    assert str(refused.value) == f"run 'mine' was started with other images ({change}): {ADVICE}"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b'{"train": 3, "val": 1, "test": 2}', b"\xff"])

@@ -398,11 +398,15 @@ def test_resuming_a_finished_run_changes_nothing(finished, run_cache):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"lr": 0.5}, "lr = 0.003, now 0.5"), ({"head": "mlp"}, "head = 'linear', now 'mlp'"), ({"seed": 9}, "seed = 0")],
+    [
+        ({"lr": 0.5}, "lr = 0.003, not 0.5"),
+        ({"head": "mlp"}, "head = 'linear', not 'mlp'"),
+        ({"seed": 9}, "seed = 0, not 9"),
+    ],
 )
 def test_resuming_refuses_other_settings(finished, small_fashion, changes, message):
     config = small_config(small_fashion, epochs=6).model_dump(exclude_unset=True) | changes
-    with pytest.raises(RunError, match=f"run 'first' was begun with {message}"):
+    with pytest.raises(RunError, match=f"run 'first' was started with {message}"):
         fit(TrainConfig(**config), name="first", output_dir=finished.folder.parent, resume=True)
 
 

@@ -122,7 +122,7 @@ def test_folder_that_is_no_run_is_refused_whatever_is_asked(tmp_path, name, how)
     path = tmp_path / "mine" / name
     path.parent.mkdir(parents=True)
     path.write_text("years of work")
-    with pytest.raises(RunError, match="exists and is no run"):
+    with pytest.raises(RunError, match="exists and is not a run"):
         start(tmp_path, "mine", **how)
     assert everything(tmp_path / "mine") == {name: b"years of work"}
 

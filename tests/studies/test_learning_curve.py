@@ -65,13 +65,13 @@ def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
 def test_other_settings_are_not_mixed(config, tmp_path):
     question = replace(QUICK, ways=("pixels",), labels=(2,))
     curve(config, question, tmp_path / "curve")
-    with pytest.raises(RunError, match=r"holds a curve with other settings \(.*settings\.json\): --overwrite it"):
+    with pytest.raises(RunError, match=r"the curve in .* was started with seed = 0, not 1 \(by .*settings\.json\): "):
         curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve")
     other = curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
     assert len(other) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    with pytest.raises(RunError, match="exists and is no curve"):
+    with pytest.raises(RunError, match="exists and is not a curve"):
         curve(config, question, tmp_path / "mine")
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_point_is_named_and_measured_again(config, tmp_path, caplog):
 def test_damaged_settings_are_named(config, tmp_path, content):
     write_manifest(tmp_path / "curve", "curve")
     (tmp_path / "curve" / "settings.json").write_bytes(content)
-    with pytest.raises(RunError, match=r"settings\.json is damaged .*: --overwrite begins again"):
+    with pytest.raises(RunError, match=r"settings\.json is damaged .*: --overwrite starts over"):
         curve(config, QUICK, tmp_path / "curve")
 
 

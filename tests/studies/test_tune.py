@@ -119,11 +119,11 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tune(config, tmp_path / "part", trials=5, progress=Interrupt())
     assert (tmp_path / "part" / "config.toml").is_file() and (tmp_path / "part" / "trials.csv").is_file()
-    with pytest.raises(RunError, match="search 'part' exists: choose another --name, --resume it"):
+    with pytest.raises(RunError, match="search 'part' exists: choose another --name, --resume to"):
         tune(config, tmp_path / "part", trials=5)
     again = tune(config, tmp_path / "part", trials=5, resume=True)
     assert values(again) == values(whole)
-    with pytest.raises(RunError, match="has epochs = 4, got 3: leave it out"):
+    with pytest.raises(RunError, match="was started with epochs = 4, not 3: use the same value"):
         tune(config.model_copy(update={"epochs": 3}), tmp_path / "part", trials=5, resume=True)
 
 
@@ -184,7 +184,7 @@ def test_impossible_wishes_are_refused(config, tmp_path):
         tune(config, tmp_path, seconds=0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    with pytest.raises(RunError, match="exists and is no search"):
+    with pytest.raises(RunError, match="exists and is not a search"):
         tune(config, tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "notes.txt").is_file()
 

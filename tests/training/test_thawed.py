@@ -85,7 +85,7 @@ def test_a_resumed_run_refuses_another_boundary(config, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(config, name="stopped", output_dir=tmp_path, progress=InterruptTraining(steps=4))
     other = config.model_copy(update={"freeze": "conv4"})
-    with pytest.raises(RunError, match="begun with freeze = 'conv3', now 'conv4' is asked for"):
+    with pytest.raises(RunError, match="started with freeze = 'conv3', not 'conv4'"):
         fit(other, name="stopped", output_dir=tmp_path, resume=True)
 
 

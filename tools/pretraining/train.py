@@ -12,8 +12,8 @@ from torch.nn import functional
 
 import frostline
 from frostline._utils.device import describe_device, half_precision
+from frostline._utils.output_folder import START_OVER, Output
 from frostline._utils.progress import Bar, Progress, Silent, log
-from frostline.errors import RunError
 from frostline.models.backbone import Backbone, channels_last
 from frostline.synthetic.scene import VERSION, Drawing, Labels, draw_labels, draw_scenes
 from frostline.training.checkpoint import read_checkpoint, write_checkpoint
@@ -180,11 +180,11 @@ class _Run:
         }
         write_checkpoint(path, self.module, self.optimizer, about, {}, "--output chooses another place")
 
-    def read(self, path: Path) -> None:
-        """Go back to what was kept."""
-        about, _ = read_checkpoint(path, self.module, self.optimizer, "remove it to begin again")
-        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())) or about["start"] != self.start:
-            raise RunError(f"{path} was begun with another recipe, seed or weights: give the same, or --overwrite it.")
+    def read(self, path: Path, output: Output) -> None:
+        """Continue from a checkpoint."""
+        about, _ = read_checkpoint(path, self.module, self.optimizer, START_OVER)
+        now = json.loads(json.dumps(self.recipe.to_dict())) | {"start": self.start}
+        output.check_same(about["recipe"] | {"start": about["start"]}, now)
         self.images, self.done_steps, self.before = about["images"], about["steps"], about["seconds"]
         self.history = [Reached(**line) for line in about["history"]]
         self.sums = _Sums(**about["sums"])
@@ -251,17 +251,17 @@ def pretrain(
     StorageError
     """
     kept = output.with_name(f"{output.name}.unfinished")
+    result = Output(str(output), "choose another --output")
+    unfinished = Output(str(kept), "choose another --output")
     if not overwrite:
         if output.exists():
-            raise RunError(f"{output} exists: choose another --output, or --overwrite it.")
+            raise result.exists_error(can_resume=False)
         if kept.exists() and not resume:
-            raise RunError(
-                f"an unfinished pre-training is at {kept}: --resume goes on with it, --overwrite begins again."
-            )
+            raise unfinished.exists_error()
     run = _Run(recipe, budget, device, start)
     if resume and kept.exists():
-        run.read(kept)
-        log.info("going on after %s images", f"{run.images:,}")
+        run.read(kept, unfinished)
+        log.info("continuing after %s images", f"{run.images:,}")
     saved = reported = time.perf_counter()
     with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
         shown = _show(run, bar, 0)

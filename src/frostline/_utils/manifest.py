@@ -1,41 +1,34 @@
-"""The folders that Frostline makes: which are ours, which files are in them, and what these must hold.
+"""``manifest.json``: marks a folder that Frostline made, and lists the files in it with their digests.
 
-``manifest.json`` marks a folder as ours. It is written first, when the folder is made; again when the files are there
-that a resumed process relies on; and last, when everything is there (``complete``). It lists the files that anything
-reads again, each with its BLAKE2b digest, and every reader checks what it reads.
-
-Files are removed by exact names, in folders of ours alone. Symbolic links are never followed for it.
+It is written first, when the folder is made; again when the files exist that a resumed process relies on; and last,
+when every file does (``complete``). It lists the files that are read again, each with its BLAKE2b digest, and every
+reader checks the files that it reads.
 """
 
 import os
-import re
-import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from frostline import __version__
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, open_file, parse_json, read_bytes, reading
 from frostline._utils.hashing import digest_bytes, digest_json, digest_open_file
 from frostline._utils.storage import write_json
-from frostline.errors import RunError, StorageError, storage_error
+from frostline.errors import RunError, storage_error
 
 MANIFEST = "manifest.json"
-LOCK = "lock"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
 
-Kind = Literal["run", "bundle", "search", "curve", "audit"]
+Kind = Literal["run", "bundle", "search", "curve", "audit", "explanation"]
 
 
 def _plain_name(name: str) -> str:
     if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable() or "\\" in name:
-        raise ValueError(f"{name!r} is no name of a file inside the folder")
+        raise ValueError(f"{name!r} is not the name of a file inside the folder")
     return name
 
 
@@ -44,9 +37,9 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
 
 class _Record(BaseModel):
-    """What ``manifest.json`` holds; ``checksum`` is a digest of the rest."""
+    """Schema of ``manifest.json``; ``checksum`` is a digest of the other entries."""
 
-    model_config = ConfigDict(strict=True)  # later versions may add to it
+    model_config = ConfigDict(strict=True)  # later versions may add entries
 
     format: int
     kind: Kind
@@ -58,7 +51,7 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of ours says of itself.
+    """The manifest of a folder.
 
     Attributes
     ----------
@@ -66,11 +59,11 @@ class Manifest:
     kind : str
         ``run``, ``bundle``, ``search``, ``curve`` or ``audit``.
     complete : bool
-        Whether everything is there.
+        Whether every file was written.
     files : mapping of str to str
         Digests by relative name.
     remedy : str
-        What the user can do about a file that is damaged.
+        What the user can do when a file is damaged.
     """
 
     folder: Path
@@ -82,12 +75,12 @@ class Manifest:
     def read(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
         """Return the content of a file.
 
-        One that is not listed is read as it is while the folder is not complete: it changes until then.
+        A file that is not listed is read unchecked until the folder is complete: it changes until then.
 
         Raises
         ------
         RunError
-            When it is missing, no regular file, larger than ``most``, or not the file that Frostline wrote.
+            When it is missing, not a regular file, larger than ``most``, or not the file that Frostline wrote.
         """
         path = self.folder / name
         with reading(path, RunError, self.remedy):
@@ -96,7 +89,7 @@ class Manifest:
         return data
 
     def check(self, name: str, most: int = MAX_TENSOR_FILE_BYTES) -> str:
-        """Check a large file without holding it, and return its digest; raises as `read` does."""
+        """Check a large file without loading it, and return its digest; raises as `read` does."""
         path = self.folder / name
         with reading(path, RunError, self.remedy), open_file(path, most) as file:
             digest = digest_open_file(file)
@@ -112,18 +105,18 @@ class Manifest:
 
 
 def read_manifest(folder: Path, remedy: str = Manifest.remedy) -> Manifest | None:
-    """Return a folder's manifest, or ``None`` where there is none: no folder of ours, or of an earlier version.
+    """Return a folder's manifest, or ``None`` where there is none: another's folder, or one of an earlier version.
 
     Parameters
     ----------
     folder : Path
     remedy : str
-        What the user can do when it, or a file that it lists, is damaged.
+        What the user can do when it or a file that it lists is damaged.
 
     Raises
     ------
     RunError
-        When it cannot be read, is damaged or of a later version.
+        When it is unreadable, damaged or of a later version.
     """
     path = folder / MANIFEST
     if not os.path.lexists(path):
@@ -154,12 +147,12 @@ def write_manifest(
     folder : Path
     kind : str
     names : iterable of str
-        The files to list, relative to the folder; those that are not there are left out.
+        The files to list, relative to the folder; those that do not exist are left out.
     complete : bool
-        Whether everything is there.
+        Whether every file was written.
     known : mapping of str to str, optional
-        Digests that are known, e.g. of the manifest before: a file that was listed then is not read again, so that
-        what was changed meanwhile is noticed.
+        Known digests, e.g. of the manifest before: a file that was listed then is not read again, so that a change
+        in between is noticed.
     remedy : str
         The option that chooses another place.
 
@@ -191,228 +184,3 @@ def _digest(path: Path, remedy: str) -> str | None:
 
 def _checksum(value: Mapping[str, Any]) -> str:
     return digest_json({name: entry for name, entry in value.items() if name != "checksum"})
-
-
-@dataclass
-class Held:
-    """A folder that this process alone may write to.
-
-    Attributes
-    ----------
-    folder : Path
-    made : set of str
-        Names of the files that this process made: they go when it fails before `keep`.
-    kept : bool
-        Whether there is something in it that must stay.
-    """
-
-    folder: Path
-    made: set[str] = field(default_factory=set)
-    kept: bool = False
-
-    def keep(self) -> None:
-        """Leave the folder as it is from now on, whatever happens."""
-        self.kept = True
-
-
-def _never(_: Path) -> bool:
-    return False
-
-
-@contextmanager
-def hold(
-    folder: Path,
-    kind: Kind,
-    names: Collection[str],
-    *,
-    what: str,
-    other: str,
-    remedy: str = "",
-    earlier: Callable[[Path], bool] = _never,
-) -> Iterator[Held]:
-    """Hold a folder alone: a new or empty one, which is marked as ours, or one of ours.
-
-    When the block fails before `Held.keep` was called, the files in ``Held.made`` are removed, and the folder if this
-    process made it and it is empty.
-
-    Parameters
-    ----------
-    folder : Path
-        May be a symbolic link itself.
-    kind : str
-    names : collection of str
-        Every name, relative to the folder, that files of ours have in it.
-    what : str
-        What it is to the user, e.g. ``"run 'mine'"``.
-    other : str
-        How to choose another one, e.g. ``"choose another --name"``.
-    remedy : str
-        The option that chooses another place.
-    earlier : callable
-        Whether a folder without a manifest was made by an earlier version.
-
-    Raises
-    ------
-    RunError
-        When it holds what is not ours, or another process is writing there.
-    StorageError
-        When it cannot be written.
-    """
-    check_ours(folder, kind, names, other=other, earlier=earlier)
-    held = Held(folder)
-    made_folder = False
-    try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # another process was quicker, or it is no folder: the lock will tell
-                folder.mkdir()
-                made_folder = True
-        if not os.path.lexists(folder / LOCK):
-            held.made.add(LOCK)
-        lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is writing {what}: wait for it, or {other}.") from error
-    except OSError as error:
-        raise storage_error(error, folder, remedy) from error
-    try:
-        check_ours(folder, kind, names, other=other, earlier=earlier)  # it may have changed while we looked
-        remove_parts(folder, names)
-        before = read_manifest(folder)
-        if before is None and not earlier(folder):
-            held.made.add(MANIFEST)
-            write_manifest(folder, kind, remedy=remedy)
-        yield held
-    except BaseException:
-        if not held.kept:
-            with suppress(OSError):  # the error that ended the block matters more
-                _undo(folder, kind, names, held.made, before)
-                if made_folder:
-                    folder.rmdir()
-        raise
-    finally:
-        lock.release()
-
-
-def _undo(folder: Path, kind: Kind, names: Collection[str], made: set[str], before: Manifest | None) -> None:
-    """Remove what was made; what the manifest lists is there at every moment, also for a process that is killed."""
-    remove_parts(folder, names)
-    if before is not None or MANIFEST in made:
-        files = before.files if before is not None else {}
-        with suppress(StorageError):
-            write_manifest(folder, kind, files, complete=before is not None and before.complete, known=files)
-    marks = {MANIFEST, LOCK}
-    remove_files(folder, made - marks)
-    remove_files(folder, made & marks)
-
-
-def check_ours(
-    folder: Path, kind: str, names: Collection[str], *, other: str, earlier: Callable[[Path], bool] = _never
-) -> None:
-    """Refuse a folder that is neither new, nor empty, nor of ours and of this kind; see `hold`.
-
-    Raises
-    ------
-    RunError
-        Also when something that is no regular file stands where a file of ours belongs, or a symbolic link where a
-        folder of ours does: it would be written or removed elsewhere.
-    StorageError
-        When it cannot be looked into.
-    """
-    try:
-        there = sorted(entry.name for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return
-    except ValueError as error:  # a NUL in the path
-        raise RunError(f"{folder!r} is no path that a folder can have: {other}.") from error
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    foreign = [name for name in there if not _left_by_a_start(folder / name)]
-    if not foreign:
-        return
-    if MANIFEST in there:
-        manifest = read_manifest(folder, f"{other}, or remove it if the folder is yours to give up")
-        if manifest is not None and manifest.kind != kind:
-            raise RunError(f"{folder} holds a {manifest.kind}, not a {kind}: {other}.")
-    elif not earlier(folder):
-        raise RunError(f"{folder} exists and is no {kind} (it holds {foreign[0]}): {other}.")
-    for name in (LOCK, *names):
-        wrong = _not_ours(folder, name)
-        if wrong:
-            raise RunError(f"{wrong}, not what Frostline wrote: put it elsewhere, or {other}.")
-
-
-def _left_by_a_start(path: Path) -> bool:
-    """Whether a file is what a process leaves that is killed before it has marked its folder."""
-    facts = path.lstat()
-    empty_lock = path.name == LOCK and not facts.st_size
-    return stat.S_ISREG(facts.st_mode) and (empty_lock or _is_part(path.name, {MANIFEST}))
-
-
-def _not_ours(folder: Path, name: str) -> str:
-    """Return what stands in the way of a file of ours, in words; empty when nothing does."""
-    *parents, last = name.split("/")
-    path = folder
-    for parent in parents:
-        path /= parent
-        if path.is_symlink():
-            return f"{path} is a symbolic link"
-        if os.path.lexists(path) and not path.is_dir():
-            return f"{path} is no folder"
-    path /= last
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return ""
-    if stat.S_ISLNK(mode):
-        return f"{path} is a symbolic link"
-    if stat.S_ISDIR(mode):
-        return f"{path} is a folder"
-    return "" if stat.S_ISREG(mode) else f"{path} is no regular file"
-
-
-def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Remove files of ours by their exact names, and the folders of ours that are empty then.
-
-    Parameters
-    ----------
-    folder : Path
-        It stays.
-    names : iterable of str
-        Relative to it. What is no regular file, or lies beyond a symbolic link, is left alone.
-
-    Raises
-    ------
-    OSError
-    """
-    names = set(names)
-    for name in names:
-        if not _not_ours(folder, name):
-            (folder / name).unlink(missing_ok=True)
-    for parent in sorted({name.rpartition("/")[0] for name in names if "/" in name}, key=len, reverse=True):
-        if not _not_ours(folder, f"{parent}/file"):
-            with suppress(OSError):  # it holds what is not ours, or is not there
-                (folder / parent).rmdir()
-
-
-def remove_parts(folder: Path, names: Iterable[str]) -> None:
-    """Remove the temporary files that killed writers of some files left. Call it under the folder's lock.
-
-    Raises
-    ------
-    OSError
-    """
-    of: dict[str, set[str]] = {}
-    for name in {*names, MANIFEST}:
-        parent, _, last = name.rpartition("/")
-        of.setdefault(parent, set()).add(last)
-    for parent, wanted in of.items():
-        if (folder / parent).is_dir() and not (parent and _not_ours(folder, f"{parent}/file")):
-            found = [entry.name for entry in os.scandir(folder / parent) if _is_part(entry.name, wanted)]
-            remove_files(folder, [f"{parent}/{name}" if parent else name for name in found])
-
-
-def _is_part(name: str, wanted: Collection[str]) -> bool:
-    """Whether a name is that of a temporary file of `frostline._utils.storage.replacing` for one of some names."""
-    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", name)
-    return match is not None and match[1] in wanted

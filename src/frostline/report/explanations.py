@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline._utils.manifest import check_ours
+from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import write_bytes
 from frostline.data.dataset import BadImage
@@ -100,7 +100,8 @@ def write_explanations(
     RunError
         When the folder holds something else.
     """
-    check_ours(folder, "explanation", [SHEET], other="choose another --output", earlier=_is_ours)
+    output = OutputFolder(str(folder), "choose another --output", folder, "explanation", [SHEET], REMEDY, _is_ours)
+    output.check()
     stage = explainer.stage(stage)
     options = _Options(stage, method, top, neighbors)
     explained, bad, rows = list[ExplainedImage](), list[BadImage](), list[Row]()

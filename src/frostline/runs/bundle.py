@@ -30,7 +30,8 @@ from frostline._utils.files import (
     reading,
 )
 from frostline._utils.hashing import digest_file, digest_open_file
-from frostline._utils.manifest import MANIFEST, Manifest, check_ours, read_manifest, write_manifest
+from frostline._utils.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from frostline._utils.output_folder import OutputFolder
 from frostline._utils.storage import write_bytes, write_json
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
@@ -170,7 +171,9 @@ def save_bundle(model: Model, folder: Path) -> None:
     StorageError
     """
     if folder.name != BUNDLE or Run(folder.parent).state == "none":
-        check_ours(folder, "bundle", BUNDLE_FILES, other="choose another folder", earlier=_is_bundle)
+        OutputFolder(
+            f"bundle {folder}", "choose another folder", folder, "bundle", BUNDLE_FILES, made_earlier=_is_bundle
+        ).check()
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
     tensors |= {f"head.{key}": value.detach().cpu().contiguous() for key, value in model.head.state_dict().items()}
     write_bytes(folder / TENSORS, save(tensors), REMEDY)

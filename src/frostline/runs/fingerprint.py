@@ -3,7 +3,6 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from frostline.errors import RunError
 from frostline.models.backbone import Backbone
 from frostline.pipeline.split import RunSplits
 from frostline.runs.folder import Run
@@ -43,10 +42,7 @@ def check_same_data(run: Run, splits: RunSplits) -> None:
         _change(NAMES[name], split, now[name]) for name, split in before.items() if split.model_dump() != now[name]
     ]
     if changes:
-        raise RunError(
-            f"run '{run.name}' was begun with other images ({'; '.join(changes)}): "
-            "put back what was there to resume, or --overwrite the run."
-        )
+        raise run.output.changed_error(f"other images ({'; '.join(changes)})", "restore the images")
 
 
 def _change(name: str, then: SplitRecord, now: dict[str, Any]) -> str:

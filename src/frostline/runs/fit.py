@@ -13,6 +13,7 @@ from torch import nn
 
 from frostline import __version__
 from frostline._utils.device import describe_device, peak_memory_bytes, seed_everything
+from frostline._utils.output_folder import check_mode
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import write_json
 from frostline.config import TrainConfig
@@ -20,7 +21,6 @@ from frostline.data.augment import make_augment
 from frostline.data.dataset import Splits
 from frostline.data.overlap import warn_of
 from frostline.data.registry import data_name, with_absolute_paths
-from frostline.errors import ConfigError, RunError
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.models.backbone import GIVEN, Backbone
 from frostline.models.boundary import NONE, Boundary
@@ -89,8 +89,7 @@ def fit(
     """
     progress = visible(progress)
     begun = time.perf_counter()
-    if overwrite and resume:
-        raise ConfigError("--overwrite begins anew and --resume goes on: give one of the two.")
+    check_mode(overwrite=overwrite, resume=resume)
     if backbone is not None:
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check(config, backbone, splits)
@@ -122,13 +121,8 @@ def _as_begun(asked: TrainConfig, run: Run) -> TrainConfig:
     begun = run.config
     if Path(asked.data).is_absolute():
         begun = with_absolute_paths(begun)  # runs of earlier versions name their data as it was typed
-    for field in asked.model_fields_set:
-        value, old = getattr(asked, field), getattr(begun, field)
-        if value not in (old, None, "auto"):
-            raise RunError(
-                f"run '{run.name}' was begun with {field} = {old!r}, now {value!r} is asked for: "
-                "leave it out to resume, choose another --name, or --overwrite."
-            )
+    chosen = {name: value for name, value in asked if name in asked.model_fields_set and value not in (None, "auto")}
+    run.output.check_same(dict(begun), chosen)
     return begun
 
 

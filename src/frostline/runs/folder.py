@@ -32,7 +32,8 @@ from pydantic import TypeAdapter
 
 from frostline._utils.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline._utils.hashing import digest_json
-from frostline._utils.manifest import MANIFEST, Held, hold, read_manifest, remove_files, write_manifest
+from frostline._utils.manifest import MANIFEST, read_manifest
+from frostline._utils.output_folder import Claim, OutputFolder
 from frostline._utils.progress import LogTarget, listening, log
 from frostline._utils.storage import write_bytes, write_json
 from frostline._utils.text import csv_text, html_table, printable
@@ -122,6 +123,14 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def output(self) -> OutputFolder:
+        """The folder as an output, to claim it."""
+        return OutputFolder(
+            f"run '{self.name}'", "choose another --name", self.folder, "run",
+            (*REPLACED_FILES, *_event_files(self.folder)), REMEDY, _made_earlier,
+        )  # fmt: skip
 
     @property
     def state(self) -> State:
@@ -400,45 +409,43 @@ class OpenRun(Run):
     Parameters
     ----------
     folder : Path
-    held : Held
+    claim : Claim
     log_file : LogFile
-        Holds what was said so far.
+        Holds the log lines so far.
     """
 
-    def __init__(self, folder: Path, held: Held, log_file: "LogFile") -> None:
+    def __init__(self, folder: Path, claim: Claim, log_file: "LogFile") -> None:
         super().__init__(folder)
-        self._held, self._log_file = held, log_file
+        self._claim, self._log_file = claim, log_file
 
     def begin(self, config: TrainConfig, record: Mapping[str, Any]) -> None:
-        """Write the settings and what the run begins with (`BeginRecord`); what is overwritten goes only now.
+        """Write the settings and the record of images and weights (`BeginRecord`), in place of an earlier run's files.
 
         Raises
         ------
         StorageError
         """
-        self._held.keep()
-        write_manifest(self.folder, "run", remedy=REMEDY)  # what was there before counts no more
-        try:
-            remove_files(self.folder, [*REPLACED_FILES, *_event_files(self.folder)])
-        except OSError as error:
-            raise storage_error(error, self.folder, REMEDY) from error
+        self._claim.keep()
+        output = self.output
+        output.mark()  # the earlier files are not listed from now on
+        output.remove(output.names)
         self._log_file.write_to(self.folder / "log.txt")
         write_json(self.folder / "data.json", record, REMEDY)
         write_config(config, self.folder / "config.toml")
-        write_manifest(self.folder, "run", BEGIN_FILES, remedy=REMEDY)
+        output.mark(BEGIN_FILES)
 
     def go_on(self) -> None:
-        """Write on where an earlier process stopped.
+        """Continue where an earlier process stopped.
 
         Raises
         ------
         StorageError
         """
-        self._held.keep()
+        self._claim.keep()
         self._log_file.write_to(self.folder / "log.txt")
 
     def complete(self) -> None:
-        """Say that everything is there.
+        """List every file in the manifest, and mark the run as finished.
 
         Raises
         ------
@@ -446,32 +453,29 @@ class OpenRun(Run):
         """
         before = read_manifest(self.folder, AGAIN)
         known = {name: before.files[name] for name in BEGIN_FILES if name in before.files} if before else {}
-        write_manifest(self.folder, "run", LISTED_FILES, complete=True, known=known, remedy=REMEDY)
+        self.output.mark(LISTED_FILES, complete=True, known=known)
         self.remove_checkpoint()
 
     def remove_checkpoint(self) -> None:
-        """Remove the state of training, which nothing needs any more.
+        """Remove the state of training, which a finished run does not need.
 
         Raises
         ------
         StorageError
         """
-        try:
-            remove_files(self.folder, [self.checkpoint.name])
-        except OSError as error:
-            raise storage_error(error, self.checkpoint, REMEDY) from error
+        self.output.remove([self.checkpoint.name])
 
 
 def _event_files(folder: Path) -> list[str]:
-    """Return what TensorBoard reads, as far as Frostline wrote it."""
+    """Return the names of the event files for TensorBoard that Frostline wrote."""
     return [path.relative_to(folder).as_posix() for path in folder.glob(EVENT_FILES)]
 
 
 @contextmanager
 def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> Iterator[OpenRun]:
-    """Hold a run folder alone: a new one, one to be resumed, or one to be overwritten.
+    """Claim a run folder: a new one, one to be resumed, or one to be overwritten.
 
-    A start that fails before `OpenRun.begin` removes what it made, and nothing else.
+    A start that fails before `OpenRun.begin` removes the files that it made, and no others.
 
     Raises
     ------
@@ -483,29 +487,15 @@ def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> I
     check_name(name)
     run = Run(output_dir / name)
     _refuse_taken(run, overwrite=overwrite, resume=resume)
-    with (
-        hold(
-            run.folder,
-            "run",
-            (*REPLACED_FILES, *_event_files(run.folder)),
-            what=f"run '{name}'",
-            other="choose another --name",
-            remedy=REMEDY,
-            earlier=_made_earlier,
-        ) as held,
-        _log_lines() as lines,
-    ):
-        _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun while we looked
-        yield OpenRun(run.folder, held, lines)
+    with run.output.claim() as claim, _log_lines() as lines:
+        _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun before the lock was taken
+        yield OpenRun(run.folder, claim, lines)
 
 
 def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
     state = run.state
     if state in ("finished", "unfinished") and not (overwrite or resume):
-        raise RunError(
-            f"run '{run.name}' exists ({state}): choose another --name, --resume to go on with it, "
-            "or --overwrite to replace it."
-        )
+        raise run.output.exists_error(state)
 
 
 def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
@@ -517,7 +507,7 @@ def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
     """
     path = run.folder / "bad_images.csv"
     if not bad:
-        remove_files(run.folder, [path.name])
+        run.output.remove([path.name])
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from frostline._utils.device import describe_device, pick_device
 from frostline._utils.files import read_bytes, read_json, reading
 from frostline._utils.hashing import digest_json
-from frostline._utils.manifest import Held, hold, remove_files
+from frostline._utils.output_folder import START_OVER, Claim, OutputFolder
 from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import write_bytes, write_json
 from frostline.config import TrainConfig
 from frostline.data.registry import data_name
 from frostline.data.splits import limited, per_class
-from frostline.errors import ConfigError, RunError, storage_error
+from frostline.errors import ConfigError, RunError
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import load_images
 from frostline.studies.learning_curve_methods import Setting, Way, fine_tuned, frozen, pixels, scratch
@@ -47,7 +46,6 @@ from frostline.studies.learning_curve_results import (
 )  # fmt: skip
 
 REMEDY = "--output-dir chooses another place"
-BEGIN_AGAIN = "--overwrite begins again"
 OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png", "summary.txt"})
 
 
@@ -83,16 +81,17 @@ def curve(
         For errors caused by user input or the environment.
     """
     check_spec(spec)
-    with hold(
-        output, "curve", OWN_FILES, what=f"the curve in {output}", other=REMEDY, remedy=REMEDY, earlier=_earlier
-    ) as held:
-        held.made |= {name for name in OWN_FILES if not lexists(output / name)}
-        known = _begin(config, spec, output, overwrite=overwrite)
+    folder = OutputFolder(
+        f"the curve in {output}", "choose another --output-dir", output, "curve", OWN_FILES, REMEDY, _made_earlier
+    )
+    with folder.claim() as claim:
+        claim.will_write(*OWN_FILES)
+        known = _begin(config, spec, folder, overwrite=overwrite)
         if known:
-            held.keep()
+            claim.keep()
         missing = [point for point in spec.points() if point not in known]
         if missing:
-            _measure(config, spec, missing, known, output, make_context(config.device, cache_dir, progress), held)
+            _measure(config, spec, missing, known, output, make_context(config.device, cache_dir, progress), claim)
         points = [known[point] for point in spec.points()]
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")
@@ -131,7 +130,7 @@ class _Line(BaseModel):
         return CurvePoint(**self.model_dump(exclude={"blake2b"}))
 
 
-def _earlier(folder: Path) -> bool:
+def _made_earlier(folder: Path) -> bool:
     """Whether an earlier version, which wrote no manifest, has written a curve here."""
     try:
         return bool(_Settings.model_validate_json(read_bytes(folder / "settings.json")).question)
@@ -139,7 +138,7 @@ def _earlier(folder: Path) -> bool:
         return False
 
 
-def _begin(config: TrainConfig, spec: CurveSpec, output: Path, *, overwrite: bool) -> Known:
+def _begin(config: TrainConfig, spec: CurveSpec, folder: OutputFolder, *, overwrite: bool) -> Known:
     """Return the points measured earlier with the same settings, or initialize the folder."""
     asked = {
         "config": config.model_dump(mode="json", exclude_none=True) | {"device": pick_device(config.device).type},
@@ -148,22 +147,20 @@ def _begin(config: TrainConfig, spec: CurveSpec, output: Path, *, overwrite: boo
     # Points stay valid with other repeats, labels or ways; what determines their values must be the same.
     for free in ("labels", "ways", "repeats", "full", "target"):
         asked["question"].pop(free)
-    settings, lines = output / "settings.json", output / "points.jsonl"
+    settings, lines = folder.path / "settings.json", folder.path / "points.jsonl"
     if settings.is_file() and not overwrite:
-        if read_json(settings, _Settings, RunError, BEGIN_AGAIN).model_dump() != asked:
-            raise RunError(f"{output} holds a curve with other settings ({settings}): --overwrite it, or {REMEDY}.")
+        stored = read_json(settings, _Settings, RunError, START_OVER)
+        before, now = stored.config | stored.question, asked["config"] | asked["question"]
+        folder.check_same(before, dict.fromkeys(before) | now, settings)
         return _read(lines) if lines.is_file() else {}
-    try:
-        remove_files(output, OWN_FILES)
-    except OSError as error:
-        raise storage_error(error, output, REMEDY) from error
+    folder.remove(OWN_FILES)
     write_json(settings, asked, REMEDY)
     return {}
 
 
 def _read(lines: Path) -> Known:
     """Return the points in a file; damaged lines are removed, and their points are measured again."""
-    with reading(lines, RunError, BEGIN_AGAIN):
+    with reading(lines, RunError, START_OVER):
         content = read_bytes(lines)
     known: Known = {}
     valid, damaged = list[bytes](), list[str]()
@@ -195,7 +192,7 @@ def _measure(
     known: Known,
     output: Path,
     context: Context,
-    held: Held,
+    claim: Claim,
 ) -> None:
     splits = load_images(config, context)
     pool, test = splits.train, splits.test
@@ -220,7 +217,7 @@ def _measure(
             for point in own:
                 known[point] = _point(way, point, drawn[point[1], point[2]])
                 _append(known[point], output / "points.jsonl")
-                held.keep()
+                claim.keep()
                 bar.advance(1)
     device = describe_device(context.device)
     log.info("%d points in %.0f s on %s", len(missing), time.perf_counter() - begun, device)

@@ -13,20 +13,20 @@ OUTPUT/
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from frostline._utils.files import read_bytes, reading
-from frostline._utils.manifest import Manifest, hold, read_manifest, remove_files, write_manifest
+from frostline._utils.manifest import Manifest, read_manifest
+from frostline._utils.output_folder import START_OVER, OutputFolder, check_mode
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import write_bytes, write_json
 from frostline.config import TrainConfig, write_config
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
-from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError, storage_error
+from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import check, resolve
 from frostline.runs.folder import check_name, log_file
@@ -55,7 +55,6 @@ from frostline.studies.tune_study import ALL, DIVERGED, FEWER, FinishedTrial, Op
 from frostline.studies.tune_trials import TrialResult, Trials, should_promote
 
 REMEDY = "--output-dir chooses another place"
-BEGIN_AGAIN = "--overwrite begins again"
 READ_AGAIN = ("settings.json", "study.db", "config.toml")
 OWN_FILES = frozenset({*READ_AGAIN, "study.db-journal", "trials.csv", "importance.png", "summary.txt", "log.txt"})
 
@@ -111,27 +110,27 @@ def tune(
     names = searched_names(config, search)
     folder = Path("tunes", data_name(config.data)) if folder is None else Path(folder)
     check_name(folder.name)
-    with hold(
-        folder, "search", OWN_FILES, what=f"search '{folder.name}'", other="choose another --name", remedy=REMEDY,
-        earlier=_earlier,
-    ) as held:  # fmt: skip
+    output = OutputFolder(
+        f"search '{folder.name}'", "choose another --name", folder, "search", OWN_FILES, REMEDY, _made_earlier
+    )
+    with output.claim() as claim:
         started = None if overwrite else _read_settings(folder)
         if started is not None:
-            _check_same(started, config, search, folder, resume=resume)
+            _check_same(started, config, search, output, resume=resume)
             config, names = started.settings, started.search
-            held.keep()
-        held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+            claim.keep()
+        claim.will_write(*OWN_FILES)
         progress = visible(progress)
         with log_file(folder / "log.txt"):
             if resume and started is None:
                 log.info("no search in %s yet: starting one", folder)
             prepared = _prepare(config, names, make_context(config.device, cache_dir, progress), splits)
             if started is None:  # an overwritten search is removed only now
-                _write_settings(config, names, folder)
-            write_manifest(folder, "search", ["settings.json"], remedy=REMEDY)
+                _write_settings(config, names, output)
+            output.mark(["settings.json"])
             study = Study(folder / "study.db", prepared.space, config.seed)
-            held.keep()
-            return _run(study, prepared, config, folder, trials, seconds, progress)
+            claim.keep()
+            return _run(study, prepared, config, output, trials, seconds, progress)
 
 
 def _check_options(trials: int, seconds: float | None, *, overwrite: bool, resume: bool) -> None:
@@ -139,8 +138,7 @@ def _check_options(trials: int, seconds: float | None, *, overwrite: bool, resum
         raise ConfigError(f"--trials {trials}: expected 1 or more.")
     if seconds is not None and not seconds > 0:
         raise ConfigError(f"--seconds {seconds:g}: expected more than 0.")
-    if overwrite and resume:
-        raise ConfigError("--overwrite starts again and --resume continues: give one of the two.")
+    check_mode(overwrite=overwrite, resume=resume)
 
 
 class SearchSettings(BaseModel):
@@ -157,7 +155,7 @@ class SearchSettings(BaseModel):
         return TrainConfig(**self.config)
 
 
-def _earlier(folder: Path) -> bool:
+def _made_earlier(folder: Path) -> bool:
     """Whether an earlier version, which wrote no manifest, has written a search here."""
     try:
         return bool(SearchSettings.model_validate_json(read_bytes(folder / "settings.json")).settings)
@@ -168,10 +166,10 @@ def _earlier(folder: Path) -> bool:
 def _read_settings(folder: Path) -> SearchSettings | None:
     """Return the settings of the search in a folder, or None where there is no search."""
     path = folder / "settings.json"
-    manifest = read_manifest(folder, BEGIN_AGAIN) or Manifest(folder, "search", complete=False)
+    manifest = read_manifest(folder, START_OVER) or Manifest(folder, "search", complete=False)
     if not path.exists() and "settings.json" not in manifest.files:
         return None
-    with reading(path, RunError, BEGIN_AGAIN):
+    with reading(path, RunError, START_OVER):
         started = SearchSettings.model_validate_json(manifest.read("settings.json"))
     if "study.db" in manifest.files:
         manifest.check("study.db")
@@ -179,30 +177,23 @@ def _read_settings(folder: Path) -> SearchSettings | None:
 
 
 def _check_same(
-    started: SearchSettings, config: TrainConfig, search: Sequence[str] | None, folder: Path, *, resume: bool
+    started: SearchSettings, config: TrainConfig, search: Sequence[str] | None, output: OutputFolder, *, resume: bool
 ) -> None:
     """Check that a search is resumed on request, and with its own settings."""
     if not resume:
-        raise RunError(f"search '{folder.name}' exists: choose another --name, --resume it, or --overwrite it.")
-    for field in config.model_fields_set:
-        value, old = getattr(config, field), getattr(started.settings, field)
-        if value != old:
-            raise RunError(
-                f"search '{folder.name}' has {field} = {old!r}, got {value!r}: "
-                "leave it out to resume, choose another --name, or --overwrite."
-            )
-    if search is not None and set(search) != set(started.search):
-        raise RunError(f"search '{folder.name}' searches {', '.join(started.search)}: leave --search out to resume.")
+        raise output.exists_error()
+    output.check_same(
+        dict(started.settings), {name: value for name, value in config if name in config.model_fields_set}
+    )
+    if search is not None:
+        output.check_same({"search": sorted(started.search)}, {"search": sorted({*search})})
 
 
-def _write_settings(config: TrainConfig, names: Sequence[str], folder: Path) -> None:
+def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFolder) -> None:
     """Write the requested settings, replacing an earlier search."""
-    try:
-        remove_files(folder, OWN_FILES - {"log.txt"})
-    except OSError as error:
-        raise storage_error(error, folder, REMEDY) from error
+    output.remove(OWN_FILES - {"log.txt"})
     asked = config.model_dump(mode="json", exclude_unset=True)
-    write_json(folder / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
+    write_json(output.path / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
 
 
 @dataclass(frozen=True)
@@ -236,7 +227,7 @@ def _run(
     study: Study,
     prepared: _Prepared,
     config: TrainConfig,
-    folder: Path,
+    output: OutputFolder,
     trials: int,
     seconds: float | None,
     progress: Progress,
@@ -246,8 +237,8 @@ def _run(
         _run_trials(study, prepared, trials, seconds, progress)
     finally:
         result = analyze(study.finished(), prepared.space, prepared.trials.rungs, prepared.val_images, config.seed)
-        _write(result, prepared.trials, config, folder)
-        write_manifest(folder, "search", READ_AGAIN, complete=True, remedy=REMEDY)
+        _write(result, prepared.trials, config, output.path)
+        output.mark(READ_AGAIN, complete=True)
     return result
 
 

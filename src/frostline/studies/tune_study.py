@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline._utils.files import open_file, reading
 from frostline._utils.hashing import digest_json
+from frostline._utils.output_folder import START_OVER
 from frostline.errors import ConfigError, RunError
 from frostline.studies.tune_space import Choice, Range, Space, Values
 from frostline.studies.tune_trials import TrialResult
@@ -95,7 +96,7 @@ class Study:
         self.finished()
 
     def _reading(self) -> AbstractContextManager[None]:
-        return reading(self._path, RunError, "--overwrite begins again")
+        return reading(self._path, RunError, START_OVER)
 
     def finished(self) -> list[FinishedTrial]:
         """Return the finished trials in order of completion.

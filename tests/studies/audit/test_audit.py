@@ -70,12 +70,12 @@ def test_labels_of_the_test_split_are_checked_on_request(planted: Planted, tmp_p
 
 
 def test_an_audit_is_not_overwritten_unasked(planted: Planted):
-    with pytest.raises(RunError, match="holds an audit, perhaps an edited one: choose another --name, or --overwrite"):
+    with pytest.raises(RunError, match=r"exists \(perhaps with your edits\): choose another --name, or --overwrite"):
         audit(planted.config, planted.folder, cache_dir=planted.cache, splits=planted.splits)
 
 
 def test_an_audit_is_not_written_into_a_persons_folder(planted: Planted, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"exists and is no audit \(it holds thesis\.txt\)"):
+    with pytest.raises(RunError, match=r"exists and is not an audit \(it contains thesis\.txt\)"):
         audit(planted.config, tmp_path, cache_dir=planted.cache, splits=planted.splits, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from frostline import __version__
 from frostline._utils.device import peak_memory_bytes
 from frostline._utils.files import parse_json, read_bytes
-from frostline._utils.manifest import hold
+from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
-from frostline.errors import RunError
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows, with_float32_cache
@@ -108,17 +107,18 @@ def audit(
     check_cleanlab()
     check(config, splits=splits)
     folder = Path("audits", data_name(config.data)) if folder is None else Path(folder)
-    with hold(
-        folder, "audit", OWN_FILES, what=f"audit '{folder.name}'", other="choose another --name", remedy=REMEDY,
-        earlier=_earlier,
-    ) as held:  # fmt: skip
-        _refuse_taken(folder, overwrite=overwrite)
-        held.made |= {name for name in OWN_FILES if not lexists(folder / name)}
+    output = OutputFolder(
+        f"audit '{folder.name}'", "choose another --name", folder, "audit", OWN_FILES, REMEDY, _made_earlier
+    )
+    with output.claim() as claim:
+        if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
+            raise output.exists_error("perhaps with your edits", can_resume=False)
+        claim.will_write(*OWN_FILES)
         context = make_context(config.device, cache_dir, progress)
         return _audit(config, folder, context, splits, include_test=include_test)
 
 
-def _earlier(folder: Path) -> bool:
+def _made_earlier(folder: Path) -> bool:
     """Whether an earlier version, which wrote no manifest, has written an audit here."""
     try:
         return "test_labels_questioned" in parse_json(read_bytes(folder / "audit.json"))
@@ -160,11 +160,6 @@ def _audit(
     facts["seconds"] = time.perf_counter() - begun
     write_json(folder / "audit.json", facts, REMEDY)
     return Audit(pool, scored, findings, facts)
-
-
-def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
-    if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
-        raise RunError(f"{folder} holds an audit, perhaps an edited one: choose another --name, or --overwrite it.")
 
 
 def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfig, Rows]:

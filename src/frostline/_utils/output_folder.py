@@ -1,0 +1,331 @@
+"""Output folders: one process at a time writes there, and only files that Frostline wrote are replaced or removed.
+
+A command claims its folder with `OutputFolder.claim`: a new or empty one, which gets a manifest at once, or one that
+an earlier command of the same kind wrote, to resume or to overwrite it. Files are removed by their exact names alone,
+and symbolic links are never followed.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from frostline._utils.manifest import MANIFEST, Kind, Manifest, read_manifest, write_manifest
+from frostline.errors import ConfigError, RunError, StorageError, storage_error
+
+LOCK = "lock"
+START_OVER = "--overwrite starts over"
+
+
+def check_mode(*, overwrite: bool, resume: bool) -> None:
+    """Refuse ``--overwrite`` and ``--resume`` together.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if overwrite and resume:
+        raise ConfigError("--overwrite starts over and --resume continues: use one of the two.")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file or folder that a command writes, and the errors when an earlier command's output is there.
+
+    Attributes
+    ----------
+    title : str
+        For messages, e.g. ``"run 'mine'"``.
+    elsewhere : str
+        How to choose another one, e.g. ``"choose another --name"``.
+    """
+
+    title: str
+    elsewhere: str
+
+    def exists_error(self, note: str = "", *, can_resume: bool = True) -> RunError:
+        """Return the error for output that is neither to be resumed nor to be overwritten."""
+        note, resume = note and f" ({note})", "--resume to continue it, " if can_resume else ""
+        return RunError(f"{self.title} exists{note}: {self.elsewhere}, {resume}or --overwrite to replace it.")
+
+    def changed_error(self, change: str, restore: str = "use the same value") -> RunError:
+        """Return the error for output that was started with something else, and therefore cannot be resumed."""
+        return RunError(
+            f"{self.title} was started with {change}: {restore} to resume, {self.elsewhere}, "
+            "or --overwrite to replace it."
+        )
+
+    def check_same(self, before: Mapping[str, Any], now: Mapping[str, Any], record: Path | None = None) -> None:
+        """Refuse to resume with other settings than the output was started with.
+
+        Parameters
+        ----------
+        before : mapping of str to object
+            The settings that it was started with.
+        now : mapping of str to object
+            The settings to compare; others may differ.
+        record : Path, optional
+            The file that ``before`` was read from, where no digest protects it: the error names it.
+
+        Raises
+        ------
+        RunError
+        """
+        for name, value in now.items():
+            if value != before.get(name):
+                source = f" (by {record})" if record else ""
+                raise self.changed_error(f"{name} = {before.get(name)!r}, not {value!r}{source}")
+
+
+def _none_earlier(_: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class OutputFolder(Output):
+    """A folder that a command writes.
+
+    Attributes
+    ----------
+    path : Path
+        May be a symbolic link itself.
+    kind : str
+        ``run``, ``bundle``, ``search``, ``curve``, ``audit`` or ``explanation``.
+    names : collection of str
+        Every file that Frostline writes in it, relative to it; the manifest and the lock aside.
+    remedy : str
+        The option that chooses another place, for errors of the file system.
+    made_earlier : callable
+        Whether a version that wrote no manifests has made the folder.
+    """
+
+    path: Path
+    kind: Kind
+    names: Collection[str]
+    remedy: str = ""
+    made_earlier: Callable[[Path], bool] = _none_earlier
+
+    @contextmanager
+    def claim(self) -> Iterator["Claim"]:
+        """Lock the folder for this process, and mark it with a manifest if it is new or empty.
+
+        When the block fails before `Claim.keep` was called, the files in ``Claim.made`` are removed, and the folder if
+        this process made it and it is empty.
+
+        Raises
+        ------
+        RunError
+            As `check`, or when another process is writing there.
+        StorageError
+            When it cannot be written.
+        """
+        self.check()
+        claim = Claim(self)
+        made_folder = False
+        try:
+            if not self.path.is_dir():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # made by another process, or not a folder: taking the lock shows which
+                    self.path.mkdir()
+                    made_folder = True
+            claim.will_write(LOCK)
+            lock = FileLock(self.path / LOCK)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(f"another process is writing {self.title}: wait for it, or {self.elsewhere}.") from error
+        except OSError as error:
+            raise storage_error(error, self.path, self.remedy) from error
+        before: Manifest | None = None
+        try:
+            self.check()  # it may have changed before the lock was taken
+            remove_parts(self.path, self.names)
+            before = read_manifest(self.path)
+            if before is None and not self.made_earlier(self.path):
+                claim.made.add(MANIFEST)
+                self.mark()
+            yield claim
+        except BaseException:
+            if not claim.kept:
+                with suppress(OSError):  # the error that ended the block matters more
+                    self._undo(claim.made, before)
+                    if made_folder:
+                        self.path.rmdir()
+            raise
+        finally:
+            lock.release()
+
+    def _undo(self, made: set[str], before: Manifest | None) -> None:
+        """Remove the files that were made; the manifest lists only existing files at every moment, for kills."""
+        if before is not None or MANIFEST in made:
+            remove_parts(self.path, self.names)
+            files = before.files if before is not None else {}
+            with suppress(StorageError):
+                self.mark(files, complete=before is not None and before.complete, known=files)
+        marks = {MANIFEST, LOCK}
+        remove_files(self.path, made - marks)
+        remove_files(self.path, made & marks)
+
+    def check(self) -> None:
+        """Refuse a folder that is neither new, nor empty, nor of this kind.
+
+        Raises
+        ------
+        RunError
+            Also when something other than a regular file has the name of one of Frostline's files, or a symbolic link
+            that of one of its folders: writing or removing would happen elsewhere.
+        StorageError
+            When it cannot be read.
+        """
+        try:
+            found = sorted(entry.name for entry in os.scandir(self.path))
+        except FileNotFoundError:
+            return
+        except ValueError as error:  # a NUL in the path
+            raise RunError(f"{self.path!r} cannot be the path of a folder: {self.elsewhere}.") from error
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        foreign = [name for name in found if not _left_by_a_start(self.path / name)]
+        if not foreign:
+            return
+        if MANIFEST in found:
+            manifest = read_manifest(self.path, f"{self.elsewhere}, or remove the folder if you do not need it")
+            if manifest is not None and manifest.kind != self.kind:
+                raise RunError(f"{self.path} contains {_a(manifest.kind)}, not {_a(self.kind)}: {self.elsewhere}.")
+        elif not self.made_earlier(self.path):
+            raise RunError(
+                f"{self.path} exists and is not {_a(self.kind)} (it contains {foreign[0]}): {self.elsewhere}."
+            )
+        for name in (LOCK, *self.names):
+            obstacle = _obstacle(self.path, name)
+            if obstacle:
+                raise RunError(f"{obstacle}, not a file that Frostline wrote: move it away, or {self.elsewhere}.")
+
+    def mark(
+        self, names: Iterable[str] = (), *, complete: bool = False, known: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the manifest; see `write_manifest`."""
+        write_manifest(self.path, self.kind, names, complete=complete, known=known, remedy=self.remedy)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files by their exact names; see `remove_files`.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            remove_files(self.path, names)
+        except OSError as error:
+            raise storage_error(error, self.path, self.remedy) from error
+
+
+@dataclass
+class Claim:
+    """A folder that this process alone may write to.
+
+    Attributes
+    ----------
+    folder : OutputFolder
+    made : set of str
+        Names of the files that this process makes: they are removed when it fails before `keep`.
+    kept : bool
+        Whether the folder stays as it is when the process fails.
+    """
+
+    folder: OutputFolder
+    made: set[str] = field(default_factory=set)
+    kept: bool = False
+
+    def will_write(self, *names: str) -> None:
+        """Note that this process may write some files; those that exist already are not its own to remove."""
+        self.made |= {name for name in names if not os.path.lexists(self.folder.path / name)}
+
+    def keep(self) -> None:
+        """Leave the folder as it is from now on, whatever happens."""
+        self.kept = True
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _left_by_a_start(path: Path) -> bool:
+    """Whether a file is what a process leaves that is killed before it has written the manifest."""
+    facts = path.lstat()
+    empty_lock = path.name == LOCK and not facts.st_size
+    return stat.S_ISREG(facts.st_mode) and (empty_lock or _is_part(path.name, {MANIFEST}))
+
+
+def _obstacle(folder: Path, name: str) -> str:
+    """Return what prevents a regular file of that name, in words; empty when nothing does."""
+    *parents, last = name.split("/")
+    path = folder
+    for parent in parents:
+        path /= parent
+        if path.is_symlink():
+            return f"{path} is a symbolic link"
+        if os.path.lexists(path) and not path.is_dir():
+            return f"{path} is not a folder"
+    path /= last
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISLNK(mode):
+        return f"{path} is a symbolic link"
+    if stat.S_ISDIR(mode):
+        return f"{path} is a folder"
+    return "" if stat.S_ISREG(mode) else f"{path} is not a regular file"
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files by their exact names, and the subfolders that are empty then.
+
+    Parameters
+    ----------
+    folder : Path
+        It stays.
+    names : iterable of str
+        Relative to it. Anything but a regular file, or beyond a symbolic link, is left alone.
+
+    Raises
+    ------
+    OSError
+    """
+    names = set(names)
+    for name in names:
+        if not _obstacle(folder, name):
+            (folder / name).unlink(missing_ok=True)
+    for parent in sorted({name.rpartition("/")[0] for name in names if "/" in name}, key=len, reverse=True):
+        if not _obstacle(folder, f"{parent}/file"):
+            with suppress(OSError):  # it is missing, or holds other files
+                (folder / parent).rmdir()
+
+
+def remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove the temporary files that killed writers of some files left. Call it under the folder's lock.
+
+    Raises
+    ------
+    OSError
+    """
+    by_parent: dict[str, set[str]] = {}
+    for name in {*names, MANIFEST}:
+        parent, _, last = name.rpartition("/")
+        by_parent.setdefault(parent, set()).add(last)
+    for parent, wanted in by_parent.items():
+        if (folder / parent).is_dir() and not (parent and _obstacle(folder, f"{parent}/file")):
+            found = [entry.name for entry in os.scandir(folder / parent) if _is_part(entry.name, wanted)]
+            remove_files(folder, [f"{parent}/{name}" if parent else name for name in found])
+
+
+def _is_part(name: str, wanted: Collection[str]) -> bool:
+    """Whether a name is that of a temporary file of `frostline._utils.storage.replacing` for one of some names."""
+    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", name)
+    return match is not None and match[1] in wanted
