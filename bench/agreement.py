@@ -25,8 +25,7 @@ from bench.common.serving import KEY, Client, Server, png, probabilities, reques
 from bench.common.tables import Table
 from frostline import Classifier, TrainConfig
 from frostline.data.registry import load_dataset
-from frostline.exporters.exportable_model import exported
-from frostline.exporters.metadata import origin
+from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.onnx import to_onnx
 from frostline.inference.onnx import OnnxClassifier
 from frostline.pipeline.split import split
@@ -95,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
         expected = Classifier(model).predict_proba(files)
         table = Table("compared with predict:28", "same classes:>14", "largest difference:>18")
         compare(table, "evaluation", evaluated, expected)
-        exported_model = OnnxClassifier(to_onnx(exported(model), origin(run), run.name))
+        exported_model = OnnxClassifier(to_onnx(export_program(model), export_record(run), run.name))
         compare(table, "ONNX, onnxruntime", exported_model.predict_proba(files), expected)
         (folder / "keys").write_text(KEY)
         server = Server(run.folder, folder / "keys")

@@ -6,8 +6,7 @@ import pytest
 from torch.export import ExportedProgram
 
 from frostline.data.registry import load_dataset
-from frostline.exporters.exportable_model import exported
-from frostline.exporters.metadata import origin
+from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.onnx import to_onnx
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
@@ -44,13 +43,13 @@ def classifier(finished: Run) -> Classifier:
 
 @pytest.fixture(scope="session")
 def program(model: Model) -> ExportedProgram:
-    return exported(model)
+    return export_program(model)
 
 
 @pytest.fixture(scope="session")
 def content(program: ExportedProgram, finished: Run) -> bytes:
     """An ``.onnx`` file's content."""
-    return to_onnx(program, origin(finished), "alexnet")
+    return to_onnx(program, export_record(finished), "alexnet")
 
 
 @pytest.fixture(scope="session")

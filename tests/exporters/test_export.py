@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
-from frostline.exporters.export import delivered, export
-from frostline.exporters.metadata import origin
-from frostline.exporters.parity import demand, measure, real_images
-from frostline.exporters.quantize import demand_accuracy
+from frostline.exporters.export import export, write_verified
+from frostline.exporters.exportable_model import export_record
+from frostline.exporters.parity import check_parity, measure, real_images
+from frostline.exporters.quantize import check_accuracy
 from frostline.exporters.torch_program import ProgramClassifier, to_pt2
 from frostline.inference.onnx import OnnxClassifier
 from frostline.runs.seal import check_seal
 
 
 def deliver(content, model, parts, path):
-    return delivered(content, {"image_size": 64}, OnnxClassifier(content).answers, model, parts, path)
+    return write_verified(content, {"image_size": 64}, OnnxClassifier(content).answers, model, parts, path)
 
 
 def test_a_file_that_gives_the_same_is_written_with_its_figures(content, model, parts, tmp_path):
@@ -34,7 +34,7 @@ def test_a_file_that_gives_the_same_is_written_with_its_figures(content, model, 
 
 
 @pytest.mark.parametrize("change", ["head", "conv1", "not a number"])
-def test_a_model_that_gives_something_else_is_refused(content, model, parts, tmp_path, change):
+def test_a_model_that_predicts_something_else_is_refused(content, model, parts, tmp_path, change):
     other = copy.deepcopy(model)
     with torch.no_grad():
         if change == "head":
@@ -44,14 +44,14 @@ def test_a_model_that_gives_something_else_is_refused(content, model, parts, tmp
         else:
             other.head.first.bias[0] = float("nan")
     (tmp_path / "first.onnx").write_bytes(b"an older one")
-    with pytest.raises(ExportError, match=r"first\.onnx does not give what predict gives: .* nothing was written"):
+    with pytest.raises(ExportError, match=r"first\.onnx predicts differently from .*: .* nothing was written"):
         deliver(content, other, parts, tmp_path / "first.onnx")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("first.onnx", b"an older one")]
 
 
 def test_the_program_gives_what_predict_gives(program, finished, classifier, parts, tmp_path):
     path = tmp_path / "first.pt2"
-    path.write_bytes(to_pt2(program, origin(finished)))
+    path.write_bytes(to_pt2(program, export_record(finished)))
     loaded = ProgramClassifier(path)
     assert loaded.class_names == classifier.class_names
     assert loaded.about["run"] == "first"
@@ -62,14 +62,14 @@ def test_the_program_gives_what_predict_gives(program, finished, classifier, par
 
     parity = measure(expected, loaded.answers, real_images(parts, 96), 64, None)
     assert (parity.images, parity.varied) == (96, 7)
-    demand(parity, "first.pt2")
+    check_parity(parity, "first.pt2")
 
 
 def test_what_eight_bits_may_cost():
-    demand_accuracy(0.9, 0.895, allow_loss=False)
-    demand_accuracy(0.9, 0.5, allow_loss=True)
+    check_accuracy(0.9, 0.895, allow_loss=False)
+    check_accuracy(0.9, 0.5, allow_loss=True)
     with pytest.raises(ExportError, match=r"falls from 0\.9000 to 0\.8940, by 0\.60 points, .* --allow-loss"):
-        demand_accuracy(0.9, 0.894, allow_loss=False)
+        check_accuracy(0.9, 0.894, allow_loss=False)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_name_says_what_the_file_is(finished, tmp_path):
 
 def test_a_damaged_program_is_refused(program, finished, tmp_path):
     path = tmp_path / "first.pt2"
-    whole = to_pt2(program, origin(finished))
+    whole = to_pt2(program, export_record(finished))
     assert check_seal(whole) == "whole"
     for place in (30, len(whole) // 2, len(whole) - 70, len(whole) - 5):
         damaged = bytearray(whole)

@@ -9,7 +9,7 @@ import torch
 from frostline.data.dataset import Splits
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ExportError
-from frostline.exporters.exportable_model import ExportableModel, exported
+from frostline.exporters.exportable_model import ExportableModel, export_program
 from frostline.inference.classifier import Classifier
 from frostline.models.alexnet import STAGES
 from frostline.models.backbone import Backbone
@@ -74,5 +74,5 @@ class Moody(torch.nn.Module):
 def test_what_no_program_can_hold_gets_one_line(tmp_path: Path) -> None:
     stages = [("first", torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), Moody()))]
     backbone = Backbone("moody", stages, min_image_size=8, feature_stage="first")
-    with pytest.raises(ExportError, match=r"torch\.export cannot make a program of moody \(.*\): `frostline predict`"):
-        exported(untrained(backbone, "first", (), "linear"))
+    with pytest.raises(ExportError, match=r"torch\.export cannot export moody \(.*\): use `frostline predict`"):
+        export_program(untrained(backbone, "first", (), "linear"))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError, RunError
-from frostline.exporters.onnx import described
+from frostline.exporters.onnx import add_metadata
 from frostline.inference.onnx import OnnxClassifier
 from tests.class_folders import write_classes
 
@@ -140,7 +140,7 @@ def resealed(content, change):
     about = json.loads(model.metadata_props[0].value)
     del about["seal"]
     change(about)
-    return described(model, about)
+    return add_metadata(model, about)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from frostline.data.registry import load_dataset
-from frostline.exporters.exportable_model import exported
-from frostline.exporters.metadata import origin
+from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.onnx import to_onnx
 from frostline.inference.classifier import Classifier, evaluate_run
 from frostline.inference.onnx import OnnxClassifier
@@ -34,7 +33,9 @@ def test_evaluate_predict_and_onnx_agree(name: str, small_fashion: Path, tmp_pat
     test = split(load_dataset("fashion-mnist", small_fashion), run.config).test
     evaluated = read_evidence(run).test.probabilities
     predicted = Classifier(model).predict_proba(test.images)
-    given = OnnxClassifier(to_onnx(exported(model), origin(run), name), threads=1).predict_proba(test.images)
+    given = OnnxClassifier(to_onnx(export_program(model), export_record(run), name), threads=1).predict_proba(
+        test.images
+    )
     for one in (predicted, given):
         assert np.abs(one - evaluated).max() <= LIMIT
         assert (one.argmax(1) == evaluated.argmax(1)).all()

@@ -1,1 +1,1 @@
-"""Out of the run folder: one file that does all that `predict` does."""
+"""Export of a run's model to one ONNX or PyTorch file, preprocessing included."""

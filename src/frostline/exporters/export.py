@@ -1,7 +1,6 @@
-"""A run's model as one file that is known to do what `predict` does, or no file at all."""
+"""Export of a run's model as one file, verified against `frostline predict` before it is written."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,19 @@ from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import check_output, write_bytes, write_json
 from frostline.data.registry import check_data, redirected
 from frostline.errors import ConfigError, UnknownNameError
-from frostline.exporters.exportable_model import exported
-from frostline.exporters.metadata import origin
+from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.onnx import check_onnx, to_onnx
-from frostline.exporters.parity import LIMIT, Answers, ImagePixels, Parity, Predictor, demand, measure, real_images
-from frostline.exporters.quantize import accuracy, demand_accuracy, to_int8
+from frostline.exporters.parity import (
+    LIMIT,
+    Answers,
+    ImagePixels,
+    Parity,
+    Predictor,
+    check_parity,
+    measure,
+    real_images,
+)
+from frostline.exporters.quantize import accuracy, check_accuracy, to_int8
 from frostline.exporters.torch_program import ProgramClassifier, to_pt2
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
@@ -34,16 +41,16 @@ REMEDY = "--output chooses another place"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The written files.
 
     Attributes
     ----------
     path, parity_path : Path
-        The model, and beside it how it compares with `predict`.
+        The model, and its comparison with `frostline predict`.
     parity : Parity
-        Of the model in float32.
+        Of the float32 model.
     int8 : dict or None
-        ``accuracy_before`` and ``accuracy_after`` on the validation split, ``images``, and how far the two are apart.
+        Validation accuracy before and after, number of images, sizes and largest difference.
     """
 
     path: Path
@@ -67,46 +74,54 @@ def export(
 ) -> Exported:
     """Export a finished run's model as one file that takes raw images.
 
-    The file is compared with `frostline.Classifier` on real images, and written only if it gives the same.
+    The file is compared with `frostline.Classifier` on real images, and written only if it predicts the same.
 
     Parameters
     ----------
     run : Run
-        Finished; its images must still be there.
+        Finished; its images must be available.
     path : path, optional
-        ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the present folder when left out.
+        ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the current folder by default.
     format : str
-        ``onnx``, or ``torch``: a program of ``torch.export``.
+        ``onnx``, or ``torch`` for a `torch.export` program.
     quantize : str, optional
-        ``int8``: 8 bits in place of 32, of ``onnx`` alone.
+        ``int8``, for ``onnx`` only.
     allow_loss : bool
         Accept int8 that loses more than 0.5 points of accuracy.
     overwrite : bool
-        Replace the file, and the one with the figures beside it, when they exist.
+        Replace existing files.
     data : path, optional
-        Where the run's images are now, if they were moved.
+        New place of the run's images, if they were moved.
     backbone : Backbone, optional
-        The network, where `frostline.fit` was given one.
+        The network, if it was passed to `frostline.fit`.
     cache_dir : path, optional
-        Frostline's cache.
     progress : Progress, optional
-        Draws bars.
-
-    Returns
-    -------
-    Exported
-        Paths, and how the file compares.
 
     Raises
     ------
     ExportError
-        When it gives anything else; nothing is written then.
-    UnknownNameError, ConfigError
-        When format and quantization are unknown or do not go together, or a package is missing.
+        When the file predicts something else; nothing is written then.
     FrostlineError
-        When the run or its images are missing, or the disk refuses.
+        For errors caused by user input or the environment.
     """
     progress = visible(progress)
+    output = _check_request(run, path, format, quantize, allow_loss=allow_loss, overwrite=overwrite)
+    about = export_record(run)
+    config = redirected(run.config, data, run.name)
+    check_data(config.data)  # before the export, which takes minutes
+    model = load_bundle(run.model_folder, backbone)
+    log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
+    content, predict = _translate(model, about, format)
+    splits = split(load_images(config, make_context(config.device, cache_dir, progress)), config)
+    return write_verified(
+        content, about, predict, model, splits, output, quantize=quantize, allow_loss=allow_loss, progress=progress
+    )
+
+
+def _check_request(
+    run: Run, path: Path | str | None, format: str, quantize: str | None, *, allow_loss: bool, overwrite: bool
+) -> Path:
+    """Check the options and the packages, and return the output path."""
     _check_format(format, quantize, allow_loss=allow_loss)
     check_onnx()
     ending = ENDINGS[format]
@@ -115,23 +130,17 @@ def export(
         raise ConfigError(f"--output {output}: expected a name that ends in {ending}.")
     for file in (output, _parity_path(output)):
         check_output(file, overwrite=overwrite)
-    about = origin(run)
-    config = redirected(run.config, data, run.name)
-    check_data(config.data)  # before the minutes that exporting takes
-    model = load_bundle(run.model_folder, backbone)
-    log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
-    program = exported(model)
-    predict: Predictor
+    return output
+
+
+def _translate(model: Model, about: dict[str, Any], format: str) -> tuple[bytes, Predictor]:
+    """Return the content of the file, and its predictor."""
+    program = export_program(model)
     if format == "onnx":
         content = to_onnx(program, about, model.backbone.name)
-        predict = OnnxClassifier(content).answers
-    else:
-        content = to_pt2(program, about)
-        predict = ProgramClassifier(content).answers
-    splits = split(load_images(config, make_context(config.device, cache_dir, progress)), config)
-    return delivered(
-        content, about, predict, model, splits, output, quantize=quantize, allow_loss=allow_loss, progress=progress
-    )
+        return content, OnnxClassifier(content).answers
+    content = to_pt2(program, about)
+    return content, ProgramClassifier(content).answers
 
 
 def _check_format(format: str, quantize: str | None, *, allow_loss: bool) -> None:
@@ -140,12 +149,12 @@ def _check_format(format: str, quantize: str | None, *, allow_loss: bool) -> Non
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise UnknownNameError("quantization", quantize, QUANTIZATIONS)
     if quantize and format != "onnx":
-        raise ConfigError("--quantize int8 is for --format onnx: leave one of the two out.")
+        raise ConfigError("--quantize int8 is for --format onnx: leave one of them out.")
     if allow_loss and not quantize:
-        raise ConfigError("--allow-loss belongs to --quantize int8: nothing else loses accuracy.")
+        raise ConfigError("--allow-loss belongs to --quantize int8: leave it out.")
 
 
-def delivered(
+def write_verified(
     content: bytes,
     about: dict[str, Any],
     predict: Predictor,
@@ -157,34 +166,34 @@ def delivered(
     allow_loss: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Compare what was exported with a run's own model on real images, and write it if it gives the same.
+    """Compare an exported model with the run's model on real images, and write it if they predict the same.
 
     Parameters
     ----------
     content, about : bytes, dict
-        Of the file, and what it says of itself.
+        Content and metadata of the file.
     predict : Predictor
-        What the file does.
+        Predictor of the file.
     model, splits : Model, RunSplits
-        The run's.
+        Of the run.
     output : Path
     quantize, allow_loss
-        As of `export`.
+        As in `export`.
 
     Raises
     ------
     ExportError
-        When it gives anything else; nothing is written then.
+        When they differ; nothing is written then.
     """
-    parity = measure(_answers(model), predict, real_images(splits), model.preprocess.image_size, progress)
-    demand(parity, str(output))
+    parity = measure(_predictor(model), predict, real_images(splits), model.preprocess.image_size, progress)
+    check_parity(parity, str(output))
     int8 = None
     if quantize:
         content, int8 = _quantized(content, about, splits, progress, allow_loss=allow_loss)
     return _written(output, content, parity, int8)
 
 
-def _answers(model: Model) -> Callable[[list[ImagePixels]], Answers]:
+def _predictor(model: Model) -> Predictor:
     classifier = Classifier(model)
 
     def answers(images: list[ImagePixels]) -> Answers:
@@ -197,18 +206,18 @@ def _answers(model: Model) -> Callable[[list[ImagePixels]], Answers]:
 def _quantized(
     content: bytes, about: dict[str, Any], splits: RunSplits, progress: Progress | None, *, allow_loss: bool
 ) -> tuple[bytes, dict[str, Any]]:
-    small = to_int8(content, about, splits.val, progress)
-    plain, quantized = OnnxClassifier(content).answers, OnnxClassifier(small).answers
+    quantized = to_int8(content, about, splits.val, progress)
+    plain, int8 = OnnxClassifier(content).answers, OnnxClassifier(quantized).answers
     before = accuracy(plain, splits.val, "accuracy before", progress)
-    after = accuracy(quantized, splits.val, "accuracy in 8 bits", progress)
-    demand_accuracy(before, after, allow_loss=allow_loss)
-    apart = measure(plain, quantized, real_images(splits), about["image_size"], progress)
+    after = accuracy(int8, splits.val, "accuracy in int8", progress)
+    check_accuracy(before, after, allow_loss=allow_loss)
+    difference = measure(plain, int8, real_images(splits), about["image_size"], progress)
     figures = {"accuracy_before": before, "accuracy_after": after, "images": len(splits.val)}
-    return small, figures | {
+    return quantized, figures | {
         "bytes_before": len(content),
-        "bytes_after": len(small),
-        "same_top1": apart.same_top1,
-        "largest_difference": apart.largest_difference,
+        "bytes_after": len(quantized),
+        "same_top1": difference.same_top1,
+        "largest_difference": difference.largest_difference,
     }
 
 

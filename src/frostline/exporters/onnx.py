@@ -1,4 +1,4 @@
-"""The model as one ``.onnx`` file."""
+"""Export to ONNX."""
 
 import json
 from typing import Any
@@ -12,12 +12,12 @@ from frostline.inference.onnx import RECORD
 from frostline.runs.seal import UNSEALED, sealed
 
 OPSET = 20
-MOST_BYTES = 2_000_000_000  # a protocol buffer ends at 2 GiB
+MOST_BYTES = 2_000_000_000  # protocol buffers are limited to 2 GiB
 SHAPE = ("batch", "height", "width", "channels")
 
 
 def check_onnx() -> None:
-    """Refuse to export without the packages that it takes.
+    """Check that the packages for ONNX export are installed.
 
     Raises
     ------
@@ -39,16 +39,16 @@ def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes
     Parameters
     ----------
     program : ExportedProgram
-        Of the whole model.
+        Of the complete model.
     about : dict
-        What the file says of itself; JSON values.
+        Metadata; JSON values.
     name : str
-        What messages call the network.
+        Of the network, for messages.
 
     Raises
     ------
     ExportError
-        When ONNX cannot say what the network does, or the file would be too large.
+        When ONNX does not support the network, or the file would be too large.
     """
     with quiet():
         try:
@@ -57,28 +57,24 @@ def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes
                 external_data=False, optimize=True, verbose=False,
             )  # fmt: skip
             model = translated.model_proto if translated else None
-        except Exception as error:  # whatever a network leads the exporter to
+        except Exception as error:  # the exporter can raise anything
             raise ExportError(
-                f"{name} cannot be said in ONNX ({first_line(error)}): --format torch may do, "
-                "or `frostline predict` goes on serving this run."
+                f"{name} cannot be exported to ONNX ({first_line(error)}): try --format torch, "
+                "or use `frostline predict` with the run."
             ) from error
     if model is None:
-        raise ExportError(f"{name} cannot be said in ONNX: the exporter gave nothing.")
+        raise ExportError(f"{name} cannot be exported to ONNX: the exporter returned nothing; try --format torch.")
     _name_shape(model)
-    content = described(model, about)
+    content = add_metadata(model, about)
     if len(content) > MOST_BYTES:
         raise ExportError(
-            f"{name} would be a file of {len(content):,} bytes, and ONNX files end at 2 GiB: "
-            "--format torch has no limit."
+            f"{name} would be a file of {len(content):,} bytes, above ONNX's limit of 2 GiB: use --format torch."
         )
     return content
 
 
-def described(model: Any, about: dict[str, Any]) -> bytes:
-    """Return a model with what it says of itself in its metadata, as bytes with a checksum.
-
-    Traces of how it was made are taken off.
-    """
+def add_metadata(model: Any, about: dict[str, Any]) -> bytes:
+    """Return a model with our metadata instead of the exporter's, as bytes with a checksum."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

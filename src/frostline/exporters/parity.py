@@ -1,4 +1,4 @@
-"""Whether an exported model gives what `predict` gives, on real images."""
+"""Parity of an exported model with `frostline predict` on real images."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from frostline.errors import ExportError
 from frostline.pipeline.split import RunSplits
 
 IMAGES = 512
-LIMIT = 1e-4  # largest difference of a probability
+LIMIT = 1e-4  # largest accepted difference of a probability
 BATCH = 16
 
 ImagePixels = NDArray[np.uint8]
@@ -23,18 +23,18 @@ Predictor = Callable[[list[ImagePixels]], Answers]
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two predictors are apart.
+    """Comparison of two predictors.
 
     Attributes
     ----------
     images : int
-        Real images, as they are.
+        Unmodified real images.
     varied : int
-        Of them again, in other sizes, shapes and colors: so that enlarging, shrinking, halving and cropping all run.
+        Images changed in size, shape and channels, to cover upscaling, downscaling, halving and cropping.
     same_top1 : int
-        Images of both kinds that get the same class.
+        Images of both kinds with the same predicted class.
     largest_difference : float
-        Of a probability.
+        Largest difference of a probability.
     """
 
     images: int
@@ -44,12 +44,12 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether every class agrees and no probability differs by more than the limit."""
+        """Whether all classes agree and no probability differs by more than the limit."""
         return self.same_top1 == self.images + self.varied and self.largest_difference <= LIMIT
 
 
 def real_images(splits: RunSplits, count: int = IMAGES) -> Iterator[list[ImagePixels]]:
-    """Yield images of a run's data as they are, in batches: of the validation split, then test, then training."""
+    """Yield unmodified images of a run's data in batches: validation split, then test, then training."""
     left = count
     for part in (splits.val, splits.test, splits.train):
         some = min(left, len(part))
@@ -58,13 +58,13 @@ def real_images(splits: RunSplits, count: int = IMAGES) -> Iterator[list[ImagePi
 
 
 def raw_batches(part: ImageDataset, count: int) -> Iterator[list[ImagePixels]]:
-    """Yield the first images of a split, whole and as they are."""
+    """Yield the first images of a split, unmodified, in batches."""
     for start in range(0, count, BATCH):
         yield list(part.pixels(np.arange(start, min(start + BATCH, count))))
 
 
 def varied(image: ImagePixels, number: int, side: int) -> ImagePixels:
-    """Return an image in another size, shape and number of channels; eight numbers give eight kinds."""
+    """Return an image with changed size, shape and channels; there are eight variants."""
     shapes = ((side - 1, 2 * side + 1), (3 * side + 5, 2 * side + 1), (side // 2 + 1, side + 7), (side, side))
     height, width = shapes[number % 4]
     gray = Image.fromarray(image).convert("L").resize((width, height))
@@ -75,19 +75,19 @@ def varied(image: ImagePixels, number: int, side: int) -> ImagePixels:
 def measure(
     expected: Predictor, found: Predictor, images: Iterator[list[ImagePixels]], side: int, progress: Progress | None
 ) -> Parity:
-    """Ask two predictors for the same images; of each batch one image is asked for in another shape, too.
+    """Compare two predictors on images, and on one variant (`varied`) of each batch.
 
     Parameters
     ----------
     side : int
-        Of the network's input.
+        Side of the network's input.
     """
     count = extra = same = 0
     largest = 0.0
     with (progress or Silent()).bar("comparing", IMAGES, "images") as bar:
         for number, batch in enumerate(images):
-            asked = [*batch, varied(batch[0], number, side)]
-            (probabilities, ids), (others, other_ids) = expected(asked), found(asked)
+            inputs = [*batch, varied(batch[0], number, side)]
+            (probabilities, ids), (others, other_ids) = expected(inputs), found(inputs)
             gap = float(np.abs(probabilities - others).max())
             largest = gap if gap > largest or np.isnan(gap) else largest
             same += int(((ids == other_ids) & (other_ids == others.argmax(1))).sum())
@@ -96,8 +96,8 @@ def measure(
     return Parity(count, extra, same, largest)
 
 
-def demand(parity: Parity, what: str) -> None:
-    """Refuse an exported model that gives anything else.
+def check_parity(parity: Parity, what: str) -> None:
+    """Check that an exported model predicts the same.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def demand(parity: Parity, what: str) -> None:
     if not parity.holds:
         total = parity.images + parity.varied
         raise ExportError(
-            f"{what} does not give what predict gives: the same class for {parity.same_top1:,} of {total:,} images "
-            f"and a largest difference of {parity.largest_difference:.1e}, expected all and at most {LIMIT:.0e}; "
-            "nothing was written."
+            f"{what} predicts differently from `frostline predict`: the same class for {parity.same_top1:,} of "
+            f"{total:,} images and a largest difference of {parity.largest_difference:.1e}, expected all and at most "
+            f"{LIMIT:.0e}; nothing was written."
         )

@@ -1,11 +1,11 @@
-"""From raw bytes to a network's input with tensors alone: `frostline.data.preprocess` as a graph can say it.
+"""Preprocessing as a tensor graph: `frostline.data.preprocess` without loops, for export.
 
-A graph has no loops and no shapes that depend on numbers, but the images' height, width and channels stay open. It
-works all the same, because an image that was halved as often as it may be has at most 2 S - 2 pixels a side: both the
-halving and the resize are written for a window of that size, whose unused rest gets the weight 0.
+A graph has no loops and no data-dependent shapes, while the images' height, width and channels are dynamic. After
+halving as often as possible an image has at most 2 S - 2 pixels a side, so both the halving and the resize work on a
+window of that size, whose unused part has weight 0.
 
-- Blocks are summed by running sums, read at the blocks' edges; the mean is rounded as Pillow's ``reduce`` rounds.
-- The antialiased filter is separable: two small matrices, made in the graph from the image's size.
+- Block sums are differences of cumulative sums; the mean is rounded as Pillow's ``reduce`` does.
+- The antialiased filter is separable: two small matrices, computed in the graph from the image size.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from frostline.data.preprocess import Preprocess
 
 MOST_HALVINGS = 16
-PRECISION = 2.0**24  # Pillow multiplies by the reciprocal of a block's pixels, cut off after so many bits
+PRECISION = 2.0**24  # Pillow multiplies by the reciprocal of a block's pixel count, truncated to 24 bits
 OUT_OF_RANGE = 1_000_000
 
 
@@ -24,7 +24,7 @@ class TensorPreprocess(nn.Module):
     Parameters
     ----------
     preprocess : Preprocess
-        What is to be done; the results agree within 1e-3 of a gray level.
+        Settings; the results agree within 1e-3 of a gray level.
     """
 
     powers: torch.Tensor
@@ -55,17 +55,17 @@ class TensorPreprocess(nn.Module):
         return (pixels / 255 - self.mean) / self.std
 
     def _factor(self, short: torch.Tensor) -> torch.Tensor:
-        """Return by how much an image is shrunk; see `frostline.data.square.halved_by`."""
+        """Return the factor of the halvings; see `frostline.data.square.halved_by`."""
         fits = _divided_up(short, self.powers) >= self.side
         return torch.where(fits, self.powers, 1).max()
 
     def _edges(self, length: torch.Tensor, short: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """Return where the window's pixels begin and end in the image (window + 1,)."""
+        """Return the edges of the window's pixels in the image (window + 1,)."""
         first = (_divided_up(length, factor) - short) // 2
         return torch.minimum((first + torch.arange(self.window + 1)) * factor, length)
 
     def _weights(self, short: torch.Tensor) -> torch.Tensor:
-        """Return what each pixel of the window gives to each of the result, (S, window)."""
+        """Return the resampling matrix (S, window)."""
         scale = short.double() / self.side
         places = torch.arange(self.window).double() + 0.5  # (window,)
         centers = (torch.arange(self.side).double() + 0.5) * scale  # (S,)
@@ -80,7 +80,7 @@ def _divided_up(length: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def _means(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Return the means of blocks of pixels, rounded to whole numbers, (N, window, window, C) float32."""
+    """Return the means of blocks of pixels, rounded to integers, (N, window, window, C) float32."""
     sums = _between(_between(images.int(), 1, rows), 2, columns)  # (N, window, window, C)
     counts = (rows.diff()[:, None] * columns.diff()).clamp(min=1)[..., None]  # (window, window, 1)
     share = torch.floor(PRECISION / counts.double()) / PRECISION
@@ -88,7 +88,7 @@ def _means(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> t
 
 
 def _between(numbers: torch.Tensor, axis: int, edges: torch.Tensor) -> torch.Tensor:
-    """Return the sums between neighboring edges along an axis; int32, exact."""
+    """Return the sums between consecutive edges along an axis; int32, exact."""
     start = torch.zeros_like(numbers.narrow(axis, 0, 1))
     running = torch.cat([start, numbers], axis).cumsum(axis, dtype=torch.int32)
     return running.index_select(axis, edges[1:]) - running.index_select(axis, edges[:-1])
@@ -102,6 +102,6 @@ def _cubic(distance: torch.Tensor) -> torch.Tensor:
 
 
 def _three(channels: torch.Tensor) -> torch.Tensor:
-    """Return which channels become red, green and blue; for any but 1 or 3 channels there are none of that number."""
+    """Return the indices of red, green and blue; out of range unless there are 1 or 3 channels."""
     wrong = ((channels - 1) * (channels - 3)).abs()
     return torch.arange(3) * ((channels - 1) // 2) + wrong * OUT_OF_RANGE

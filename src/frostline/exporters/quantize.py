@@ -1,9 +1,8 @@
-"""The weights and activations of an ONNX file in 8 bits: smaller, on many processors quicker, a little less exact.
+"""Static int8 quantization of an ONNX file with onnxruntime: smaller, often faster, slightly less accurate.
 
-Static quantization by onnxruntime: each activation's range is measured on validation images, each convolution's and
-matrix's weights get a scale per channel. Weights take 7 bits of the 8: processors without VNNI instructions add two
-products in 16 bits, which would overflow with more, so that the same file would be less exact there.
-What turns pixels into the network's input stays as it is.
+Activation ranges are calibrated on validation images; weights have one scale per channel. Weights use 7 of the 8 bits:
+processors without VNNI instructions add two products in 16 bits, which would overflow with more and make the same file
+less accurate there. The preprocessing is not quantized.
 """
 
 import logging
@@ -20,16 +19,16 @@ from frostline.data.dataset import ImageDataset
 from frostline.data.inputs import batches
 from frostline.errors import ExportError
 from frostline.exporters.exportable_model import INPUT, quiet
-from frostline.exporters.onnx import described
+from frostline.exporters.onnx import add_metadata
 from frostline.exporters.parity import Answers, ImagePixels, Predictor, raw_batches
 
 CALIBRATION_IMAGES = 256
 KINDS = ["Conv", "Gemm", "MatMul"]
-MOST_LOSS = 0.005  # of the share of right answers
+MOST_LOSS = 0.005  # of accuracy
 
 
 def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: Progress | None) -> bytes:
-    """Return an ``.onnx`` file's content in 8 bits, its ranges measured on the first validation images."""
+    """Return an ``.onnx`` file's content quantized to int8, calibrated on the first validation images."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -37,7 +36,7 @@ def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: 
     with TemporaryDirectory() as folder, quiet(), _root_quiet():
         plain, small = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
         plain.write_bytes(content)
-        with (progress or Silent()).bar("measuring ranges", count, "images") as bar:
+        with (progress or Silent()).bar("calibrating", count, "images") as bar:
             quantize_static(
                 plain,
                 small,
@@ -50,11 +49,11 @@ def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: 
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-        return described(onnx.load(small), about | {"quantized": "int8"})
+        return add_metadata(onnx.load(small), about | {"quantized": "int8"})
 
 
 class _CalibrationReader:
-    """Hands images to onnxruntime's calibration, those of one shape together."""
+    """Feeds images to onnxruntime's calibration, batched by shape."""
 
     def __init__(self, images: Iterator[list[ImagePixels]], advance: Any) -> None:
         self._feeds = (
@@ -62,30 +61,30 @@ class _CalibrationReader:
         )
 
     def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-        """Return the next batch, or nothing."""
+        """Return the next batch, or None at the end."""
         return next(self._feeds, None)
 
 
 def _without_weights(model: Any) -> list[str]:
-    """Return the nodes of a kind that is quantized whose second input is no weight, such as the resize."""
+    """Return the nodes of a quantized type whose second input is no weight, such as those of the resize."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type in KINDS and node.input[1] not in weights]
 
 
 def accuracy(predict: Predictor, part: ImageDataset, label: str, progress: Progress | None) -> float:
-    """Return the share of a split's images that get their own class."""
-    right = start = 0
+    """Return the accuracy on a split."""
+    correct = start = 0
     with (progress or Silent()).bar(label, len(part), "images") as bar:
         for batch in raw_batches(part, len(part)):
             answers: Answers = predict(batch)
-            right += int((answers[1] == part.labels[start : start + len(batch)]).sum())
+            correct += int((answers[1] == part.labels[start : start + len(batch)]).sum())
             start += len(batch)
             bar.advance(len(batch))
-    return right / len(part)
+    return correct / len(part)
 
 
-def demand_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
-    """Refuse a file in 8 bits that is right less often by more than half a point.
+def check_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
+    """Check that int8 loses at most half a point of accuracy.
 
     Raises
     ------
@@ -94,14 +93,14 @@ def demand_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
     loss = before - after
     if not allow_loss and loss > MOST_LOSS + 1e-9:
         raise ExportError(
-            f"in 8 bits the validation accuracy falls from {before:.4f} to {after:.4f}, by {100 * loss:.2f} points, "
-            f"and at most {100 * MOST_LOSS} are accepted: --allow-loss takes it all the same; nothing was written."
+            f"in int8 the validation accuracy falls from {before:.4f} to {after:.4f}, by {100 * loss:.2f} points, more "
+            f"than {100 * MOST_LOSS}: accept it with --allow-loss; nothing was written."
         )
 
 
 @contextmanager
 def _root_quiet() -> Iterator[None]:
-    """Silence the root logger: the quantizer speaks there, of steps that were left out on purpose."""
+    """Silence the root logger, where the quantizer warns of steps that are skipped on purpose."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The model as a ``.pt2`` file: a program of `torch.export`, which torch runs without Frostline."""
+"""Export to a ``.pt2`` file: a `torch.export` program that torch runs without Frostline."""
 
 import io
 import json
@@ -22,7 +22,7 @@ RECORD = "frostline.json"  # name of the file inside the archive
 
 
 def to_pt2(program: ExportedProgram, about: dict[str, Any]) -> bytes:
-    """Return the content of a ``.pt2`` file; ``frostline.json`` in it says what it is."""
+    """Return the content of a ``.pt2`` file, with the metadata as ``frostline.json``."""
     content = io.BytesIO()
     with quiet():
         torch.export.save(program, content, extra_files={RECORD: json.dumps(about, ensure_ascii=False)})
@@ -32,7 +32,7 @@ def to_pt2(program: ExportedProgram, about: dict[str, Any]) -> bytes:
 
 
 class ProgramClassifier:
-    """A ``.pt2`` file, ready to answer.
+    """An exported ``.pt2`` model for prediction.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ class ProgramClassifier:
     Attributes
     ----------
     about : dict
-        What the file says of itself.
+        Metadata of the file.
     class_names : tuple of str
 
     Raises
     ------
     RunError
-        When it is none, or not as it was written.
+        When it is no exported model, or damaged.
     """
 
     def __init__(self, source: Path | bytes) -> None:
