@@ -215,7 +215,7 @@ def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
     assert other.returncode == 0
     compared = frostline("compare", "a", "b")
     assert compared.returncode == 2
-    assert compared.stderr == ("frostline: run 'a' has no test split (--test-fraction 0): nothing to compare it by.\n")
+    assert compared.stderr == ("frostline: run 'a' has no test split (--test-fraction 0), so it cannot be compared.\n")
 
 
 def test_images_in_two_splits_are_said_and_kept(frostline, tmp_path):

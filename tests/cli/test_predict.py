@@ -193,7 +193,7 @@ def test_impossible_options_are_refused_before_work(predict, images):
         (["--link", "hard"], "--link is for --sort-into"),
         (["--link", "soft", "--sort-into", "x"], "unknown kind of link 'soft'"),
         (["--max-pixels", 0], "--max-pixels 0: expected 1 or more"),
-        (["--reject", -1], "--reject -1: expected the share"),
+        (["--reject", -1], "--reject -1: expected the proportion"),
     ):
         done = predict(images, *options)
         assert (done.returncode, done.stdout) == (2, "")

@@ -13,7 +13,7 @@ from frostline._utils.progress import Progress, log
 from frostline._utils.text import few, html_table, printable
 from frostline.data.augment import THE_IMAGE, Augment, View
 from frostline.data.inputs import Images, as_images, read_pixels
-from frostline.data.registry import redirected
+from frostline.data.registry import check_data, redirected
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
@@ -237,6 +237,7 @@ def evaluate_run(
     RunError, DataError, StorageError, ConfigError
     """
     config = redirected(run.config.model_copy(update={"workers": cores()}), data, run.name)
+    check_data(config.data)
     context = make_context(config.device, cache_dir, progress)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)

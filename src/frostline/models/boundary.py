@@ -157,7 +157,8 @@ class Thawed(nn.Module):
         return features
 
     def _features(self, rows: torch.Tensor) -> torch.Tensor:
-        x, parts, taps = rows, list[torch.Tensor](), self.boundary.taps
+        x, taps = rows, self.boundary.taps
+        parts: list[torch.Tensor] = []  # torch.compile cannot trace list[torch.Tensor]()
         if self.map_shape is not None:
             size = math.prod(self.map_shape)
             parts.append(rows[:, :-size])
