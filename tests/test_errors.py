@@ -61,7 +61,7 @@ def test_disk_refusal_says_path_cause_and_option(number: int, words: str) -> Non
     assert message.startswith("cannot use /some/file: ")
     assert words in message
     assert "(--cache-dir chooses another)" in message
-    assert message.endswith("What was whole before is untouched.")
+    assert message.endswith("Existing files were not modified.")
     assert "\n" not in message
 
 

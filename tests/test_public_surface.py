@@ -93,7 +93,7 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.rsplit("\n", 1)[1].split())
 
 
-HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "pooch", "safetensors"}
+HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "requests", "safetensors"}
 
 
 def test_import_loads_nothing_heavy() -> None:

@@ -25,7 +25,7 @@ from frostline._utils.text import printable
 
 
 class FrostlineError(Exception):
-    """Base of all errors that the user can mend; its message is one line that no terminal obeys."""
+    """Base of all errors caused by user input or the environment; its message is one printable line."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -140,7 +140,7 @@ def storage_error(error: OSError, path: Path | str | None = None, remedy: str = 
     """
     where = path if path is not None else _file_of(error) or "a file (the system did not say which)"
     how = f" ({remedy})" if remedy else ""
-    return StorageError(f"cannot use {where}: {_reason(error)}{how}. What was whole before is untouched.")
+    return StorageError(f"cannot use {where}: {_reason(error)}{how}. Existing files were not modified.")
 
 
 def stream_error(error: OSError, stream: str) -> StorageError:

@@ -62,8 +62,10 @@ class Recorded:
     @contextmanager
     def bar(self, label: str, total: int, unit: str) -> Iterator["Recorded"]:
         self.bars.append((label, total, unit))
-        yield self
-        self.closed += 1
+        try:
+            yield self
+        finally:
+            self.closed += 1
 
     def advance(self, amount: int) -> None:
         self.advanced.append(amount)

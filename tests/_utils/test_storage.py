@@ -95,7 +95,7 @@ def test_full_disk_is_one_clear_line_and_leaves_the_old_file(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
     assert done.stdout == (
         f"cannot use {path}: the file would be larger than the system allows here: choose another place "
-        "(--cache-dir chooses another place). What was whole before is untouched.\n"
+        "(--cache-dir chooses another place). Existing files were not modified.\n"
     )
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -113,7 +113,9 @@ def test_full_device_is_named(tmp_path: Path) -> None:
 def test_file_in_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")
-    with pytest.raises(StorageError, match=r"(stands in the way|is a file, not a folder).*What was whole"):
+    with pytest.raises(
+        StorageError, match=r"(stands in the way|is a file, not a folder).*Existing files were not modified"
+    ):
         write_bytes(file / below, b"new")
     assert file.read_bytes() == b"old"
 

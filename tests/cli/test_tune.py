@@ -45,5 +45,5 @@ def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, opti
 def test_without_optuna_one_line_says_what_to_install(frostline, tmp_path):
     done = frostline("tune", "drawn-objects", "--quiet", within=partial(lacking, "optuna"))
     assert done.returncode == 2
-    assert done.stderr == "frostline: tune needs Optuna, which is not installed: pip install 'frostline[tune]'.\n"
+    assert done.stderr == "frostline: tune needs optuna, which is not installed: pip install 'frostline[tune]'.\n"
     assert list(tmp_path.iterdir()) == []

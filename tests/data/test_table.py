@@ -82,7 +82,9 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"reading Parquet needs pyarrow: pip install 'frostline\[parquet\]'\.$"):
+    with pytest.raises(
+        DataError, match=r"reading Parquet needs pyarrow, which is not installed: pip install 'frostline\[parquet\]'\.$"
+    ):
         list_table(tmp_path / "table.parquet")
 
 

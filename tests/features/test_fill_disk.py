@@ -86,7 +86,7 @@ def test_old_shards_survive_a_file_that_may_not_grow(warm: Path, fashion: Splits
     before = files(warm)
     none, line, again, more = wish(warm, 50, 250, 50, 80, within=partial(small_files, 500 * KIB))
     assert (none, again, more) == (0, 0, 30)  # what is kept is of use, and smaller wishes still fit
-    assert "shard-00001.safetensors" in line and "What was whole before is untouched" in line
+    assert "shard-00001.safetensors" in line and "Existing files were not modified" in line
     after = files(warm)
     assert all(after[path] == data for path, data in before.items() if "shard" in path)
     assert is_whole(warm, 80)

@@ -1,17 +1,17 @@
-"""Fetch a file once: several addresses, a checksum, progress, and nothing half-made in the cache."""
+"""Download a file once: several addresses, a checksum, progress, and no partial file in the cache."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from frostline._utils.progress import Bar, Progress, Silent, log
+from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import replacing
 from frostline.errors import DownloadError
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+PART_BYTES = 1 << 16
 
 
 def offline() -> bool:
@@ -78,51 +78,19 @@ class _Refused(Exception):  # noqa: N818  (not an error by itself: the next addr
     """One address did not deliver."""
 
 
-class _PoochBar:
-    """The progress object that pooch expects, drawn by ours."""
-
-    def __init__(self, progress: Progress, label: str) -> None:
-        self.total = 0
-        self._progress, self._label = progress, label
-        self._context: Any = None
-        self._bar: Bar | None = None
-        self._done = 0
-        self._full = False
-
-    def update(self, amount: int) -> None:
-        if self._full:
-            return
-        if self._bar is None:
-            self._context = self._progress.bar(self._label, self.total, "B")
-            self._bar = self._context.__enter__()
-        if self.total:  # pooch counts the last, shorter piece as a whole one
-            amount = min(amount, self.total - self._done)
-        self._done += amount
-        self._bar.advance(amount)
-
-    def reset(self) -> None:
-        """Pooch resets a finished bar and fills it once more; ours is full already."""
-        self._full = True
-
-    def close(self) -> None:
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-            self._context = self._bar = None
-
-
 def _fetch(url: str, target: Path, progress: Progress, label: str) -> None:
-    import pooch
     import requests
 
-    bar = _PoochBar(progress, f"downloading {label}")
-    fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS))
     try:
-        with target.open("wb") as file:
-            fetch(url, file, None)
+        with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as response:
+            response.raise_for_status()
+            total = int(response.headers.get("content-length", 0))  # 0: the server does not say
+            with target.open("wb") as file, progress.bar(f"downloading {label}", total, "B") as bar:
+                for part in response.iter_content(PART_BYTES):
+                    file.write(part)
+                    bar.advance(len(part))
     except requests.exceptions.RequestException as error:
         raise _Refused(_reason(error)) from error
-    finally:
-        bar.close()
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:  # it takes as long to import as all the rest
     from filelock import FileLock
 
 
+# Remedies that `storage_error` names: the option that chooses another place, or begins again there.
+OTHER_OUTPUT = "--output chooses another place"
+OTHER_OUTPUT_DIR = "--output-dir chooses another place"
+OTHER_CACHE = "--cache-dir chooses another cache"
+BEGIN_AGAIN = "--overwrite begins again"
+
+
 def cache_dir(chosen: Path | str | None = None) -> Path:
     """Return the cache folder: the one chosen, else ``FROSTLINE_CACHE_DIR``, else the platform's own."""
     place = chosen or os.environ.get("FROSTLINE_CACHE_DIR")

@@ -44,12 +44,13 @@ def explain(
     folder = output or Path("explained") / found.name
     screen = Screen(stderr=True)
     with screen.lines():
+        from frostline._utils.extras import require
         from frostline._utils.progress import log
-        from frostline.inference.explain import Explainer, check_captum
+        from frostline.inference.explain import Explainer
         from frostline.inference.image_files import find_images
         from frostline.report.explanations import write_explanations
 
-        check_captum()
+        require("explain", "explain", "captum.attr")
         images = find_images(paths)
         explainer = Explainer.load(found.folder, device)
         place = explainer.stage(stage)

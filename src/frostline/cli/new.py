@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from frostline._utils.storage import OTHER_OUTPUT
 from frostline.cli.settings import DATA_HELP, CacheDir, Quiet
 
 
@@ -34,7 +35,7 @@ def new(
     except UnicodeEncodeError as error:
         raise ConfigError("the path of the images is no UTF-8, which a TOML file must be: rename it.") from error
     check_output(output, overwrite=overwrite)
-    write_bytes(output, text, "--output chooses another place")
+    write_bytes(output, text, OTHER_OUTPUT)
     for sentence in seen:
         screen.say(sentence)
     screen.say("", f"wrote {output}    try: frostline train --config {output}")

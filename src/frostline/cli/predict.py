@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frostline._utils.storage import OTHER_OUTPUT
 from frostline.cli.settings import Device, OutputDir, check_name, option
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def predict(
             _write(writer, chain([missing], judged), unread, bar)
         if output is not None:
             refuse_taken(output, overwrite=overwrite)
-            write_bytes(output, "".join(chunks).encode(), "--output chooses another place")
+            write_bytes(output, "".join(chunks).encode(), OTHER_OUTPUT)
     if folders is not None:
         screen.say(f"{sort_into}: {folders.summary}")
     unread.conclude(screen, strict=strict)

@@ -32,19 +32,11 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """Answer over HTTP, with a page for people: classify images where a browser is."""
+    from frostline._utils.extras import require
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
 
-    try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"serve needs {error.name}, which is not installed: pip install 'frostline[serve]'."
-        ) from error
+    require("serve", "serve", "fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn")
     if max_pixels is not None and max_pixels < 1:
         raise ConfigError(f"--max-pixels {max_pixels}: expected 1 or more.")
     screen = Screen(quiet=quiet)

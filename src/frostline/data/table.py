@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from frostline._utils.extras import require
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
 from frostline.data.dataset import BadImage
@@ -183,10 +184,9 @@ def _delimiter(text: str, options: SourceOptions) -> str:
 
 
 def _read_parquet(table: Path) -> Columns:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(f"{table}: reading Parquet needs pyarrow: pip install 'frostline[parquet]'.") from error
+    require(f"{table}: reading Parquet", "parquet", "pyarrow", error=DataError)
+    from pyarrow import parquet
+
     with reading(table, DataError, "expected a Parquet file"):
         return dict(parquet.ParquetFile(table).read().to_pydict())
 

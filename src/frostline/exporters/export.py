@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from frostline._utils.extras import require
 from frostline._utils.progress import Progress, log, visible
-from frostline._utils.storage import check_output, write_bytes, write_json
+from frostline._utils.storage import OTHER_OUTPUT, check_output, write_bytes, write_json
 from frostline.data.registry import check_data, redirected
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.exporters.exportable_model import export_program, export_record
-from frostline.exporters.onnx import check_onnx, to_onnx
+from frostline.exporters.onnx import to_onnx
 from frostline.exporters.parity import (
     LIMIT,
     Answers,
@@ -36,7 +37,6 @@ from frostline.runs.folder import Run
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 QUANTIZATIONS = ("int8",)
-REMEDY = "--output chooses another place"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _check_request(
 ) -> Path:
     """Check the options and the packages, and return the output path."""
     _check_format(format, quantize, allow_loss=allow_loss)
-    check_onnx()
+    require("export", "export", "onnx", "onnxruntime", "onnxscript")
     ending = ENDINGS[format]
     output = Path(path or (f"{run.name}-{quantize}{ending}" if quantize else f"{run.name}{ending}"))
     if output.suffix != ending:
@@ -230,8 +230,8 @@ def _written(output: Path, content: bytes, parity: Parity, int8: dict[str, Any] 
         "compared_with": "frostline predict",
         "limit": LIMIT,
     }
-    write_bytes(output, content, REMEDY)
-    write_json(parity_path, {**figures, **asdict(parity), "int8": int8, "versions": _versions()}, REMEDY)
+    write_bytes(output, content, OTHER_OUTPUT)
+    write_json(parity_path, {**figures, **asdict(parity), "int8": int8, "versions": _versions()}, OTHER_OUTPUT)
     return Exported(output, parity_path, parity, int8)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from frostline.errors import ConfigError, ExportError, first_line
+from frostline.errors import ExportError, first_line
 from frostline.exporters.exportable_model import INPUT, OUTPUTS, quiet
 from frostline.inference.onnx import RECORD
 from frostline.runs.seal import UNSEALED, sealed
@@ -14,23 +14,6 @@ from frostline.runs.seal import UNSEALED, sealed
 OPSET = 20
 MOST_BYTES = 2_000_000_000  # protocol buffers are limited to 2 GiB
 SHAPE = ("batch", "height", "width", "channels")
-
-
-def check_onnx() -> None:
-    """Check that the packages for ONNX export are installed.
-
-    Raises
-    ------
-    ConfigError
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"export needs {error.name or 'onnx'}, which is not installed: pip install 'frostline[export]'."
-        ) from error
 
 
 def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes:

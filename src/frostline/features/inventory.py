@@ -13,9 +13,9 @@ from filelock import Timeout
 from frostline._utils.files import fault_of, parse_json, read_bytes
 from frostline._utils.hashing import digest_json
 from frostline._utils.progress import log
-from frostline._utils.storage import is_file_itself, is_part, lock_in
+from frostline._utils.storage import OTHER_CACHE, is_file_itself, is_part, lock_in
 from frostline.errors import first_line, storage_error
-from frostline.features.manifest import MANIFEST, REMEDY, parse_manifest
+from frostline.features.manifest import MANIFEST, parse_manifest
 from frostline.features.shard import SHARD_NAME, ShardEntry, read_shard
 
 DAY = 86_400.0
@@ -63,7 +63,7 @@ def _stores(cache: Path) -> list[_Store]:
     try:
         paths = sorted(root.iterdir()) if root.is_dir() else []
     except OSError as error:
-        raise storage_error(error, root, REMEDY) from error
+        raise storage_error(error, root, OTHER_CACHE) from error
     stores, foreign = [], []
     for path in paths:
         try:
@@ -187,7 +187,7 @@ def _remove(store: StoreFacts) -> bool:
         log.warning("%s is in use and stays", store.name)
         return False
     except OSError as error:
-        raise storage_error(error, store.folder, REMEDY) from error
+        raise storage_error(error, store.folder, OTHER_CACHE) from error
     try:
         # The list goes first: killed half-way, what is left is no store that claims rows it lost.
         for path in sorted(_files(store.folder), key=lambda path: (path.name != MANIFEST, path.name == "lock")):
@@ -198,7 +198,7 @@ def _remove(store: StoreFacts) -> bool:
         else:
             store.folder.rmdir()
     except OSError as error:
-        raise storage_error(error, store.folder, REMEDY) from error
+        raise storage_error(error, store.folder, OTHER_CACHE) from error
     finally:
         lock.release()
     return True

@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from frostline._utils.files import fault_of, read_bytes
 from frostline._utils.hashing import digest_json
 from frostline._utils.progress import log
-from frostline._utils.storage import write_json
+from frostline._utils.storage import OTHER_CACHE, write_json
 from frostline.errors import storage_error
 from frostline.features.shard import ShardEntry
 
 MANIFEST = "manifest.json"
-REMEDY = "--cache-dir chooses another cache"
 
 
 class _Manifest(BaseModel):
@@ -26,7 +25,7 @@ class _Manifest(BaseModel):
 def write_manifest(folder: Path, entries: Sequence[ShardEntry]) -> None:
     """List the shards, with a checksum of the list itself."""
     shards = [entry.model_dump() for entry in entries]
-    write_json(folder / MANIFEST, {"shards": shards, "checksum": digest_json(shards)}, REMEDY)
+    write_json(folder / MANIFEST, {"shards": shards, "checksum": digest_json(shards)}, OTHER_CACHE)
 
 
 def read_manifest(folder: Path) -> list[ShardEntry]:
@@ -46,7 +45,7 @@ def read_manifest(folder: Path) -> list[ShardEntry]:
         log.warning("%s is damaged (%s): its rows are computed again", path, fault_of(error))
         return []
     except OSError as error:
-        raise storage_error(error, path, REMEDY) from error
+        raise storage_error(error, path, OTHER_CACHE) from error
 
 
 def parse_manifest(data: bytes) -> list[ShardEntry]:

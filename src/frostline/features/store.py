@@ -22,10 +22,10 @@ from filelock import Timeout
 
 from frostline._utils.hashing import digest_bytes
 from frostline._utils.progress import log
-from frostline._utils.storage import clear_parts, is_file_itself, lock_in, write_bytes, write_json
+from frostline._utils.storage import OTHER_CACHE, clear_parts, is_file_itself, lock_in, write_bytes, write_json
 from frostline.errors import StorageError, first_line
 from frostline.features.key import FeatureKey
-from frostline.features.manifest import MANIFEST, REMEDY, read_manifest, write_manifest
+from frostline.features.manifest import MANIFEST, read_manifest, write_manifest
 from frostline.features.shard import (
     KEY_BYTES,
     SHARD_NAME,
@@ -169,10 +169,10 @@ class Store:
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), KEY_BYTES)
         path = self.folder / shard_name(self._next_number())
         data = save({"keys": packed, "rows": rows})
-        write_json(self.folder / "spec.json", self.spec.to_dict(), REMEDY)
+        write_json(self.folder / "spec.json", self.spec.to_dict(), OTHER_CACHE)
         if not self._entries:  # a writer that is killed leaves a shard that is not listed, never one without a list
             write_manifest(self.folder, [])
-        write_bytes(path, data, REMEDY)
+        write_bytes(path, data, OTHER_CACHE)
         entry = ShardEntry(file=path.name, rows=len(keys), bytes=len(data), blake2b=digest_bytes(data))
         write_manifest(self.folder, [*self._entries, entry])
         shard = read_shard(self.folder, entry, self.spec.dtype, written=True)

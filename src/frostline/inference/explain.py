@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from frostline._utils.device import pick_device
+from frostline._utils.extras import require
 from frostline.data.inputs import Images, as_images, read_pixels
 from frostline.errors import ConfigError, RunError, UnknownNameError
 from frostline.inference.maps import MappedNetwork
@@ -168,7 +169,7 @@ class Explainer:
         DataError
             When a file is no readable image, or pixels are of another type or shape.
         """
-        check_captum()
+        require("explain", "explain", "captum.attr")
         from captum.attr import LayerGradCam, LayerGradientXActivation
 
         if method not in METHODS:
@@ -270,19 +271,6 @@ class Explainer:
                 f"classes run from {wanted.min()} to {wanted.max()}: expected 0 to {len(self.class_names) - 1}."
             )
         return wanted
-
-
-def check_captum() -> None:
-    """Refuse to draw maps without captum.
-
-    Raises
-    ------
-    ConfigError
-    """
-    try:
-        import captum.attr  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("explain needs captum, which is not installed: pip install 'frostline[explain]'.") from error
 
 
 def scale(signed: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 
+from frostline._utils.extras import require
 from frostline._utils.files import fit_schema, read_bytes, reading
 from frostline._utils.progress import log
 from frostline.data.inputs import Images, as_images, batches, read_pixels
 from frostline.data.levels import Levels
-from frostline.errors import ConfigError, RunError, first_line
+from frostline.errors import RunError, first_line
 from frostline.evaluation.rejection import Rejection, check_share, named
 from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
 from frostline.runs.seal import check_seal
@@ -206,12 +207,9 @@ def _check_ends(session: Any, classes: int, name: str) -> None:
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            "an .onnx file needs onnxruntime, which is not installed: pip install 'frostline[export]'."
-        ) from error
+    require("an .onnx file", "export", "onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: remarks on a graph help no user
     options.intra_op_num_threads = threads or 0

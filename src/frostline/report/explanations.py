@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, Silent, log
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.data.dataset import BadImage
 from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.decoder import Decoders
@@ -29,7 +29,6 @@ from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
 from frostline.report.overlay import color, overlay, square
 
 SIDE = 320  # pixels of the written images
-REMEDY = "--output chooses another place"
 SHEET = "sheet.png"
 
 
@@ -100,7 +99,9 @@ def write_explanations(
     RunError
         When the folder holds something else.
     """
-    output = OutputFolder(str(folder), "choose another --output", folder, "explanation", [SHEET], REMEDY, _is_ours)
+    output = OutputFolder(
+        str(folder), "choose another --output", folder, "explanation", [SHEET], OTHER_OUTPUT, _is_ours
+    )
     output.check()
     stage = explainer.stage(stage)
     options = _Options(stage, method, top, neighbors)
@@ -118,7 +119,7 @@ def write_explanations(
         log.info("the sheet shows the first %d of %d images", MOST_ROWS, len(explained))
     side = explainer.grids[stage]
     sheet = draw_sheet(rows, title, f"{METHODS[method]} at {stage}, {side} × {side} grid")
-    write_bytes(folder / SHEET, sheet, REMEDY)
+    write_bytes(folder / SHEET, sheet, OTHER_OUTPUT)
     return explained, bad, folder / SHEET
 
 
@@ -195,13 +196,13 @@ def _explain(
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:
-    write_bytes(path, to_png(pixels), REMEDY)
+    write_bytes(path, to_png(pixels), OTHER_OUTPUT)
     return path
 
 
 def _write_thumbnail(folder: Path, number: int, neighbor: Neighbor) -> Path:
     path = folder / f"neighbor-{number}{neighbor.suffix}"
-    write_bytes(path, neighbor.thumbnail, REMEDY)
+    write_bytes(path, neighbor.thumbnail, OTHER_OUTPUT)
     return path
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from frostline._utils.extras import require
 from frostline.data.decoding.decode import decode_image
 from frostline.data.square import center_square
-from frostline.inference.explain import Explainer, check_captum
+from frostline.inference.explain import Explainer
 from frostline.runs.evidence import Evidence
 
 COLORS = "inferno"  # perceptually uniform: equal steps of a value are equal steps to the eye
@@ -86,7 +87,7 @@ def overlays(folder: Path, evidence: Evidence) -> dict[int, bytes]:
     RunError
         When the model cannot be loaded or explained.
     """
-    check_captum()
+    require("explain", "explain", "captum.attr")
     shown = evidence.shown
     if not len(shown):
         return {}

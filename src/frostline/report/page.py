@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from frostline._utils.progress import log
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline._utils.templates import templates
 from frostline.evaluation.calibration import reliability, uncalibrated
 from frostline.report.charts import curves, diagram
@@ -37,7 +37,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     """
     path = path or run.folder / FILE
     log.info("report: %s", path)
-    write_bytes(path, page(gather(run)).encode(errors="replace"), "--output chooses another place")
+    write_bytes(path, page(gather(run)).encode(errors="replace"), OTHER_OUTPUT)
     return path
 
 

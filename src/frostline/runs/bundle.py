@@ -32,7 +32,7 @@ from frostline._utils.files import (
 from frostline._utils.hashing import digest_file, digest_open_file
 from frostline._utils.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from frostline._utils.output_folder import OutputFolder
-from frostline._utils.storage import write_bytes, write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
 from frostline.evaluation.rejection import Rejection
@@ -41,7 +41,7 @@ from frostline.models.boundary import TAP_GRID, Boundary, Frozen, Thawed, make_b
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import filled, find_network
 from frostline.models.summary import check_image_size
-from frostline.runs.folder import BUNDLE, BUNDLE_FILES, REMEDY, Run, warn_unverified
+from frostline.runs.folder import BUNDLE, BUNDLE_FILES, Run, warn_unverified
 from frostline.runs.schemas import LevelsRecord, Positive, RejectionRecord, Schema, WeightsRecord
 
 FORMAT_VERSION = 2
@@ -176,7 +176,7 @@ def save_bundle(model: Model, folder: Path) -> None:
         ).check()
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
     tensors |= {f"head.{key}": value.detach().cpu().contiguous() for key, value in model.head.state_dict().items()}
-    write_bytes(folder / TENSORS, save(tensors), REMEDY)
+    write_bytes(folder / TENSORS, save(tensors), OTHER_OUTPUT_DIR)
     origin = model.backbone.origin
     digest = digest_file(folder / TENSORS)
     about = {
@@ -193,7 +193,7 @@ def save_bundle(model: Model, folder: Path) -> None:
         "weights": asdict(origin) if origin else None,
         "blake2b": digest,
     }
-    write_json(folder / DESCRIPTION, about, REMEDY)
+    write_json(folder / DESCRIPTION, about, OTHER_OUTPUT_DIR)
     seal_bundle(folder, {TENSORS: digest})
 
 
@@ -211,7 +211,7 @@ def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
     StorageError
     """
     names = [name for name in BUNDLE_FILES if name != MANIFEST]
-    write_manifest(folder, "bundle", names, complete=True, known=known, remedy=REMEDY)
+    write_manifest(folder, "bundle", names, complete=True, known=known, remedy=OTHER_OUTPUT_DIR)
 
 
 def _is_bundle(folder: Path) -> bool:

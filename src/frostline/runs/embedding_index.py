@@ -17,12 +17,12 @@ from torch import nn
 
 from frostline._utils.files import MIB, parse_tensors, reading
 from frostline._utils.manifest import read_manifest
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
 from frostline.models.heads import Head
-from frostline.runs.folder import AGAIN, REMEDY, Run
+from frostline.runs.folder import AGAIN, Run
 from frostline.training.examples import Examples
 from frostline.training.statistics import principal_axes
 
@@ -129,7 +129,7 @@ def write_index(
         "test.points": _points(trunk, test, positions, mean, axes),
         "test.positions": torch.from_numpy(positions),
     } | shown.to_tensors("train")
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}), REMEDY)
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
 
 
 def read_index(path: Path) -> Index:

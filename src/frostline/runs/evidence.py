@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save
 
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, parse_tensors, reading
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
 from frostline.evaluation.metrics import Predictions
 from frostline.evaluation.mistakes import worth_showing
-from frostline.runs.folder import AGAIN, REMEDY, Run
+from frostline.runs.folder import AGAIN, Run
 
 SPLITS = ("val", "test")
 ROUNDING = 1e-3  # of a sum of probabilities in float32
@@ -58,7 +58,7 @@ def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDa
     worth = worth_showing(judged.probabilities, judged.labels) if len(test) else np.empty(0, np.int64)
     shown = make_thumbnails(test, worth)
     tensors |= shown.to_tensors("shown")
-    write_bytes(run.evidence, save({name: tensor.contiguous() for name, tensor in tensors.items()}), REMEDY)
+    write_bytes(run.evidence, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
 
 
 def read_evidence(run: Run) -> Evidence:

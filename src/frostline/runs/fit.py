@@ -15,7 +15,7 @@ from frostline import __version__
 from frostline._utils.device import describe_device, peak_memory_bytes, seed_everything
 from frostline._utils.output_folder import check_mode
 from frostline._utils.progress import Progress, log, visible
-from frostline._utils.storage import write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
 from frostline.data.dataset import Splits
@@ -33,7 +33,7 @@ from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.embedding_index import write_index
 from frostline.runs.evidence import write_evidence
 from frostline.runs.fingerprint import check_same_data, data_facts, weights_facts, with_recorded_reason
-from frostline.runs.folder import REMEDY, OpenRun, Run, choose_name, open_run, write_bad_images
+from frostline.runs.folder import OpenRun, Run, choose_name, open_run, write_bad_images
 from frostline.runs.model_card import write_card
 from frostline.runs.plots import draw_confusion, draw_curves
 from frostline.runs.tracking import Tracking, choose_trackers, tracked
@@ -214,7 +214,7 @@ def _write_artifacts(run: OpenRun, data: str, model: TrainedModel, begun: float)
     }
     write_card(bundle, metrics, run.model_folder)
     seal_bundle(run.model_folder)
-    write_json(run.folder / "metrics.json", metrics, REMEDY)
+    write_json(run.folder / "metrics.json", metrics, OTHER_OUTPUT_DIR)
     run.complete()
     log.info(_result_line(metrics, time.perf_counter() - begun))
     return metrics

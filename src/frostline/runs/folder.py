@@ -35,7 +35,7 @@ from frostline._utils.hashing import digest_json
 from frostline._utils.manifest import MANIFEST, read_manifest
 from frostline._utils.output_folder import Claim, OutputFolder
 from frostline._utils.progress import LogTarget, listening, log
-from frostline._utils.storage import write_bytes, write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline._utils.text import csv_text, html_table, printable
 from frostline.config import TrainConfig, parse_config, write_config
 from frostline.data.dataset import BadImage
@@ -43,7 +43,6 @@ from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.training.checkpoint import Epoch
 
-REMEDY = "--output-dir chooses another place"
 AGAIN = "run it again from its config.toml"
 ANEW = "a changed one is for a new run, with --config"
 BUNDLE = "model"  # the folder of the deployable model
@@ -129,7 +128,7 @@ class Run:
         """The folder as an output, to claim it."""
         return OutputFolder(
             f"run '{self.name}'", "choose another --name", self.folder, "run",
-            (*REPLACED_FILES, *_event_files(self.folder)), REMEDY, _made_earlier,
+            (*REPLACED_FILES, *_event_files(self.folder)), OTHER_OUTPUT_DIR, _made_earlier,
         )  # fmt: skip
 
     @property
@@ -306,7 +305,7 @@ class Run:
         writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)
-        write_bytes(self.folder / "history.csv", text.getvalue().encode(), REMEDY)
+        write_bytes(self.folder / "history.csv", text.getvalue().encode(), OTHER_OUTPUT_DIR)
 
 
 def _results(data: bytes) -> dict[str, Any]:
@@ -364,7 +363,7 @@ def _entries(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise storage_error(error, folder, REMEDY) from error
+        raise storage_error(error, folder, OTHER_OUTPUT_DIR) from error
 
 
 def _begun_at(folder: Path) -> float:
@@ -430,7 +429,7 @@ class OpenRun(Run):
         output.mark()  # the earlier files are not listed from now on
         output.remove(output.names)
         self._log_file.write_to(self.folder / "log.txt")
-        write_json(self.folder / "data.json", record, REMEDY)
+        write_json(self.folder / "data.json", record, OTHER_OUTPUT_DIR)
         write_config(config, self.folder / "config.toml")
         output.mark(BEGIN_FILES)
 
@@ -513,7 +512,7 @@ def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
     writer.writerows([csv_text(str(image.path)), csv_text(image.reason)] for image in bad)
-    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), REMEDY)
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), OTHER_OUTPUT_DIR)
     log.info("what is left out: see %s", path)
 
 
@@ -534,7 +533,7 @@ class LogFile(logging.handlers.MemoryHandler):
         try:
             target = LogTarget(path)
         except OSError as error:
-            raise storage_error(error, path, REMEDY) from error
+            raise storage_error(error, path, OTHER_OUTPUT_DIR) from error
         self.setTarget(target)
         self.flush()
         self.capacity = 1

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline._utils.text import markdown_text, printable
 from frostline.evaluation.metrics import most_confused
 from frostline.models.backbone import GIVEN
 from frostline.models.registry import find_network
 from frostline.runs.bundle import Model
-from frostline.runs.folder import REMEDY
 
 CARD = "MODEL_CARD.md"
 SPLITS = {"val": "validation", "test": "test"}
@@ -67,7 +66,9 @@ def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
     ------
     StorageError
     """
-    write_bytes(folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), REMEDY)
+    write_bytes(
+        folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), OTHER_OUTPUT_DIR
+    )
 
 
 def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:

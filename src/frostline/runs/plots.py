@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.training.checkpoint import Epoch
 
-REMEDY = "--output-dir chooses another place"
 LONGEST_NAME = 30
 MOST_CLASSES = 40  # the confusion matrix of more classes grows no further: its names and squares get smaller
 MOST_NAMES = 100  # more would not be legible, and take minutes to place
@@ -82,4 +81,4 @@ def _save(figure: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it draws a box: the names stand elsewhere too
         figure.savefig(buffer, format="png", dpi=130)
-    write_bytes(path, buffer.getvalue(), REMEDY)
+    write_bytes(path, buffer.getvalue(), OTHER_OUTPUT_DIR)

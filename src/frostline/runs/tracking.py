@@ -13,12 +13,13 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from frostline._utils.extras import missing_package
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
-from frostline._utils.storage import write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, RunError, UnknownNameError, first_line
-from frostline.runs.folder import REMEDY, Run
+from frostline.runs.folder import Run
 from frostline.training.checkpoint import Epoch
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
@@ -98,7 +99,7 @@ def choose_trackers(asked: Iterable[str], run: Run, *, resumed: bool) -> list[st
         if name not in PACKAGES:
             raise UnknownNameError("tracker", name, PACKAGES)
         if find_spec(PACKAGES[name]) is None:
-            raise ConfigError(f"--track {name} needs {PACKAGES[name]}: pip install 'frostline[track]'.")
+            raise missing_package(f"--track {name}", PACKAGES[name], "track")
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if "mlflow" in names and uri.startswith("http") and os.environ.get("FROSTLINE_OFFLINE") == "1":
         raise ConfigError(f"--track mlflow would ask {uri}, and FROSTLINE_OFFLINE=1 forbids it: unset one of the two.")
@@ -146,7 +147,7 @@ def _open(name: str, run: Run, config: TrainConfig) -> Tracker:
             f"--track {name} cannot begin ({first_line(error)}): mend it, or leave it out; "
             f"`--resume --name {run.name}` goes on."
         ) from error
-    write_json(_notes(run), noted | {name: note}, REMEDY)
+    write_json(_notes(run), noted | {name: note}, OTHER_OUTPUT_DIR)
     return tracker
 
 

@@ -24,7 +24,7 @@ from frostline._utils.files import read_bytes, read_json, reading
 from frostline._utils.hashing import digest_json
 from frostline._utils.output_folder import START_OVER, Claim, OutputFolder
 from frostline._utils.progress import Progress, Silent, log
-from frostline._utils.storage import write_bytes, write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig
 from frostline.data.registry import data_name
 from frostline.data.splits import limited, per_class
@@ -45,7 +45,6 @@ from frostline.studies.learning_curve_results import (
     write_table,
 )  # fmt: skip
 
-REMEDY = "--output-dir chooses another place"
 OWN_FILES = frozenset({"settings.json", "points.jsonl", "curve.csv", "curve.png", "summary.txt"})
 
 
@@ -82,8 +81,14 @@ def curve(
     """
     check_spec(spec)
     folder = OutputFolder(
-        f"the curve in {output}", "choose another --output-dir", output, "curve", OWN_FILES, REMEDY, _made_earlier
-    )
+        f"the curve in {output}",
+        "choose another --output-dir",
+        output,
+        "curve",
+        OWN_FILES,
+        OTHER_OUTPUT_DIR,
+        _made_earlier,
+    )  # fmt: skip
     with folder.claim() as claim:
         claim.will_write(*OWN_FILES)
         known = _begin(config, spec, folder, overwrite=overwrite)
@@ -95,7 +100,7 @@ def curve(
         points = [known[point] for point in spec.points()]
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")
-        write_bytes(output / "summary.txt", ("\n".join(summarize(points, spec)) + "\n").encode(), REMEDY)
+        write_bytes(output / "summary.txt", ("\n".join(summarize(points, spec)) + "\n").encode(), OTHER_OUTPUT_DIR)
         draw(cells, spec, f"{data_name(config.data)}: accuracy against labeled images", output / "curve.png")
     return points
 
@@ -154,7 +159,7 @@ def _begin(config: TrainConfig, spec: CurveSpec, folder: OutputFolder, *, overwr
         folder.check_same(before, dict.fromkeys(before) | now, settings)
         return _read(lines) if lines.is_file() else {}
     folder.remove(OWN_FILES)
-    write_json(settings, asked, REMEDY)
+    write_json(settings, asked, OTHER_OUTPUT_DIR)
     return {}
 
 
@@ -177,7 +182,7 @@ def _read(lines: Path) -> Known:
         valid.append(line + b"\n")
     if damaged:
         log.warning("%s is damaged in line %s: measured again", lines, ", ".join(damaged[:20]))
-        write_bytes(lines, b"".join(valid), REMEDY)
+        write_bytes(lines, b"".join(valid), OTHER_OUTPUT_DIR)
     return known
 
 
@@ -253,4 +258,4 @@ def _point(way: Way, point: tuple[str, int, int], labeled: NDArray[np.int64]) ->
 def _append(point: CurvePoint, path: Path) -> None:
     old = read_bytes(path) if path.is_file() else b""
     line = json.dumps(asdict(point) | {"blake2b": _digest(point)})
-    write_bytes(path, old + line.encode() + b"\n", REMEDY)
+    write_bytes(path, old + line.encode() + b"\n", OTHER_OUTPUT_DIR)

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.errors import ConfigError, UnknownNameError
 
 ALL = 0  # as a number of labels per class: all of them
 LABELS = (1, 5, 10, 50, 100, 500, ALL)
 PRETRAINED = ("frozen", "fine-tuned")
-REMEDY = "--output-dir chooses another place"
 
 # Name: title in tables, and whether the network itself is trained, which has a time limit.
 WAYS: dict[str, tuple[str, bool]] = {
@@ -227,7 +226,7 @@ def write_table(cells: Sequence[Cell], path: Path) -> None:
         labels = "all" if cell.labels == ALL else cell.labels
         half = "" if math.isnan(cell.half_width) else f"{cell.half_width:.4f}"
         writer.writerow([cell.way, labels, cell.repeats, f"{cell.mean:.4f}", half, f"{cell.seconds:.1f}"])
-    write_bytes(path, text.getvalue().encode(), REMEDY)
+    write_bytes(path, text.getvalue().encode(), OTHER_OUTPUT_DIR)
 
 
 def draw(cells: Sequence[Cell], spec: CurveSpec, title: str, path: Path) -> None:
@@ -262,4 +261,4 @@ def draw(cells: Sequence[Cell], spec: CurveSpec, title: str, path: Path) -> None
     axes.legend(frameon=False, loc="lower right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    write_bytes(path, buffer.getvalue(), REMEDY)
+    write_bytes(path, buffer.getvalue(), OTHER_OUTPUT_DIR)

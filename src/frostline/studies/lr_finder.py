@@ -16,7 +16,7 @@ from torch import nn
 
 from frostline._utils.device import seed_everything
 from frostline._utils.progress import Progress, Silent, log, visible
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.errors import ConfigError, DivergedError
@@ -299,4 +299,4 @@ def draw_curve(test: RangeTest, title: str, path: Path) -> None:
     axes.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    write_bytes(path, buffer.getvalue(), "--output chooses another place")
+    write_bytes(path, buffer.getvalue(), OTHER_OUTPUT)

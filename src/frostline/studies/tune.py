@@ -22,7 +22,7 @@ from frostline._utils.files import read_bytes, reading
 from frostline._utils.manifest import Manifest, read_manifest
 from frostline._utils.output_folder import START_OVER, OutputFolder, check_mode
 from frostline._utils.progress import Progress, log, visible
-from frostline._utils.storage import write_bytes, write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig, write_config
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
@@ -54,7 +54,6 @@ from frostline.studies.tune_space import (
 from frostline.studies.tune_study import ALL, DIVERGED, FEWER, FinishedTrial, OpenTrial, Study, check_optuna
 from frostline.studies.tune_trials import TrialResult, Trials, should_promote
 
-REMEDY = "--output-dir chooses another place"
 READ_AGAIN = ("settings.json", "study.db", "config.toml")
 OWN_FILES = frozenset({*READ_AGAIN, "study.db-journal", "trials.csv", "importance.png", "summary.txt", "log.txt"})
 
@@ -111,7 +110,7 @@ def tune(
     folder = Path("tunes", data_name(config.data)) if folder is None else Path(folder)
     check_name(folder.name)
     output = OutputFolder(
-        f"search '{folder.name}'", "choose another --name", folder, "search", OWN_FILES, REMEDY, _made_earlier
+        f"search '{folder.name}'", "choose another --name", folder, "search", OWN_FILES, OTHER_OUTPUT_DIR, _made_earlier
     )
     with output.claim() as claim:
         started = None if overwrite else _read_settings(folder)
@@ -193,7 +192,7 @@ def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFol
     """Write the requested settings, replacing an earlier search."""
     output.remove(OWN_FILES - {"log.txt"})
     asked = config.model_dump(mode="json", exclude_unset=True)
-    write_json(output.path / "settings.json", {"config": asked, "search": list(names)}, REMEDY)
+    write_json(output.path / "settings.json", {"config": asked, "search": list(names)}, OTHER_OUTPUT_DIR)
 
 
 @dataclass(frozen=True)
@@ -294,7 +293,7 @@ def _write(result: TuneResult, trials: Trials, config: TrainConfig, folder: Path
     if not result.trials:
         return
     write_table(result, folder / "trials.csv")
-    write_bytes(folder / "summary.txt", ("\n".join(format_summary(result)) + "\n").encode(), REMEDY)
+    write_bytes(folder / "summary.txt", ("\n".join(format_summary(result)) + "\n").encode(), OTHER_OUTPUT_DIR)
     if result.importances:
         draw(result, f"{data_name(config.data)}: parameter importance", folder / "importance.png")
     if result.best is not None:

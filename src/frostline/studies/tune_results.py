@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.evaluation.metrics import wilson_interval
 from frostline.studies.tune_space import SEARCHED, Choice, Space, effective_params
 from frostline.studies.tune_study import ALL, DIVERGED, FinishedTrial, importances
 
-REMEDY = "--output-dir chooses another place"
 RESAMPLES = 12  # bootstrap resamples of the trials, for the standard deviation of the importances
 FEWEST_TRIALS = 8  # needed for an estimate of the importances
 PANELS = 3  # parameters plotted
@@ -150,7 +149,7 @@ def write_table(result: TuneResult, path: Path) -> None:
         accuracies = [f"{one.accuracies[n]:.4f}" if n in one.accuracies else "" for n in result.rungs]
         values = [f"{value:.6g}" if isinstance(value, float) else value for value in one.values.values()]
         writer.writerow([one.number, one.ended, *accuracies, one.epochs, f"{one.seconds:.2f}", *values])
-    write_bytes(path, text.getvalue().encode(), REMEDY)
+    write_bytes(path, text.getvalue().encode(), OTHER_OUTPUT_DIR)
 
 
 def draw(result: TuneResult, title: str, path: Path) -> None:
@@ -174,7 +173,7 @@ def draw(result: TuneResult, title: str, path: Path) -> None:
         axes.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    write_bytes(path, buffer.getvalue(), REMEDY)
+    write_bytes(path, buffer.getvalue(), OTHER_OUTPUT_DIR)
 
 
 def _values(axes: Any, result: TuneResult, name: str) -> None:

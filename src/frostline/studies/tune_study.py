@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frostline._utils.extras import require
 from frostline._utils.files import open_file, reading
 from frostline._utils.hashing import digest_json
 from frostline._utils.output_folder import START_OVER
-from frostline.errors import ConfigError, RunError
+from frostline.errors import RunError
 from frostline.studies.tune_space import Choice, Range, Space, Values
 from frostline.studies.tune_trials import TrialResult
 
@@ -48,16 +49,15 @@ class FinishedTrial:
 
 
 def check_optuna() -> None:
-    """Check that Optuna is installed.
+    """Check that Optuna is installed, and silence its log.
 
     Raises
     ------
     ConfigError
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError("tune needs Optuna, which is not installed: pip install 'frostline[tune]'.") from error
+    require("tune", "tune", "optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

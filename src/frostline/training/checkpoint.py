@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from frostline._utils.files import read_tensors, reading
 from frostline._utils.hashing import digest_arrays
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.errors import RunError, first_line
 
 
@@ -117,7 +117,7 @@ def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> N
     kept = {f"best.{key}": value for key, value in state.best.items()}
     if state.average:
         kept |= {f"average.{key}": value for key, value in state.average.module.state_dict().items()}
-    write_checkpoint(path, state.module, state.optimizer, about, kept, "--output-dir chooses another place")
+    write_checkpoint(path, state.module, state.optimizer, about, kept, OTHER_OUTPUT_DIR)
 
 
 def saved_phase(path: Path | None) -> int:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from frostline import __version__
 from frostline._utils.device import peak_memory_bytes
+from frostline._utils.extras import require
 from frostline._utils.files import parse_json, read_bytes
 from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, log, visible
-from frostline._utils.storage import write_json
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
@@ -31,9 +32,9 @@ from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows, with_float32_cache
 from frostline.pipeline.resolve import check, load_images, resolve_network
-from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, check_cleanlab, find_all, score_labels
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels
 from frostline.studies.audit.near_duplicates import Copies, find_copies, nearest, reduce
-from frostline.studies.audit.output import REMEDY, write_page, write_table
+from frostline.studies.audit.output import write_page, write_table
 from frostline.studies.audit.pool import Pool, make_pool
 from frostline.training.calibration import best_temperature
 from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
@@ -104,11 +105,11 @@ def audit(
         For errors caused by user input or the environment.
     """
     progress = visible(progress)
-    check_cleanlab()
+    require("audit", "audit", "cleanlab.filter")
     check(config, splits=splits)
     folder = Path("audits", data_name(config.data)) if folder is None else Path(folder)
     output = OutputFolder(
-        f"audit '{folder.name}'", "choose another --name", folder, "audit", OWN_FILES, REMEDY, _made_earlier
+        f"audit '{folder.name}'", "choose another --name", folder, "audit", OWN_FILES, OTHER_OUTPUT_DIR, _made_earlier
     )
     with output.claim() as claim:
         if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
@@ -158,7 +159,7 @@ def _audit(
     write_table(findings, pool, scored, folder / "audit.csv")
     write_page(findings, pool, scored, facts, folder / "audit.html")
     facts["seconds"] = time.perf_counter() - begun
-    write_json(folder / "audit.json", facts, REMEDY)
+    write_json(folder / "audit.json", facts, OTHER_OUTPUT_DIR)
     return Audit(pool, scored, findings, facts)
 
 

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
-from frostline._utils.storage import check_output, replacing, write_bytes
+from frostline._utils.storage import OTHER_OUTPUT, check_output, replacing, write_bytes
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.listing import complete
 from frostline.errors import DataError, UnknownNameError
 
-REMEDY = "--output chooses another place"
 NEEDED = ("split", "number", "label", "new_label", "remove", "content")
 MAX_TABLE_BYTES = 1 << 30
 YES = ("yes", "y", "true", "1", "x")
@@ -163,7 +162,7 @@ def _write_listing(parts: Parts, path: Path) -> None:
         data = text.getvalue().encode()
     except UnicodeEncodeError as error:
         raise DataError("an image's path is not valid UTF-8, which a table needs: rename the file.") from error
-    write_bytes(path, data, REMEDY)
+    write_bytes(path, data, OTHER_OUTPUT)
 
 
 def _relative(image: Path, folder: Path) -> str:
@@ -177,7 +176,7 @@ def _write_arrays(parts: Parts, path: Path) -> None:
     arrays: dict[str, NDArray[np.generic]] = {"class_names": np.array(parts["train"].class_names)}
     for name, part in parts.items():
         arrays |= {f"x_{name}": np.asarray(part.images), f"y_{name}": part.labels}
-    with replacing(path, REMEDY) as beside, beside.open("wb") as file:
+    with replacing(path, OTHER_OUTPUT) as beside, beside.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs mistake names for options
 
 

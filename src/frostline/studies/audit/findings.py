@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.errors import ConfigError
 from frostline.studies.audit.near_duplicates import Copies
 from frostline.studies.audit.pool import Pool
 
@@ -72,19 +71,6 @@ class OutOfFold:
     audited: NDArray[np.bool_]
     quality: NDArray[np.float64]
     suspected: NDArray[np.bool_]
-
-
-def check_cleanlab() -> None:
-    """Check that cleanlab is installed.
-
-    Raises
-    ------
-    ConfigError
-    """
-    try:
-        import cleanlab.filter  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.") from error
 
 
 def score_labels(pool: Pool, probabilities: NDArray[np.float64], audited: NDArray[np.bool_]) -> OutOfFold:

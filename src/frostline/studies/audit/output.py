@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frostline._utils.storage import write_bytes
+from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline._utils.templates import templates
 from frostline.data.thumbnails import data_url, encode
 from frostline.studies.audit.findings import KINDS, Finding, OutOfFold
 from frostline.studies.audit.pool import Pool
 
-REMEDY = "--output-dir chooses another place"
 COLUMNS = (
     "finding", "suspicion", "split", "number", "path", "label", "new_label", "remove", "p_label", "suggested",
     "p_suggested", "like", "note", "content",
@@ -40,7 +39,7 @@ def write_table(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, path
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_line(finding, pool, scored) for finding in findings)
-    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), REMEDY)
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), OTHER_OUTPUT_DIR)
 
 
 def _line(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, str]:
@@ -103,7 +102,7 @@ def write_page(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, facts
         sections.append(Section(kind, title, DESCRIPTIONS[kind], len(own), cards))
     template = templates("frostline.studies.audit").get_template("audit.html")
     page = template.render(sections=sections, facts=facts, table="audit.csv")
-    write_bytes(path, page.encode(errors="replace"), REMEDY)
+    write_bytes(path, page.encode(errors="replace"), OTHER_OUTPUT_DIR)
 
 
 def _card(finding: Finding, pool: Pool, scored: OutOfFold) -> FindingCard:
