@@ -109,6 +109,19 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+WITHOUT_POSIX = """
+import sys
+sys.modules |= dict.fromkeys(("resource", "fcntl", "termios", "pwd"))  # importing one raises ImportError
+import frostline.cli.main
+import frostline.runs.fit
+"""
+
+
+def test_commands_and_training_import_without_the_modules_of_posix() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def processor_seconds() -> float:
     """What child processes that have ended took of the processor: waiting for it behind others does not count."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -3,7 +3,6 @@
 import os
 import platform
 import random
-import resource
 import sys
 from pathlib import Path
 
@@ -67,12 +66,16 @@ def seed_everything(seed: int) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
+    """Return the largest resident memory of this process so far, in bytes; 0 where it is unknown (Windows)."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux's getrusage also counts the program that started this one
         peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
         if peaks:
             return int(peaks[0]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
