@@ -28,7 +28,7 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.registry import load_dataset
 from frostline.data.splits import limited
-from frostline.pipeline.defaults import usual_epochs
+from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.phases import recipe_of
 from frostline.training.examples import Examples
 from frostline.training.ridge import solve
@@ -78,9 +78,8 @@ def accuracy(sets: Sequence[ImageDataset], features: Sequence[Lazy], prior: Exam
     else:
         config = TrainConfig(data="fashion-mnist", head="linear")
         epochs = usual_epochs(len(part), config.batch_size, head_only=True)
-        train(
-            head, part, val, recipe_of(config.model_copy(update={"epochs": epochs, "patience": epochs, "seed": seed}))
-        )
+        changes = {"epochs": epochs, "patience": epochs, "seed": seed, "lr": PEAK_LR["adamw", "linear"]}
+        train(head, part, val, recipe_of(config.model_copy(update=changes)))
     return measure(head, test_features.examples(np.arange(len(test_set)), width))[1]
 
 

@@ -5,13 +5,15 @@ import pytest
 from frostline.config import TrainConfig
 from frostline.models.boundary import make_boundary
 from frostline.models.registry import outline
-from frostline.pipeline.phases import phases_of
+from frostline.pipeline.defaults import with_defaults
+from frostline.pipeline.phases import boundaries, plan_phases, shares
 
 
 def phases(**settings):
     config = TrainConfig(data="fashion-mnist", head="linear", epochs=6, lr=1e-4, clip_norm=1.0, **settings)
     backbone = outline("alexnet")
-    return phases_of(config, backbone, make_boundary(backbone, config.freeze, backbone.usual_taps))
+    boundary = make_boundary(backbone, config.freeze, backbone.usual_taps)
+    return plan_phases(with_defaults(config, boundary, 600), backbone, boundary)
 
 
 def test_a_frozen_network_has_one_phase_with_the_settings_as_they_are():
@@ -43,3 +45,33 @@ def test_thawing_gradually_shares_the_epochs():
 def test_no_more_views_than_epochs(views):
     (step,) = phases(freeze="none", schedule="together", views=views)
     assert len(step.views) == min(views, 6) - 1
+
+
+@pytest.mark.parametrize(
+    ("freeze", "schedule", "expected"),
+    [
+        ("conv5", "head-first", ["conv5"]),
+        ("conv5", "gradual", ["conv5"]),
+        ("conv3", "head-first", ["conv5", "conv3"]),
+        ("conv3", "gradual", ["conv5", "conv4", "conv3"]),
+        ("conv3", "together", ["conv3"]),
+        ("none", "head-first", ["conv5", "none"]),
+        ("none", "gradual", ["conv5", "conv4", "conv3", "conv2", "conv1", "none"]),
+        ("fc6", "gradual", ["fc6"]),
+    ],
+)
+@pytest.mark.parametrize("taps", [(), ("conv1", "conv5")])
+def test_boundaries_move_down_to_the_one_asked_for(freeze, schedule, expected, taps):
+    backbone = outline("alexnet")
+    boundary = make_boundary(backbone, freeze, taps if freeze != "fc6" else ())
+    cuts = boundaries(backbone, boundary, schedule)
+    assert [cut.freeze for cut in cuts] == expected
+    assert cuts[-1] == boundary
+    assert {(cut.taps, cut.end) for cut in cuts} == {(boundary.taps, boundary.end)}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "phases", "expected"), [(12, 1, [12]), (12, 3, [4, 4, 4]), (10, 3, [3, 3, 4]), (2, 3, [1, 1, 1])]
+)
+def test_epochs_are_shared(epochs, phases, expected):
+    assert shares(epochs, phases) == expected

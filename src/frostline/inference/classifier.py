@@ -20,8 +20,8 @@ from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
 from frostline.features.forward import FastForward
 from frostline.models.backbone import Backbone
-from frostline.pipeline.context import make_context
-from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.context import feature_settings, make_context
+from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import load_images
 from frostline.pipeline.split import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle
@@ -246,7 +246,8 @@ def evaluate_run(
     forward = FastForward(model.frozen, model.preprocess, context.device)
     trained = model.trained.to(context.device).eval()
     predicted: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-    for name, dataset, settings in (("val", splits.val, config), ("test", splits.test, with_float32_cache(config))):
+    cached = feature_settings(config)
+    for name, dataset, settings in (("val", splits.val, cached), ("test", splits.test, cached.float32)):
         if not len(dataset):
             continue
         seen = []

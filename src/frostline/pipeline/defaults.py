@@ -1,4 +1,4 @@
-"""Settings that were left open: by the boundary, the number of images and the optimizer."""
+"""Defaults that depend on the boundary, the number of images and the optimizer."""
 
 import math
 
@@ -6,15 +6,15 @@ from frostline.config import TrainConfig
 from frostline.models.boundary import NONE, Boundary
 
 THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
-# A compromise: short trainings and random weights would like about twice as much (bench/choices.py).
+# A compromise: about twice as much suits short trainings and random weights (bench/choices.py).
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 EPOCHS, MOST_EPOCHS = 12, 100
-CLIP_NORM = 1.0  # of thawed stages: rare large gradients would undo what pre-training gave
-FEWEST_STEPS = 200  # a head on few images needs more epochs: 12 steps leave it half trained (bench/few_labels.py)
+CLIP_NORM = 1.0  # of thawed stages: rare large gradients would destroy pre-trained weights
+FEWEST_STEPS = 200  # a head on few images needs more epochs (bench/few_labels.py)
 PATIENCE = 5
-# Up to so many training images the head in closed form is as good or better, and quicker (bench/few_labels.py).
+# Up to this many training images a closed-form head is as good or better, and faster (bench/few_labels.py).
 CLOSED_FORM_IMAGES = 2_000
-# Settings of a head that is trained step by step: who gives one wants such a head.
+# Settings of gradient descent: giving one of them rules out a closed-form head.
 STEPWISE = (
     "epochs", "head_epochs", "batch_size", "optimizer", "momentum", "lr", "head_lr", "lr_schedule", "warm_up",
     "weight_decay", "label_smoothing", "ema", "mixup", "cutmix", "compile", "patience",
@@ -22,28 +22,30 @@ STEPWISE = (
 
 
 def with_defaults(config: TrainConfig, boundary: Boundary, images: int) -> TrainConfig:
-    """Choose the head and how it is trained where that was left open: by the boundary and the number of images."""
+    """Resolve the head and its optimization hyperparameters by the boundary and the number of images."""
     thaws = boundary.end != boundary.freeze
     config = config.model_copy(update={"head": _head(config, images, thaws=thaws)})
     first = trains_head_first(config, boundary)
     epochs = config.epochs or usual_epochs(images, config.batch_size, head_only=not thaws)
     head_epochs = config.head_epochs or usual_epochs(images, config.batch_size, head_only=True)
-    chosen = {
+    clip_norm = config.clip_norm if config.clip_norm is not None else CLIP_NORM if thaws else 0.0
+    # Thawed stages get worse before they improve: early stopping would end their training too soon.
+    patience = epochs if thaws else max(PATIENCE, epochs // 4)
+    resolved = {
         "lr": None if config.head == "ridge" else peak_lr(config, thaws=thaws),
         "head_epochs": head_epochs if first else None,
         "head_lr": config.head_lr or PEAK_LR[config.optimizer, config.head] if first else None,
-        "clip_norm": None if config.head == "ridge" else _clip_norm(config, thaws=thaws),
-        # With nothing frozen a view costs nothing beyond its drawing: every epoch gets another one.
+        "clip_norm": None if config.head == "ridge" else clip_norm,
+        # With nothing frozen a view costs only its augmentation: every epoch gets another one.
         "views": config.views or (epochs if config.freeze == NONE else 1),
         "epochs": None if config.head == "ridge" else epochs,
-        # Thawed stages get worse before they get better, and only the end of the schedule shows what they came to.
-        "patience": None if config.head == "ridge" else config.patience or (epochs if thaws else _patience(epochs)),
+        "patience": None if config.head == "ridge" else config.patience or patience,
     }
-    return config.model_copy(update=chosen)
+    return config.model_copy(update=resolved)
 
 
 def _head(config: TrainConfig, images: int, *, thaws: bool) -> str:
-    """Return the head asked for; by default a linear one, in closed form where that does better and nothing forbids."""
+    """Return the requested head; by default a linear one, in closed form where that is better and possible."""
     fields = TrainConfig.model_fields
     if config.head != "auto":
         return config.head
@@ -53,7 +55,7 @@ def _head(config: TrainConfig, images: int, *, thaws: bool) -> str:
 
 
 def stepwise(config: TrainConfig) -> TrainConfig:
-    """Return settings whose head is trained step by step: a linear one where that was left open."""
+    """Return settings with a head that is trained by gradient descent: linear by default."""
     return config.model_copy(update={"head": "linear"}) if config.head == "auto" else config
 
 
@@ -62,22 +64,14 @@ def trains_head_first(config: TrainConfig, boundary: Boundary) -> bool:
     return boundary.end != boundary.freeze and config.schedule != "together"
 
 
-def _patience(epochs: int) -> int:
-    return max(PATIENCE, epochs // 4)
-
-
 def peak_lr(config: TrainConfig, *, thaws: bool) -> float:
-    """Return the learning rate asked for, or the one that suits optimizer and head, or thawed stages."""
+    """Return the requested learning rate, or the default for optimizer and head, or for thawed stages."""
     if config.lr is not None:
         return config.lr
     return THAW_LR[config.optimizer] if thaws else PEAK_LR[config.optimizer, config.head]
 
 
-def _clip_norm(config: TrainConfig, *, thaws: bool) -> float:
-    return config.clip_norm if config.clip_norm is not None else CLIP_NORM if thaws else 0.0
-
-
 def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
-    """Return 12, or for a head alone on few images as many as make 200 gradient steps, at most 100."""
+    """Return 12, or for a head alone on few images enough for 200 gradient steps, at most 100."""
     steps = math.ceil(images / batch_size)
     return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from frostline._utils.device import cores
 from frostline._utils.progress import log
-from frostline.config import TrainConfig
 from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset
 from frostline.data.drawn_objects import load_prior
@@ -15,30 +13,30 @@ from frostline.features.extract import FrozenPass, fill
 from frostline.features.forward import FastForward
 from frostline.features.key import feature_key
 from frostline.models.boundary import NONE
-from frostline.pipeline.context import Context
+from frostline.pipeline.context import Context, FeatureSettings
 from frostline.pipeline.phases import PhasePlan
 from frostline.pipeline.resolve import Plan
 from frostline.training.examples import Examples, Rows
 
 
 class RowSource(Protocol):
-    """Where rows come from: see `read_rows`."""
+    """A source of rows: `read_rows`, or a cache in memory in its place."""
 
     def __call__(
         self,
         datasets: Sequence[ImageDataset],
         forward: FastForward,
-        config: TrainConfig,
+        settings: FeatureSettings,
         context: Context,
         view: View = THE_IMAGE,
     ) -> tuple[list[Rows], FrozenPass]:
-        """Return each data set's rows, and what it took."""
+        """Return each data set's rows, and the statistics of the frozen pass."""
 
 
 def read_rows(
     datasets: Sequence[ImageDataset],
     forward: FastForward,
-    config: TrainConfig,
+    settings: FeatureSettings,
     context: Context,
     view: View = THE_IMAGE,
 ) -> tuple[list[Rows], FrozenPass]:
@@ -47,19 +45,20 @@ def read_rows(
         if view.number == 0:
             log.info("frozen pass: no stage is frozen, so every epoch runs all of them")
         return [LiveFeatures(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
-    spec = feature_key(config.model, forward.frozen, forward.preprocess, config.cache_dtype)
+    key = feature_key(settings.network, forward.frozen, forward.preprocess, settings.dtype)
     if view.number:
-        log.info("view %d of %d", view.number + 1, config.views)
-    workers = config.workers or cores()
-    kept, done = fill(datasets, forward, spec, context.cache, view=view, progress=context.progress, workers=workers)
+        log.info("view %d of %d", view.number + 1, settings.views)
+    rows, done = fill(
+        datasets, forward, key, context.cache, view=view, progress=context.progress, workers=settings.workers
+    )
     if done.images_per_second:
         log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
-    return list(kept), done
+    return list(rows), done
 
 
 @dataclass(frozen=True)
 class PhaseFeatures:
-    """What one phase is trained on. The test split has no part in it.
+    """The training and validation rows of one phase.
 
     Attributes
     ----------
@@ -69,7 +68,7 @@ class PhaseFeatures:
     frozen_pass : FrozenPass
         Over the images of the data set alone.
     prior : Examples or None
-        Drawn images, for a closed-form head whose penalty knows how these vary.
+        Drawn images, for the covariance prior of a closed-form head.
     """
 
     forward: FastForward
@@ -81,15 +80,15 @@ class PhaseFeatures:
 
 @dataclass(frozen=True)
 class Features:
-    """The rows of a plan's images, computed or read when a phase asks for them."""
+    """The rows of a plan's images, computed or read when a phase needs them."""
 
     plan: Plan
     context: Context
     source: RowSource = read_rows
 
     def of(self, phase: PhasePlan) -> PhaseFeatures:
-        """Run the frozen stages of a phase over what it is trained on and chosen by."""
-        plan, config = self.plan, self.plan.config
+        """Run the frozen stages of a phase over the training and validation images."""
+        plan = self.plan
         forward = plan.network.forward(self.context, phase.boundary)
         (train_rows, val_rows), frozen_pass = self._rows((plan.splits.train, plan.splits.val), forward)
         views = []
@@ -98,7 +97,7 @@ class Features:
             views.append(row)
             frozen_pass += done
         prior = None
-        if config.head == "ridge" and config.prior != "none":
+        if plan.head.prior:
             drawn = load_prior()
             (rows,), _ = self._rows((drawn,), forward)
             prior = Examples(rows, drawn.labels)
@@ -106,15 +105,15 @@ class Features:
         return PhaseFeatures(forward, train, Examples(val_rows, plan.splits.val.labels), frozen_pass, prior)
 
     def test(self, forward: FastForward) -> tuple[Examples, FrozenPass]:
-        """Run the frozen stages over the test split, once there is nothing left to choose."""
-        test = self.plan.splits.test
-        (rows,), done = self.source((test,), forward, with_float32_cache(self.plan.config), self.context)
+        """Run the frozen stages over the test split, after every choice is made."""
+        test, settings = self.plan.splits.test, self.plan.network.feature_settings.float32
+        (rows,), done = self.source((test,), forward, settings, self.context)
         return Examples(rows, test.labels), done
 
     def _rows(
         self, datasets: Sequence[ImageDataset], forward: FastForward, view: View = THE_IMAGE
     ) -> tuple[list[Rows], FrozenPass]:
-        return self.source(datasets, forward, self.plan.config, self.context, view)
+        return self.source(datasets, forward, self.plan.network.feature_settings, self.context, view)
 
 
 def extract(plan: Plan, context: Context, source: RowSource = read_rows) -> Features:
@@ -123,11 +122,6 @@ def extract(plan: Plan, context: Context, source: RowSource = read_rows) -> Feat
     Parameters
     ----------
     source : callable
-        In place of the feature cache, for one who trains often on the same rows.
+        Replaces the feature cache, for repeated trainings on the same rows.
     """
     return Features(plan, context, source)
-
-
-def with_float32_cache(config: TrainConfig) -> TrainConfig:
-    """Return the settings for rows of the test split: kept whole, so that `predict` finds the same probabilities."""
-    return config.model_copy(update={"cache_dtype": "float32"})

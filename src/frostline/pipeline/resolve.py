@@ -24,14 +24,25 @@ from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row
 from frostline.models.registry import check_digest, load_backbone, outline, weights_digest
 from frostline.models.summary import check_image_size
 from frostline.models.trial import output_shape
-from frostline.pipeline.context import Context
+from frostline.pipeline.context import Context, FeatureSettings, feature_settings
 from frostline.pipeline.defaults import trains_head_first, with_defaults
-from frostline.pipeline.phases import PhasePlan, phases_of
+from frostline.pipeline.phases import PhasePlan, plan_phases
 from frostline.pipeline.split import RunSplits, split
 
 SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
 SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/choices.py
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """A head before its input is known; ``prior`` says whether a covariance prior is used, ``seed`` draws weights."""
+
+    kind: str
+    hidden_width: int
+    dropout: float
+    prior: bool
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,17 @@ class ResolvedNetwork:
     backbone: Backbone
     boundary: Boundary
     preprocess: Preprocess
+
+    @cached_property
+    def feature_settings(self) -> FeatureSettings:
+        """How its features are computed and cached."""
+        return feature_settings(self.config)
+
+    @cached_property
+    def head(self) -> HeadSettings:
+        """The head to train on it."""
+        config, prior = self.config, self.config.head == "ridge" and self.config.prior != "none"
+        return HeadSettings(config.head, config.hidden_width, config.dropout, prior, config.seed)
 
     def forward(self, context: Context, boundary: Boundary | None = None) -> FastForward:
         """Return the frozen stages, up to another boundary if one is given."""
@@ -68,10 +90,15 @@ class Plan:
         """The settings, nothing left open."""
         return self.network.config
 
+    @property
+    def head(self) -> HeadSettings:
+        """The head to train."""
+        return self.network.head
+
     @cached_property
     def phases(self) -> list[PhasePlan]:
         """The phases of the training, in their order."""
-        return phases_of(self.config, self.network.backbone, self.network.boundary)
+        return plan_phases(self.config, self.network.backbone, self.network.boundary)
 
 
 def check(config: TrainConfig, given: Backbone | None = None, splits: Splits | None = None) -> None:
@@ -103,9 +130,7 @@ def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
     given : Backbone, optional
         The network itself; ``config.model`` names it when left out.
     """
-    shape = given.outline() if given else outline(config.model)
-    config = with_freeze(config, shape)
-    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
+    config, shape, boundary = _with_boundary(config, given)
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
             "--head ridge is solved, not trained: it cannot train thawed stages; "
@@ -158,7 +183,7 @@ def resolve(config: TrainConfig, context: Context, splits: Splits | None = None,
     ------
     ConfigError, DataError, WeightsError, DownloadError
     """
-    drawn = split_images(splits or load_images(config, context), config)
+    _, drawn = resolve_images(config, context, splits)
     return Plan(resolve_network(config, drawn.train, context, given), drawn)
 
 
@@ -172,15 +197,16 @@ def load_images(config: TrainConfig, context: Context) -> Splits:
     return load_configured(config, context.cache, context.progress)
 
 
-def split_images(data: Splits, config: TrainConfig) -> RunSplits:
-    """Draw the splits of a run.
+def resolve_images(config: TrainConfig, context: Context, splits: Splits | None = None) -> tuple[Splits, RunSplits]:
+    """Return the data set and the splits that a run draws from it.
 
     Raises
     ------
-    ConfigError
+    ConfigError, DataError
     """
+    data = splits or load_images(config, context)
     log.info("data: %s from %s, %d classes", data.name, data.source, len(data.train.class_names))
-    return split(data, config)
+    return data, split(data, config)
 
 
 def resolve_network(
@@ -205,12 +231,14 @@ def resolve_network(
     ------
     ConfigError, WeightsError, DownloadError
     """
-    shape = given.outline() if given else outline(config.model)
-    config = with_freeze(config, shape)
-    boundary = make_boundary(shape, config.freeze, _taps(config, shape))
-    size = _image_size(config, images, shape)
+    config, shape, boundary = _with_boundary(config, given)
+    size = config.image_size or _default_image_size(images, shape)
     check_image_size(shape, size)
-    backbone = _copied(given, boundary.end) if given else _loaded(config, boundary, context, load)
+    if given:
+        backbone = _copied(given, boundary.end)
+    else:
+        where = {"cache_dir": context.cache, "progress": context.progress}
+        backbone = load(config.model, config.weights, last=boundary.end, seed=config.seed, **where)
     chosen: dict[str, Any] = {
         "model": backbone.name,
         "taps": boundary.taps,
@@ -221,11 +249,6 @@ def resolve_network(
     settled = with_defaults(config.model_copy(update=chosen), boundary, len(images))
     _log_head(config, settled, len(images))
     return ResolvedNetwork(settled, backbone, boundary, _preprocess(backbone, size, images.levels))
-
-
-def _loaded(config: TrainConfig, boundary: Boundary, context: Context, load: Callable[..., Backbone]) -> Backbone:
-    where = {"cache_dir": context.cache, "progress": context.progress}
-    return load(config.model, config.weights, last=boundary.end, seed=config.seed, **where)
 
 
 def _weights_of(config: TrainConfig, backbone: Backbone) -> dict[str, Any]:
@@ -251,8 +274,21 @@ def _log_head(asked: TrainConfig, settled: TrainConfig, images: int) -> None:
         )
 
 
+def _with_boundary(config: TrainConfig, given: Backbone | None) -> tuple[TrainConfig, Backbone, Boundary]:
+    """Return the settings with ``freeze`` resolved, the network without values, and its boundary.
+
+    By default the head reads the network's usual taps, unless it is cut above its usual stage: the stages there give
+    vectors, not maps.
+    """
+    shape = given.outline() if given else outline(config.model)
+    config = with_freeze(config, shape)
+    above = shape.stage_names[shape.position(shape.feature_stage) + 1 :]
+    taps = () if config.freeze in above else shape.usual_taps
+    return config, shape, make_boundary(shape, config.freeze, taps if config.taps == "auto" else config.taps)
+
+
 def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
-    """Return settings that name the last frozen stage: the one heads usually go on where it was left open."""
+    """Return the settings with ``freeze`` resolved: by default the stage that heads usually read."""
     return config.model_copy(update={"freeze": shape.feature_stage}) if config.freeze == "auto" else config
 
 
@@ -268,27 +304,14 @@ def _preprocess(backbone: Backbone, size: int, levels: Levels | None) -> Preproc
     return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, levels)
 
 
-def _taps(config: TrainConfig, shape: Backbone) -> tuple[str, ...]:
-    """Return the taps asked for; by default the network's usual ones unless it is cut above its usual place."""
-    if config.taps != "auto":
-        return config.taps
-    return () if config.freeze in _above(shape) else shape.usual_taps
-
-
-def _above(shape: Backbone) -> list[str]:
-    """Return the stages above the one that heads are usually put on: they give numbers, not maps."""
-    return shape.stage_names[shape.position(shape.feature_stage) + 1 :]
-
-
 def _rank(shape: Backbone, boundary: Boundary) -> int:
     """Return how many dimensions a row has as the boundary gives it: 3 for maps and pixels."""
     below = [] if boundary.freeze == NONE else list(shape.between(None, boundary.freeze))
     return len(output_shape(below, shape.intake.image_size))
 
 
-def _image_size(config: TrainConfig, images: ImageDataset, shape: Backbone) -> int:
-    if config.image_size is not None:
-        return config.image_size
+def _default_image_size(images: ImageDataset, shape: Backbone) -> int:
+    """Return the network's own size, or a smaller one for small images."""
     own, small = shape.intake.image_size, images.side is not None and images.side <= SMALL_SIDE
     if shape.intake.fixed or not small:
         return own

@@ -10,7 +10,6 @@ from torch import nn
 
 from frostline._utils.device import half_precision
 from frostline._utils.progress import log
-from frostline.config import TrainConfig
 from frostline.errors import RunError
 from frostline.evaluation.metrics import Predictions
 from frostline.features.extract import FrozenPass
@@ -20,7 +19,7 @@ from frostline.models.boundary import NONE, Boundary, Thawed
 from frostline.models.heads import Head, HeadSpec
 from frostline.pipeline.extract import Features, PhaseFeatures
 from frostline.pipeline.phases import PhasePlan
-from frostline.pipeline.resolve import Plan
+from frostline.pipeline.resolve import HeadSettings, Plan
 from frostline.training.calibration import calibrate
 from frostline.training.checkpoint import Epoch, saved_phase
 from frostline.training.examples import Examples
@@ -30,7 +29,7 @@ from frostline.training.statistics import moments
 from frostline.training.trainer import Phase, TrainingResult, predict_logits
 from frostline.training.trainer import train as descend
 
-NORMALISE_ROWS = 512
+NORMALIZATION_ROWS = 512
 
 
 class Checkpointer(Protocol):
@@ -140,7 +139,7 @@ def train(features: Features, checkpointer: Checkpointer | None = None) -> Train
     if model is None:
         name = checkpointer.name if checkpointer else ""
         raise RunError(f"the checkpoint of run '{name}' belongs to another --schedule: --overwrite the run.")
-    if features.plan.config.head == "ridge":
+    if features.plan.head.kind == "ridge":
         return model
     temperature = calibrate(model.module, model.head, model.last.features.val)
     return replace(model, facts={"temperature": temperature})
@@ -154,23 +153,22 @@ def prepare_phase(features: Features, phase: PhasePlan, head: Head | None = None
     head : Head, optional
         Of the phase before; a new one, standardized by the training split, when left out.
     """
-    config, device, splits = features.plan.config, features.context.device, features.plan.splits
-    network = features.plan.network
-    trunk = make_trunk(config, network.backbone, phase.boundary, network.preprocess.image_size, device)
+    plan, device = features.plan, features.context.device
+    network, classes = plan.network, len(plan.splits.train.class_names)
+    trunk = make_trunk(network.backbone, phase.boundary, network.preprocess.image_size, device, amp=phase.amp)
     rows = features.of(phase)
-    head = head or make_head(config, trunk, rows.train, len(splits.train.class_names)).to(device)
-    if config.batch_norm and trunk.stages:
-        normalize(trunk, rows.train.rows.take(rows.train.typical(NORMALISE_ROWS, config.seed)).to(device))
+    head = head or make_head(plan.head, trunk, rows.train, classes).to(device)
+    if phase.batch_norm and trunk.stages:
+        sample = rows.train.typical(NORMALIZATION_ROWS, phase.recipe.seed)
+        normalize(trunk, rows.train.rows.take(sample).to(device))
     return Trainable(rows, trunk, head)
 
 
-def make_trunk(
-    config: TrainConfig, backbone: Backbone, boundary: Boundary, image_size: int, device: torch.device
-) -> Thawed:
-    """Make the thawed part, to be trained in 16 bits when that is asked for and quicker here."""
+def make_trunk(backbone: Backbone, boundary: Boundary, image_size: int, device: torch.device, *, amp: bool) -> Thawed:
+    """Return the thawed stages, in mixed precision with ``amp`` on a device that is faster with it."""
     trunk = channels_last(Thawed(backbone, boundary, image_size), device)
-    trunk.precision = half_precision(device) if config.amp else None
-    if config.amp and trunk.precision is None:
+    trunk.precision = half_precision(device) if amp else None
+    if amp and trunk.precision is None:
         log.info(
             "--amp changes nothing: this %s has no quick 16-bit arithmetic, so training stays in float32", device.type
         )
@@ -180,11 +178,10 @@ def make_trunk(
 def _train_phase(
     features: Features, number: int, phase: PhasePlan, earlier: TrainedModel | None, checkpointer: Checkpointer | None
 ) -> TrainedModel:
-    config, progress = features.plan.config, features.context.progress
     ready = prepare_phase(features, phase, earlier.head if earlier else None)
     rows, facts = ready.features, dict[str, Any]()
     keep = checkpointer.keep if checkpointer else None
-    if config.head == "ridge":
+    if features.plan.head.kind == "ridge":
         trained, facts = _solved(features, ready, keep)
     else:
         before = earlier.trained if earlier else TrainingResult([], 0)
@@ -193,11 +190,11 @@ def _train_phase(
             rows.train,
             rows.val,
             phase.recipe,
-            groups=layer_groups(ready.trunk.stages.values(), ready.head, config.layer_decay),
+            groups=layer_groups(ready.trunk.stages.values(), ready.head, phase.recipe.layer_decay),
             phase=Phase(number, phase.boundary.freeze, before, checkpointer.identity if checkpointer else ""),
             checkpoint=checkpointer.checkpoint if checkpointer else None,
             on_epoch=keep,
-            progress=progress,
+            progress=features.context.progress,
         )
         fold(ready.trunk)
     frozen_pass = rows.frozen_pass + earlier.frozen_pass if earlier else rows.frozen_pass
@@ -211,11 +208,11 @@ def _describe(boundary: Boundary, backbone: Backbone) -> str:
     return f"{', '.join(backbone.stage_names[first : backbone.position(boundary.end) + 1])} thawed"
 
 
-def make_head(config: TrainConfig, trunk: nn.Module, examples: Examples, classes: int) -> Head:
-    """Make a head that fits what the trunk gives, standardized by the training split."""
-    mean, std = moments(trunk, examples, config.seed)
-    torch.manual_seed(config.seed)
-    head = Head(HeadSpec(config.head, mean.numel(), classes, config.hidden_width, config.dropout))
+def make_head(settings: HeadSettings, trunk: nn.Module, examples: Examples, classes: int) -> Head:
+    """Return a new head for the trunk's outputs, standardized by the training split."""
+    mean, std = moments(trunk, examples, settings.seed)
+    torch.manual_seed(settings.seed)
+    head = Head(HeadSpec(settings.kind, mean.numel(), classes, settings.hidden_width, settings.dropout))
     head.standardize(mean, std)
     return head
 
@@ -225,8 +222,9 @@ def _solved(
 ) -> tuple[TrainingResult, dict[str, Any]]:
     rows = ready.features
     solved = solve(ready.head, rows.train, rows.val, features.context.progress, prior=rows.prior)
+    freeze = features.plan.network.boundary.freeze
     line = Epoch(
-        1, features.plan.config.freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy,
+        1, freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy,
         0, solved.seconds,
     )  # fmt: skip
     if keep is not None:

@@ -27,7 +27,7 @@ from frostline.models.boundary import NONE, Boundary
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.extract import extract
-from frostline.pipeline.resolve import Plan, check, load_images, resolve_network, split_images
+from frostline.pipeline.resolve import Plan, check, resolve_images, resolve_network
 from frostline.pipeline.train import TrainedModel, train
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.embedding_index import write_index
@@ -150,8 +150,7 @@ def _run(
     begun: float,
     resumed: bool,
 ) -> None:
-    data = data or load_images(config, context)
-    splits = split_images(data, config)
+    data, splits = resolve_images(config, context, data)
     warn_of(splits.overlaps, data.source)
     if resumed:
         check_same_data(run, splits)

@@ -54,7 +54,7 @@ class FittedNetwork:
         forward = self.network.forward(context)
         if not keep:
             return LiveFeatures(images, forward)
-        (rows,), _ = read_rows((images,), forward, self.network.config, context)
+        (rows,), _ = read_rows((images,), forward, self.network.feature_settings, context)
         return rows
 
     def __getstate__(self) -> State:

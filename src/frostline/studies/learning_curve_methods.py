@@ -22,7 +22,7 @@ from frostline.models.heads import Head
 from frostline.models.registry import load_backbone
 from frostline.pipeline.context import Context
 from frostline.pipeline.defaults import PEAK_LR, stepwise, usual_epochs
-from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.extract import read_rows
 from frostline.pipeline.phases import recipe_of
 from frostline.pipeline.resolve import resolve_network
 from frostline.pipeline.train import make_head, make_trunk
@@ -128,8 +128,9 @@ class _Trainer:
         """Return the features of the pool (only at the needed positions) and of the test split."""
         setting, forward = self.setting, self.network.forward(self.setting.context, self.boundary.closed)
         chosen = setting.pool.subset(setting.needed)
-        (needed,), _ = read_rows((chosen,), forward, self.config, setting.context)
-        (test,), _ = read_rows((setting.test,), forward, with_float32_cache(self.config), setting.context)
+        settings = self.network.feature_settings
+        (needed,), _ = read_rows((chosen,), forward, settings, setting.context)
+        (test,), _ = read_rows((setting.test,), forward, settings.float32, setting.context)
         places = np.full(len(setting.pool), -1, np.int64)
         places[setting.needed] = np.arange(len(setting.needed))
         return Chosen(needed, places), test
@@ -138,7 +139,9 @@ class _Trainer:
         """Train a head on cached features for a fixed number of epochs."""
         part = self.examples(Chosen(rows, labeled), labeled)
         epochs = usual_epochs(len(part), self.config.batch_size, head_only=True)
-        head = make_head(self.config, nn.Identity(), part, len(self.setting.pool.class_names)).to(self.setting.device)
+        head = make_head(self.network.head, nn.Identity(), part, len(self.setting.pool.class_names)).to(
+            self.setting.device
+        )
         lr = PEAK_LR[self.config.optimizer, self.config.head]
         train(head, part, None, replace(self.recipe(epochs, repeat), lr=lr, clip_norm=0.0), quiet=True)
         return head, epochs
@@ -153,17 +156,19 @@ class _Trainer:
         """Train all stages within the time limit, evaluation included."""
         setting = self.setting
         backbone = self.fresh(repeat)
-        trunk = make_trunk(self.config, backbone, self.boundary, self.network.preprocess.image_size, setting.device)
+        trunk = make_trunk(
+            backbone, self.boundary, self.network.preprocess.image_size, setting.device, amp=self.config.amp
+        )
         part, seed = setting.pool.subset(labeled), self.config.seed + repeat
         below, augment = self.forward(backbone, self.boundary), make_augment(self.config.augment)
         views = [LiveFeatures(part, below, View(number, seed, augment)) for number in range(MOST_EPOCHS)]
         examples = self.examples(views[0], labeled, tuple(views[1:]))
-        head = head or make_head(self.config, trunk, examples, len(part.class_names)).to(setting.device)
+        head = head or make_head(self.network.head, trunk, examples, len(part.class_names)).to(setting.device)
         module = nn.Sequential(trunk, head)
         recipe = replace(self.recipe(1, repeat), batch_size=NETWORK_BATCH)
         left = setting.seconds - self._evaluation_seconds(backbone, head) - (time.perf_counter() - begun)
         epochs = _epochs_in(left, module, examples, recipe)
-        groups = layer_groups(trunk.stages.values(), head, self.config.layer_decay)
+        groups = layer_groups(trunk.stages.values(), head, recipe.layer_decay)
         train(module, examples, None, replace(recipe, epochs=epochs, patience=epochs), groups=groups, quiet=True)
         return MethodResult(self.accuracy(head, self._live(backbone, setting.test)), epochs)
 

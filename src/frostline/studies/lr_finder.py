@@ -147,7 +147,7 @@ def find_lr(
         "%d learning rates from %g to %g on %s, %s images",
         steps, lowest, highest, ", ".join([*ready.trunk.stages, "the head"]), f"{len(plan.splits.train):,}",
     )  # fmt: skip
-    groups = layer_groups(ready.trunk.stages.values(), ready.head, plan.config.layer_decay)
+    groups = layer_groups(ready.trunk.stages.values(), ready.head, plan.phases[-1].recipe.layer_decay)
     return range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, context.progress)
 
 

@@ -26,7 +26,7 @@ from frostline.features.dataset import CachedFeatures
 from frostline.features.extract import FrozenPass
 from frostline.features.forward import FastForward
 from frostline.models.boundary import Boundary, Frozen, make_boundary
-from frostline.pipeline.context import Context
+from frostline.pipeline.context import Context, FeatureSettings
 from frostline.pipeline.defaults import with_defaults
 from frostline.pipeline.extract import Features, extract, read_rows
 from frostline.pipeline.resolve import Plan, check_network
@@ -82,7 +82,7 @@ class Trials:
         self._row_cache = RowCache(widest, network.preprocess.image_size)
         # Run the frozen stages over the training and validation images.
         forward = FastForward(widest, network.preprocess, context.device)
-        self._row_cache((splits.train, splits.val), forward, plan.config, context)
+        self._row_cache((splits.train, splits.val), forward, network.feature_settings, context)
         self._plan, self._context = plan, replace(context, progress=None)
         self.device = describe_device(context.device)
 
@@ -137,7 +137,7 @@ class Trials:
                 rows.train,
                 rows.val if is_last else None,
                 phase.recipe,
-                groups=layer_groups(ready.trunk.stages.values(), head, config.layer_decay),
+                groups=layer_groups(ready.trunk.stages.values(), head, phase.recipe.layer_decay),
                 phase=Phase(number, phase.boundary.freeze, trained),
                 quiet=True,
             )
@@ -202,20 +202,20 @@ class RowCache:
         self,
         datasets: Sequence[ImageDataset],
         forward: FastForward,
-        config: TrainConfig,
+        settings: FeatureSettings,
         context: Context,
         view: View = THE_IMAGE,
     ) -> tuple[list[Rows], FrozenPass]:
         """Return the features of each data set."""
         boundary = forward.frozen.boundary
         if not self._has(boundary):
-            return read_rows(datasets, forward, config, context, view)
+            return read_rows(datasets, forward, settings, context, view)
         total = sum(map(len, datasets))
         done = FrozenPass(total, total, 0.0, 0.0)
         cached = self._cached.get(view.number)
         if cached is None or any(cached.lacks(dataset.row_ids) for dataset in datasets):
             wide = FastForward(self._frozen, forward.preprocess, forward.device)
-            rows, done = read_rows(datasets, wide, config, context, view)
+            rows, done = read_rows(datasets, wide, settings, context, view)
             cached = next(row for row in rows if isinstance(row, CachedFeatures))
             self._cached[view.number] = cached
         columns = self._columns(boundary)

@@ -39,6 +39,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
+    layer_decay: float = 1.0
     clip_norm: float = 0.0
     ema: float = 0.0
     mixup: float = 0.0

@@ -30,7 +30,7 @@ from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.defaults import PEAK_LR, usual_epochs
-from frostline.pipeline.extract import read_rows, with_float32_cache
+from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import check, load_images, resolve_network
 from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels
 from frostline.studies.audit.near_duplicates import Copies, find_copies, nearest, reduce
@@ -168,8 +168,8 @@ def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfi
     network = resolve_network(config, pool.parts[0], context)
     forward = network.forward(context, network.boundary.closed)
     *known, test = pool.parts
-    rows, _ = read_rows(known, forward, network.config, context)
-    (test_rows,), _ = read_rows((test,), forward, with_float32_cache(network.config), context)
+    rows, _ = read_rows(known, forward, network.feature_settings, context)
+    (test_rows,), _ = read_rows((test,), forward, network.feature_settings.float32, context)
     return network.config, Joined([*rows, test_rows])
 
 
