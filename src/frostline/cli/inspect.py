@@ -199,6 +199,8 @@ def models_show(
         everything = sum(parameter.numel() for parameter in backbone.parameters())
         screen.say(f"the pre-trained head ({replaced:,} parameters) is replaced by a new one; {everything:,} with it")
     screen.table(["--weights", "what they are"], _weights(network.offer, cache_dir), left=2)
+    if network.offer.license:
+        screen.say(f"origin and license of {network.offer.word}: {network.offer.license}")
 
 
 def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
@@ -208,7 +210,7 @@ def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
     rows = []
     if offer.published:
         here = offer.published.find(cache_dir)
-        rows.append([offer.word, f"in {here}" if here else f"{offer.published.file}, downloaded when asked for"])
+        rows.append([offer.word, f"in {here}" if here else offer.published.source])
     if offer.bundled:
         record = read_record(offer.bundled)
         what = f"conv1 to conv5, pre-trained by Frostline on {record['images']:,} images that a program drew"
@@ -223,7 +225,7 @@ def _weights(offer: "Offer", cache_dir: Path | None) -> list[list[str]]:
 
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None) -> None:
-    """List the stores of kept activations."""
+    """List the stores of cached features."""
     from frostline._utils.storage import cache_dir as cache_folder
     from frostline.cli.console import Screen, size_text
     from frostline.features.inventory import list_stores, total_bytes

