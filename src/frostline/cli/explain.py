@@ -60,7 +60,7 @@ def explain(
             explainer,
             images.files,
             folder,
-            title=f"Why run '{found.name}' answers so",
+            title=f"Explanations of run '{found.name}'",
             stage=place,
             method=method,
             top=top,
