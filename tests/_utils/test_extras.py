@@ -19,6 +19,12 @@ def test_missing_package_is_refused_with_its_extra(monkeypatch: pytest.MonkeyPat
     assert str(refused.value) == "explain needs captum, which is not installed: pip install 'frostline[explain]'."
 
 
+def test_a_missing_module_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xml.dom", None)
+    with pytest.raises(ConfigError, match=r"^explain needs xml, which is not installed"):
+        require("explain", "explain", "xml.dom")
+
+
 def test_error_may_be_that_of_the_caller() -> None:
     with pytest.raises(DataError, match=r"^a table needs no_such_package, which is not installed"):
         require("a table", "parquet", "no_such_package", error=DataError)

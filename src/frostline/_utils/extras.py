@@ -27,7 +27,8 @@ def require(user: str, extra: str, *modules: str, error: type[FrostlineError] = 
         try:
             import_module(module)
         except ImportError as cause:
-            raise missing_package(user, cause.name or module.partition(".")[0], extra, error) from cause
+            package = (cause.name or module).partition(".")[0]
+            raise missing_package(user, package, extra, error) from cause
 
 
 def missing_package(user: str, package: str, extra: str, error: type[FrostlineError] = ConfigError) -> FrostlineError:
