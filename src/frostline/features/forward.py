@@ -12,7 +12,6 @@ Three things that change nothing but the time:
 They need stages whose layers stand in a row, as AlexNet's do; other networks' stages run as they are, channels last.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -21,9 +20,7 @@ from torch import nn
 
 from frostline.data.preprocess import Preprocess
 from frostline.models.backbone import channels_last
-from frostline.models.boundary import Frozen, run_stages
-
-Step = Callable[[torch.Tensor], torch.Tensor]
+from frostline.models.boundary import Frozen, Step, run_stages
 
 
 class FastForward:
@@ -49,10 +46,10 @@ class FastForward:
         self.preprocess = preprocess
         self.device = device
         self._stems: dict[int, Step] = {}
-        self._rest: dict[str, Step] = {}
+        self._rest: dict[str, list[Step]] = {}
         self._first = self._foldable()
         for number, (name, stage) in enumerate(self.frozen.stages.items()):
-            self._rest[name] = stage
+            self._rest[name] = [stage]
             if isinstance(stage, nn.Sequential):
                 layers = [layer for layer in stage if not isinstance(layer, nn.Dropout)]
                 self._rest[name] = _pool_before_relu(layers[1:] if number == 0 and self._first else layers)
@@ -82,11 +79,13 @@ class FastForward:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return activations (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""
         x = pixels.to(self.device)
+        stages = dict(self._rest)
         if self._first is None:
             x = self.preprocess.normalize(x).contiguous(memory_format=torch.channels_last)
         else:
-            x = self._stem(self._first, x.shape[1])(x)
-        return run_stages(x, self._rest, self.frozen.boundary, self.frozen.row_stages)
+            name = next(iter(stages))
+            stages[name] = [self._stem(self._first, x.shape[1]), *stages[name]]
+        return run_stages(x, stages, self.frozen.boundary, self.frozen.row_stages)
 
     def _stem(self, conv: nn.Conv2d, channels: int) -> Step:
         if channels not in self._stems:
@@ -94,20 +93,13 @@ class FastForward:
         return self._stems[channels]
 
 
-def _pool_before_relu(layers: list[nn.Module]) -> Step:
-    """Return the layers as one function, each max pooling before the ReLU that it follows."""
+def _pool_before_relu(layers: list[nn.Module]) -> list[Step]:
+    """Return the layers as steps, each max pooling before the ReLU that it follows."""
     steps: list[Step] = list(layers)
     for i, (layer, after) in enumerate(pairwise(layers)):
         if isinstance(layer, nn.ReLU) and isinstance(after, nn.MaxPool2d):
             steps[i], steps[i + 1] = after, layer
-    steps = [F.relu_ if isinstance(step, nn.ReLU) else step for step in steps]
-
-    def run(x: torch.Tensor) -> torch.Tensor:
-        for step in steps:
-            x = step(x)
-        return x
-
-    return run
+    return [F.relu_ if isinstance(step, nn.ReLU) else step for step in steps]
 
 
 class _FoldedStem:

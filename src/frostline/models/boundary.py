@@ -70,7 +70,8 @@ def row_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
     return (*below, boundary.freeze) if below else ()
 
 
-Stages = Mapping[str, Callable[[torch.Tensor], torch.Tensor]] | nn.ModuleDict
+Step = Callable[[torch.Tensor], torch.Tensor]
+Stages = Mapping[str, Step] | Mapping[str, list[Step]] | nn.ModuleDict  # a stage may be given as its steps
 
 
 class Frozen(nn.Module):
@@ -199,7 +200,8 @@ def _tapped_parts(
     """Return the last stage's output and the part of a row (B, F) from each tap."""
     parts = []
     for name, stage in stages.items():
-        x = stage(x)
+        for step in stage if isinstance(stage, list) else (stage,):
+            x = step(x)  # nothing else may hold a step's input: the next one reuses its memory
         if name in taps:
             below = name == boundary.freeze != boundary.end  # further stages need all of it
             parts.append(x.flatten(1) if below else tapped(x, whole=name == boundary.end))
