@@ -424,13 +424,13 @@ def auto_reason(cache: Path) -> str:
     backbone = load_backbone(weights="auto", last="conv1", cache_dir=cache)
     assert backbone.origin is not None
     assert backbone.origin.name == "bundled"
-    assert "the weights that ship with Frostline, because" in backbone.origin.reason
+    assert "bundled weights (ImageNet weights unavailable: " in backbone.origin.reason
     assert "\n" not in backbone.origin.reason
     return backbone.origin.reason
 
 
 def test_auto_says_that_it_may_not_ask(cache: Path) -> None:
-    assert "because ImageNet's cannot be had (FROSTLINE_OFFLINE is set)" in auto_reason(cache)
+    assert "(ImageNet weights unavailable: FROSTLINE_OFFLINE is set)" in auto_reason(cache)
 
 
 def test_auto_says_that_nobody_answered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,11 +438,11 @@ def test_auto_says_that_nobody_answered(cache: Path, monkeypatch: pytest.MonkeyP
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
     monkeypatch.delenv("FROSTLINE_OFFLINE")
     monkeypatch.setenv("FROSTLINE_MIRROR", nobody)
-    assert f"cannot be had ({nobody}/{IMAGENET.file}: not reachable)" in auto_reason(cache)
+    assert f"(ImageNet weights unavailable: {nobody}/{IMAGENET.file}: not reachable)" in auto_reason(cache)
 
 
 def test_auto_says_that_the_file_was_not_there(server: Server, cache: Path) -> None:
-    assert f"cannot be had ({server.address}/{IMAGENET.file}: answered 404)" in auto_reason(cache)
+    assert f"(ImageNet weights unavailable: {server.address}/{IMAGENET.file}: answered 404)" in auto_reason(cache)
 
 
 def test_auto_says_that_the_file_was_another(server: Server, cache: Path) -> None:

@@ -353,7 +353,7 @@ def test_resumed_run_says_the_reason_for_its_weights_that_it_was_begun_with(smal
     with pytest.raises(KeyboardInterrupt):
         fit(config, **options, progress=InterruptTraining(steps=1))
     begun = Run.load("mine", tmp_path).begin_record.weights.reason
-    assert "because ImageNet's cannot be had" in begun
+    assert "ImageNet weights unavailable" in begun
     resumed = fit(TrainConfig(data="fashion-mnist"), **options, resume=True)
     assert load_bundle(resumed.folder).backbone.origin.reason == begun
 

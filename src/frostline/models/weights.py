@@ -53,7 +53,7 @@ class Offer:
         What `--weights` calls the pre-trained ones that others published.
     published : Published or None
     bundled : Path or None
-        Pre-trained weights that ship with Frostline.
+        Pre-trained weights in the package.
     random : str
         How random ones are drawn.
     license : str
@@ -97,13 +97,13 @@ def choose(
     Raises
     ------
     WeightsError, DownloadError
-        When what was asked for by name cannot be had; ``auto`` takes the bundled ones instead, where there are some.
+        When weights requested by name are unavailable; ``auto`` takes the bundled ones instead, where there are some.
     """
     called = "ImageNet weights" if offer.word == "imagenet" else f"the {offer.word} weights of {offer.network}"
     if wanted == "random":
         return "random", None, f"{offer.random}, as asked: nothing is pre-trained"
     if wanted == "bundled" and offer.bundled:
-        return "bundled", offer.bundled, "the weights that ship with Frostline, as asked"
+        return "bundled", offer.bundled, "bundled weights, as requested"
     if wanted == offer.word and offer.bundled and offer.published:
         return offer.word, offer.published.get(cache, progress), f"{called}, as asked"
     if wanted not in ("auto", offer.word):
@@ -118,10 +118,10 @@ def choose(
             why = "FROSTLINE_OFFLINE is set" if offline() else str(error).split(" (", 1)[-1].split("). ")[0]
     if offer.bundled is None:
         raise WeightsError(
-            f"{called} cannot be had ({why}): give a file that has them with --weights PATH, "
+            f"{called} are unavailable ({why}): give a file that has them with --weights PATH, "
             "or begin with --weights random."
         )
-    return "bundled", offer.bundled, f"the weights that ship with Frostline, because ImageNet's cannot be had ({why})"
+    return "bundled", offer.bundled, f"bundled weights (ImageNet weights unavailable: {why})"
 
 
 def _existing(name: str, words: Iterable[str]) -> Path:

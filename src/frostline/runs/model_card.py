@@ -43,7 +43,7 @@ PRETRAINED = (
     "the page of these weights says it, and they may be bound by the terms of the data that they were learned from."
 )
 BUNDLED = (
-    "The weights that ship with Frostline, under Apache-2.0, learned from drawn images alone: "
+    "Frostline's bundled weights, under Apache-2.0, learned from drawn images alone: "
     "no photograph and no license of another data set is involved."
 )
 RANDOM = "Random numbers: no one else's weights are in this model."

@@ -87,7 +87,7 @@ def _choices(seen: Survey, train: int, val: int) -> Iterator[Suggestion]:
     yield Suggestion(
         "model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`"
     )
-    yield Suggestion("weights", config.weights, "ImageNet's when they are here or reachable, else those that ship")
+    yield Suggestion("weights", config.weights, "ImageNet's when they are here or reachable, else the bundled ones")
     yield Suggestion(
         "freeze",
         shape.feature_stage,
