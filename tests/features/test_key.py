@@ -40,6 +40,17 @@ def nudge(backbone: Backbone, name: str) -> None:
     tensor[last] = torch.nextafter(tensor[last], torch.tensor(9.0))
 
 
+def test_digests_are_those_of_the_caches_on_disk() -> None:
+    """A word that is changed in what is hashed would leave every cached feature unused."""
+    bundled = load_backbone("alexnet", "bundled")
+    taps = ("conv1", "conv2", "conv3", "conv4", "conv5")
+    kinds = ("float16", "float32")
+    digests = [
+        spec(bundled, freeze="conv5", taps=taps, preprocess=Preprocess(128), dtype=kind).digest for kind in kinds
+    ]
+    assert digests == ["e93fdd3d1e3fed2b118f4f2c8c0098d2", "6cb75798d0ed30871f364cfdd0373fbf"]
+
+
 def test_the_same_way_has_the_same_digest(backbone: Backbone) -> None:
     again = spec(load_backbone("alexnet", "random", seed=0))
     assert spec(backbone).digest == again.digest

@@ -96,7 +96,7 @@ def load_npz(path: Path, name: str, test_fraction: float = TEST_FRACTION) -> Spl
         with open_file(path, MAX_TENSOR_FILE_BYTES) as raw, np.load(raw, allow_pickle=False) as file:
             keys = _keys(file.files, path)
             wanted = {key for pair in keys.values() for key in pair} | {"class_names", "groups"} & set(file.files)
-            arrays = {key: file[key] for key in wanted}
+            arrays = {key: _read_array(file, key) for key in wanted}
             held = ", ".join(file.files)
     except DataError:
         raise
@@ -116,6 +116,18 @@ def load_npz(path: Path, name: str, test_fraction: float = TEST_FRACTION) -> Spl
         name=name,
         source=str(path),
     )
+
+
+def _read_array(file: Any, key: str) -> NDArray[Any]:
+    """Read one array of a ``.npz`` file to the end of its member, where the checksum is compared.
+
+    numpy stops after the last number: with a damaged header that is before the end, and nothing is compared.
+    """
+    with file.zip.open(f"{key}.npy") as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise ValueError(f"{key} has bytes beyond its array")
+    return array
 
 
 def _keys(names: Sequence[str], path: Path) -> dict[str, tuple[str, str]]:

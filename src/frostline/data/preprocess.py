@@ -102,7 +102,7 @@ class Preprocess:
         return {
             "version": VERSION,
             "shrink": "halved while at least image_size; JPEG files as they are decoded",
-            "crop": "center square",
+            "crop": "centre square",  # in the digests of stores on disk
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
             **levels,  # only where a data set needs them: other activations do not depend on them

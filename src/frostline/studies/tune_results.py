@@ -148,7 +148,16 @@ def write_table(result: TuneResult, path: Path) -> None:
     for one in result.trials:
         accuracies = [f"{one.accuracies[n]:.4f}" if n in one.accuracies else "" for n in result.rungs]
         values = [f"{value:.6g}" if isinstance(value, float) else value for value in one.values.values()]
-        writer.writerow([one.number, one.ended, *accuracies, one.epochs, f"{one.seconds:.2f}", *values])
+        writer.writerow(
+            [
+                one.number,
+                one.ended.replace("pictures", "images"),
+                *accuracies,
+                one.epochs,
+                f"{one.seconds:.2f}",
+                *values,
+            ]
+        )
     write_bytes(path, text.getvalue().encode(), OTHER_OUTPUT_DIR)
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 NAME = "frostline"
 DIGEST = "blake2b"  # attribute of a trial: digest of its values and results
 MAX_STUDY_BYTES = 1 << 30
-ALL, FEWER, DIVERGED = "all images", "fewer images", "diverged"  # outcome of a trial
+# Outcomes of a trial, as stored in studies on disk.
+ALL, FEWER, DIVERGED = "all pictures", "fewer pictures", "diverged"
 
 
 @dataclass(frozen=True)
