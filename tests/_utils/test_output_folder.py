@@ -160,6 +160,18 @@ def test_failing_start_leaves_a_manifest_as_it_was(tmp_path):
     assert everything(place) == before
 
 
+def test_failing_start_that_replaced_files_leaves_a_manifest_of_the_new_ones(folder):
+    with pytest.raises(KeyError), claiming(folder) as claim:
+        claim.will_write(*NAMES)
+        remove_files(folder, NAMES)
+        (folder / "points.jsonl").write_bytes(b"2\n")
+        write_manifest(folder, "curve", NAMES)
+        raise KeyError
+    manifest = read_manifest(folder)
+    assert list(manifest.files) == ["points.jsonl"]
+    assert manifest.read("points.jsonl") == b"2\n"
+
+
 def test_file_that_was_there_before_is_not_the_process_own_to_remove(folder):
     with pytest.raises(KeyError), claiming(folder) as claim:
         claim.will_write(*NAMES)

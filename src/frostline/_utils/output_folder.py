@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from frostline._utils.manifest import MANIFEST, Kind, Manifest, read_manifest, write_manifest
-from frostline.errors import ConfigError, RunError, StorageError, storage_error
+from frostline._utils.manifest import MANIFEST, Kind, read_manifest, write_manifest
+from frostline.errors import ConfigError, FrostlineError, RunError, StorageError, storage_error
 
 LOCK = "lock"
 START_OVER = "--overwrite starts over"
@@ -141,32 +141,35 @@ class OutputFolder(Output):
             raise RunError(f"another process is writing {self.title}: wait for it, or {self.elsewhere}.") from error
         except OSError as error:
             raise storage_error(error, self.path, self.remedy) from error
-        before: Manifest | None = None
+        marked = False
         try:
             self.check()  # it may have changed before the lock was taken
             remove_parts(self.path, self.names)
-            before = read_manifest(self.path)
-            if before is None and not self.made_earlier(self.path):
+            marked = read_manifest(self.path) is not None
+            if not marked and not self.made_earlier(self.path):
                 claim.made.add(MANIFEST)
                 self.mark()
+                marked = True
             yield claim
         except BaseException:
             if not claim.kept:
-                with suppress(OSError):  # the error that ended the block matters more
-                    self._undo(claim.made, before)
+                with suppress(OSError, FrostlineError):  # the error that ended the block matters more
+                    self._undo(claim.made, marked=marked)
                     if made_folder:
                         self.path.rmdir()
             raise
         finally:
             lock.release()
 
-    def _undo(self, made: set[str], before: Manifest | None) -> None:
-        """Remove the files that were made; the manifest lists only existing files at every moment, for kills."""
-        if before is not None or MANIFEST in made:
+    def _undo(self, made: set[str], *, marked: bool) -> None:
+        """Remove the files that were made, which the manifest no longer lists then: a kill may come at any moment."""
+        if marked:
             remove_parts(self.path, self.names)
-            files = before.files if before is not None else {}
-            with suppress(StorageError):
-                self.mark(files, complete=before is not None and before.complete, known=files)
+            manifest = read_manifest(self.path)
+            if manifest is not None and not made.isdisjoint(manifest.files):
+                files = {name: digest for name, digest in manifest.files.items() if name not in made}
+                with suppress(StorageError):  # a full disk: remove the files all the same
+                    self.mark(files, complete=manifest.complete, known=files)
         marks = {MANIFEST, LOCK}
         remove_files(self.path, made - marks)
         remove_files(self.path, made & marks)

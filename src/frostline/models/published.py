@@ -31,8 +31,19 @@ class Published(Protocol):
         """Return the file, downloading it when it is not here; `DownloadError` when that fails."""
 
 
+class _Downloadable:
+    """A file that is downloaded."""
+
+    file: str
+
+    @property
+    def source(self) -> str:
+        """The file's name and how it is obtained."""
+        return f"{self.file}, downloaded when asked for"
+
+
 @dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(_Downloadable):
     """A file at an address, with a digest.
 
     Parameters
@@ -48,11 +59,6 @@ class PublishedFile:
     urls: tuple[str, ...]
     file: str
     sha256_head: str
-
-    @property
-    def source(self) -> str:
-        """The file's name and how it is obtained."""
-        return f"{self.file}, downloaded when asked for"
 
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when torch hub or Frostline has it; one with another digest is not it."""
@@ -79,7 +85,7 @@ class PublishedFile:
 
 
 @dataclass(frozen=True)
-class HubFile:
+class HubFile(_Downloadable):
     """A file on the Hugging Face hub; its own client looks for it, fetches it and keeps it.
 
     Parameters
@@ -95,11 +101,6 @@ class HubFile:
     repository: str
     file: str
     revision: str | None = None
-
-    @property
-    def source(self) -> str:
-        """The file's name and how it is obtained."""
-        return f"{self.file}, downloaded when asked for"
 
     def find(self, cache: Path | None = None) -> Path | None:
         """Return the file when the hub's own cache has it."""
