@@ -14,7 +14,7 @@ def evaluate(
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a finished run's model again on the test split it was judged by."""
+    """Measure a finished run's model again on its validation and test splits."""
     from frostline.cli.console import Screen
     from frostline.cli.tables import show_results
     from frostline.runs.folder import Run
