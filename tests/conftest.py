@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -89,17 +90,20 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache that the finished run filled: 290 images on conv5."""
-    return tmp_path_factory.mktemp("finished") / "cache"
-
-
-@pytest.fixture(scope="session")
-def finished(small_fashion: Path, run_cache: Path) -> Run:
+def finished(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run named ``first``, with all that belongs to it; tests that change it copy it."""
+    place = tmp_path_factory.mktemp("finished")
     config = small_config(small_fashion, epochs=6)
     with whole_runs():
-        return fit(config, name="first", output_dir=run_cache.with_name("runs"), cache_dir=run_cache)
+        return fit(config, name="first", output_dir=place / "runs", cache_dir=place / "cache")
+
+
+@pytest.fixture
+def run_cache(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the cache as the finished run filled it: 290 images on conv5. No other test writes to it."""
+    cache = tmp_path_factory.mktemp("run") / "cache"
+    shutil.copytree(finished.folder.parents[1] / "cache", cache)
+    return cache
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from tests.small_run import OPTIONS
 SMALL = ["--limit", 240, *OPTIONS[:6]]
 
 
-def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_path):
-    place = finished.folder.parents[1]
+def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, run_cache, tmp_path):
     audit = ["audit", "first", "--runs-dir", finished.folder.parent]
-    done = frostline(*audit, "--cache-dir", place / "cache", "--include-test")
+    done = frostline(*audit, "--cache-dir", run_cache, "--include-test")
     assert (done.returncode, done.stderr) == (0, "")
     assert "240 train, 40 test; test labels are checked too" in done.stdout
     assert "no frozen layer runs" in done.stdout
@@ -33,7 +32,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, tmp_p
     assert "the test split changes" in done.stdout
     assert f"{len(changed)} labels changed, 0 images removed" in done.stdout
     assert done.stdout.splitlines()[-1] == "try: frostline train audits/first/corrected.npz"
-    done = frostline("train", "audits/first/corrected.npz", *SMALL, "--epochs", 1, "--cache-dir", place / "cache")
+    done = frostline("train", "audits/first/corrected.npz", *SMALL, "--epochs", 1, "--cache-dir", run_cache)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -5,9 +5,9 @@ import shutil
 from tests.small_run import unfinish
 
 
-def test_the_recorded_result_is_measured_again(frostline, finished):
+def test_the_recorded_result_is_measured_again(frostline, finished, run_cache):
     place = finished.folder.parent
-    done = frostline("evaluate", "first", "--output-dir", place, "--cache-dir", place.parent / "cache")
+    done = frostline("evaluate", "first", "--output-dir", place, "--cache-dir", run_cache)
     assert (done.returncode, done.stderr) == (0, "")
     test = finished.metrics["test"]
     assert "no frozen layer runs" in done.stdout
@@ -20,9 +20,9 @@ def test_the_recorded_result_is_measured_again(frostline, finished):
     assert done.stdout.endswith(f"validation accuracy: {finished.metrics['val']['accuracy']:.4f}\n")
 
 
-def test_views_are_averaged_on_request(frostline, finished):
+def test_views_are_averaged_on_request(frostline, finished, run_cache):
     place = finished.folder.parent
-    done = frostline("evaluate", "first", "--tta", 2, "--output-dir", place, "--cache-dir", place.parent / "cache")
+    done = frostline("evaluate", "first", "--tta", 2, "--output-dir", place, "--cache-dir", run_cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert "first: test split, averaged over 2 views" in done.stdout
     assert "; now, averaged over 2 views: 0." in done.stdout
