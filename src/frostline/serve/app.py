@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -237,19 +237,24 @@ def _wish(query: str) -> PredictOptions:
         raise invalid([dict(one) | {"loc": ("query", *one["loc"])} for one in error.errors()]) from error
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def _while_there(request: Request, work: Awaitable[T], seconds: float) -> T:
     """Return what some work gives, and end it when its client goes away or the time is up."""
-    working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
+    limit = asyncio.timeout(seconds)
+
+    def stop(_: asyncio.Task[None]) -> None:
+        with suppress(RuntimeError):  # the work is done
+            limit.reschedule(0.0)
+
+    leaving.add_done_callback(stop)
     try:
-        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+        async with limit:
+            return await work
+    except TimeoutError as error:
         if leaving.done():
-            raise GoneError
-        raise busy(f"no answer within {seconds:g} s: try again in a moment.")
+            raise GoneError from error
+        raise busy(f"no answer within {seconds:g} s: try again in a moment.") from error
     finally:
-        working.cancel()
         leaving.cancel()
 
 

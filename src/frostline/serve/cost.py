@@ -28,8 +28,8 @@ def is_cheap(data: bytes) -> bool:
     data : bytes
         A file's content.
     """
-    judge = next((judge for magic, judge in JUDGES.items() if data.startswith(magic)), None)
-    if judge is None:  # no decoder that is open here takes it, but for these
+    magic, judge = JUDGES.get(data[:2], (b"", None))
+    if judge is None or not data.startswith(magic):  # no decoder that is open here takes it, but for these
         return data[4:8] != b"ftyp" and data[:2] not in (b"II", b"MM")
     try:
         return judge(data) or (len(data) <= COUNTED_BYTES and excess(data) is not None)  # which is refused at once
@@ -127,12 +127,15 @@ def _pieces(data: bytes) -> int:
     return PIECES + len(data) // PIECE_BYTES
 
 
-JUDGES: dict[bytes, Callable[[bytes], bool]] = {
-    b"\x89PNG\r\n\x1a\n": _png,
-    b"\xff\xd8\xff": _jpeg,
-    b"GIF8": _gif,
-    b"BM": _bmp,
-    b"RIFF": _webp,
-    b"II*\0": _tiff,
-    b"MM\0*": _tiff,
+JUDGES: dict[bytes, tuple[bytes, Callable[[bytes], bool]]] = {  # by the first two bytes
+    magic[:2]: (magic, judge)
+    for magic, judge in (
+        (b"\x89PNG\r\n\x1a\n", _png),
+        (b"\xff\xd8\xff", _jpeg),
+        (b"GIF8", _gif),
+        (b"BM", _bmp),
+        (b"RIFF", _webp),
+        (b"II*\0", _tiff),
+        (b"MM\0*", _tiff),
+    )
 }

@@ -1,5 +1,7 @@
 """What the server counts, for Prometheus."""
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -24,6 +26,17 @@ class Metrics:
         self.batch = Histogram("frostline_batch_images", "Per batch.", buckets=SIZES, registry=self.registry)
         self.waiting = Gauge("frostline_waiting_images", "Taken in, not yet answered.", registry=self.registry)
         self.held = Gauge("frostline_held_bytes", "Bodies that are held.", registry=self.registry)
+
+        self._labeled = lru_cache(256)(self._with_labels)
+
+    def count(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        requests, times = self._labeled(method, path, status)
+        requests.inc()
+        times.observe(seconds)
+
+    def _with_labels(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(method, path, str(status)), self.seconds.labels(path)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

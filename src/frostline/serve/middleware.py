@@ -66,8 +66,7 @@ class SecurityMiddleware:
             log.error("a request failed:\n%s", traceback.format_exc())  # the application has answered 500
         path = scope["path"] if scope["path"] in KNOWN else "other"
         method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
-        self._metrics.requests.labels(method, path, str(exchange.status)).inc()
-        self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
+        self._metrics.count(method, path, exchange.status, time.perf_counter() - begun)
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         if not self._any_host and _host(scope) not in LOOPBACK_NAMES:

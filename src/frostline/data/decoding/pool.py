@@ -235,13 +235,19 @@ class _Process:
     def do(self, job: _Job) -> list[_Reply]:
         """Return a reply for every item, whatever some of them do to the process."""
         replies: list[_Reply] = []
-        second_try = False
+        separately = second_try = False
         while len(replies) < len(job.items):
             before = len(replies)
+            left = job.items[before:]
+            separately = separately or len(left) == 1 or not HAS_CLOCK
             try:
-                for reply in self._ask(job, job.items[before:]):
+                for reply in self._ask(job, left, separately=separately):
                     replies.append(reply)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
+                if not separately and self._process is not None:  # which of them it was shows when each is sent alone
+                    self.end()
+                    separately = True
+                    continue
                 second_try = second_try and len(replies) == before
                 reason = self._reason(job.budget, error, second_try=second_try)
                 if reason is None:
@@ -251,10 +257,10 @@ class _Process:
                     second_try = False
         return replies
 
-    def _ask(self, job: _Job, items: Sequence[Any]) -> Iterator[_Reply]:
+    def _ask(self, job: _Job, items: Sequence[Any], *, separately: bool) -> Iterator[_Reply]:
         process = self._process = self._process or _start()
         inbox, outbox = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-        chunk = (_folder(), job.budget, job.work, items)
+        chunk = (_folder(), job.budget, job.work, items, separately)
         inbox.write(pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL))
         inbox.flush()
         for _ in items:

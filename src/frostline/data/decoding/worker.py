@@ -1,8 +1,9 @@
 """The process that decodes images for another one: it runs out of its budget, or crashes, alone.
 
-Messages are pickles. On standard input come chunks ``(folder, budget, work, items)``, on standard output goes one
-``(Answer, value)`` for each item as soon as it is done, so that the other side knows which item was worked on when
-this process ends. It loads no torch and ends with the process that started it.
+Messages are pickles. On standard input come chunks ``(folder, budget, work, items, separately)``, on standard output
+goes one ``(WorkerReply, value)`` for each item: together when the chunk is done, which costs less, or ``separately`` as
+soon as each is done, so that the other side knows which item was worked on when this process ends. It loads no torch
+and ends with the process that started it.
 """
 
 import os
@@ -55,7 +56,7 @@ def main(parent: int, niceness: int) -> None:
     first = True
     while True:
         try:
-            folder, budget, work, items = pickle.load(inbox)  # noqa: S301  (from the process that started this one)
+            folder, budget, work, items, separately = pickle.load(inbox)  # noqa: S301  (from the process that started this one)
         except EOFError:
             return
         except MemoryError:
@@ -63,12 +64,12 @@ def main(parent: int, niceness: int) -> None:
         if folder is not None and folder != _here():
             os.chdir(folder)
         _limit_memory(memory, budget.memory)
-        for item in items:
+        for number, item in enumerate(items, 1):
             kind, value = _answer(work, item, budget)
             if kind == WorkerReply.REASON and not first:
                 os._exit(START_AGAIN)
             first = False
-            _send(outbox, kind, value)
+            _write(outbox, kind, value, flush=separately or number == len(items))
 
 
 def _answer(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
@@ -87,10 +88,11 @@ def _answer(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _send(outbox: BinaryIO, kind: WorkerReply, value: Any) -> None:
+def _write(outbox: BinaryIO, kind: WorkerReply, value: Any, *, flush: bool) -> None:
     try:
         outbox.write(pickle.dumps((int(kind), value), pickle.HIGHEST_PROTOCOL))
-        outbox.flush()
+        if flush:
+            outbox.flush()
     except BrokenPipeError:  # nobody waits any more
         os._exit(0)
 
