@@ -26,9 +26,9 @@ from bench.common.tables import Table
 from frostline import Classifier, TrainConfig
 from frostline.data.registry import load_dataset
 from frostline.exporters.exportable_model import export_program, export_record
-from frostline.exporters.onnx import to_onnx
+from frostline.exporters.formats import to_onnx
 from frostline.inference.onnx import OnnxClassifier
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run

@@ -33,9 +33,8 @@ from frostline.models.backbone import channels_last
 from frostline.models.boundary import Frozen, Thawed
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
-from frostline.training.examples import Examples, Rows
+from frostline.training.examples import Examples, Rows, moments
 from frostline.training.optim import layer_groups
-from frostline.training.statistics import moments
 from frostline.training.trainer import Recipe, train
 
 

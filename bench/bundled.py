@@ -28,8 +28,7 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.registry import load_dataset
 from frostline.data.splits import limited
-from frostline.pipeline.defaults import PEAK_LR, usual_epochs
-from frostline.pipeline.phases import recipe_of
+from frostline.pipeline.phases import PEAK_LR, recipe_of, usual_epochs
 from frostline.training.examples import Examples
 from frostline.training.ridge import solve
 from frostline.training.trainer import measure, train

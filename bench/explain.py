@@ -23,7 +23,7 @@ from bench.common.runs import fit_in
 from bench.common.tables import Table
 from frostline import TrainConfig, load_dataset
 from frostline.inference.explain import METHODS, Explainer, enlarge
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 
 HIDDEN = 0.2
 RADIUS = 15  # of the box that blurs, at 128 px

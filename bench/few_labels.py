@@ -24,8 +24,7 @@ from frostline.config import TrainConfig
 from frostline.data.registry import load_dataset
 from frostline.models.boundary import Boundary
 from frostline.models.heads import Head
-from frostline.pipeline.defaults import with_defaults
-from frostline.pipeline.phases import recipe_of
+from frostline.pipeline.phases import recipe_of, with_defaults
 from frostline.training.examples import Examples
 from frostline.training.ridge import solve
 from frostline.training.trainer import measure, train

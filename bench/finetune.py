@@ -37,7 +37,7 @@ from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.data.registry import load_dataset
 from frostline.models.registry import load_backbone
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 
 BATCH, LR, DECAY, SEED = 64, 5e-4, 0.05, 0
 

@@ -26,8 +26,7 @@ from frostline.data.registry import load_dataset
 from frostline.data.splits import limited
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import extract
-from frostline.pipeline.resolve import Plan, resolve_network
-from frostline.pipeline.split import RunSplits, split
+from frostline.pipeline.resolve import Plan, RunSplits, resolve_network, split
 from frostline.pipeline.train import train
 
 RECIPE = {

@@ -20,7 +20,7 @@ from bench.common.tables import Table, mean_and_deviation
 from bench.common.timing import Stopwatch
 from frostline.data.fashion_mnist import load
 from frostline.data.splits import stratified
-from frostline.pipeline.defaults import PEAK_LR
+from frostline.pipeline.phases import PEAK_LR
 from frostline.training.examples import Examples
 from frostline.training.trainer import Recipe, train
 

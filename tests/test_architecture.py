@@ -35,7 +35,7 @@ LAYERS = [
 
 
 def layer(module: str) -> int:
-    """``frostline.data.idx`` belongs to ``data``."""
+    """``frostline.data.fashion_mnist`` belongs to ``data``."""
     name = module.removeprefix("frostline.")
     return next(number for number, place in enumerate(LAYERS) if name == place or name.startswith(f"{place}."))
 
@@ -106,9 +106,13 @@ def test_every_import_of_ours_is_a_module_that_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("frostline.data.idx", "from frostline.cli import main", "frostline.cli"),
-        ("frostline.data.idx", "def f():\n    import frostline.training.trainer", "frostline.training.trainer"),
-        ("frostline.data.idx", "from ..models import heads", "frostline.models"),
+        ("frostline.data.fashion_mnist", "from frostline.cli import main", "frostline.cli"),
+        (
+            "frostline.data.fashion_mnist",
+            "def f():\n    import frostline.training.trainer",
+            "frostline.training.trainer",
+        ),
+        ("frostline.data.fashion_mnist", "from ..models import heads", "frostline.models"),
         ("frostline.errors", "from frostline.config import TrainConfig", "frostline.config"),
     ],
 )

@@ -21,6 +21,6 @@ def test_the_walk_follows_names_attributes_copies_and_properties():
     found = {".".join(stay) for stay in walk("frostline.runs.fit", "fit", "config").stays}
     assert "frostline.pipeline.resolve.check.config" in found  # a name
     assert "frostline.data.registry.data_name.name" in found  # config.data
-    assert "frostline.pipeline.defaults.with_defaults.config" in found  # config.model_copy(…)
+    assert "frostline.pipeline.phases.with_defaults.config" in found  # config.model_copy(…)
     assert "frostline.pipeline.phases.plan_phases.config" in found  # self.config, in a property of the plan
     assert "frostline.pipeline.train.make_head.settings" not in found

@@ -15,12 +15,11 @@ from frostline.data.preprocess import Preprocess
 from frostline.data.splits import per_class, train_val
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import FeatureKey, feature_key
+from frostline.features.store import FeatureKey, feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
-from frostline.training.examples import Examples
-from frostline.training.statistics import moments
+from frostline.training.examples import Examples, moments
 
 IMAGE_SIZE = 128
 CONV5 = 256 * 3 * 3  # features of conv5 at 128 px; they stand last among the pooled taps

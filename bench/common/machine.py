@@ -7,8 +7,8 @@ import torch
 
 from bench.common.timing import median_seconds
 from frostline._utils.device import cores, describe_device
+from frostline.models.backbone import describe
 from frostline.models.registry import outline
-from frostline.models.summary import describe
 
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 GIB, MIB = 1 << 30, 1 << 20

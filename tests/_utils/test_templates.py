@@ -6,7 +6,7 @@ import pytest
 from markupsafe import Markup
 
 import frostline
-from frostline._utils.templates import CONTENT_POLICY, templates
+from frostline._utils.text import CONTENT_POLICY, templates
 
 PAGES = sorted(Path(frostline.__file__).parent.rglob("templates/*.html"))
 

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frostline.cli.console import Screen
-from frostline.cli.tables import show_results
+from frostline.cli.console import Screen, show_results
 from frostline.evaluation.metrics import evaluate
 
 

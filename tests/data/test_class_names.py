@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.class_names import class_name, natural_key, natural_order, unified, unprintable
+from frostline.data.names import class_name, natural_key, natural_order, unified, unprintable
 
 
 def test_numbers_in_names_count_by_their_value() -> None:

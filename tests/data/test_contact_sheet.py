@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.contact_sheet import draw_sheet
 from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.thumbnails import draw_sheet
 from frostline.errors import StorageError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from frostline.data.dataset import Splits
-from frostline.data.duplicates import FLAT, difference_hash, group_numbers
+from frostline.data.splits import FLAT, difference_hash, group_numbers
 
 
 def test_a_hash_survives_another_size_and_format(fashion: Splits) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frostline.data.idx import MAX_BYTES, read_idx, read_idx_and_md5
+from frostline.data.fashion_mnist import MAX_BYTES, read_idx, read_idx_and_md5
 from frostline.errors import DataError
 from tests.conftest import idx_bytes, write_idx
 
@@ -131,7 +131,7 @@ BOMB = """
 import resource, sys
 from pathlib import Path
 from frostline.errors import DataError
-from frostline.data.idx import read_idx
+from frostline.data.fashion_mnist import read_idx
 resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
 try:
     read_idx(Path(sys.argv[1]), 1)

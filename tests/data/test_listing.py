@@ -13,7 +13,7 @@ from frostline.data.levels import Tones
 from frostline.data.listing import ClashError, Listing, complete, listed_splits
 from frostline.data.scan_file import ScannedFile
 from frostline.errors import DataError
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 from tests.small_run import small_config
 
 Row = tuple[str, str, str | None]  # path, class, split

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frostline.data.check import overlaps, warn_of
 from frostline.data.dataset import ImageDataset
-from frostline.data.overlap import overlaps, warn_of
 
 
 def parts() -> dict[str, ImageDataset | None]:

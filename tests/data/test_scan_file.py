@@ -7,8 +7,8 @@ from pathlib import Path
 from frostline._utils.hashing import row_id_of_bytes
 from frostline.data.dataset import Splits
 from frostline.data.decoding.decode import decode_image
-from frostline.data.duplicates import difference_hash
 from frostline.data.scan_file import ScannedFile, scan_file
+from frostline.data.splits import difference_hash
 from tests.class_folders import write_classes, write_hostile
 
 

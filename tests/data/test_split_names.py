@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.data.split_names import split_of
+from frostline.data.names import split_of
 
 USUAL = {
     "train": ["train", "Train", "TRAINING", "train_set", "training_set", "Training-Set", "trainset", "train-set",

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.listing import Listing
-from frostline.data.options import SourceOptions
+from frostline.data.listing import Listing, SourceOptions
 from frostline.data.table import list_table
 from frostline.errors import DataError
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from frostline.evaluation.mistakes import confused_pairs, least_certain, worst_mistakes, worth_showing
+from frostline.evaluation.metrics import confused_pairs, least_certain, worst_mistakes, worth_showing
 
 PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3], [0.34, 0.33, 0.33], [0.1, 0.8, 0.1], [0.0, 0.7, 0.3]])
 LABELS = np.array([1, 1, 0, 0, 2])

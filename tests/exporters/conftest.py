@@ -7,10 +7,10 @@ from torch.export import ExportedProgram
 
 from frostline.data.registry import load_dataset
 from frostline.exporters.exportable_model import export_program, export_record
-from frostline.exporters.onnx import to_onnx
+from frostline.exporters.formats import to_onnx
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
-from frostline.pipeline.split import RunSplits, split
+from frostline.pipeline.resolve import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run

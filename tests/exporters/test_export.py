@@ -10,11 +10,9 @@ import torch
 from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
 from frostline.exporters.export import export, write_verified
 from frostline.exporters.exportable_model import export_record
+from frostline.exporters.formats import ProgramClassifier, check_accuracy, to_pt2
 from frostline.exporters.parity import check_parity, measure, real_images
-from frostline.exporters.quantize import check_accuracy
-from frostline.exporters.torch_program import ProgramClassifier, to_pt2
-from frostline.inference.onnx import OnnxClassifier
-from frostline.runs.seal import check_seal
+from frostline.inference.onnx import OnnxClassifier, check_seal
 
 
 def deliver(content, model, parts, path):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frostline.errors import DataError, RunError
-from frostline.exporters.onnx import add_metadata
+from frostline.exporters.formats import add_metadata
 from frostline.inference.onnx import OnnxClassifier
 from tests.class_folders import write_classes
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from frostline.data.preprocess import Preprocess
-from frostline.exporters.preprocess import TensorPreprocess
+from frostline.exporters.exportable_model import TensorPreprocess
 
 SIDE = 33
 SHAPES = [

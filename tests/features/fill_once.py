@@ -15,7 +15,7 @@ from frostline.data.dataset import ImageDataset
 from frostline.errors import FrostlineError
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import feature_key
+from frostline.features.store import feature_key
 from tests.commands import PROCESSES, Within, measured
 from tests.features.passes import make_forward
 

@@ -14,7 +14,7 @@ from frostline.data.preprocess import Preprocess
 from frostline.features.dataset import CachedFeatures
 from frostline.features.extract import FrozenPass, fill
 from frostline.features.forward import FastForward
-from frostline.features.key import feature_key
+from frostline.features.store import feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from frostline.data.preprocess import Preprocess
-from frostline.features.key import FeatureKey
-from frostline.features.store import Store, row_key
+from frostline.features.store import FeatureKey, Store, row_key
 
 ROW = (3, 2)
 

@@ -12,7 +12,7 @@ from frostline.data.preprocess import Preprocess
 from frostline.errors import DataError
 from frostline.features.extract import SHARD_ROWS
 from frostline.features.forward import FastForward
-from frostline.features.manifest import read_manifest
+from frostline.features.shard import read_manifest
 from tests.features.passes import Counter, Interrupter, as_files, everything, first, keep, make_forward
 from tests.features.stores import DAMAGES
 

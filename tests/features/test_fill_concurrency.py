@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.features.inventory import list_stores, verify
-from frostline.features.manifest import read_manifest
+from frostline.features.shard import read_manifest
 from tests.features.fill_once import Filling
 
 

@@ -13,8 +13,7 @@ from safetensors.numpy import save
 from frostline._utils.hashing import digest_file
 from frostline.errors import StorageError
 from frostline.features.inventory import DAY, list_stores, prune, total_bytes, verify
-from frostline.features.manifest import write_manifest
-from frostline.features.shard import ShardEntry
+from frostline.features.shard import ShardEntry, write_manifest
 from frostline.features.store import Store
 from tests.conftest import Frostline
 from tests.features.confined import bound_by_permissions

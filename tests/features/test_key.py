@@ -5,7 +5,7 @@ import torch
 
 from frostline.data.augment import View
 from frostline.data.preprocess import Preprocess
-from frostline.features.key import FORMAT_VERSION, FeatureKey, feature_key
+from frostline.features.store import FORMAT_VERSION, FeatureKey, feature_key
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import TAP_GRID, Frozen, make_boundary
 from frostline.models.registry import load_backbone

@@ -12,8 +12,7 @@ from safetensors.numpy import load_file, save
 from frostline._utils.hashing import digest_file, digest_json
 from frostline.errors import StorageError
 from frostline.features.inventory import verify
-from frostline.features.manifest import read_manifest, write_manifest
-from frostline.features.shard import MAX_HEADER_BYTES, Shard, ShardEntry, read_shard
+from frostline.features.shard import MAX_HEADER_BYTES, Shard, ShardEntry, read_manifest, read_shard, write_manifest
 from frostline.features.store import Store, row_key
 from tests.features.confined import small_files
 from tests.features.stores import DAMAGES, ROW, cut, flip_bit, make_spec, make_store, opened, row_ids, rows, shard

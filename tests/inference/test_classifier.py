@@ -11,7 +11,7 @@ from frostline.errors import ConfigError, DataError, RunError
 from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.inference.classifier import Classifier, evaluate_run, tta_views
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.fit import fit

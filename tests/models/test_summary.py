@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import ConfigError
+from frostline.models.backbone import StageFacts, check_image_size, describe
 from frostline.models.registry import outline
-from frostline.models.summary import StageFacts, check_image_size, describe
 from tests.conftest import Frostline
 
 # kernel side, stride, padding, channels in, channels out, pooled afterwards
@@ -84,7 +84,7 @@ def test_a_disk_that_takes_nothing_is_not_the_image_sizes_fault(tmp_path: Path) 
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "from frostline.models.registry import outline\n"
-        "from frostline.models.trial import accepts_size\n"
+        "from frostline.models.stages import accepts_size\n"
         "try: accepts_size(list(outline('alexnet').stages.values()), 64)\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

@@ -13,8 +13,7 @@ from frostline.features.forward import FastForward
 from frostline.models.boundary import Thawed, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
-from frostline.training.examples import Examples, Rows
-from frostline.training.statistics import moments
+from frostline.training.examples import Examples, Rows, moments
 from frostline.training.trainer import Recipe, TrainingResult, measure, train
 from tests.features.passes import everything, first, keep, make_forward
 from tests.parity.measures import largest_gap

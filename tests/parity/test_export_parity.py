@@ -7,10 +7,10 @@ import pytest
 
 from frostline.data.registry import load_dataset
 from frostline.exporters.exportable_model import export_program, export_record
-from frostline.exporters.onnx import to_onnx
+from frostline.exporters.formats import to_onnx
 from frostline.inference.classifier import Classifier, evaluate_run
 from frostline.inference.onnx import OnnxClassifier
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.fit import fit

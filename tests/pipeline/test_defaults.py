@@ -5,7 +5,7 @@ import pytest
 from frostline.config import TrainConfig
 from frostline.models.boundary import make_boundary
 from frostline.models.registry import outline
-from frostline.pipeline.defaults import CLOSED_FORM_IMAGES, STEPWISE, stepwise, with_defaults
+from frostline.pipeline.phases import CLOSED_FORM_IMAGES, STEPWISE, stepwise, with_defaults
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from frostline.studies.tune_space import searched_settings

@@ -5,8 +5,7 @@ import pytest
 from frostline.config import TrainConfig
 from frostline.models.boundary import make_boundary
 from frostline.models.registry import outline
-from frostline.pipeline.defaults import with_defaults
-from frostline.pipeline.phases import boundaries, plan_phases, shares
+from frostline.pipeline.phases import boundaries, plan_phases, shares, with_defaults
 
 
 def phases(**settings):

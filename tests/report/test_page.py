@@ -14,10 +14,9 @@ import torch
 from frostline.data.thumbnails import Thumbnails
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import Predictions, evaluate
+from frostline.report.charts import draw_map
 from frostline.report.contents import ReportContents, gather
-from frostline.report.embedding_map import draw_map
-from frostline.report.page import page, write_report
-from frostline.report.sentences import format_value
+from frostline.report.page import format_value, page, write_report
 from frostline.runs.embedding_index import read_index
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.fit import fit

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from frostline.errors import RunError
-from frostline.evaluation.metrics import evaluate
-from frostline.evaluation.mistakes import worth_showing
+from frostline.evaluation.metrics import evaluate, worth_showing
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 

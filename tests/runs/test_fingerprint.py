@@ -11,9 +11,8 @@ from frostline.config import TrainConfig
 from frostline.data.arrays import from_arrays
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.errors import RunError
-from frostline.pipeline.split import RunSplits
-from frostline.runs.fingerprint import check_same_data, data_facts
-from frostline.runs.fit import fit
+from frostline.pipeline.resolve import RunSplits
+from frostline.runs.fit import check_same_data, data_facts, fit
 from frostline.runs.folder import Run
 from tests.small_run import FAST, InterruptTraining
 

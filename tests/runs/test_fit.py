@@ -13,7 +13,7 @@ from frostline.data.fashion_mnist import CLASS_NAMES
 from frostline.data.registry import load_dataset
 from frostline.errors import ConfigError, RunError, UnknownNameError, WeightsError
 from frostline.inference.classifier import Classifier
-from frostline.pipeline.split import split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run

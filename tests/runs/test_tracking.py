@@ -9,8 +9,7 @@ import pytest
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
-from frostline.runs.track_tensorboard import scalars
-from frostline.runs.tracking import Tracking, choose_trackers, flat
+from frostline.runs.tracking import Tracking, choose_trackers, flat, scalars
 from frostline.training.checkpoint import EPOCH_METRICS
 from tests.small_run import InterruptTraining, small_config
 

@@ -128,8 +128,8 @@ def _serve(
     told: "multiprocessing.connection.Connection",
 ) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
-    from frostline.serve.keys import read_keys
     from frostline.serve.limits import Limits
+    from frostline.serve.middleware import read_keys
     from frostline.serve.model import load_served
     from frostline.serve.server import serve
 

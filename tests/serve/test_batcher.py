@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from frostline.serve.batcher import Batcher
-from frostline.serve.errors import ProblemError
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
+from frostline.serve.schemas import ProblemError
 
 
 class Network:

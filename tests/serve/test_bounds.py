@@ -13,7 +13,7 @@ import pytest
 
 from frostline.errors import ConfigError
 from frostline.runs.folder import Run
-from frostline.serve.keys import read_keys
+from frostline.serve.middleware import read_keys
 from tests.conftest import Frostline
 from tests.serve.running import Running, form, png, read
 

@@ -13,8 +13,8 @@ from frostline.data.dataset import ImageDataset
 from frostline.errors import ConfigError, InputError, UnknownNameError
 from frostline.runs.bundle import load_bundle, save_bundle
 from frostline.sklearn import TransferClassifier
+from frostline.sklearn.base import config_of
 from frostline.sklearn.classifier import divided
-from frostline.sklearn.settings import config_of
 from tests.class_folders import write_classes
 from tests.sklearn.conftest import Labelled
 

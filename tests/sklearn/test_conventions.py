@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import (
 
 from frostline.config import TrainConfig
 from frostline.sklearn import FeatureExtractor, TransferClassifier
-from frostline.sklearn.settings import OWN
+from frostline.sklearn.base import OWN
 from tests.sklearn.striped import LineClassifier, LineTransformer, StripedClassifier, StripedTransformer
 
 FAST = {"weights": "bundled", "image_size": 63, "freeze": "conv2", "taps": ("conv1", "conv2")}

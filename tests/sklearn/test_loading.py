@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from frostline.models.backbone import Backbone
 from frostline.models.registry import load_backbone, weights_digest
-from frostline.sklearn.loading import load_cached
+from frostline.sklearn.base import load_cached
 
 
 def mine(path: Path, seed: int) -> Path:

@@ -11,12 +11,11 @@ from frostline.data import fashion_mnist
 from frostline.data.preprocess import Preprocess
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
-from frostline.features.key import feature_key
+from frostline.features.store import feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import load_backbone
-from frostline.training.examples import Examples
-from frostline.training.statistics import moments
+from frostline.training.examples import Examples, moments
 from frostline.training.trainer import Recipe
 
 Pair = tuple[Examples, Examples]

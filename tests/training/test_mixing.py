@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from frostline.training.mixing import mix
+from frostline.training.examples import mix
 from frostline.training.trainer import train
 
 LABELS = torch.arange(6)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import frostline
 from frostline.errors import DivergedError
-from frostline.training.statistics import moments
+from frostline.training.examples import moments
 from frostline.training.trainer import gradient_steps, measure, predict_logits, train
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.data.contact_sheet import PER_CLASS, draw_sheet
 from frostline.data.dataset import ImageDataset
 from frostline.data.drawn_objects import class_names, draw_uint8
+from frostline.data.thumbnails import PER_CLASS, draw_sheet
 from frostline.synthetic.scene import Program
 
 CLASSES, SIZE = 10, 64

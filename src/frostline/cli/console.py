@@ -2,9 +2,10 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -12,8 +13,10 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from frostline._utils.progress import Bar, Progress, Silent, listening, visible
+from frostline._utils.progress import Bar, Progress, Silent, listening, log, visible
 from frostline._utils.text import printable
+from frostline.errors import DataError
+from frostline.evaluation.metrics import most_confused
 
 MEBIBYTE = 1 << 20
 
@@ -125,3 +128,93 @@ def _width(stream: TextIO) -> int | None:
 def size_text(count: float) -> str:
     """Return a size in bytes as MiB or GiB."""
     return f"{count / (MEBIBYTE * 1024):.2f} GiB" if count >= MEBIBYTE * 1024 else f"{count / MEBIBYTE:.1f} MiB"
+
+
+ALL_CLASSES = 30  # so many are printed in full
+WORST_CLASSES = 20
+
+
+def show_results(screen: Screen, results: dict[str, Any], title: str) -> None:
+    """Print overall numbers of the test split, one line per class, and the most confused pairs.
+
+    Without a test split these are the validation's, and it is said.
+    """
+    split = "test" if results["test"] else "val"
+    test, calibration = results[split], results.get("calibration")
+    if split == "val":
+        title = "validation split"
+        screen.say("there is no test split: nothing measured the accuracy on new images. Settings were chosen by the")
+        screen.say("validation images, so these figures are too good:")
+    low, high = test["accuracy_ci95"]
+    overall = [
+        ["accuracy", f"{test['accuracy']:.4f}"],
+        ["  95 % interval", f"{low:.4f} - {high:.4f}"],
+        ["loss", f"{test['loss']:.4f}"],
+        ["top-5 accuracy", f"{test['top5_accuracy']:.4f}"],
+        ["macro F1", f"{test['f1_macro']:.4f}"],
+        ["ECE", f"{test['ece']:.4f}"],
+        ["images", f"{test['images']:,}"],
+    ]
+    if calibration:
+        overall.insert(-1, ["  uncalibrated", f"{calibration[split]['ece']['before']:.4f}"])
+    screen.table([title, ""], overall)
+    screen.say("")
+    _show_classes(screen, test["per_class"])
+    pairs = most_confused(test["confusion"], list(test["per_class"]))
+    if pairs:
+        screen.say("")
+        screen.table(["most confused: truth", "taken for", "images"], [[a, b, str(n)] for a, b, n in pairs], left=2)
+
+
+def _show_classes(screen: Screen, per_class: dict[str, dict[str, float]]) -> None:
+    """Print a line for each class; of many the worst alone, and the mean."""
+    columns = ["class", "precision", "recall", "F1", "images"]
+    if len(per_class) <= ALL_CLASSES:
+        screen.table(columns, [_class_row(name, line) for name, line in per_class.items()])
+        return
+    tested = {name: line for name, line in per_class.items() if line["support"]}
+    worst = sorted(tested, key=lambda name: (tested[name]["f1"], -tested[name]["support"], name))[:WORST_CLASSES]
+    mean = {key: sum(line[key] for line in tested.values()) / len(tested) for key in ("precision", "recall", "f1")}
+    total = sum(line["support"] for line in tested.values())
+    rows = [_class_row(name, tested[name]) for name in worst]
+    rows.append(_class_row(f"mean of {len(tested):,} classes", mean | {"support": total}))
+    screen.table(columns, rows, title=f"the {len(worst)} classes with the lowest F1 (metrics.json has all)")
+
+
+def _class_row(name: str, line: dict[str, float]) -> list[str]:
+    return [name, *(f"{line[key]:.4f}" for key in ("precision", "recall", "f1")), f"{line['support']:,}"]
+
+
+class Unread:
+    """Which images of some could not be used.
+
+    Parameters
+    ----------
+    total : int
+        How many there are in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._count, self._first = total, 0, ""
+
+    def tell(self, faults: Iterable[tuple[Path, str]]) -> None:
+        """Name files with what is wrong with them."""
+        for path, reason in faults:
+            self._first = self._first or f"{path} {reason}"
+            self._count += 1
+            log.warning("%s %s", path, reason)
+
+    def conclude(self, screen: Screen, *, strict: bool) -> None:
+        """Say how many there were.
+
+        Raises
+        ------
+        DataError
+            When there were only such images, or some and ``strict``.
+        """
+        if self._count == self._total:
+            raise DataError(f"none of {self._total:,} images could be read; {self._first}.")
+        if self._count and strict:
+            raise DataError(f"{self._count:,} of {self._total:,} images could not be read (--strict); {self._first}.")
+        if self._count:
+            screen.say(f"warning: {self._count:,} of {self._total:,} images could not be read; the others were used")

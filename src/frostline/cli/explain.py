@@ -32,9 +32,8 @@ def explain(
     output_dir: OutputDir = Path("runs"),
 ) -> None:
     """Show where images speak for their likeliest classes (Grad-CAM), and the training images most like them."""
-    from frostline.cli.console import Screen
+    from frostline.cli.console import Screen, Unread
     from frostline.cli.streams import write_result
-    from frostline.cli.unread import Unread
     from frostline.config import choices
     from frostline.runs.folder import Run
 

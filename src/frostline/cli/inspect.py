@@ -93,9 +93,9 @@ def data_show(
     from frostline.cli.console import Screen
     from frostline.config import split_pairs
     from frostline.data.augment import View, make_augment
-    from frostline.data.contact_sheet import PER_CLASS, draw_sheet, draw_views
     from frostline.data.preprocess import Preprocess
     from frostline.data.registry import data_name, load_dataset
+    from frostline.data.thumbnails import PER_CLASS, draw_sheet, draw_views
     from frostline.errors import DataError, UnknownNameError
 
     screen = Screen()
@@ -169,9 +169,9 @@ def models_show(
 ) -> None:
     """Show a network stage by stage (shape, parameters, multiply-accumulates, frozen or thawed) and its weights."""
     from frostline.cli.console import Screen
+    from frostline.models.backbone import check_image_size, describe
     from frostline.models.boundary import NONE, make_boundary
     from frostline.models.registry import find_network
-    from frostline.models.summary import check_image_size, describe
 
     network = find_network(name)
     backbone = network.outline()

@@ -13,22 +13,15 @@ from typing import Annotated
 import typer
 
 from frostline._utils.text import printable
-from frostline.cli.audit import audit
-from frostline.cli.compare import compare
-from frostline.cli.curve import curve
-from frostline.cli.evaluate import evaluate
+from frostline.cli.deploy import export, serve
 from frostline.cli.explain import explain
-from frostline.cli.export import export
-from frostline.cli.find_lr import find_lr
 from frostline.cli.inspect import cache_app, data_app, models_app, runs
-from frostline.cli.new import new
 from frostline.cli.predict import predict
-from frostline.cli.report import report
-from frostline.cli.serve import serve
+from frostline.cli.results import compare, evaluate, report
 from frostline.cli.settings import GroupedCommand
 from frostline.cli.streams import ReaderGone, lasting_streams
-from frostline.cli.train import train
-from frostline.cli.tune import tune
+from frostline.cli.studies import audit, curve, find_lr, tune
+from frostline.cli.train import new, train
 from frostline.errors import (
     ConfigError,
     FrostlineError,

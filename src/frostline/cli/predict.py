@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from frostline._utils.progress import Bar
+    from frostline.cli.console import Unread
     from frostline.cli.predictions import FilePrediction, Writer
-    from frostline.cli.unread import Unread
     from frostline.inference.classifier import Classifier
     from frostline.inference.image_files import FileAnswer
     from frostline.inference.sort_into import ClassFolders
@@ -51,10 +51,9 @@ def predict(
     """Name the most probable classes of images of any size; what cannot be read is named, too."""
     from frostline._utils.progress import Silent
     from frostline._utils.storage import write_bytes
-    from frostline.cli.console import Screen
+    from frostline.cli.console import Screen, Unread
     from frostline.cli.predictions import FORMATS, FilePrediction, make_writer
     from frostline.cli.streams import write_result
-    from frostline.cli.unread import Unread
     from frostline.config import choices
     from frostline.runs.folder import Run
 

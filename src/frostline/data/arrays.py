@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, open_file
-from frostline.data.class_names import class_name, natural_order, unified, unprintable
 from frostline.data.dataset import ImageDataset, Splits, check_pixels
 from frostline.data.decoding.decode import image_pixels
-from frostline.data.duplicates import difference_hash, group_numbers, joined_groups
-from frostline.data.listing import complete
-from frostline.data.options import TEST_FRACTION
-from frostline.data.split_names import SPLITS, split_of
+from frostline.data.listing import TEST_FRACTION, complete
+from frostline.data.names import SPLITS, class_name, natural_order, split_of, unified, unprintable
+from frostline.data.splits import difference_hash, group_numbers, joined_groups
 from frostline.errors import DataError, first_line
 
 Pair = tuple[ArrayLike, ArrayLike]  # images, labels

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frostline._utils.progress import log
-from frostline.data.class_names import class_name, first_few, natural_key
 from frostline.data.dataset import BadImage
 from frostline.data.decoding.decode import SUFFIXES
 from frostline.data.listing import Listing
-from frostline.data.split_names import split_of
+from frostline.data.names import class_name, first_few, natural_key, split_of
 from frostline.errors import DataError
 
 # Images of kinds that not every installation can read are listed, too: a look at each says what to do about it.

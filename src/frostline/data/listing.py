@@ -2,22 +2,56 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from frostline._utils.progress import log
-from frostline.data.class_names import first_few, natural_order, unified, unprintable
 from frostline.data.dataset import BadImage, ImageDataset, Splits
 from frostline.data.decoding.decode import MAX_PIXELS
-from frostline.data.duplicates import group_numbers, joined_groups
 from frostline.data.levels import choose_levels, remarks, scales
-from frostline.data.options import TEST_FRACTION
+from frostline.data.names import SPLITS, first_few, natural_order, unified, unprintable
 from frostline.data.scan_file import ScannedFile
-from frostline.data.split_names import SPLITS
-from frostline.data.splits import by_group, drawable
+from frostline.data.splits import by_group, drawable, group_numbers, joined_groups
 from frostline.errors import DataError
+
+TEST_FRACTION = 0.15
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a folder, table or file of arrays is read.
+
+    Parameters
+    ----------
+    path_column, label_column, split_column, group_column : str, optional
+        Names of a table's columns; the usual names are looked for when left out.
+    root : Path, optional
+        The folder that a table's paths start from; the table's own when left out.
+    test_fraction : float
+        Share of each class that is drawn as test split where there is none; 0 draws none.
+    """
+
+    path_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    root: Path | None = None
+    test_fraction: float = TEST_FRACTION
+
+    @property
+    def of_tables(self) -> list[str]:
+        """The options given that only a table can have, as on the command line."""
+        return [
+            f"--{field.name.replace('_', '-')}"
+            for field in fields(self)
+            if field.name != "test_fraction" and getattr(self, field.name) is not None
+        ]
+
+
+DEFAULTS = SourceOptions()
+
 
 TEST_SEED = 0  # not the run's: the test split is the same for all runs
 CLASHES_NAMED = 3

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name all of torch's users know)
 from numpy.typing import NDArray
 
+from frostline.data.decoding.decode import center_squares
 from frostline.data.levels import Levels
-from frostline.data.square import center_squares
 from frostline.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,10 +24,10 @@ VERSION = 2  # of how images are shrunk, cropped and resized
 class Preprocess:
     """Crop the center square, resize it, scale to 0..1, repeat gray three times, subtract mean, divide by std.
 
-    An image is first halved, in bytes, as often as its sides stay at least the image size (`frostline.data.square`);
-    a JPEG file as it is decoded: hand the image size to `frostline.data.decoding.decode.decode_image`. The resize that
-    follows is bilinear or bicubic on real numbers, antialiased when it shrinks (as
-    ``torch.nn.functional.interpolate`` defines it), and nothing is rounded back to bytes.
+    An image is first halved, in bytes, as often as its sides stay at least the image size; a JPEG file as it is
+    decoded: hand the image size to `frostline.data.decoding.decode.decode_image`. The resize that follows is bilinear
+    or bicubic on real numbers, antialiased when it shrinks (as ``torch.nn.functional.interpolate`` defines it), and
+    nothing is rounded back to bytes.
 
     Parameters
     ----------

@@ -15,8 +15,7 @@ from frostline.data.arrays import load_npz
 from frostline.data.dataset import Splits
 from frostline.data.decoding.decode import MAX_PIXELS
 from frostline.data.folder import list_folder
-from frostline.data.listing import listed_splits
-from frostline.data.options import DEFAULTS, TEST_FRACTION, SourceOptions
+from frostline.data.listing import DEFAULTS, TEST_FRACTION, SourceOptions, listed_splits
 from frostline.data.scan import scan
 from frostline.data.table import list_table
 from frostline.errors import ConfigError, DataError, UnknownNameError

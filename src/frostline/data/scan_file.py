@@ -5,8 +5,8 @@ from pathlib import Path
 
 from frostline._utils.hashing import row_id_of_bytes
 from frostline.data.decoding.decode import MAX_PIXELS, examine, read_file
-from frostline.data.duplicates import difference_hash
 from frostline.data.levels import Tones
+from frostline.data.splits import difference_hash
 from frostline.errors import DataError
 
 SIDE = 512  # a look shrinks larger images while they stay at least that large: quicker, and it sees all that it needs

@@ -14,9 +14,8 @@ from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
 from frostline.data.dataset import BadImage
 from frostline.data.folder import LISTED
-from frostline.data.listing import Listing
-from frostline.data.options import DEFAULTS, SourceOptions
-from frostline.data.split_names import split_of
+from frostline.data.listing import DEFAULTS, Listing, SourceOptions
+from frostline.data.names import split_of
 from frostline.errors import DataError, did_you_mean
 
 COLUMNS = {

@@ -13,7 +13,7 @@ from frostline._utils.storage import OTHER_OUTPUT, check_output, write_bytes, wr
 from frostline.data.registry import check_data, redirected
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.exporters.exportable_model import export_program, export_record
-from frostline.exporters.onnx import to_onnx
+from frostline.exporters.formats import ProgramClassifier, accuracy, check_accuracy, to_int8, to_onnx, to_pt2
 from frostline.exporters.parity import (
     LIMIT,
     Answers,
@@ -24,14 +24,11 @@ from frostline.exporters.parity import (
     measure,
     real_images,
 )
-from frostline.exporters.quantize import accuracy, check_accuracy, to_int8
-from frostline.exporters.torch_program import ProgramClassifier, to_pt2
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
 from frostline.models.backbone import Backbone
 from frostline.pipeline.context import make_context
-from frostline.pipeline.resolve import load_images
-from frostline.pipeline.split import RunSplits, split
+from frostline.pipeline.resolve import RunSplits, load_images, split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
 

@@ -10,7 +10,7 @@ from PIL import Image
 from frostline._utils.progress import Progress, Silent
 from frostline.data.dataset import ImageDataset
 from frostline.errors import ExportError
-from frostline.pipeline.split import RunSplits
+from frostline.pipeline.resolve import RunSplits
 
 IMAGES = 512
 LIMIT = 1e-4  # largest accepted difference of a probability

@@ -18,8 +18,7 @@ from frostline.data.decoding.pool import Workers
 from frostline.errors import DataError, StorageError
 from frostline.features.dataset import CachedFeatures
 from frostline.features.forward import FastForward
-from frostline.features.key import FeatureKey
-from frostline.features.store import Store, row_key
+from frostline.features.store import FeatureKey, Store, row_key
 
 SHARD_BYTES = 64 << 20  # about a second of the pass on two cores: what a killed run loses at most
 SHARD_ROWS = 4096

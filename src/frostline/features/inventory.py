@@ -15,8 +15,7 @@ from frostline._utils.hashing import digest_json
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_CACHE, is_file_itself, is_part, lock_in
 from frostline.errors import first_line, storage_error
-from frostline.features.manifest import MANIFEST, parse_manifest
-from frostline.features.shard import SHARD_NAME, ShardEntry, read_shard
+from frostline.features.shard import MANIFEST, SHARD_NAME, ShardEntry, parse_manifest, read_shard
 
 DAY = 86_400.0
 

@@ -6,6 +6,7 @@ A checksum says that a file is the one that was listed; it does not say that the
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -15,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
-from frostline._utils.files import MAX_TENSOR_FILE_BYTES, open_file
-from frostline._utils.hashing import ROW_ID_BYTES
+from frostline._utils.files import MAX_TENSOR_FILE_BYTES, fault_of, open_file, read_bytes
+from frostline._utils.hashing import ROW_ID_BYTES, digest_json
+from frostline._utils.progress import log
+from frostline._utils.storage import OTHER_CACHE, write_json
+from frostline.errors import storage_error
 
 VIEW_BYTES = 4
 KEY_BYTES = ROW_ID_BYTES + VIEW_BYTES
@@ -165,3 +169,55 @@ def _finite(rows: Rows) -> bool:
     flat = rows.reshape(-1).view(unsigned)
     pieces = (flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE))
     return all(int((piece & unsigned(without_sign)).max()) < infinite for piece in pieces)
+
+
+MANIFEST = "manifest.json"
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shards: list[ShardEntry]
+    checksum: str
+
+
+def write_manifest(folder: Path, entries: Sequence[ShardEntry]) -> None:
+    """List the shards, with a checksum of the list itself."""
+    shards = [entry.model_dump() for entry in entries]
+    write_json(folder / MANIFEST, {"shards": shards, "checksum": digest_json(shards)}, OTHER_CACHE)
+
+
+def read_manifest(folder: Path) -> list[ShardEntry]:
+    """Return the listed shards; none, with a warning, when the list is damaged.
+
+    Raises
+    ------
+    StorageError
+        When the list is out of reach, or what has its name is no file.
+    """
+    path = folder / MANIFEST
+    try:
+        return parse_manifest(read_bytes(path))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        log.warning("%s is damaged (%s): its rows are computed again", path, fault_of(error))
+        return []
+    except OSError as error:
+        raise storage_error(error, path, OTHER_CACHE) from error
+
+
+def parse_manifest(data: bytes) -> list[ShardEntry]:
+    """Return the shards that the content of a manifest lists.
+
+    Raises
+    ------
+    ValueError
+        When it is no manifest, or its checksum is wrong.
+    """
+    listed = _Manifest.model_validate_json(data)
+    if listed.checksum != digest_json([entry.model_dump() for entry in listed.shards]):
+        raise ValueError("its checksum is wrong")
+    if len({entry.number for entry in listed.shards}) != len(listed.shards):
+        raise ValueError("it lists a shard twice")
+    return listed.shards

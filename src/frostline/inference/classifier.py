@@ -22,8 +22,7 @@ from frostline.features.forward import FastForward
 from frostline.models.backbone import Backbone
 from frostline.pipeline.context import feature_settings, make_context
 from frostline.pipeline.extract import read_rows
-from frostline.pipeline.resolve import load_images
-from frostline.pipeline.split import RunSplits, split
+from frostline.pipeline.resolve import RunSplits, load_images, split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run

@@ -2,9 +2,10 @@
 
 The file takes raw images, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
 ``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin,
-and a checksum of the whole file (`frostline.runs.seal`).
+and a checksum of the whole file (`frostline.inference.onnx`).
 """
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +21,32 @@ from frostline.data.levels import Levels
 from frostline.errors import RunError, first_line
 from frostline.evaluation.rejection import Rejection, check_share, named
 from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
-from frostline.runs.seal import check_seal
+
+MARK = b"frostline-sha256:"
+DIGITS = 64
+UNSEALED = (MARK + b"0" * DIGITS).decode()  # stands in a file until it is whole
+
+
+def sealed(data: bytes) -> bytes:
+    """Return a file's content with the checksum in the place that `UNSEALED` holds."""
+    at = data.rindex(MARK) + len(MARK)
+    return data[:at] + _digest(data, at).encode() + data[at + DIGITS :]
+
+
+def check_seal(data: bytes) -> Literal["whole", "damaged", "none"]:
+    """Say whether a file's content is what was sealed; ``none`` where there is no checksum."""
+    at = data.rfind(MARK) + len(MARK)
+    if at < len(MARK):
+        return "none"
+    return "whole" if _digest(data, at).encode() == data[at : at + DIGITS] else "damaged"
+
+
+def _digest(data: bytes, at: int) -> str:
+    view, digest = memoryview(data), hashlib.sha256()
+    for part in (view[:at], b"0" * DIGITS, view[at + DIGITS :]):
+        digest.update(part)
+    return digest.hexdigest()
+
 
 RECORD = "frostline"  # key of the metadata
 FORMAT_VERSION = 2  # 1 had no checksum

@@ -12,8 +12,7 @@ from torch import nn
 
 from frostline.models.backbone import Backbone, Intake
 from frostline.models.published import PublishedFile
-from frostline.models.spec import Network
-from frostline.models.weights import Offer
+from frostline.models.weights import Network, Offer
 
 NAME = "alexnet"
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")

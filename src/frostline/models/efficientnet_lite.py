@@ -20,8 +20,7 @@ from torch import nn
 
 from frostline.models.backbone import Backbone, Intake
 from frostline.models.published import PackageFile
-from frostline.models.spec import Network
-from frostline.models.weights import Offer
+from frostline.models.weights import Network, Offer
 
 STAGES = ("stem", *(f"blocks_{number}" for number in range(7)), "head")
 FEATURE_STAGE = "head"

@@ -15,9 +15,8 @@ from torch import nn
 from frostline.errors import ConfigError, did_you_mean, first_line
 from frostline.models.backbone import Backbone, Intake
 from frostline.models.published import HubFile, Published, PublishedFile
-from frostline.models.spec import Network
 from frostline.models.stages import cut
-from frostline.models.weights import Offer
+from frostline.models.weights import Network, Offer
 
 PRETRAINED = "pretrained"
 

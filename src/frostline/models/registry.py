@@ -12,9 +12,7 @@ from frostline._utils.progress import Progress, visible
 from frostline.errors import ConfigError, UnknownNameError, WeightsError, did_you_mean
 from frostline.models import alexnet, efficientnet_lite, external
 from frostline.models.backbone import Backbone, WeightsOrigin, channels_last
-from frostline.models.from_run import TENSORS, find_bundle, read_stages
-from frostline.models.spec import Network
-from frostline.models.weights import State, choose, fitted, read_state
+from frostline.models.weights import TENSORS, Network, State, choose, find_bundle, fitted, read_stages, read_state
 
 NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK, **efficientnet_lite.NETWORKS}
 

@@ -5,20 +5,82 @@ import pickle
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol
 
 import safetensors
 import torch
+from pydantic import BaseModel, Field
 
 from frostline._utils.download import offline
-from frostline._utils.files import MAX_TENSOR_FILE_BYTES, open_file, parse_json, read_tensors, reading
+from frostline._utils.files import (
+    MAX_TENSOR_FILE_BYTES,
+    fit_schema,
+    open_file,
+    parse_json,
+    read_bytes,
+    read_tensors,
+    reading,
+)
+from frostline._utils.hashing import digest_file
+from frostline._utils.manifest import read_manifest
 from frostline._utils.progress import Progress, log
 from frostline.errors import DownloadError, WeightsError, did_you_mean, first_line
-from frostline.models.from_run import find_bundle
+from frostline.models.backbone import Backbone
 from frostline.models.published import Published
+
+DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+REMEDY = "copy it again, or give other --weights"
+
+
+class _Boundary(BaseModel):
+    end: str
+
+
+class _BundleDescription(BaseModel):
+    network: str
+    boundary: _Boundary
+    blake2b: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+def find_bundle(folder: Path) -> Path | None:
+    """Return the folder of the model in a run's folder, or in a bundle's own."""
+    return next((place for place in (folder / "model", folder) if (place / DESCRIPTION).is_file()), None)
+
+
+def read_stages(bundle: Path, network: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a trained model's stages, by the names that they have in their `Backbone`.
+
+    Parameters
+    ----------
+    bundle : Path
+    network : str
+        Whose they must be.
+
+    Raises
+    ------
+    WeightsError
+        When they are another network's, or the bundle is damaged.
+    """
+    path = bundle / TENSORS
+    with reading(bundle / DESCRIPTION, WeightsError, REMEDY):
+        manifest = read_manifest(bundle, REMEDY)
+        about = read_bytes(bundle / DESCRIPTION) if manifest is None else manifest.read(DESCRIPTION)
+    description = fit_schema(_BundleDescription, about, bundle / DESCRIPTION, WeightsError, REMEDY)
+    if description.network != network:
+        raise WeightsError(
+            f"{bundle} is a model of {description.network}, and {network} is asked for: "
+            f"give --model {description.network}, or other --weights."
+        )
+    with reading(path, WeightsError, REMEDY):
+        tensors, _ = read_tensors(path)
+        digest = digest_file(path)
+    if digest != description.blake2b:
+        raise WeightsError(f"{path} is damaged (its checksum is wrong): {REMEDY}.")
+    return {key: tensor for key, tensor in tensors.items() if key.startswith("stages.")}
+
 
 RECORD = "frostline"  # key, in a safetensors file's metadata, of how `tools.pretraining` made it
 
@@ -296,3 +358,37 @@ def fitted(state: State, wanted: Mapping[str, tuple[int, ...]], network: str, so
         if not chosen[key].isfinite().all():
             raise WeightsError(f"{source}: '{key}' holds NaN or infinite values: get the weights again.")
     return chosen
+
+
+class Build(Protocol):
+    """Builds the stages up to ``last`` (all of them when left out), with the pre-trained head only when asked for.
+
+    With a seed the values are drawn; without one they mean nothing, and there may be none (torch's meta device).
+    """
+
+    def __call__(self, last: str | None = None, *, with_classifier: bool = False, seed: int | None = None) -> Backbone:
+        """Return the network."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An entry of the registry.
+
+    Parameters
+    ----------
+    name : str
+        What `--model` calls it.
+    outline : callable
+        Gives the whole network without values, its pre-trained head included.
+    build : Build
+    published_key : callable
+        Where a tensor of ours (``stages.conv1.0.weight``) stands in the published state dict.
+    offer : Offer
+        The weights that there are.
+    """
+
+    name: str
+    outline: Callable[[], Backbone]
+    build: Build
+    published_key: Callable[[str], str]
+    offer: Offer

@@ -11,7 +11,7 @@ from frostline.data.drawn_objects import load_prior
 from frostline.features.dataset import LiveFeatures
 from frostline.features.extract import FrozenPass, fill
 from frostline.features.forward import FastForward
-from frostline.features.key import feature_key
+from frostline.features.store import feature_key
 from frostline.models.boundary import NONE
 from frostline.pipeline.context import Context, FeatureSettings
 from frostline.pipeline.phases import PhasePlan

@@ -22,10 +22,9 @@ from frostline.pipeline.phases import PhasePlan
 from frostline.pipeline.resolve import HeadSettings, Plan
 from frostline.training.calibration import calibrate
 from frostline.training.checkpoint import Epoch, saved_phase
-from frostline.training.examples import Examples
+from frostline.training.examples import Examples, moments
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
-from frostline.training.statistics import moments
 from frostline.training.trainer import Phase, TrainingResult, predict_logits
 from frostline.training.trainer import train as descend
 

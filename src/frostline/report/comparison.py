@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline._utils.storage import write_bytes
-from frostline._utils.templates import templates
+from frostline._utils.text import templates
 from frostline.errors import RunError
 from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
 from frostline.runs.evidence import Evidence, read_evidence

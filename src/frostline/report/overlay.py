@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from frostline._utils.extras import require
-from frostline.data.decoding.decode import decode_image
-from frostline.data.square import center_square
+from frostline.data.decoding.decode import center_square, decode_image
 from frostline.inference.explain import Explainer
 from frostline.runs.evidence import Evidence
 

@@ -1,22 +1,279 @@
 """The report of a run: one self-contained HTML page from the files of the run folder, deterministic."""
 
+import io
+import json
 import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
 
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
-from frostline._utils.templates import templates
+from frostline._utils.text import templates
+from frostline.data.thumbnails import LOSSLESS_SIDE, data_url, to_png
 from frostline.evaluation.calibration import reliability, uncalibrated
-from frostline.report.charts import curves, diagram
+from frostline.evaluation.metrics import PER_PAIR, confused_pairs, least_certain, worst_mistakes
+from frostline.models.backbone import GIVEN
+from frostline.models.boundary import NONE
+from frostline.report.charts import curves, diagram, draw_map
 from frostline.report.contents import ReportContents, gather
-from frostline.report.embedding_map import draw_map
-from frostline.report.galleries import MOST_FILTERS, galleries, matrix, mosaic
-from frostline.report.sentences import describe_run, figure, format_value, gap
+from frostline.runs.evidence import Evidence
 from frostline.runs.folder import Run
+
+ORIGINS = {
+    "bundled": "Frostline’s bundled weights, pre-trained on synthetic images",
+    "imagenet": "weights pre-trained on ImageNet",
+    "pretrained": "pre-trained weights published by the network’s package",
+    "random": "random weights (no pre-training)",
+    GIVEN: "the weights of the network that Python code passed in",
+}
+HEADS = {
+    "linear": "a linear head",
+    "mlp": "an MLP head",
+    "ridge": "a ridge head (linear, fitted in closed form)",
+}
+
+
+def describe_run(found: ReportContents) -> Iterator[Markup]:
+    """Yield sentences on the data, the head, the freeze boundary and the pre-trained weights."""
+    metrics, model, images = found.metrics, found.metrics["model"], found.images
+    data = Markup("<strong>{}</strong>").format(metrics["data"]["name"])
+    if images:
+        data += Markup(" ({:,} training, {:,} validation and {:,} test images)").format(
+            images["train"], images["val"], images["test"]
+        )
+    yield Markup("<strong>{}</strong> with {}, trained on the {} classes of {} at {} px.").format(
+        model["name"], HEADS.get(model["head"], model["head"]), len(found.class_names), data,
+        figure(metrics, "model", "image_size", form="d"),
+    )  # fmt: skip
+    if found.solved:
+        yield from _solution(found)
+    yield _boundary(metrics, model)
+    origin = metrics["weights"]
+    if origin:
+        text = ORIGINS.get(origin["name"]) or f"weights from {origin['name']}"
+        yield Markup('It started from {} (SHA-256 <span title="{}">{}…</span>).').format(
+            text, origin["sha256"], origin["sha256"][:12]
+        )
+    yield from _shared_images(metrics)
+    if found.bad_images:
+        yield Markup("Unreadable images that were skipped: {:,} (<code>bad_images.csv</code>).").format(
+            found.bad_images
+        )
+
+
+def _shared_images(metrics: dict[str, Any]) -> Iterator[Markup]:
+    """Warn if the test split shares images with the other splits, which makes its results optimistic."""
+    for split, word in (("train", "training"), ("val", "validation")):
+        shared = metrics["data"].get("overlap", {}).get(f"{split}_test") or {}
+        same, alike = shared.get("identical", 0), shared.get("look_alike") or 0
+        if same or alike:
+            more = Markup(", and {:,} more are near-duplicates of one").format(alike) if alike else ""
+            yield Markup("<strong>{:,} test images are also {} images</strong>{}: the results are optimistic.").format(
+                same, word, more
+            )
+
+
+def _solution(found: ReportContents) -> Iterator[Markup]:
+    """Describe the prior, the penalty and the accuracy of a ridge head."""
+    metrics = found.metrics
+    if metrics["model"]["prior"] == "drawn":
+        yield Markup("The head uses a covariance prior, estimated from synthetic images.")
+    text = Markup("Its L2 penalty, {:.3g}, was selected on the validation split.").format(metrics["training"]["l2"])
+    if found.history:
+        text += Markup(" Its accuracy is {} on the training images and {} on the validation images.").format(
+            format_value(found.history[0].train_accuracy, "percent"),
+            format_value(found.history[0].val_accuracy, "percent"),
+        )
+    yield text
+
+
+def _boundary(metrics: dict[str, Any], model: dict[str, Any]) -> Markup:
+    trained = figure(metrics, "model", "trainable_parameters", form=",")
+    every = figure(metrics, "model", "parameters", form=",")
+    reads = f", and the head reads {', '.join(model['taps'])}" if model["taps"] else ""
+    if model["freeze"] == NONE:
+        return Markup("No stage was frozen{}; {} of {} parameters were trained.").format(reads, trained, every)
+    return Markup("The stages up to <strong>{}</strong> were frozen{}; {} of {} parameters were trained.").format(
+        model["freeze"], reads, trained, every
+    )
+
+
+def gap(found: ReportContents) -> str:
+    """Describe the gap between training and validation accuracy at the best epoch."""
+    best = found.metrics["training"]["best_epoch"]
+    if not 1 <= best <= len(found.history):
+        return ""
+    line = found.history[best - 1]
+    points = 100 * (line.train_accuracy - line.val_accuracy)
+    if points >= 0:
+        text = (
+            f"Epoch {best} is the best. Its training accuracy is {points:.1f} points above its validation accuracy: "
+            "the generalization gap."
+        )
+    else:
+        text = (
+            f"Epoch {best} is the best. Its validation accuracy is {-points:.1f} points above its training accuracy, "
+            "which is measured during the epoch, with augmentation and dropout."
+        )
+    if found.settings.get("label_smoothing"):
+        text += (
+            f" The training loss includes label smoothing ({found.settings['label_smoothing']:g}), the validation loss "
+            "does not, so they are not comparable."
+        )
+    return text
+
+
+def figure(metrics: dict[str, Any], *path: str | int, form: str = ".4f") -> Markup:
+    """Return one entry of the metrics as HTML: ``<data>`` with the exact value beside the rounded one.
+
+    Parameters
+    ----------
+    metrics : dict
+    path : str or int
+        Keys and positions, outermost first.
+    form : str
+        A format specification, ``percent`` (two digits), ``seconds`` or ``bytes``.
+    """
+    value: Any = metrics
+    for key in path:
+        value = value[key]
+    where = json.dumps(path)
+    return Markup('<data data-metric="{}" value="{}">{}</data>').format(where, repr(value), format_value(value, form))
+
+
+def format_value(value: float, form: str) -> str:
+    """Return a number as text."""
+    if form == "percent":
+        return f"{100 * value:.2f}\u202f%"
+    if form == "seconds":
+        return duration(value)
+    if form == "bytes":
+        return f"{value / 2**30:.2f} GiB"
+    return format(value, form)
+
+
+def duration(seconds: float) -> str:
+    """Return ``4.2 s``, ``3 min 18 s`` or ``2 h 05 min``."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+MOST_FILTERS = 96
+ACROSS = 16
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """A test image with its prediction and runner-up; ``saliency`` is the URL of its saliency map, or empty."""
+
+    source: str
+    saliency: str
+    small: bool
+    file: str
+    truth: str
+    predicted: str
+    probability: float
+    second: str
+    second_probability: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of confused classes, and some of its images."""
+
+    truth: str
+    predicted: str
+    rows: tuple[int, int]
+    images: int
+    shown: list[GalleryImage]
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """Test images to show; see `frostline.evaluation.metrics`."""
+
+    worst: list[GalleryImage]
+    unsure: list[GalleryImage]
+    pairs: list[Pair]
+
+
+def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes]) -> Galleries:
+    """Select among the test images with thumbnails; ``overlays`` are JPEG files by position."""
+    probabilities, labels = evidence.test.pair
+    pairs = [
+        Pair(
+            names[pair.truth], names[pair.predicted], (pair.truth, pair.predicted), len(pair.positions),
+            _shown(evidence, pair.positions[:PER_PAIR], names, overlays),
+        )
+        for pair in confused_pairs(probabilities, labels)
+    ]  # fmt: skip
+    worst = _shown(evidence, worst_mistakes(probabilities, labels), names, overlays)
+    return Galleries(worst, _shown(evidence, least_certain(probabilities), names, overlays), pairs)
+
+
+def _shown(
+    evidence: Evidence, positions: Iterable[int], names: list[str], overlays: Mapping[int, bytes]
+) -> list[GalleryImage]:
+    found = []
+    for position in positions:
+        row, encoded = evidence.test.probabilities[position], evidence.shown.at(position)
+        if encoded is None:
+            continue
+        best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
+        with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as image:
+            small = max(image.size) <= LOSSLESS_SIDE
+        saliency = data_url(overlays[position]) if position in overlays else ""
+        file = evidence.shown.names[int(np.flatnonzero(evidence.shown.positions == position)[0])]
+        found.append(
+            GalleryImage(
+                data_url(encoded), saliency, small, file,
+                names[evidence.test.labels[position]], names[best], float(row[best]), names[second], float(row[second]),
+            )
+        )  # fmt: skip
+    return found
+
+
+def mosaic(filters: torch.Tensor) -> str:
+    """Return filters (N, 3, H, W) as one image with transparent gaps, each scaled to its own range."""
+    filters = filters[:MOST_FILTERS]
+    count, _, height, width = filters.shape
+    low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
+    tiles = (255 * (filters - low) / (high - low).clamp_min(1e-12)).round().byte()  # (N, 3, H, W)
+    across = min(ACROSS, count)
+    down = -(-count // across)
+    sheet = torch.zeros(down * (height + 1) - 1, across * (width + 1) - 1, 4, dtype=torch.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = number // across * (height + 1), number % across * (width + 1)
+        sheet[top : top + height, left : left + width, :3] = tile.permute(1, 2, 0)
+        sheet[top : top + height, left : left + width, 3] = 255
+    return data_url(to_png(sheet.numpy(), optimize=True))
+
+
+def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
+    """Return shares (N, N) as two masks, correct predictions and mistakes, with opacity by share."""
+    opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # the square root keeps 1 % visible
+    right = np.eye(len(shares), dtype=bool)
+    masks = []
+    for kept, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
+        pixels = np.zeros((*shares.shape, 4), np.uint8)
+        pixels[..., :3] = color
+        pixels[..., 3] = np.where(kept, opaque, 0)
+        masks.append(data_url(to_png(pixels, optimize=True)))
+    return masks[0], masks[1]
+
 
 FILE = "report.html"
 TABLE_CLASSES = 30  # a larger confusion matrix is an image

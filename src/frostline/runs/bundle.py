@@ -36,11 +36,10 @@ from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError, FrostlineError, RunError, UnknownNameError, first_line
 from frostline.evaluation.rejection import Rejection
-from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin
+from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, check_image_size
 from frostline.models.boundary import TAP_GRID, Boundary, Frozen, Thawed, make_boundary
 from frostline.models.heads import Head, HeadSpec
 from frostline.models.registry import filled, find_network
-from frostline.models.summary import check_image_size
 from frostline.runs.folder import BUNDLE, BUNDLE_FILES, Run, warn_unverified
 from frostline.runs.schemas import LevelsRecord, Positive, RejectionRecord, Schema, WeightsRecord
 

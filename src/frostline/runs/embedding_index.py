@@ -23,8 +23,7 @@ from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
 from frostline.models.heads import Head
 from frostline.runs.folder import AGAIN, Run
-from frostline.training.examples import Examples
-from frostline.training.statistics import principal_axes
+from frostline.training.examples import Examples, principal_axes
 
 SAMPLE = 1500  # training images
 MAP = 3000  # test images

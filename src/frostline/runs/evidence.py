@@ -18,8 +18,7 @@ from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.errors import RunError
-from frostline.evaluation.metrics import Predictions
-from frostline.evaluation.mistakes import worth_showing
+from frostline.evaluation.metrics import Predictions, worth_showing
 from frostline.runs.folder import AGAIN, Run
 
 SPLITS = ("val", "test")

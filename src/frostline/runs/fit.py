@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
+from frostline.data.check import warn_of
 from frostline.data.dataset import Splits
-from frostline.data.overlap import warn_of
 from frostline.data.registry import data_name, with_absolute_paths
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.models.backbone import GIVEN, Backbone
@@ -27,18 +27,60 @@ from frostline.models.boundary import NONE, Boundary
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.extract import extract
-from frostline.pipeline.resolve import Plan, check, resolve_images, resolve_network
+from frostline.pipeline.resolve import Plan, RunSplits, check, resolve_images, resolve_network
 from frostline.pipeline.train import TrainedModel, train
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
 from frostline.runs.embedding_index import write_index
 from frostline.runs.evidence import write_evidence
-from frostline.runs.fingerprint import check_same_data, data_facts, weights_facts, with_recorded_reason
 from frostline.runs.folder import OpenRun, Run, choose_name, open_run, write_bad_images
 from frostline.runs.model_card import write_card
 from frostline.runs.plots import draw_confusion, draw_curves
+from frostline.runs.schemas import SplitRecord
 from frostline.runs.tracking import Tracking, choose_trackers, tracked
 from frostline.training.checkpoint import Epoch
 from frostline.training.trainer import TrainingResult
+
+NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def data_facts(splits: RunSplits) -> dict[str, Any]:
+    """Return what ``data.json`` holds: of each split how many images, and a digest of content, order and labels."""
+    return {name: {"images": len(part), "fingerprint": part.fingerprint} for name, part in splits.by_name.items()}
+
+
+def weights_facts(backbone: Backbone) -> dict[str, Any]:
+    """Return what ``data.json`` holds of the weights: where they came from, and why these."""
+    return {"weights": asdict(backbone.origin)} if backbone.origin else {}
+
+
+def with_recorded_reason(run: Run, backbone: Backbone) -> None:
+    """Give the weights the reason that was noted when the run was begun: now they are no more than those it names."""
+    recorded = run.begin_record.weights
+    if recorded is not None and backbone.origin is not None:
+        backbone.origin = replace(backbone.origin, reason=recorded.reason)
+
+
+def check_same_data(run: Run, splits: RunSplits) -> None:
+    """Refuse to go on with other images than those a run was begun with.
+
+    Raises
+    ------
+    RunError
+        When images came, went or changed, or ``data.json`` is missing or damaged.
+    """
+    then, now = run.begin_record, data_facts(splits)
+    before = {"train": then.train, "val": then.val, "test": then.test}
+    changes = [
+        _change(NAMES[name], split, now[name]) for name, split in before.items() if split.model_dump() != now[name]
+    ]
+    if changes:
+        raise run.output.changed_error(f"other images ({'; '.join(changes)})", "restore the images")
+
+
+def _change(name: str, then: SplitRecord, now: dict[str, Any]) -> str:
+    if then.images == now["images"]:
+        return f"{name}: {now['images']:,} as before, but not the same"
+    return f"{name}: {then.images:,} then, {now['images']:,} now"
 
 
 def fit(

@@ -17,20 +17,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frostline import __version__
 from frostline.serve.classify import ClassificationService
-from frostline.serve.errors import (
+from frostline.serve.limits import FORMATS, Limits
+from frostline.serve.metrics import Metrics
+from frostline.serve.middleware import Keys, SecurityMiddleware
+from frostline.serve.model import Served
+from frostline.serve.schemas import (
     MEDIA_TYPE,
+    About,
+    Answers,
+    Health,
+    Images,
+    PredictOptions,
+    Problem,
     ProblemError,
     answer_defect,
     answer_http,
     busy,
     invalid,
 )
-from frostline.serve.keys import Keys
-from frostline.serve.limits import FORMATS, Limits
-from frostline.serve.metrics import Metrics
-from frostline.serve.middleware import SecurityMiddleware
-from frostline.serve.model import Served
-from frostline.serve.schemas import About, Answers, Health, Images, PredictOptions, Problem
 from frostline.serve.upload import FIELD, Bodies, GoneError, images_of
 
 T = TypeVar("T")

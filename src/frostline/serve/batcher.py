@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
-from frostline.serve.errors import busy
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
+from frostline.serve.schemas import busy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -8,17 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.data.thumbnails import data_url
+from frostline.data.decoding.file_checks import is_cheap
+from frostline.data.thumbnails import data_url, to_png
 from frostline.serve.batcher import Batcher
-from frostline.serve.cost import is_cheap
 from frostline.serve.decoding import Decoding
-from frostline.serve.errors import ProblemError, bad_image, busy
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import BATCHES, Pixels, Served, begin_thread
-from frostline.serve.overlay import overlay_png
-from frostline.serve.schemas import PredictOptions
+from frostline.serve.schemas import PredictOptions, ProblemError, bad_image, busy
 from frostline.serve.upload import Upload
+
+LOW, HIGH = (255, 196, 61), (225, 62, 40)  # amber to red: seen on gray and on color, told apart by lightness too
+OPAQUE = 0.72  # where an image speaks loudest
+
+
+def overlay_png(heat: NDArray[np.float32]) -> bytes:
+    """Return a heat map (S, S) of values 0 to 1 as a PNG that is laid over the square in an image's center."""
+    mix = heat[..., None]
+    color = (1 - mix) * np.array(LOW) + mix * np.array(HIGH)  # (S, S, 3)
+    pixels = np.concatenate([color, 255 * OPAQUE * mix], axis=-1)  # (S, S, 4)
+    return to_png(np.rint(pixels).astype(np.uint8))
+
 
 Row = NDArray[np.float32]  # probabilities (classes,)
 Seen = tuple[Pixels, Row]

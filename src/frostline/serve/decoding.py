@@ -14,8 +14,8 @@ from frostline.data.decoding.decoder import Decoded, Decoders
 from frostline.data.levels import Levels
 from frostline.errors import DataError
 from frostline.serve.batcher import Batcher
-from frostline.serve.errors import ProblemError, bad_image, busy
 from frostline.serve.limits import FORMATS, Limits
+from frostline.serve.schemas import ProblemError, bad_image, busy
 
 Pixels = NDArray[np.uint8]
 PROCESSES = max(2, min(4, cores()))  # for cheap images; `Decoders` of one count share theirs, so it is not 1

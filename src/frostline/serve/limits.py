@@ -29,7 +29,9 @@ class Limits:
     batch: int = 32  # images in a batch
     enough: int = 8  # images that a batch waits for, once so many were taken in
     wait_seconds: float = 0.005  # that it waits at most
-    costly_queue: int = 32  # costly images that wait to be decoded, one at a time; see `frostline.serve.cost`
+    costly_queue: int = (
+        32  # costly images that wait to be decoded, one at a time; see `frostline.data.decoding.file_checks`
+    )
     costly_seconds: float = 10.0  # that one of them may wait, before the rest of its request is answered without it
     square_bytes: int = 256 * MIB  # of all decoded images that wait for the network
 

@@ -11,10 +11,9 @@ from python_multipart import multipart
 from python_multipart.exceptions import FormParserError
 from starlette.requests import Request
 
-from frostline.serve.errors import ProblemError, bad_image, busy, invalid
 from frostline.serve.limits import MIB, Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.schemas import Images
+from frostline.serve.schemas import Images, ProblemError, bad_image, busy, invalid
 
 FIELD = "images"
 Upload = tuple[str, bytes | ProblemError]  # a name, and the file or why there is none

@@ -22,14 +22,11 @@ from frostline.data.splits import by_group
 from frostline.errors import InputError
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import extract
-from frostline.pipeline.resolve import Plan, check_network, resolve_network
-from frostline.pipeline.split import RunSplits
+from frostline.pipeline.resolve import Plan, RunSplits, check_network, resolve_network
 from frostline.pipeline.train import TrainedModel, train
 from frostline.runs.bundle import Model
+from frostline.sklearn.base import FittedNetwork, config_of, load_cached
 from frostline.sklearn.images import ImageInput, unlabeled, usable
-from frostline.sklearn.loading import load_cached
-from frostline.sklearn.network import FittedNetwork
-from frostline.sklearn.settings import config_of
 from frostline.training.examples import Examples
 from frostline.training.trainer import predict_logits
 

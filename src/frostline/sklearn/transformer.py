@@ -16,10 +16,8 @@ from frostline.models.boundary import NONE, Frozen
 from frostline.models.registry import outline
 from frostline.pipeline.context import make_context
 from frostline.pipeline.resolve import resolve_network, with_freeze
+from frostline.sklearn.base import FittedNetwork, config_of, load_cached
 from frostline.sklearn.images import ImageInput, unlabeled, usable
-from frostline.sklearn.loading import load_cached
-from frostline.sklearn.network import FittedNetwork
-from frostline.sklearn.settings import config_of
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageInput):  # type: ignore[misc]

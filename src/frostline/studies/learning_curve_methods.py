@@ -21,9 +21,8 @@ from frostline.models.boundary import Boundary
 from frostline.models.heads import Head
 from frostline.models.registry import load_backbone
 from frostline.pipeline.context import Context
-from frostline.pipeline.defaults import PEAK_LR, stepwise, usual_epochs
 from frostline.pipeline.extract import read_rows
-from frostline.pipeline.phases import recipe_of
+from frostline.pipeline.phases import PEAK_LR, recipe_of, stepwise, usual_epochs
 from frostline.pipeline.resolve import resolve_network
 from frostline.pipeline.train import make_head, make_trunk
 from frostline.training.examples import Chosen, Examples, Rows

@@ -21,12 +21,11 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.errors import ConfigError, DivergedError
 from frostline.pipeline.context import make_context
-from frostline.pipeline.defaults import stepwise
 from frostline.pipeline.extract import Features, extract
+from frostline.pipeline.phases import stepwise
 from frostline.pipeline.resolve import check, resolve
 from frostline.pipeline.train import Trainable, prepare_phase
-from frostline.training.examples import Examples
-from frostline.training.mixing import Batch
+from frostline.training.examples import Batch, Examples
 from frostline.training.optim import layer_groups, make_optimizer
 from frostline.training.trainer import Recipe, gradient_steps, mixed_batches, train
 

@@ -9,7 +9,7 @@ from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import NONE
-from frostline.pipeline.defaults import STEPWISE, peak_lr, stepwise
+from frostline.pipeline.phases import STEPWISE, peak_lr, stepwise
 
 # Name: (setting that must be unset for it to be searched by default, title).
 SEARCHED: dict[str, tuple[str, str]] = {

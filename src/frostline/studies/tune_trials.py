@@ -27,8 +27,8 @@ from frostline.features.extract import FrozenPass
 from frostline.features.forward import FastForward
 from frostline.models.boundary import Boundary, Frozen, make_boundary
 from frostline.pipeline.context import Context, FeatureSettings
-from frostline.pipeline.defaults import with_defaults
 from frostline.pipeline.extract import Features, extract, read_rows
+from frostline.pipeline.phases import with_defaults
 from frostline.pipeline.resolve import Plan, check_network
 from frostline.pipeline.train import prepare_phase
 from frostline.studies.tune_space import Choice, Space

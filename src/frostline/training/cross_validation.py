@@ -15,9 +15,8 @@ from torch import nn
 
 from frostline._utils.progress import Progress, Silent
 from frostline.models.heads import Head, HeadSpec
-from frostline.training.examples import EVALUATION_BATCH, Examples, epoch_order
+from frostline.training.examples import EVALUATION_BATCH, Examples, epoch_order, moments
 from frostline.training.optim import learning_rate, make_optimizer
-from frostline.training.statistics import moments
 from frostline.training.trainer import Recipe, gradient_steps
 
 NEVER = -1  # the fold of examples that train no head

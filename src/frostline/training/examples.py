@@ -1,4 +1,4 @@
-"""Rows and labels of one split, and the order they are seen in."""
+"""Training examples as features and labels: their mini-batches, statistics and mixtures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from torch import nn
+
+from frostline.models.heads import Head
 
 EVALUATION_BATCH = 1024
 
@@ -125,3 +129,101 @@ class Examples:
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the shuffled order of an epoch: a function of seed and epoch alone, so a resumed run sees the same."""
     return np.random.default_rng([seed, epoch, 0x0DE5]).permutation(count)
+
+
+MOMENT_ROWS = 4096
+MOMENT_BATCH = 512
+
+
+def moments(module: nn.Module, examples: Examples, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation (F,) of a module's outputs for up to 4,096 rows, drawn by seed."""
+    chosen = examples.typical(MOMENT_ROWS, seed)
+    count = len(chosen)
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    with torch.inference_mode():
+        module.eval()
+        total = square = torch.zeros(())
+        for start in range(0, count, MOMENT_BATCH):
+            rows = examples.rows.take(chosen[start : start + MOMENT_BATCH])
+            values = module(rows.to(device)).flatten(1).double().cpu()  # (B, F)
+            total, square = total + values.sum(0), square + values.square().sum(0)
+        mean = total / count
+        std = (square / count - mean.square()).clamp_min(0).sqrt()
+    return mean.float().clone(), std.float().clone()
+
+
+def standardized(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
+    """Yield batches of rows (B, F) on the CPU, standardized as a head does it."""
+    mean, scale = head.mean.cpu(), head.scale.cpu()
+    for examples in parts:
+        for rows, _ in examples.batches(EVALUATION_BATCH):
+            yield (rows.flatten(1) - mean) * scale
+
+
+def principal_axes(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the first ``count`` principal axes of rows (N, F), centered in place: unit columns (F, count).
+
+    They come from the N x N Gram matrix, for samples with fewer rows than features; sklearn's PCA would
+    decompose the F x F covariance or, randomized, give other axes for another seed.
+    """
+    rows -= rows.mean(0)
+    values, vectors = torch.linalg.eigh((rows @ rows.T).double())  # ascending
+    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
+    axes: torch.Tensor = rows.T @ (vectors / values.clamp_min(1e-6).sqrt()).float()
+    return axes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows (B, ...) that show ``share`` of their ``labels`` (B,) and for the rest ``others`` (B,)."""
+
+    rows: torch.Tensor
+    labels: torch.Tensor
+    others: torch.Tensor
+    share: float
+
+    def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Return the cross-entropy of logits (B, classes) with both labels, each by its share."""
+        loss = F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
+        if self.share == 1:
+            return loss
+        other = F.cross_entropy(logits, self.others, label_smoothing=label_smoothing)
+        return self.share * loss + (1 - self.share) * other
+
+
+def mix(rows: torch.Tensor, labels: torch.Tensor, mixup: float, cutmix: float, draw: np.random.Generator) -> Batch:
+    """Mix each row of a batch with another one.
+
+    ``mixup`` (Zhang et al. 2018, arXiv:1710.09412) blends them; on activations that is manifold mixup (Verma et al.
+    2019, arXiv:1806.05236). ``cutmix`` (Yun et al. 2019, arXiv:1905.04899) puts a rectangle of one onto the other and
+    needs maps. With both, each batch gets one of the two by chance.
+
+    Parameters
+    ----------
+    rows : Tensor (B, ...), for cutmix (B, C, H, W)
+    labels : Tensor (B,)
+    mixup, cutmix : float
+        The share is drawn from Beta(x, x); 0 leaves that one out.
+    draw : numpy Generator
+    """
+    if not (mixup or cutmix):
+        return Batch(rows, labels, labels, 1.0)
+    cut = cutmix > 0 and (mixup == 0 or draw.random() < 0.5)
+    strength = cutmix if cut else mixup
+    share = float(draw.beta(strength, strength))
+    partner = torch.from_numpy(draw.permutation(len(rows))).to(rows.device)
+    if not cut:
+        return Batch(share * rows + (1 - share) * rows[partner], labels, labels[partner], share)
+    height, width = rows.shape[-2:]
+    side = (1 - share) ** 0.5
+    top, bottom = _span(height, side, draw)
+    left, right = _span(width, side, draw)
+    mixed = rows.clone()
+    mixed[:, :, top:bottom, left:right] = rows[partner, :, top:bottom, left:right]
+    return Batch(mixed, labels, labels[partner], 1 - (bottom - top) * (right - left) / (height * width))
+
+
+def _span(length: int, share: float, draw: np.random.Generator) -> tuple[int, int]:
+    """Return where a span of about a share of a length begins and ends; what lies beyond the edge is lost."""
+    half, center = share * length / 2, draw.random() * length
+    return max(0, round(center - half)), min(length, round(center + half))

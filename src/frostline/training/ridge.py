@@ -22,8 +22,7 @@ from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import ConfigError
 from frostline.models.heads import Head
 from frostline.training.calibration import best_temperature
-from frostline.training.examples import Examples
-from frostline.training.statistics import standardized
+from frostline.training.examples import Examples, standardized
 from frostline.training.trainer import measure
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # relative to the mean diagonal of the products

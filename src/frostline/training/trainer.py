@@ -16,8 +16,7 @@ from torch import nn
 from frostline._utils.progress import Bar, Progress, Silent, log
 from frostline.errors import DivergedError
 from frostline.training.checkpoint import Epoch, TrainingState, load_state, save_state, saved_phase
-from frostline.training.examples import EVALUATION_BATCH, Examples, epoch_order
-from frostline.training.mixing import Batch, mix
+from frostline.training.examples import EVALUATION_BATCH, Batch, Examples, epoch_order, mix
 from frostline.training.optim import averaged_model, learning_rate, make_optimizer
 
 B = TypeVar("B")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, image_header
-from frostline.data.decoding.file_types import other_kind
+from frostline.data.decoding.file_checks import other_kind
 from frostline.errors import DataError
 
 RNG = np.random.default_rng(7)

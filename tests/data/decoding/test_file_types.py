@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from frostline.data.decoding.decode import SUFFIXES, decode_image
-from frostline.data.decoding.file_types import OTHER_SUFFIXES, other_kind
+from frostline.data.decoding.file_checks import OTHER_SUFFIXES, other_kind
 from frostline.errors import DataError
 
 

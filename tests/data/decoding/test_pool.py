@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.decoding.budget import Budget
+from frostline.data.decoding.file_checks import Budget
 from frostline.data.decoding.pool import GIVE_WAY, Workers
 from frostline.errors import DataError
 from tests.data import costly

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.budget import Budget
 from frostline.data.decoding.decode import decode_image, examine
+from frostline.data.decoding.file_checks import MAX_SCANS, Budget, count_scans, excess
 from frostline.data.decoding.pool import Workers
-from frostline.data.decoding.structure import MAX_SCANS, count_scans, excess
 from frostline.errors import DataError
 from tests.hostile_files import bmp, chunk, encoded, noise, png, zeros_deflated
 

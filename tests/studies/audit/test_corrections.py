@@ -11,7 +11,7 @@ from frostline.data.registry import load_dataset
 from frostline.errors import DataError, StorageError
 from frostline.studies.audit.audit import audit
 from frostline.studies.audit.corrections import write_corrected
-from frostline.studies.audit.output import COLUMNS
+from frostline.studies.audit.findings import COLUMNS
 from tests.class_folders import write_classes
 from tests.studies.audit.conftest import NAMES, NOISE, Planted
 

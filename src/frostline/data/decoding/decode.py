@@ -24,12 +24,56 @@ from PIL import (  # Pillow loads every decoder it has when one of ours is not t
 
 from frostline._utils.files import read_bytes
 from frostline._utils.hashing import row_id_of_bytes
-from frostline.data.decoding.budget import BUDGET, Budget
-from frostline.data.decoding.file_types import modern_decoder, other_kind
-from frostline.data.decoding.structure import count_scans, excess
+from frostline.data.decoding.file_checks import BUDGET, Budget, count_scans, excess, modern_decoder, other_kind
 from frostline.data.levels import Levels, Range, Tones, to_bytes
-from frostline.data.square import crop_to_square, halved_by
 from frostline.errors import DataError
+
+
+def halved_by(width: int, height: int, side: int) -> int:
+    """Return the largest power of two that leaves both sides of an image, rounded up, at least ``side``.
+
+    Once a side is one pixel there is nothing to halve.
+    """
+    factor = 1
+    short = min(width, height)
+    while factor < short and -(-short // (2 * factor)) >= side:
+        factor *= 2
+    return factor
+
+
+def center_square(image: Image.Image, side: int, factor: int | None = None) -> Image.Image:
+    """Return the square in the center of a gray or RGB image, halved while it stays at least ``side`` pixels.
+
+    Each pixel is the mean of a block. A square that comes out goes through unchanged.
+
+    Parameters
+    ----------
+    factor : int, optional
+        By how much to shrink; `halved_by` when left out.
+    """
+    factor = factor or halved_by(*image.size, side)
+    return crop_to_square(image.reduce(factor) if factor > 1 else image)
+
+
+def crop_to_square(image: Image.Image) -> Image.Image:
+    """Return the square in the center of an image."""
+    width, height = image.size
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    return image if width == height else image.crop((left, top, left + short, top + short))
+
+
+def center_squares(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return `center_square` of each image of an array (N, H, W) or (N, H, W, 3)."""
+    height, width = images.shape[1:3]
+    factor = halved_by(width, height, side)
+    if factor > 1:
+        images = np.stack([np.asarray(Image.fromarray(image).reduce(factor)) for image in images])
+        height, width = images.shape[1:3]
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    return images[:, top : top + short, left : left + short]
+
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")  # exotic decoders stay shut
 MODERN = ("AVIF", "HEIF")  # opened only for files that say they are; HEIF where pillow-heif is installed
@@ -81,8 +125,8 @@ def decode_image(
         A file, or a file's content.
     side : int, optional
         Return no more than a network with inputs of this side needs: the square in the center, halved while it stays
-        that large (`frostline.data.square`). A JPEG is halved as it is decoded, by its cosine transform at 1/2, 1/4
-        or 1/8: quicker, and not to the last bit what halving its pixels gives.
+        that large (`center_square`). A JPEG is halved as it is decoded, by its cosine transform at 1/2, 1/4 or 1/8:
+        quicker, and not to the last bit what halving its pixels gives.
     formats : tuple of str
         Which decoders are tried, of those that Frostline knows.
     max_pixels : int

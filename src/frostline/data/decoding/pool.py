@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
 
-from frostline.data.decoding.budget import BUDGET, Budget
+from frostline.data.decoding.file_checks import BUDGET, Budget
 from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, WorkerReply
 from frostline.errors import DataError
 

@@ -15,7 +15,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from frostline.data.decoding.budget import Budget
+from frostline.data.decoding.file_checks import Budget
 from frostline.errors import FrostlineError
 
 try:

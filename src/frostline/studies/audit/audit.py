@@ -29,13 +29,11 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
 from frostline.pipeline.context import Context, make_context
-from frostline.pipeline.defaults import PEAK_LR, usual_epochs
 from frostline.pipeline.extract import read_rows
+from frostline.pipeline.phases import PEAK_LR, usual_epochs
 from frostline.pipeline.resolve import check, load_images, resolve_network
-from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels
-from frostline.studies.audit.near_duplicates import Copies, find_copies, nearest, reduce
-from frostline.studies.audit.output import write_page, write_table
-from frostline.studies.audit.pool import Pool, make_pool
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels, write_page, write_table
+from frostline.studies.audit.near_duplicates import Copies, Pool, find_copies, make_pool, nearest, reduce
 from frostline.training.calibration import best_temperature
 from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
 from frostline.training.examples import Examples, Joined, Rows

@@ -1,4 +1,4 @@
-"""Class names: one spelling for each, and the order in which classes are numbered."""
+"""Names of classes and splits: one spelling for each, and the order in which classes are numbered."""
 
 import re
 import unicodedata
@@ -80,3 +80,23 @@ def first_few(names: Sequence[str], most: int = MAX_NAMED) -> str:
     """Return the first names as text, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+SPLITS = ("train", "val", "test")
+NAMES = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validate", "validating", "dev", "devel", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "evaluate", "holdout", "heldout"),
+}
+# Without case and anything but letters and digits: train, Training_Set, images-train, test_data, val2017.
+_DECORATION = "(?:images?|imgs?|img|pictures?|photos?|data|dataset|split|set)?"
+_PATTERNS = {
+    split: re.compile(f"{_DECORATION}(?:{'|'.join(names)}){_DECORATION}(?:set|split)?(?:(?:19|20)[0-9]{{2}})?")
+    for split, names in NAMES.items()
+}
+
+
+def split_of(name: str) -> str | None:
+    """Return ``train``, ``val`` or ``test`` when a name is a usual one for that split, in any case; else ``None``."""
+    plain = re.sub(r"[\W_]+", "", name.casefold())
+    return next((split for split, pattern in _PATTERNS.items() if pattern.fullmatch(plain)), None)

@@ -1,24 +1,93 @@
-"""A network as a fitted estimator holds it: it gives rows, and is pickled as arrays."""
+"""What the estimators share: their settings, the network, and its features."""
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.utils import check_random_state
 from torch import nn
 
 from frostline._utils.device import pick_device
 from frostline._utils.progress import Progress
 from frostline._utils.storage import cache_dir as cache_folder
+from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
+from frostline.errors import ConfigError, UnknownNameError
 from frostline.features.dataset import LiveFeatures
+from frostline.models.backbone import Backbone
 from frostline.models.boundary import Thawed
 from frostline.models.heads import Head
-from frostline.models.registry import rebuild
+from frostline.models.registry import load_backbone, rebuild
 from frostline.pipeline.context import Context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import ResolvedNetwork
 from frostline.training.examples import Rows
+
+# Parameters that are no setting of a run, or are called otherwise there.
+OWN = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
+# Settings that scikit-learn has other ways for: which images, which labels, which seed.
+ELSEWHERE = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
+
+
+def config_of(params: Mapping[str, Any]) -> TrainConfig:
+    """Return an estimator's parameters (``get_params``) as settings.
+
+    ``random_state`` is the seed, and ``validation_fraction`` is ``val_fraction``.
+
+    Raises
+    ------
+    ConfigError
+        When a value is impossible, or ``settings`` names what is no setting or a parameter of its own.
+    """
+    values = {name: value for name, value in params.items() if name not in OWN}
+    if "validation_fraction" in params:
+        values["val_fraction"] = params["validation_fraction"]
+    settings = params.get("settings") or {}
+    allowed = sorted(set(TrainConfig.model_fields) - ELSEWHERE - set(values))
+    for name in settings:
+        if name in values:
+            raise ConfigError(f"settings: '{name}' is a parameter of the estimator: set it there.")
+        if name not in allowed:
+            raise UnknownNameError("setting", name, allowed)
+    return TrainConfig(data="images", seed=_seed(params["random_state"]), **values, **settings)
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+Stamp = tuple[int, int] | None
+
+
+def load_cached(
+    name: str, weights: str, *, last: str, seed: int, cache_dir: Path, progress: Progress | None = None
+) -> Backbone:
+    """Return a copy of what `load_backbone` gave the last time in this process, or load it.
+
+    So ``auto`` is decided once, not anew (and perhaps otherwise) in every fit of a search, and a large file is read and
+    checked once. A weight file that was changed is read again.
+    """
+    return copy.deepcopy(_loaded(name, weights, last, seed, cache_dir, _stamp(Path(weights).expanduser())))
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, weights: str, last: str, seed: int, cache_dir: Path, stamp: Stamp) -> Backbone:
+    return load_backbone(name, weights, last=last, seed=seed, cache_dir=cache_dir)
+
+
+def _stamp(path: Path) -> Stamp:
+    if not path.is_file():
+        return None
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
 
 State = dict[str, Any]
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.decode import decode_image
-from frostline.data.square import center_square, center_squares, halved_by
+from frostline.data.decoding.decode import center_square, center_squares, decode_image, halved_by
 
 RNG = np.random.default_rng(5)
 

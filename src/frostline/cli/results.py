@@ -1,11 +1,12 @@
-"""`frostline compare`."""
+"""``frostline evaluate``, ``compare`` and ``report``: what runs have shown."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli.settings import OutputDir
+from frostline.cli.predict import RunName, Tta
+from frostline.cli.settings import CacheDir, MovedData, OutputDir, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +14,34 @@ if TYPE_CHECKING:
     from frostline.cli.console import Screen
     from frostline.evaluation.comparison import ClassChange
     from frostline.report.comparison import Comparison
+
+
+def evaluate(
+    run: RunName,
+    data: MovedData = None,
+    tta: Tta = 1,
+    output_dir: OutputDir = Path("runs"),
+    cache_dir: CacheDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a finished run's model again on its validation and test splits."""
+    from frostline.cli.console import Screen, show_results
+    from frostline.runs.folder import Run
+
+    found = Run.load(run, output_dir)
+    split = "test" if found.metrics["test"] else "val"
+    recorded = found.metrics[split]
+    screen = Screen(quiet=quiet)
+    with screen.lines():
+        from frostline.inference.classifier import evaluate_run
+
+        results = evaluate_run(found, tta=tta, data=data, cache_dir=cache_dir, progress=screen.progress)
+    now, averaged = results[split], f", averaged over {tta} views" if tta > 1 else ""
+    screen.say("")
+    show_results(screen, results, f"{found.name}: test split{averaged}")
+    screen.say("", f"recorded when the run finished: {recorded['accuracy']:.4f}; now{averaged}: {now['accuracy']:.4f}")
+    screen.say(f"validation accuracy{averaged}: {results['val']['accuracy']:.4f}")
+
 
 ALL_CLASSES = 30  # so many are printed in full
 SHOWN_CLASSES = 20  # of more
@@ -86,3 +115,27 @@ def most_changed(changes: "Sequence[ClassChange]") -> "list[ClassChange]":
     """Return all of few classes, of many those that lost most and those that gained most; the largest loss first."""
     half = SHOWN_CLASSES // 2
     return list(changes) if len(changes) <= ALL_CLASSES else [*changes[:half], *changes[-half:]]
+
+
+def report(
+    run: RunName,
+    output: Annotated[
+        Path | None, typer.Option(help="Page to write (report.html in the run's folder).", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
+    output_dir: OutputDir = Path("runs"),
+    quiet: Quiet = False,
+) -> None:
+    """Write what a run learned as one page to look at, from the run's folder alone."""
+    from frostline._utils.storage import check_output
+    from frostline.cli.console import Screen
+    from frostline.runs.folder import Run
+
+    if output is not None:
+        check_output(output, overwrite=overwrite)
+    screen = Screen(quiet=quiet)
+    found = Run.load(run, output_dir)
+    with screen.lines():
+        from frostline.report.page import write_report
+
+        write_report(found, output)
