@@ -3,18 +3,22 @@
 import errno
 import inspect
 import re
+import sys
 
 import pytest
 import torch
 
 from frostline import errors
 from frostline.errors import (
+    ConfigError,
+    DataError,
     FrostlineError,
     StorageError,
     UnknownNameError,
     did_you_mean,
     is_disk_error,
     is_out_of_memory,
+    require,
     storage_error,
     stream_error,
 )
@@ -96,3 +100,25 @@ def test_other_system_errors_keep_their_own_words() -> None:
     error = storage_error(other, "/there")
     assert isinstance(error, StorageError)
     assert "cannot use /there: Connection refused." in str(error)
+
+
+def test_packages_that_are_installed_pass() -> None:
+    require("explain", "explain", "json", "xml.dom")
+
+
+def test_missing_package_is_refused_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(ConfigError) as refused:
+        require("explain", "explain", "json", "captum")
+    assert str(refused.value) == "explain needs captum, which is not installed: pip install 'frostline[explain]'."
+
+
+def test_a_missing_module_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xml.dom", None)
+    with pytest.raises(ConfigError, match=r"^explain needs xml, which is not installed"):
+        require("explain", "explain", "xml.dom")
+
+
+def test_error_may_be_that_of_the_caller() -> None:
+    with pytest.raises(DataError, match=r"^a table needs no_such_package, which is not installed"):
+        require("a table", "parquet", "no_such_package", error=DataError)

@@ -19,6 +19,7 @@ without a traceback and exits with 2.
 import difflib
 import errno
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 from frostline._utils.text import printable
@@ -93,6 +94,34 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
     near = difflib.get_close_matches(name.lower(), list(allowed), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def require(user: str, extra: str, *modules: str, error: type[FrostlineError] = ConfigError) -> None:
+    """Import optional modules, so that a missing package is refused before any work begins.
+
+    Parameters
+    ----------
+    user : str
+        What needs them, e.g. ``"explain"``.
+    extra : str
+        The extra of Frostline that installs them.
+
+    Raises
+    ------
+    FrostlineError
+        Of type ``error``; names the first missing package and the extra.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as cause:
+            package = (cause.name or module).partition(".")[0]
+            raise missing_package(user, package, extra, error) from cause
+
+
+def missing_package(user: str, package: str, extra: str, error: type[FrostlineError] = ConfigError) -> FrostlineError:
+    """Return the error for a missing optional package; see `require`."""
+    return error(f"{user} needs {package}, which is not installed: pip install 'frostline[{extra}]'.")
 
 
 _ANY_PLACE = {  # whatever was done, the system or the disk is at fault

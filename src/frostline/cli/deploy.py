@@ -77,9 +77,8 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """Answer over HTTP, with a page for people: classify images where a browser is."""
-    from frostline._utils.extras import require
     from frostline.cli.console import Screen
-    from frostline.errors import ConfigError
+    from frostline.errors import ConfigError, require
 
     require("serve", "serve", "fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn")
     if max_pixels is not None and max_pixels < 1:

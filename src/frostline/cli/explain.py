@@ -43,8 +43,8 @@ def explain(
     folder = output or Path("explained") / found.name
     screen = Screen(stderr=True)
     with screen.lines():
-        from frostline._utils.extras import require
         from frostline._utils.progress import log
+        from frostline.errors import require
         from frostline.inference.explain import Explainer
         from frostline.inference.image_files import find_images
         from frostline.report.explanations import write_explanations

@@ -9,14 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from frostline._utils.extras import require
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
 from frostline.data.dataset import BadImage
 from frostline.data.folder import LISTED
 from frostline.data.listing import DEFAULTS, Listing, SourceOptions
 from frostline.data.names import split_of
-from frostline.errors import DataError, did_you_mean
+from frostline.errors import DataError, did_you_mean, require
 
 COLUMNS = {
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image"),

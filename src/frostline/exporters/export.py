@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from frostline._utils.extras import require
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT, check_output, write_bytes, write_json
 from frostline.data.registry import check_data, redirected
-from frostline.errors import ConfigError, UnknownNameError
+from frostline.errors import ConfigError, UnknownNameError, require
 from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.formats import ProgramClassifier, accuracy, check_accuracy, to_int8, to_onnx, to_pt2
 from frostline.exporters.parity import (

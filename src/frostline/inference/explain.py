@@ -18,9 +18,8 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from frostline._utils.device import pick_device
-from frostline._utils.extras import require
 from frostline.data.inputs import Images, as_images, read_pixels
-from frostline.errors import ConfigError, RunError, UnknownNameError
+from frostline.errors import ConfigError, RunError, UnknownNameError, require
 from frostline.inference.maps import MappedNetwork
 from frostline.models.backbone import Backbone
 from frostline.runs.bundle import Model, load_bundle

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 
-from frostline._utils.extras import require
 from frostline._utils.files import fit_schema, read_bytes, reading
 from frostline._utils.progress import log
 from frostline.data.inputs import Images, as_images, batches, read_pixels
 from frostline.data.levels import Levels
-from frostline.errors import RunError, first_line
+from frostline.errors import RunError, first_line, require
 from frostline.evaluation.rejection import Rejection, check_share, named
 from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
 

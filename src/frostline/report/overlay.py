@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frostline._utils.extras import require
 from frostline.data.decoding.decode import center_square, decode_image
+from frostline.errors import require
 from frostline.inference.explain import Explainer
 from frostline.runs.evidence import Evidence
 

@@ -17,13 +17,12 @@ from typing import Annotated, Any, Protocol
 import tomli_w
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from frostline._utils.extras import missing_package
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.registry import data_name
-from frostline.errors import ConfigError, RunError, UnknownNameError, first_line
+from frostline.errors import ConfigError, RunError, UnknownNameError, first_line, missing_package
 from frostline.runs.folder import Run
 from frostline.training.checkpoint import EPOCH_METRICS, Epoch
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline._utils.extras import require
 from frostline._utils.files import open_file, reading
 from frostline._utils.hashing import digest_json
 from frostline._utils.output_folder import START_OVER
-from frostline.errors import RunError
+from frostline.errors import RunError, require
 from frostline.studies.tune_space import Choice, Range, Space, Values
 from frostline.studies.tune_trials import TrialResult
 

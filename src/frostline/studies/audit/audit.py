@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from frostline import __version__
 from frostline._utils.device import peak_memory_bytes
-from frostline._utils.extras import require
 from frostline._utils.files import parse_json, read_bytes
 from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, log, visible
@@ -28,6 +27,7 @@ from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
+from frostline.errors import require
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.phases import PEAK_LR, usual_epochs
