@@ -246,7 +246,7 @@ def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion,
     ]
     weights = [load_bundle(run.model_folder).head.first.weight for run in runs]
     assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
-    assert ["prior: how features vary within objects, from 1,000 drawn" in log_of(run) for run in runs] == [
+    assert ["prior: covariance of features within objects, from 1,000 drawn" in log_of(run) for run in runs] == [
         True,
         False,
         True,
@@ -259,7 +259,7 @@ def test_ridge_knows_how_drawn_objects_vary_unless_told_otherwise(small_fashion,
 
 
 def test_ridge_over_thawed_stages_is_refused_before_anything_is_made(small_fashion, tmp_path):
-    with pytest.raises(ConfigError, match="--head ridge is solved, not trained: it cannot train thawed stages"):
+    with pytest.raises(ConfigError, match="--head ridge is fitted in closed form and cannot train thawed stages"):
         fit(small_config(small_fashion, head="ridge", freeze="conv3"), output_dir=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

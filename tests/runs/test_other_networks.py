@@ -117,7 +117,7 @@ def test_size_mean_and_interpolation_are_the_networks_own(train: Any) -> None:
             {"model": "timm:vit_tiny_patch16_224"},
             "--image-size 32 does not suit timm:vit_tiny_patch16_224: it takes 224 pixels alone.",
         ),
-        ({"model": "timm:resnet18", "freeze": "layer4", "cutmix": 1.0}, "--cutmix cuts maps"),
+        ({"model": "timm:resnet18", "freeze": "layer4", "cutmix": 1.0}, "--cutmix needs feature maps"),
         (
             {"model": "timm:resnet18", "freeze": "layer5"},
             "unknown stage of timm:resnet18 'layer5'.*Did you mean 'layer",

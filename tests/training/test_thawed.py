@@ -159,7 +159,7 @@ def test_16_bit_training_is_used_where_it_is_quick(config, tmp_path):
     plain, half = (fit(config.model_copy(update={"amp": amp}), output_dir=tmp_path) for amp in (False, True))
     moved = [changed_stages(run) for run in (plain, half)]
     same = plain.history[-1].train_loss == half.history[-1].train_loss
-    told = "--amp changes nothing" in (half.folder / "log.txt").read_text()
+    told = "--amp has no effect" in (half.folder / "log.txt").read_text()
     assert same == told == (half_precision(torch.device("cpu")) is None)
     assert moved[0] == moved[1] == ["conv4", "conv5"]
     assert half.history[-1].train_loss == pytest.approx(plain.history[-1].train_loss, rel=0.02)

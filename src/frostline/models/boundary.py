@@ -26,10 +26,10 @@ class Boundary:
         The last frozen stage, or ``"none"``: every stage is trained, on pixels.
     taps : tuple of str
         Stages whose outputs are averaged to a small grid and concatenated for the head, in the order they run; the last
-        stage that runs is read whole when it is one of them. Empty: the last stage's output alone, as it is.
+        stage that runs is not averaged. Empty: the last stage's output alone, unchanged.
     end : str
-        The last stage that runs: the deepest tap or the boundary; without taps the boundary or the stage that heads
-        usually read, whichever is deeper.
+        The last stage that runs: the deepest tap or the boundary; without taps the boundary or the feature stage,
+        whichever is deeper.
     """
 
     freeze: str
@@ -38,7 +38,7 @@ class Boundary:
 
     @property
     def closed(self) -> "Boundary":
-        """The boundary with every stage frozen: a head trained there fits this boundary too."""
+        """The boundary with every stage frozen; a head trained on it also fits this boundary."""
         return Boundary(self.end, self.taps, self.end)
 
 
@@ -48,7 +48,6 @@ def make_boundary(backbone: Backbone, freeze: str, taps: tuple[str, ...]) -> Bou
     Raises
     ------
     UnknownNameError
-        When there is no such stage.
     """
     depth = -1 if freeze == NONE else backbone.position(freeze)
     ordered = tuple(sorted(set(taps), key=backbone.position))
@@ -57,9 +56,9 @@ def make_boundary(backbone: Backbone, freeze: str, taps: tuple[str, ...]) -> Bou
 
 
 def row_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
-    """Return the frozen stages whose outputs form a row, the boundary's own last and whole.
+    """Return the frozen stages whose outputs form a row, the boundary itself last.
 
-    Empty when the boundary's output alone is the row, as it is.
+    Empty when the row is the boundary's output, unchanged.
     """
     if boundary.freeze == NONE:
         return ()
@@ -71,14 +70,14 @@ def row_stages(backbone: Backbone, boundary: Boundary) -> tuple[str, ...]:
 
 
 Step = Callable[[torch.Tensor], torch.Tensor]
-Stages = Mapping[str, Step] | Mapping[str, list[Step]] | nn.ModuleDict  # a stage may be given as its steps
+Stages = Mapping[str, Step] | Mapping[str, list[Step]] | nn.ModuleDict  # a stage, or the list of its steps
 
 
 class Frozen(nn.Module):
     """The stages up to the boundary, always in eval mode and without gradients.
 
-    Returns the boundary's output as it is (B, C, H, W), or one row of concatenated outputs (B, F): the taps below the
-    boundary, averaged to a grid, then the boundary's own output whole.
+    Returns the boundary's output (B, C, H, W), or one row of concatenated outputs (B, F): the taps below the boundary,
+    averaged to a grid, then the boundary's full output.
     """
 
     def __init__(self, backbone: Backbone, boundary: Boundary) -> None:
@@ -100,27 +99,27 @@ class Frozen(nn.Module):
 
     @torch.inference_mode()
     def widths(self, image_size: int) -> dict[str, int]:
-        """Return the number of features of each of `row_stages`, in their order; empty where the row is a map."""
+        """Return the number of features from each of `row_stages`, in order; empty when the row is a map."""
         pixels = torch.zeros(1, 3, image_size, image_size, device=next(self.parameters()).device)
         _, parts = _tapped_parts(pixels, self.stages, self.boundary, self.row_stages)
         return {name: part.shape[1] for name, part in zip(self.row_stages, parts, strict=True)}
 
 
 class Thawed(nn.Module):
-    """The stages above the boundary: they map rows of `Frozen` to the head's input; without stages, the identity.
+    """The stages above the boundary, which map rows of `Frozen` to the head's input; without stages, the identity.
 
     Parameters
     ----------
     backbone : Backbone
-        Its stages above the boundary are shared, not copied.
+        Its stages are shared, not copied.
     boundary : Boundary
     image_size : int
-        Side of the images in pixels: it decides the shape of the boundary's map.
+        Side of the images in pixels, which determines the shape of the boundary's map.
 
     Attributes
     ----------
     precision : torch.dtype, optional
-        16-bit type for training (weights and outputs stay float32); not used in eval mode.
+        16-bit type used in training mode; weights and outputs stay float32.
     """
 
     def __init__(self, backbone: Backbone, boundary: Boundary, image_size: int) -> None:
@@ -138,17 +137,17 @@ class Thawed(nn.Module):
         self.requires_grad_(True)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return features (B, F), or without taps the last stage's output as it is."""
+        """Return features (B, F), or without taps the last stage's output."""
         if not self.stages:
             return rows
         if self.training and len(rows) == 1:
-            return self._alone(rows)
+            return self._single(rows)
         half = self.precision if self.training else None
         with torch.autocast(rows.device.type, half or torch.bfloat16, enabled=half is not None):
             return self._features(rows).float()
 
-    def _alone(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the features of a batch of one: it has no variance, so batch norm uses its running statistics."""
+    def _single(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch of one, which has no variance: batch norm uses its running statistics."""
         norms = [layer for layer in self.modules() if isinstance(layer, _BatchNorm)]
         for layer in norms:
             layer.eval()
@@ -183,11 +182,11 @@ def run_stages(
     stages : mapping of str to callable
         In the order they run.
     boundary : Boundary
-        Its frozen stage is read whole when further stages run on it, and so is its last stage.
+        The outputs of its frozen stage, if further stages run on it, and of its last stage are not averaged.
     taps : collection of str
-        Stages to read. With none, and nothing in ``before``, the last stage's output is returned as it is.
+        Stages to read. Without any, and with ``before`` empty, the last stage's output is returned unchanged.
     before : collection of Tensor (B, ...)
-        Parts of the row that are already there.
+        Leading parts of the row.
     """
     x, parts = _tapped_parts(x, stages, boundary, taps)
     parts = [*before, *parts]
@@ -201,7 +200,7 @@ def _tapped_parts(
     parts = []
     for name, stage in stages.items():
         for step in stage if isinstance(stage, list) else (stage,):
-            x = step(x)  # nothing else may hold a step's input: the next one reuses its memory
+            x = step(x)  # keep no other reference to a step's input: the next step reuses its memory
         if name in taps:
             below = name == boundary.freeze != boundary.end  # further stages need all of it
             parts.append(x.flatten(1) if below else tapped(x, whole=name == boundary.end))
@@ -209,10 +208,10 @@ def _tapped_parts(
 
 
 def tapped(x: torch.Tensor, *, whole: bool) -> torch.Tensor:
-    """Return a stage's output as a row (B, F): a map whole, or averaged to at most TAP_GRID x TAP_GRID.
+    """Return a stage's output as a row (B, F): the full map, or averaged to at most TAP_GRID x TAP_GRID.
 
-    Tokens (B, N, C) are averaged over all N, class token included: only the network's last stage knows which token
-    stands for the image.
+    Tokens (B, N, C) are averaged over all N, class token included: only the network's last stage selects the token that
+    represents the image.
     """
     if x.ndim == 3:
         return x.mean(1)

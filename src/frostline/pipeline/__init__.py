@@ -1,9 +1,9 @@
-"""Resolve, extract, train, evaluate: the four steps of a training, each made from the one before.
+"""Resolve, extract, train, evaluate: the four steps of a training.
 
-    plan     = resolve(config, context)     every setting, the images, the network and its boundary
+    plan     = resolve(config, context)     complete settings, images, network and boundary
     features = extract(plan, context)       rows of the frozen stages, phase by phase
     model    = train(features)              thawed stages and head
-    results  = evaluate(model)              the test split is read here for the first time
+    results  = evaluate(model)              metrics; reads the test split for the first time
 
-Nothing here knows of run folders: `train` is handed a `Checkpointer`, or none.
+None of them knows about run folders: `train` accepts an optional `Checkpointer`.
 """

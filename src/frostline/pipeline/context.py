@@ -1,4 +1,4 @@
-"""Where the steps of the pipeline run, and how features are computed and cached."""
+"""The context of the pipeline's steps, and the settings of the frozen pass."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +13,7 @@ from frostline.config import TrainConfig
 
 @dataclass(frozen=True)
 class Context:
-    """Cache folder, device and progress display: every step needs them, and no result depends on them.
-
-    Attributes
-    ----------
-    cache : Path
-        Frostline's cache folder.
-    device : torch.device
-    progress : Progress or None
-        Draws bars; ``None`` is silent.
-    """
+    """Cache folder, device and progress display: used by every step, without effect on results."""
 
     cache: Path
     device: torch.device
@@ -31,43 +22,31 @@ class Context:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """How the frozen pass computes and caches features.
+    """How the frozen pass computes and caches features."""
 
-    Attributes
-    ----------
-    network : str
-        The network's name, for the cache key.
-    dtype : str
-        ``float16`` or ``float32``: precision on disk.
-    workers : int
-        Processes that decode image files.
-    views : int
-        Views of each training image, for the log.
-    """
-
-    network: str
-    dtype: str
-    workers: int
-    views: int
+    network: str  # name in the cache key
+    dtype: str  # on disk: float16 or float32
+    workers: int  # processes that decode image files
+    views: int  # views of each training image, for the log
 
     @property
     def float32(self) -> "FeatureSettings":
-        """The settings for the test split: full precision, so that `predict` gives the same probabilities."""
+        """The settings for the test split: full precision, so that `predict` returns the same probabilities."""
         return replace(self, dtype="float32")
 
 
 def feature_settings(config: TrainConfig) -> FeatureSettings:
-    """Return the settings of a run's frozen pass."""
+    """Return the frozen pass settings of a run."""
     return FeatureSettings(config.model, config.cache_dtype, config.workers or cores(), config.views or 1)
 
 
 def make_context(device: str, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Context:
-    """Return a context for a device as settings name it; what ``auto`` resolves to is logged.
+    """Return a context; log the device that ``auto`` resolves to.
 
     Raises
     ------
     ConfigError
-        When the device is not available.
+        If the device is not available.
     """
     picked = pick_device(device)
     if device == "auto":

@@ -16,35 +16,17 @@ from frostline.training.examples import Examples
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a trained model is worth.
-
-    Attributes
-    ----------
-    val, test : Predicted
-        ``test`` is empty where there is no test split.
-    metrics : dict
-        ``test`` (none without a test split), ``val`` and ``calibration``, as in ``metrics.json``.
-    test_rows : Examples
-        The rows of the test split.
-    frozen_pass : FrozenPass
-        Over all images, those of the test split included.
-    """
+    """Predictions and metrics of a trained model."""
 
     val: Predictions
-    test: Predictions
-    metrics: dict[str, Any]
+    test: Predictions  # empty without a test split
+    metrics: dict[str, Any]  # "test" (None without a test split), "val" and "calibration", as in metrics.json
     test_rows: Examples
-    frozen_pass: FrozenPass
+    frozen_pass: FrozenPass  # over all images, test split included
 
 
 def evaluate(model: TrainedModel, val: Predictions) -> Evaluation:
-    """Read the test split for the first time, and measure.
-
-    Parameters
-    ----------
-    val : Predicted
-        The model's predictions of the validation split.
-    """
+    """Compute the metrics of a model on ``val``, its validation predictions, and on the test split, read here first."""
     splits = model.plan.splits
     log.info("evaluating on the test split, once" if len(splits.test) else "there is no test split to evaluate on")
     rows, done = model.features.test(model.last.features.forward)

@@ -1,4 +1,4 @@
-"""The frozen pass of a training: rows of the training and validation images for each phase, and of the test images."""
+"""Extract features: the rows of each phase's training and validation images, and of the test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from frostline.training.examples import Examples, Rows
 
 
 class RowSource(Protocol):
-    """A source of rows: `read_rows`, or a cache in memory in its place."""
+    """A source of rows: `read_rows`, or an in-memory cache that replaces it."""
 
     def __call__(
         self,
@@ -58,29 +58,18 @@ def read_rows(
 
 @dataclass(frozen=True)
 class PhaseFeatures:
-    """The training and validation rows of one phase.
-
-    Attributes
-    ----------
-    forward : FastForward
-        The stages that are frozen in this phase.
-    train, val : Examples
-    frozen_pass : FrozenPass
-        Over the images of the data set alone.
-    prior : Examples or None
-        Drawn images, for the covariance prior of a closed-form head.
-    """
+    """The frozen stages of one phase and the rows they produce."""
 
     forward: FastForward
     train: Examples
     val: Examples
-    frozen_pass: FrozenPass
-    prior: Examples | None = None
+    frozen_pass: FrozenPass  # over the data set, without the drawn images
+    prior: Examples | None = None  # drawn images, for the covariance prior of a closed-form head
 
 
 @dataclass(frozen=True)
 class Features:
-    """The rows of a plan's images, computed or read when a phase needs them."""
+    """The features of a plan's images, computed or read from the cache when a phase needs them."""
 
     plan: Plan
     context: Context
@@ -105,7 +94,7 @@ class Features:
         return PhaseFeatures(forward, train, Examples(val_rows, plan.splits.val.labels), frozen_pass, prior)
 
     def test(self, forward: FastForward) -> tuple[Examples, FrozenPass]:
-        """Run the frozen stages over the test split, after every choice is made."""
+        """Run the frozen stages over the test split, once every choice is made."""
         test, settings = self.plan.splits.test, self.plan.network.feature_settings.float32
         (rows,), done = self.source((test,), forward, settings, self.context)
         return Examples(rows, test.labels), done

@@ -1,4 +1,4 @@
-"""The phases of a training: for each a boundary, optimization hyperparameters and views of the images."""
+"""The phases of a training: boundary, optimization hyperparameters and views of each."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ FEWEST_STEPS = 200  # a head on few images needs more epochs (bench/few_labels.p
 PATIENCE = 5
 # Up to this many training images a closed-form head is as good or better, and faster (bench/few_labels.py).
 CLOSED_FORM_IMAGES = 2_000
-# Settings of gradient descent: giving one of them rules out a closed-form head.
+# Settings of gradient descent: setting any of them rules out a closed-form head.
 STEPWISE = (
     "epochs", "head_epochs", "batch_size", "optimizer", "momentum", "lr", "head_lr", "lr_schedule", "warm_up",
     "weight_decay", "label_smoothing", "ema", "mixup", "cutmix", "compile", "patience",
@@ -40,7 +40,7 @@ def with_defaults(config: TrainConfig, boundary: Boundary, images: int) -> Train
         "head_epochs": head_epochs if first else None,
         "head_lr": config.head_lr or PEAK_LR[config.optimizer, config.head] if first else None,
         "clip_norm": None if config.head == "ridge" else clip_norm,
-        # With nothing frozen a view costs only its augmentation: every epoch gets another one.
+        # Without frozen stages a view costs only its augmentation: every epoch gets a new one.
         "views": config.views or (epochs if config.freeze == NONE else 1),
         "epochs": None if config.head == "ridge" else epochs,
         "patience": None if config.head == "ridge" else config.patience or patience,
@@ -50,16 +50,15 @@ def with_defaults(config: TrainConfig, boundary: Boundary, images: int) -> Train
 
 def _head(config: TrainConfig, images: int, *, thaws: bool) -> str:
     """Return the requested head; by default a linear one, in closed form where that is better and possible."""
-    fields = TrainConfig.model_fields
     if config.head != "auto":
         return config.head
-    if thaws or images > CLOSED_FORM_IMAGES or any(getattr(config, name) != fields[name].default for name in STEPWISE):
-        return "linear"
-    return "ridge"
+    fields = TrainConfig.model_fields
+    descends = any(getattr(config, name) != fields[name].default for name in STEPWISE)
+    return "linear" if thaws or descends or images > CLOSED_FORM_IMAGES else "ridge"
 
 
 def stepwise(config: TrainConfig) -> TrainConfig:
-    """Return settings with a head that is trained by gradient descent: linear by default."""
+    """Return settings with ``auto`` replaced by the linear head, which is trained by gradient descent."""
     return config.model_copy(update={"head": "linear"}) if config.head == "auto" else config
 
 
@@ -69,42 +68,31 @@ def trains_head_first(config: TrainConfig, boundary: Boundary) -> bool:
 
 
 def peak_lr(config: TrainConfig, *, thaws: bool) -> float:
-    """Return the requested learning rate, or the default for optimizer and head, or for thawed stages."""
+    """Return the requested learning rate, or the default for thawed stages or for optimizer and head."""
     if config.lr is not None:
         return config.lr
     return THAW_LR[config.optimizer] if thaws else PEAK_LR[config.optimizer, config.head]
 
 
 def usual_epochs(images: int, batch_size: int, *, head_only: bool) -> int:
-    """Return 12, or for a head alone on few images enough for 200 gradient steps, at most 100."""
+    """Return 12 epochs, or for a head alone on few images enough for 200 gradient steps, at most 100."""
     steps = math.ceil(images / batch_size)
     return min(MOST_EPOCHS, max(EPOCHS, math.ceil(FEWEST_STEPS / steps))) if head_only else EPOCHS
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase.
-
-    Attributes
-    ----------
-    boundary : Boundary
-        Frozen and thawed stages in this phase.
-    recipe : Recipe
-    views : list of View
-        Of the training images, beside the images themselves: as many as the epochs use.
-    batch_norm, amp : bool
-        Normalize thawed convolutions; use mixed precision.
-    """
+    """One phase of a training."""
 
     boundary: Boundary
     recipe: Recipe
-    views: list[View]
-    batch_norm: bool = False
-    amp: bool = False
+    views: list[View]  # of the training images, without the images themselves; as many as the epochs use
+    batch_norm: bool = False  # normalize thawed convolutions
+    amp: bool = False  # mixed precision
 
 
 def plan_phases(config: TrainConfig, backbone: Backbone, boundary: Boundary) -> list[PhasePlan]:
-    """Return the phases of a training from resolved settings: first the head, then thawed stages."""
+    """Return the phases of a training with resolved settings: first the head, then thawed stages."""
     recipe, augment, views = recipe_of(config), make_augment(config.augment), config.views or 1
     further = [View(number, config.seed, augment) for number in range(1, views)]
 
@@ -132,7 +120,7 @@ def recipe_of(config: TrainConfig) -> Recipe:
     return Recipe(
         epochs=config.epochs or EPOCHS,
         batch_size=config.batch_size,
-        lr=config.lr or 0.0,  # a ridge head has none
+        lr=config.lr or 0.0,  # unset for a ridge head
         seed=config.seed,
         patience=config.patience or PATIENCE,
         optimizer=config.optimizer,
@@ -151,14 +139,14 @@ def recipe_of(config: TrainConfig) -> Recipe:
 
 
 def boundaries(backbone: Backbone, boundary: Boundary, schedule: str) -> list[Boundary]:
-    """Return the boundaries of a run's phases; the last is ``boundary`` itself, and the only one with nothing to thaw.
+    """Return the boundaries of a run's phases, ``boundary`` itself last.
 
     Parameters
     ----------
     schedule : str
         ``head-first``: the head on frozen features, then all thawed stages with it (Kumar et al. 2022,
         arXiv:2202.10054); ``gradual``: after the head one more stage per phase, from the top (Howard & Ruder 2018,
-        arXiv:1801.06146); ``together``: one phase for thawed stages and head.
+        arXiv:1801.06146); ``together``: one phase. Without thawed stages there is one phase.
     """
     if boundary.freeze == boundary.end or schedule == "together":
         return [boundary]
@@ -167,7 +155,7 @@ def boundaries(backbone: Backbone, boundary: Boundary, schedule: str) -> list[Bo
     first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze)
     depths = range(backbone.position(boundary.end) - 1, first - 1, -1)
     thawing = [Boundary(backbone.stage_names[depth], boundary.taps, boundary.end) for depth in depths]
-    return [boundary.closed, *thawing, *([boundary] if boundary.freeze == NONE else [])]
+    return [boundary.closed, *thawing] + ([boundary] if boundary.freeze == NONE else [])
 
 
 def shares(epochs: int, phases: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Resolve what settings leave open from the data: images, image size, network, boundary, head and how it is trained."""
+"""Resolve unset options from the data: splits, image size, network, boundary, head and its training."""
 
 import copy
 import shutil
@@ -14,7 +14,6 @@ from frostline.data.augment import make_augment
 from frostline.data.check import Overlap, overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
-from frostline.data.levels import Levels
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.data.registry import check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
@@ -31,10 +30,7 @@ from frostline.pipeline.phases import PhasePlan, plan_phases, trains_head_first,
 
 @dataclass(frozen=True)
 class RunSplits:
-    """The images of a run: trained on, choosing settings, and measuring the result.
-
-    ``test`` has no images where none are to be held out (``--test-fraction 0``).
-    """
+    """The images of a run; ``test`` is empty with ``--test-fraction 0``."""
 
     train: ImageDataset
     val: ImageDataset
@@ -42,17 +38,17 @@ class RunSplits:
 
     @property
     def by_name(self) -> dict[str, ImageDataset]:
-        """The splits as ``metrics.json`` calls them."""
+        """The splits by their names in ``metrics.json``."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @cached_property
     def overlaps(self) -> dict[str, Overlap]:
-        """The images that every two splits share; see `frostline.data.check`."""
+        """The images that each pair of splits shares."""
         return overlaps(self.by_name)
 
 
 def split(splits: Splits, config: TrainConfig) -> RunSplits:
-    """Draw the images of a run: limited, validation out of train unless the data set has its own, few labels."""
+    """Draw the splits of a run: apply limits, and hold out a validation split unless the data set has its own."""
     train_set, val_set, test_set = splits.train, splits.val, splits.test
     if config.limit is not None:
         few = max(config.limit // 6, 1)
@@ -64,7 +60,7 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
         val_set, train_set = train_set.subset(held_out), train_set.subset(chosen)
         if not len(val_set):
             raise ConfigError(
-                f"no validation split can be drawn from {len(train_set):,} images: give it more, or more --limit."
+                f"cannot draw a validation split from {len(train_set):,} images: add images, or raise --limit."
             )
     if config.labels_per_class is not None:
         train_set = train_set.subset(per_class(train_set.labels, config.labels_per_class, config.seed))
@@ -84,7 +80,7 @@ COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """A head before its input is known; ``prior`` says whether a covariance prior is used, ``seed`` draws weights."""
+    """A head before its input width is known; ``prior`` switches the covariance prior on, ``seed`` draws weights."""
 
     kind: str
     hidden_width: int
@@ -95,7 +91,7 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class ResolvedNetwork:
-    """A backbone, where it is cut and how images come in, with settings that leave nothing open."""
+    """A backbone, its freeze boundary and preprocessing, and the complete settings."""
 
     config: TrainConfig
     backbone: Backbone
@@ -104,38 +100,31 @@ class ResolvedNetwork:
 
     @cached_property
     def feature_settings(self) -> FeatureSettings:
-        """How its features are computed and cached."""
+        """How features are computed and cached."""
         return feature_settings(self.config)
 
     @cached_property
     def head(self) -> HeadSettings:
-        """The head to train on it."""
+        """The head to train."""
         config, prior = self.config, self.config.head == "ridge" and self.config.prior != "none"
         return HeadSettings(config.head, config.hidden_width, config.dropout, prior, config.seed)
 
     def forward(self, context: Context, boundary: Boundary | None = None) -> FastForward:
-        """Return the frozen stages, up to another boundary if one is given."""
+        """Return the frozen stages up to ``boundary``, by default the network's own."""
         frozen = Frozen(self.backbone, boundary or self.boundary)
         return FastForward(frozen, self.preprocess, context.device)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a training does, decided before it begins.
-
-    Attributes
-    ----------
-    network : ResolvedNetwork
-    splits : RunSplits
-        The images.
-    """
+    """Everything that determines a training, resolved before it begins."""
 
     network: ResolvedNetwork
     splits: RunSplits
 
     @property
     def config(self) -> TrainConfig:
-        """The settings, nothing left open."""
+        """The complete settings."""
         return self.network.config
 
     @property
@@ -145,20 +134,20 @@ class Plan:
 
     @cached_property
     def phases(self) -> list[PhasePlan]:
-        """The phases of the training, in their order."""
+        """The phases of the training, in order."""
         return plan_phases(self.config, self.network.backbone, self.network.boundary)
 
 
-def check(config: TrainConfig, given: Backbone | None = None, splits: Splits | None = None) -> None:
-    """Refuse a data set that is not there, and impossible names and sizes, before anything is made or read.
+def check(config: TrainConfig, network: Backbone | None = None, splits: Splits | None = None) -> None:
+    """Reject a missing data set and impossible settings before anything is read or written.
 
     Parameters
     ----------
     config : TrainConfig
-    given : Backbone, optional
-        The network itself; ``config.model`` names it when left out.
+    network : Backbone, optional
+        Used instead of ``config.model``.
     splits : Splits, optional
-        The data set itself; ``config.data`` names it when left out.
+        Used instead of ``config.data``.
 
     Raises
     ------
@@ -166,45 +155,41 @@ def check(config: TrainConfig, given: Backbone | None = None, splits: Splits | N
     """
     if splits is None:
         check_data(config.data)
-    check_network(config, given)
+    check_network(config, network)
 
 
-def check_network(config: TrainConfig, given: Backbone | None = None) -> None:
-    """Refuse impossible names and sizes before anything is made or read.
+def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
+    """Reject settings that are impossible for ``network``, by default that of ``config.model``.
 
-    Parameters
-    ----------
-    config : TrainConfig
-    given : Backbone, optional
-        The network itself; ``config.model`` names it when left out.
+    Raises
+    ------
+    ConfigError
     """
-    config, shape, boundary = _with_boundary(config, given)
+    config, shape, boundary = _with_boundary(config, network)
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
-            "--head ridge is solved, not trained: it cannot train thawed stages; "
-            f"freeze {shape.feature_stage} or above, or choose another --head."
+            "--head ridge is fitted in closed form and cannot train thawed stages: "
+            f"--freeze {shape.feature_stage} or above, or choose another --head."
         )
     if (config.head_epochs or config.head_lr) and not trains_head_first(config, boundary):
         raise ConfigError(
-            "--head-epochs and --head-lr are for a head that is trained before stages are thawed: "
-            "--freeze a stage below, with --schedule head-first or gradual; else use --epochs and --lr."
+            "--head-epochs and --head-lr apply to a head that is trained before stages are thawed: "
+            "--freeze an earlier stage with --schedule head-first or gradual, or use --epochs and --lr."
         )
     if config.batch_norm and not _normalizable(shape, boundary):
         raise ConfigError(
-            f"--batch-norm is for thawed convolutions that nothing normalizes yet, and with --freeze {config.freeze} "
-            f"{config.model} has none: freeze less, or leave it out."
+            f"--batch-norm applies to thawed convolutions without normalization, and with --freeze {config.freeze} "
+            f"{config.model} has none: freeze fewer stages, or omit it."
         )
     if config.compile and pick_device(config.device).type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or leave it out.")
+        raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or omit it.")
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
     make_augment(config.augment)
     if config.augment and config.freeze != NONE and config.views in (None, 1):
-        raise ConfigError("--augment says how views may differ from the image: ask for some with --views V.")
+        raise ConfigError("--augment needs views to apply to: add --views V with V of 2 or more.")
     if config.cutmix and (row_stages(shape, boundary) or _rank(shape, boundary) != 3):
-        raise ConfigError(
-            "--cutmix cuts maps, and the rows kept here are none: --freeze none or --taps none gives maps."
-        )
+        raise ConfigError("--cutmix needs feature maps: use --freeze none or --taps none.")
 
 
 def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
@@ -214,7 +199,9 @@ def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
     return any(plain_convolutions(shape.between(after, boundary.end)))
 
 
-def resolve(config: TrainConfig, context: Context, splits: Splits | None = None, given: Backbone | None = None) -> Plan:
+def resolve(
+    config: TrainConfig, context: Context, splits: Splits | None = None, network: Backbone | None = None
+) -> Plan:
     """Load the images, draw the splits of a run, and resolve the network for them.
 
     Parameters
@@ -223,20 +210,20 @@ def resolve(config: TrainConfig, context: Context, splits: Splits | None = None,
         Checked by `check`.
     context : Context
     splits : Splits, optional
-        The data set itself; ``config.data`` names it when left out.
-    given : Backbone, optional
-        In place of a network with a name; it is copied: the caller's stays as it is.
+        Used instead of ``config.data``.
+    network : Backbone, optional
+        Used instead of ``config.model``; it is copied.
 
     Raises
     ------
     ConfigError, DataError, WeightsError, DownloadError
     """
     _, drawn = resolve_images(config, context, splits)
-    return Plan(resolve_network(config, drawn.train, context, given), drawn)
+    return Plan(resolve_network(config, drawn.train, context, network), drawn)
 
 
 def load_images(config: TrainConfig, context: Context) -> Splits:
-    """Load the data set that settings name.
+    """Load the data set of the settings.
 
     Raises
     ------
@@ -261,74 +248,83 @@ def resolve_network(
     config: TrainConfig,
     images: ImageDataset,
     context: Context,
-    given: Backbone | None = None,
+    network: Backbone | None = None,
     load: Callable[..., Backbone] = load_backbone,
 ) -> ResolvedNetwork:
-    """Resolve from the training images what settings leave open, and load the network as deep as it is needed.
+    """Resolve unset options from the training images, and load the stages that are needed.
 
     Parameters
     ----------
     images : ImageDataset
-        What is trained on.
-    given : Backbone, optional
-        In place of a network with a name; it is copied: the caller's stays as it is.
+        The training images.
+    network : Backbone, optional
+        Used instead of ``config.model``; it is copied.
     load : callable
-        In place of `load_backbone`, for one who loads often.
+        Replaces `load_backbone`, for example to cache networks.
 
     Raises
     ------
     ConfigError, WeightsError, DownloadError
     """
-    config, shape, boundary = _with_boundary(config, given)
+    config, shape, boundary = _with_boundary(config, network)
     size = config.image_size or _default_image_size(images, shape)
     check_image_size(shape, size)
-    if given:
-        backbone = _copied(given, boundary.end)
+    if network:
+        backbone = _trainable_copy(network, boundary.end)
     else:
-        where = {"cache_dir": context.cache, "progress": context.progress}
-        backbone = load(config.model, config.weights, last=boundary.end, seed=config.seed, **where)
-    chosen: dict[str, Any] = {
+        backbone = load(
+            config.model,
+            config.weights,
+            last=boundary.end,
+            seed=config.seed,
+            cache_dir=context.cache,
+            progress=context.progress,
+        )
+    resolved = {
         "model": backbone.name,
         "taps": boundary.taps,
         "image_size": size,
         "workers": config.workers or cores(),
+        **_weights_settings(config, backbone.origin),
     }
-    chosen |= _weights_of(config, backbone)
-    settled = with_defaults(config.model_copy(update=chosen), boundary, len(images))
-    _log_head(config, settled, len(images))
-    return ResolvedNetwork(settled, backbone, boundary, _preprocess(backbone, size, images.levels))
+    complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
+    _log_head(config, complete, len(images))
+    intake = backbone.intake
+    preprocess = Preprocess(
+        size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, images.levels
+    )
+    return ResolvedNetwork(complete, backbone, boundary, preprocess)
 
 
-def _weights_of(config: TrainConfig, backbone: Backbone) -> dict[str, Any]:
-    """Return the settings that name the weights; they must be those of ``weights_sha256``, if that was given."""
-    origin = backbone.origin
+def _weights_settings(config: TrainConfig, origin: WeightsOrigin | None) -> dict[str, Any]:
+    """Return the settings that identify the weights, after comparing them with ``weights_sha256`` if that is set."""
     if origin is None:
-        raise RunError("the network was loaded without saying where its weights came from.")
+        raise RunError("the origin of the network's weights is unknown.")
     log.info("weights: %s (SHA-256 %s…)", origin.reason, origin.sha256[:12])
     check_digest(origin, config.weights_sha256)
-    # Random numbers may differ in the last bit between processors, so their digest binds no later run.
+    # Random numbers may differ in the last bit between processors: their digest is not compared on a later run.
     return {"weights": origin.name, "weights_sha256": None if origin.name == "random" else origin.sha256}
 
 
-def _log_head(asked: TrainConfig, settled: TrainConfig, images: int) -> None:
-    if settled.head != "ridge":
+def _log_head(requested: TrainConfig, resolved: TrainConfig, images: int) -> None:
+    if resolved.head != "ridge":
         return
-    if asked.head == "auto":
-        log.info("head: %s, for %s training images (--head chooses another)", settled.head, f"{images:,}")
-    if settled.prior == "drawn":
+    if requested.head == "auto":
+        log.info("head: ridge, for %s training images (--head chooses another)", f"{images:,}")
+    if resolved.prior == "drawn":
         log.info(
-            "prior: how features vary within objects, from %s drawn images, passed once (--prior none does without)",
+            "prior: covariance of features within objects, from %s drawn images (disable with --prior none)",
             f"{PRIOR_OBJECTS * PRIOR_IMAGES:,}",
         )
 
 
-def _with_boundary(config: TrainConfig, given: Backbone | None) -> tuple[TrainConfig, Backbone, Boundary]:
+def _with_boundary(config: TrainConfig, network: Backbone | None) -> tuple[TrainConfig, Backbone, Boundary]:
     """Return the settings with ``freeze`` resolved, the network without values, and its boundary.
 
-    By default the head reads the network's usual taps, unless it is cut above its usual stage: the stages there give
-    vectors, not maps.
+    By default the head reads the network's usual taps, unless the boundary is above its usual stage: the stages there
+    return vectors, not maps.
     """
-    shape = given.outline() if given else outline(config.model)
+    shape = network.outline() if network else outline(config.model)
     config = with_freeze(config, shape)
     above = shape.stage_names[shape.position(shape.feature_stage) + 1 :]
     taps = () if config.freeze in above else shape.usual_taps
@@ -336,31 +332,26 @@ def _with_boundary(config: TrainConfig, given: Backbone | None) -> tuple[TrainCo
 
 
 def with_freeze(config: TrainConfig, shape: Backbone) -> TrainConfig:
-    """Return the settings with ``freeze`` resolved: by default the stage that heads usually read."""
+    """Return the settings with ``freeze`` resolved: by default the network's feature stage."""
     return config.model_copy(update={"freeze": shape.feature_stage}) if config.freeze == "auto" else config
 
 
-def _copied(given: Backbone, last: str) -> Backbone:
-    """Return a copy that training may change, with its weights' digest."""
-    backbone = channels_last(copy.deepcopy(given).upto(last).requires_grad_(True))
-    backbone.origin = WeightsOrigin(GIVEN, weights_digest(backbone), "those of the network that was given")
+def _trainable_copy(network: Backbone, last: str) -> Backbone:
+    """Return a copy up to stage ``last``, with the digest of its weights."""
+    backbone = channels_last(copy.deepcopy(network).upto(last).requires_grad_(True))
+    backbone.origin = WeightsOrigin(GIVEN, weights_digest(backbone), "those of the network passed as backbone")
     return backbone
 
 
-def _preprocess(backbone: Backbone, size: int, levels: Levels | None) -> Preprocess:
-    intake = backbone.intake
-    return Preprocess(size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, levels)
-
-
 def _rank(shape: Backbone, boundary: Boundary) -> int:
-    """Return how many dimensions a row has as the boundary gives it: 3 for maps and pixels."""
+    """Return the number of dimensions of the boundary's output: 3 for maps and pixels."""
     below = [] if boundary.freeze == NONE else list(shape.between(None, boundary.freeze))
     return len(output_shape(below, shape.intake.image_size))
 
 
 def _default_image_size(images: ImageDataset, shape: Backbone) -> int:
     """Return the network's own size, or a smaller one for small images."""
-    own, small = shape.intake.image_size, images.side is not None and images.side <= SMALL_SIDE
-    if shape.intake.fixed or not small:
+    own = shape.intake.image_size
+    if shape.intake.fixed or images.side is None or images.side > SMALL_SIDE:
         return own
     return min(own, max(SMALL_IMAGE_SIZE, shape.min_image_size))

@@ -1,4 +1,4 @@
-"""Train what lies above the boundary, phase by phase, each beginning with what the phase before left."""
+"""Train the thawed stages and the head, phase by phase."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,27 +32,27 @@ NORMALIZATION_ROWS = 512
 
 
 class Checkpointer(Protocol):
-    """Keeps what a training needs to go on after it was stopped."""
+    """Saves the progress of a training so that it can be resumed."""
 
     @property
     def name(self) -> str:
-        """What errors call the training."""
+        """The name of the training in error messages."""
 
     @property
     def identity(self) -> str:
-        """A digest of what the training was begun with: its checkpoints belong to no other."""
+        """A digest of settings and images: checkpoints with another one are rejected."""
 
     @property
     def checkpoint(self) -> Path:
-        """The file that holds the state after the last epoch; it need not exist."""
+        """The file with the state after the last epoch; it need not exist."""
 
     def keep(self, history: list[Epoch]) -> None:
-        """Keep the epochs so far; called after each."""
+        """Save the history so far; called after each epoch."""
 
 
 @dataclass(frozen=True)
 class Trainable:
-    """A phase before its first step: thawed stages and head, and the rows that they are trained on."""
+    """Thawed stages and head of a phase, and the rows that they are trained on."""
 
     features: PhaseFeatures
     trunk: Thawed
@@ -66,31 +66,17 @@ class Trainable:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What training leaves.
-
-    Attributes
-    ----------
-    features : Features
-        Of the plan that was trained.
-    last : Trainable
-        The last phase, trained.
-    trained : Trained
-        The epochs of all phases.
-    facts : dict
-        For ``metrics.json``: what was chosen on validation.
-    frozen_pass : FrozenPass
-        Of all phases.
-    """
+    """The result of `train`."""
 
     features: Features
-    last: Trainable
-    trained: TrainingResult
-    facts: dict[str, Any]
-    frozen_pass: FrozenPass
+    last: Trainable  # the last phase, trained
+    trained: TrainingResult  # the epochs of all phases
+    facts: dict[str, Any]  # selected on the validation split, for metrics.json
+    frozen_pass: FrozenPass  # of all phases
 
     @property
     def plan(self) -> Plan:
-        """What was decided before the training."""
+        """The plan that was trained."""
         return self.features.plan
 
     @property
@@ -105,39 +91,33 @@ class TrainedModel:
 
     @property
     def temperature(self) -> float:
-        """What the head's logits were divided by to suit validation; only what `train` returns is calibrated."""
+        """The temperature that calibrates the head's logits, already applied to what `train` returns."""
         return float(self.facts["temperature"])
 
     def predict(self, examples: Examples) -> Predictions:
-        """Return calibrated class probabilities beside the labels."""
+        """Return calibrated class probabilities and the labels."""
         return Predictions(predict_logits(self.module, examples).softmax(1).numpy(), examples.labels)
 
 
 def train(features: Features, checkpointer: Checkpointer | None = None) -> TrainedModel:
-    """Go through the phases of a plan, or through those that are left of it, and calibrate what comes out.
-
-    Parameters
-    ----------
-    features : Features
-    checkpointer : Checkpointer, optional
-        Keeps the history and a checkpoint, and goes on from one that is there.
+    """Train the phases of a plan, from the checkpoint on if there is one, and calibrate the result.
 
     Raises
     ------
     RunError
-        When the checkpoint has more phases than the plan.
+        If the checkpoint has more phases than the plan.
     """
     phases = features.plan.phases
     begin = saved_phase(checkpointer.checkpoint) if checkpointer else 0
     model: TrainedModel | None = None
     for number, phase in enumerate(phases[begin:], begin):
         if len(phases) > 1:
-            what = _describe(phase.boundary, features.plan.network.backbone)
-            log.info("phase %d of %d: %s", number + 1, len(phases), what)
+            trains = _describe(phase.boundary, features.plan.network.backbone)
+            log.info("phase %d of %d: %s", number + 1, len(phases), trains)
         model = _train_phase(features, number, phase, model, checkpointer)
     if model is None:
         name = checkpointer.name if checkpointer else ""
-        raise RunError(f"the checkpoint of run '{name}' belongs to another --schedule: --overwrite the run.")
+        raise RunError(f"the checkpoint of run '{name}' was written with another --schedule: --overwrite the run.")
     if features.plan.head.kind == "ridge":
         return model
     temperature = calibrate(model.module, model.head, model.last.features.val)
@@ -145,12 +125,12 @@ def train(features: Features, checkpointer: Checkpointer | None = None) -> Train
 
 
 def prepare_phase(features: Features, phase: PhasePlan, head: Head | None = None) -> Trainable:
-    """Read the rows of a phase, and put a head on what they go through.
+    """Return the rows, thawed stages and head of a phase.
 
     Parameters
     ----------
     head : Head, optional
-        Of the phase before; a new one, standardized by the training split, when left out.
+        Of the previous phase; by default a new one, standardized by the training split.
     """
     plan, device = features.plan, features.context.device
     network, classes = plan.network, len(plan.splits.train.class_names)
@@ -168,9 +148,7 @@ def make_trunk(backbone: Backbone, boundary: Boundary, image_size: int, device: 
     trunk = channels_last(Thawed(backbone, boundary, image_size), device)
     trunk.precision = half_precision(device) if amp else None
     if amp and trunk.precision is None:
-        log.info(
-            "--amp changes nothing: this %s has no quick 16-bit arithmetic, so training stays in float32", device.type
-        )
+        log.info("--amp has no effect: this %s has no fast 16-bit arithmetic, so training uses float32", device.type)
     return trunk
 
 
@@ -181,7 +159,7 @@ def _train_phase(
     rows, facts = ready.features, dict[str, Any]()
     keep = checkpointer.keep if checkpointer else None
     if features.plan.head.kind == "ridge":
-        trained, facts = _solved(features, ready, keep)
+        trained, facts = _solve_ridge(features, ready, keep)
     else:
         before = earlier.trained if earlier else TrainingResult([], 0)
         trained = descend(
@@ -202,7 +180,7 @@ def _train_phase(
 
 def _describe(boundary: Boundary, backbone: Backbone) -> str:
     if boundary.freeze == boundary.end:
-        return "the head, on kept activations"
+        return "the head, on cached features"
     first = 0 if boundary.freeze == NONE else backbone.position(boundary.freeze) + 1
     return f"{', '.join(backbone.stage_names[first : backbone.position(boundary.end) + 1])} thawed"
 
@@ -216,16 +194,16 @@ def make_head(settings: HeadSettings, trunk: nn.Module, examples: Examples, clas
     return head
 
 
-def _solved(
+def _solve_ridge(
     features: Features, ready: Trainable, keep: Callable[[list[Epoch]], None] | None
 ) -> tuple[TrainingResult, dict[str, Any]]:
     rows = ready.features
     solved = solve(ready.head, rows.train, rows.val, features.context.progress, prior=rows.prior)
     freeze = features.plan.network.boundary.freeze
-    line = Epoch(
+    epoch = Epoch(
         1, freeze, solved.train_loss, solved.train_accuracy, solved.val_loss, solved.val_accuracy,
         0, solved.seconds,
     )  # fmt: skip
     if keep is not None:
-        keep([line])
-    return TrainingResult([line], 1), {"l2": solved.strength, "temperature": solved.temperature}
+        keep([epoch])
+    return TrainingResult([epoch], 1), {"l2": solved.strength, "temperature": solved.temperature}
