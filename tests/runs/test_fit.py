@@ -188,7 +188,7 @@ def test_ridge_is_solved_over_all_views(small_fashion, run_cache, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"augment": "flip=0"}, "ask for some with --views V"),
+        ({"augment": "flip=0"}, "add --views V with V of 2 or more"),
         ({"views": 2, "augment": "flop=0"}, "--augment: unknown change 'flop'"),
     ],
 )
