@@ -82,7 +82,7 @@ def attacks(good: bytes) -> dict[str, Send]:
         "broken multipart": sends(body.replace(b"--edge--", b"--edgy--")),
         "JSON of numbers": sends(_json(b'{"images": [' + b"1," * 4_000_000 + b"1]}")),
         "JSON of lists": sends(_json(b"[" * 8_000_000)),
-        "no base64": sends(_json(json.dumps({"images": ["%" * 1000] * 32}).encode())),
+        "invalid base64": sends(_json(json.dumps({"images": ["%" * 1000] * 32}).encode())),
         "vast header": sends(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 100_000 + b"\r\n"),
         "slow body": sends(head("Content-Length: 1000"), *[b"x"] * 20, pause=0.5),
         "gone at once": _leaves(request([("x.tif", files["floats.tif"])])),

@@ -114,9 +114,9 @@ def serve(material: Path) -> Told:
     with _logged() as text:
         served = load_served("first", Path("runs"))
     pixels = [decode_image(path) for path in samples(material)]
-    found = served.why.neighbors(pixels, 2) if served.why and served.knows_neighbors else []
+    found = served.explainer.neighbors(pixels, 2) if served.explainer and served.knows_neighbors else []
     neighbors = [[one.class_name for one in near] for near in found]
-    answer = [list(served.predicts.class_names), served.predicts.predict_proba(pixels).tolist(), neighbors]
+    answer = [list(served.classifier.class_names), served.classifier.predict_proba(pixels).tolist(), neighbors]
     return Told(answer, text.getvalue())
 
 

@@ -101,7 +101,7 @@ def test_few_wait_for_others_while_many_are_taken_in_but_not_for_long():
         network.go.set()
         return await asyncio.gather(*many, last)
 
-    assert run(network, work, threads=3, enough=3, wait_seconds=1.5) == [[10], [20], [30]]
+    assert run(network, work, threads=3, min_batch=3, wait_seconds=1.5) == [[10], [20], [30]]
 
 
 def test_enough_leave_at_once():
@@ -115,7 +115,7 @@ def test_enough_leave_at_once():
         network.go.set()
         return await asyncio.gather(*many, *last)
 
-    assert run(network, work, threads=3, enough=3, wait_seconds=60.0) == [[10], [20], [30], [40], [50]]
+    assert run(network, work, threads=3, min_batch=3, wait_seconds=60.0) == [[10], [20], [30], [40], [50]]
     assert network.batches == [[1], [2], [3, 4, 5]]
 
 
@@ -128,7 +128,7 @@ def test_nobody_waits_where_few_are_taken_in():
         network.go.set()
         return await asyncio.gather(*asking)
 
-    assert run(network, work, threads=3, enough=3, wait_seconds=60.0) == [[10], [20]]
+    assert run(network, work, threads=3, min_batch=3, wait_seconds=60.0) == [[10], [20]]
 
 
 def test_a_failure_is_that_of_the_requests_it_met():

@@ -150,8 +150,8 @@ def test_right_key_opens_and_page_and_health_need_none(tight: Running) -> None:
     ("text", "words"),
     [
         ("short\n", "key 1 has 5 characters"),
-        ("two words that are long\n", "key 1 holds a blank"),
-        ("# nothing\n", "holds no key"),
+        ("two words that are long\n", "key 1 has a blank"),
+        ("# nothing\n", "has no key"),
         ("schlüssel-mit-umlaut\n", "plain ASCII"),
     ],
 )

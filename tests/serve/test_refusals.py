@@ -59,7 +59,7 @@ def test_what_is_no_base64_costs_the_others_nothing(server: Running) -> None:
     good, *bad = results["results"]
     assert good["predictions"] and [one["name"] for one in bad] == ["image 2", "image 3", "image 4"]
     said = [one["error"]["detail"] for one in bad]
-    assert "image 2 is no base64" in said[0] and all("is no data: URI of an image" in one for one in said[1:])
+    assert "image 2 is not valid base64" in said[0] and all("is not a data: URI of an image" in one for one in said[1:])
 
 
 def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running) -> None:

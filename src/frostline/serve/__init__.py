@@ -1,1 +1,1 @@
-"""A finished model behind HTTP: the interface for programs, and a page for people."""
+"""HTTP server for a model: an API for programs, and a web page."""

@@ -1,4 +1,4 @@
-"""The application: its paths, what they take and what they answer."""
+"""The FastAPI application: routes, request handling and the OpenAPI document."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -20,7 +20,7 @@ from frostline.serve.classify import ClassificationService
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.middleware import Keys, SecurityMiddleware
-from frostline.serve.model import Served
+from frostline.serve.model import ServedModel
 from frostline.serve.schemas import (
     MEDIA_TYPE,
     About,
@@ -35,12 +35,13 @@ from frostline.serve.schemas import (
     busy,
     invalid,
 )
-from frostline.serve.upload import FIELD, Bodies, GoneError, images_of
+from frostline.serve.upload import FIELD, BodyReader, ClientGoneError, parse_images
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 PREDICT = "/v1/predict"
 API = 2  # see `frostline.serve.schemas.About`
+IMAGE_SCHEMA = {"type": "string", "format": "binary", "description": "An image file."}
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -51,7 +52,7 @@ PAGE = {
 
 
 def make_app(
-    served: Served,
+    model: ServedModel,
     limits: Limits,
     keys: Keys | None = None,
     *,
@@ -62,17 +63,15 @@ def make_app(
 
     Parameters
     ----------
-    served : Served
-    limits : Limits
     keys : Keys, optional
-        Without them whoever reaches the server may use it.
+        Without them, no key is required.
     any_host : bool
-        Whether a request may name another host than loopback's.
+        Whether a request may name a host other than loopback.
     reject : float, optional
-        The share of validation images that answers may lose, when a request names none.
+        Default of the option of the same name.
     """
     metrics = Metrics()
-    classify = ClassificationService(served, limits, metrics, reject)
+    classify = ClassificationService(model, limits, metrics, reject)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -83,8 +82,8 @@ def make_app(
     app = FastAPI(
         title="Frostline",
         version=__version__,
-        description=f"Classifies images with the model '{served.name}'.",
-        docs_url=None,  # FastAPI's pages ask a CDN for their script
+        description=f"Classifies images with the model '{model.name}'.",
+        docs_url=None,  # FastAPI's pages load scripts from a CDN
         redoc_url=None,
         lifespan=lifespan,
         responses=_problems(400, 401, 405, 421, 422) if keys else _problems(400, 405, 421, 422),
@@ -92,18 +91,18 @@ def make_app(
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_defect)
     predict = _add_predict(app, classify, limits, metrics)
-    _add_state(app, served, limits, metrics, reject)
+    _add_state(app, model, limits, metrics, reject)
     _add_page(app)
     if keys:
         _describe_keys(app)
-    return SecurityMiddleware(_straight(app, predict), keys, any_host, limits, metrics)
+    return SecurityMiddleware(_with_direct_predict(app, predict), keys, any_host, limits, metrics)
 
 
-def _straight(app: ASGIApp, predict: Handler) -> ASGIApp:
-    """Return the application with a way to ``POST /v1/predict`` that goes through no layer of FastAPI's.
+def _with_direct_predict(app: ASGIApp, predict: Handler) -> ASGIApp:
+    """Return the application with ``POST /v1/predict`` routed directly to its handler.
 
-    FastAPI knows the same function under the same address and describes it; its way there, through layers and
-    dependencies that are not used, takes about as long as what the function itself does.
+    FastAPI has the same handler as a route, which it describes. Its unused layers and dependencies take about as long
+    as the handler itself.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,25 +128,24 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_page(app: FastAPI) -> None:
+    def route(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+        async def get() -> Response:
+            return Response(content, media_type=media_type)
+
+        return get
+
     folder = files("frostline.serve") / "static"
     for path, (name, media_type) in PAGE.items():
-        page = _static((folder / name).read_bytes(), media_type)
-        app.add_api_route(path, page, methods=["GET"], include_in_schema=False)
+        endpoint = route((folder / name).read_bytes(), media_type)
+        app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False)
 
 
-def _static(content: bytes, media_type: str) -> Callable[[], Coroutine[Any, Any, Response]]:
-    async def show() -> Response:
-        return Response(content, media_type=media_type)
-
-    return show
-
-
-def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, reject: float | None) -> None:
+def _add_state(app: FastAPI, served: ServedModel, limits: Limits, metrics: Metrics, reject: float | None) -> None:
     about = About(
         api=API,
         name=served.name,
         kind=served.kind,
-        classes=list(served.predicts.class_names),
+        classes=list(served.classifier.class_names),
         explains=served.explains,
         neighbors=served.knows_neighbors,
         rejects=served.rejects,
@@ -159,34 +157,34 @@ def _add_state(app: FastAPI, served: Served, limits: Limits, metrics: Metrics, r
 
     @app.get("/v1/model")
     async def model() -> About:
-        """Describe the model: its classes, what it can do, and what the server takes."""
+        """Describe the model: its classes, the supported options, and the limits of the server."""
         return about
 
     @app.get("/healthz")
     async def healthz() -> Health:
-        """Say that the server lives."""
+        """Report that the server is running."""
         return Health(status="ok")
 
     @app.get("/readyz")
     async def readyz() -> Health:
-        """Say that the model is loaded and warm: before that no connection is taken."""
+        """Report that the model is loaded; before that no connection is accepted."""
         return Health(status="ready")
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
-        """Show the server's counters, for Prometheus."""
+        """Return the metrics of the server, for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_predict(app: FastAPI, classify: ClassificationService, limits: Limits, metrics: Metrics) -> Handler:
-    bodies = Bodies(limits, metrics)
+    bodies = BodyReader(limits, metrics)
     body = {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _multipart_schema(limits.images)},
             "application/json": {"schema": _json_schema(limits.images)},
-            "application/octet-stream": {"schema": _one_schema()},
-            "image/*": {"schema": _one_schema()},
+            "application/octet-stream": {"schema": IMAGE_SCHEMA},
+            "image/*": {"schema": IMAGE_SCHEMA},
         },
     }
 
@@ -200,23 +198,23 @@ def _add_predict(app: FastAPI, classify: ClassificationService, limits: Limits, 
     async def predict(request: Request) -> Response:
         """Classify 1 to 32 images.
 
-        An image that cannot be classified has an `error` in its entry of `results`, and the others are answered.
-        Version 1 of this interface refused such a request as a whole; requests that it answered are answered as before.
+        An image that cannot be classified has an `error` in its entry of `results`; the others are classified. Version
+        1 of this interface refused the whole request instead.
         """
-        wish = _wish(request.scope["query_string"].decode("latin-1"))
-        classify.check(wish)
+        options = _parse_options(request.scope["query_string"].decode("latin-1"))
+        classify.check(options)
         try:
-            with bodies.counting() as upload:
+            with bodies.open() as body:
                 try:
                     async with asyncio.timeout(limits.body_seconds):
-                        await bodies.read(request, upload)
+                        await bodies.read(request, body)
                 except TimeoutError as error:
                     raise ProblemError(
-                        408, "slow-body", f"the body did not come within {limits.body_seconds:g} s: send it again."
+                        408, "slow-body", f"the body was not complete within {limits.body_seconds:g} s: send it again."
                     ) from error
-                images = images_of(upload.take(), request.headers.get("content-type", ""), limits)
-                answers = await _while_there(request, classify(images, wish), limits.answer_seconds)
-        except GoneError:
+                images = parse_images(body.take(), request.headers.get("content-type", ""), limits)
+                answers = await _unless_gone(request, classify(images, options), limits.answer_seconds)
+        except ClientGoneError:
             metrics.gone.inc()
             return Response(status_code=499)
         return Response(to_json({"results": answers}), media_type="application/json")
@@ -225,10 +223,8 @@ def _add_predict(app: FastAPI, classify: ClassificationService, limits: Limits, 
 
 
 @lru_cache(64)
-def _wish(query: str) -> PredictOptions:
-    """Return what a query asks for.
-
-    Not by FastAPI, which takes parameters apart one by one at every request.
+def _parse_options(query: str) -> PredictOptions:
+    """Return the options in a query; cheaper than FastAPI, which parses each parameter of each request.
 
     Raises
     ------
@@ -241,34 +237,34 @@ def _wish(query: str) -> PredictOptions:
         raise invalid([dict(one) | {"loc": ("query", *one["loc"])} for one in error.errors()]) from error
 
 
-async def _while_there(request: Request, work: Awaitable[T], seconds: float) -> T:
-    """Return what some work gives, and end it when its client goes away or the time is up."""
-    leaving = asyncio.create_task(_left(request))
+async def _unless_gone(request: Request, work: Awaitable[T], seconds: float) -> T:
+    """Return the result of some work, and cancel it when the client disconnects or the time is up."""
+    gone = asyncio.create_task(_disconnect(request))
     limit = asyncio.timeout(seconds)
 
     def stop(_: asyncio.Task[None]) -> None:
         with suppress(RuntimeError):  # the work is done
             limit.reschedule(0.0)
 
-    leaving.add_done_callback(stop)
+    gone.add_done_callback(stop)
     try:
         async with limit:
             return await work
     except TimeoutError as error:
-        if leaving.done():
-            raise GoneError from error
+        if gone.done():
+            raise ClientGoneError from error
         raise busy(f"no answer within {seconds:g} s: try again in a moment.") from error
     finally:
-        leaving.cancel()
+        gone.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    """Return a model of the query as OpenAPI's parameters."""
+    """Return the fields of a model as OpenAPI parameters."""
     return [
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in query.model_json_schema()["properties"].items()
@@ -276,12 +272,8 @@ def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _multipart_schema(most: int) -> dict[str, Any]:
-    many = {"type": "array", "items": _one_schema(), "minItems": 1, "maxItems": most}
+    many = {"type": "array", "items": IMAGE_SCHEMA, "minItems": 1, "maxItems": most}
     return {"type": "object", "properties": {FIELD: many}, "required": [FIELD], "additionalProperties": False}
-
-
-def _one_schema() -> dict[str, Any]:
-    return {"type": "string", "format": "binary", "description": "An image file."}
 
 
 def _json_schema(most: int) -> dict[str, Any]:

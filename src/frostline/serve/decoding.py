@@ -1,4 +1,4 @@
-"""Image files to pixels: cheap ones together and quickly, costly ones one at a time and out of their way."""
+"""Decoding of uploaded files: cheap images in batches, costly ones one at a time in a process of their own."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -18,85 +18,83 @@ from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.schemas import ProblemError, bad_image, busy
 
 Pixels = NDArray[np.uint8]
-PROCESSES = max(2, min(4, cores()))  # for cheap images; `Decoders` of one count share theirs, so it is not 1
-SMALLEST = b"GIF87a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+PROCESSES = max(2, min(4, cores()))  # for cheap images; never 1, since `Decoders` with the same count share processes
+TINY_GIF = b"GIF87a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
-class Decoding:
-    """The processes that decode, and the costly images that wait for theirs.
+class UploadDecoder:
+    """Decoding processes, and the queue of costly images.
 
     Parameters
     ----------
-    side : int or None
-    levels : Levels or None
-        See `frostline.data.decoding.decode.decode_image`, for both.
-    limits : Limits
+    side, levels
+        See `frostline.data.decoding.decode.decode_image`.
     """
 
     def __init__(self, side: int | None, levels: Levels | None, limits: Limits) -> None:
         self._limits = limits
         self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
-        self._held = 0  # bytes of decoded images
-        how = (side, FORMATS, limits.pixels, levels)
-        self._shared, self._own = Decoders(PROCESSES, *how, eager=True), Decoders(1, *how)
-        alone = replace(limits, enough=1, batch=1, queue=limits.costly_queue)
-        self._costly = Batcher[bytes, Decoded](self._own.decode, alone)
+        self._reserved = 0  # bytes
+        options = (side, FORMATS, limits.pixels, levels)
+        self._cheap, self._costly = Decoders(PROCESSES, *options, eager=True), Decoders(1, *options)
+        one_at_a_time = replace(limits, min_batch=1, batch=1, queue=limits.costly_queue)
+        self._queue = Batcher[bytes, Decoded](self._costly.decode, one_at_a_time)
 
     async def warm_up(self) -> None:
         """Start the processes."""
-        shared = (asyncio.to_thread(self.together, [SMALLEST]) for _ in range(PROCESSES))
-        await asyncio.gather(self.alone(SMALLEST), *shared)
+        cheap = (asyncio.to_thread(self.decode_batch, [TINY_GIF]) for _ in range(PROCESSES))
+        await asyncio.gather(self.decode_costly(TINY_GIF), *cheap)
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drop the waiting images and stop the processes."""
+        self._queue.close()
+        self._cheap.close()
         self._costly.close()
-        self._shared.close()
-        self._own.close()
 
     @contextmanager
-    def room(self, count: int) -> Iterator[None]:
-        """Hold memory for the pixels of so many images until they are answered.
+    def reserve(self, count: int) -> Iterator[None]:
+        """Reserve memory for the pixels of some images until they are answered.
 
         Raises
         ------
         ProblemError
-            503, when all requests together hold too much.
+            503, when all requests together need too much.
         """
         needed = count * self._most_bytes
-        if self._held and self._held + needed > self._limits.square_bytes:
+        if self._reserved and self._reserved + needed > self._limits.pixel_bytes:
             raise busy("too many images at the same time: try again in a moment.")
-        self._held += needed
+        self._reserved += needed
         try:
             yield
         finally:
-            self._held -= needed
+            self._reserved -= needed
 
-    def together(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
-        """Return the pixels of each of some cheap images, or why there are none."""
+    def decode_batch(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
+        """Return the pixels of each cheap image, or its problem."""
         try:
-            return [_judged(one) for one in self._shared.decode(images, at_once=max(1, len(images)))]
+            return [_pixels_or_problem(one) for one in self._cheap.decode(images, at_once=max(1, len(images)))]
         except DataError as error:
-            return [_failed(error)] * len(images)
+            return [_unavailable(error)] * len(images)
 
-    async def alone(self, data: bytes) -> Pixels | ProblemError:
-        """Return the pixels of a costly image, when it has been its turn, or why there are none."""
+    async def decode_costly(self, image: bytes) -> Pixels | ProblemError:
+        """Return the pixels of a costly image after those in the queue before it, or its problem."""
         try:
-            with self._costly.admit(1):
+            with self._queue.admit(1):
                 async with asyncio.timeout(self._limits.costly_seconds):
-                    return _judged((await self._costly.classify([data]))[0])
+                    return _pixels_or_problem((await self._queue.classify([image]))[0])
         except (TimeoutError, ProblemError):
             return busy("is costly to decode, and others wait: try again in a moment, or send a smaller image.")
         except DataError as error:
-            return _failed(error)
+            return _unavailable(error)
 
 
-def _judged(decoded: Decoded) -> Pixels | ProblemError:
+def _pixels_or_problem(decoded: Decoded) -> Pixels | ProblemError:
     if isinstance(decoded, np.ndarray):
         return decoded
     return bad_image(str(decoded).removeprefix("the image "))
 
 
-def _failed(error: DataError) -> ProblemError:
-    """Return the problem of images that this machine cannot decode now: it is not theirs."""
+def _unavailable(error: DataError) -> ProblemError:
+    """Return the problem of images that cannot be decoded because of the server, not because of their content."""
     log.error("%s", error)
     return busy("cannot be decoded now: try again in a moment.")

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""Prometheus metrics of a server."""
 
 from functools import lru_cache
 
@@ -12,21 +12,18 @@ class Metrics:
     """Counters of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "frostline_requests", "Answered requests.", ["method", "path", "status"], registry=self.registry
-        )
+        self.registry = own = CollectorRegistry()
+        ProcessCollector(registry=own)
+        self.requests = Counter("frostline_requests", "Answered requests.", ["method", "path", "status"], registry=own)
         self.seconds = Histogram(
-            "frostline_request_seconds", "From header to answer.", ["path"], buckets=SECONDS, registry=self.registry
+            "frostline_request_seconds", "From header to answer.", ["path"], buckets=SECONDS, registry=own
         )
-        self.images = Counter("frostline_images", "Images that were classified.", registry=self.registry)
-        self.refused = Counter("frostline_images_refused", "Images that were refused.", registry=self.registry)
-        self.gone = Counter("frostline_clients_gone", "Clients that did not wait.", registry=self.registry)
-        self.batch = Histogram("frostline_batch_images", "Per batch.", buckets=SIZES, registry=self.registry)
-        self.waiting = Gauge("frostline_waiting_images", "Taken in, not yet answered.", registry=self.registry)
-        self.held = Gauge("frostline_held_bytes", "Bodies that are held.", registry=self.registry)
-
+        self.images = Counter("frostline_images", "Classified images.", registry=own)
+        self.refused = Counter("frostline_images_refused", "Images that could not be classified.", registry=own)
+        self.gone = Counter("frostline_clients_gone", "Clients that disconnected before the answer.", registry=own)
+        self.batch = Histogram("frostline_batch_images", "Images per batch.", buckets=SIZES, registry=own)
+        self.waiting = Gauge("frostline_waiting_images", "Admitted images without an answer yet.", registry=own)
+        self.held = Gauge("frostline_held_bytes", "Bytes of request bodies in memory.", registry=own)
         self._labeled = lru_cache(256)(self._with_labels)
 
     def count(self, method: str, path: str, status: int, seconds: float) -> None:
@@ -39,5 +36,5 @@ class Metrics:
         return self.requests.labels(method, path, str(status)), self.seconds.labels(path)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

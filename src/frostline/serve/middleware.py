@@ -1,4 +1,4 @@
-"""The door: who may come in, what every answer carries, and how a refused upload ends."""
+"""Authentication, host check, security headers and request metrics."""
 
 import asyncio
 import hashlib
@@ -19,22 +19,17 @@ from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.schemas import ProblemError
 
-SHORTEST = 16  # characters
+MIN_KEY = 16  # characters
 
 
 class Keys:
-    """The keys that open the server; their digests alone are kept.
-
-    Parameters
-    ----------
-    keys : iterable of str
-    """
+    """API keys; only their digests are kept."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key.encode()) for key in keys]
 
-    def fits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether ``Authorization: Bearer KEY`` or ``X-API-Key: KEY`` is among a request's headers."""
+    def accept(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request's headers have a valid ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
         given = b""
         for name, value in headers:
             if name == b"x-api-key":
@@ -42,22 +37,21 @@ class Keys:
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
                 given = value[7:].strip()
         digest = _digest(given)
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # every one: no early way out
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them: constant time
         return any(matches)
 
 
 def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()  # equal lengths, so that the comparison tells nothing
+    return hashlib.sha256(key).digest()  # equal lengths, so that the comparison takes the same time
 
 
 def read_keys(path: Path) -> Keys:
-    """Read one key per line; empty lines and those that begin with ``#`` are left out.
+    """Read one key per line; empty lines and those that begin with ``#`` are skipped.
 
     Raises
     ------
     ConfigError
-        When there is none, or one is shorter than 16 characters, or is not visible ASCII without blanks: a header could
-        not carry it.
+        When there is none, or one has fewer than 16 characters or anything but visible ASCII, as headers require.
     """
     try:
         lines = [line.strip() for line in read_bytes(path, MIB).decode("ascii").splitlines()]
@@ -67,14 +61,14 @@ def read_keys(path: Path) -> Keys:
         raise ConfigError(f"--api-key-file {path}: expected plain ASCII characters, one key per line.") from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise ConfigError(f"--api-key-file {path} holds no key: write one per line.")
+        raise ConfigError(f"--api-key-file {path} has no key: write one per line.")
     for number, key in enumerate(keys, 1):
         if not all("!" <= character <= "~" for character in key):
-            raise ConfigError(f"--api-key-file {path}: key {number} holds a blank or control character: remove it.")
-        if len(key) < SHORTEST:
+            raise ConfigError(f"--api-key-file {path}: key {number} has a blank or control character: remove it.")
+        if len(key) < MIN_KEY:
             raise ConfigError(
-                f"--api-key-file {path}: key {number} has {len(key)} characters, expected at least {SHORTEST}: "
-                "`openssl rand -hex 16` makes one."
+                f"--api-key-file {path}: key {number} has {len(key)} characters, expected at least {MIN_KEY}: "
+                "create one with `openssl rand -hex 16`."
             )
     return Keys(keys)
 
@@ -98,18 +92,15 @@ HEADERS = [
 
 
 class SecurityMiddleware:
-    """Stands before the application.
+    """Checks each request before the application gets it, and completes each response.
 
     Parameters
     ----------
-    app : ASGI application
     keys : Keys or None
-        ``None``: whoever reaches the server may use it.
+        ``None`` requires no key.
     any_host : bool
-        Whether requests may name any host. On loopback only its own names are answered, so that a web page cannot
-        reach the server by a domain that points here (DNS rebinding).
-    limits : Limits
-    metrics : Metrics
+        Whether requests may name any host. On loopback only its own names are accepted, so that a web page cannot
+        reach the server through a domain that resolves to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, keys: Keys | None, any_host: bool, limits: Limits, metrics: Metrics) -> None:
@@ -127,7 +118,7 @@ class SecurityMiddleware:
             refusal = self._refusal(scope)
             app = self._app if refusal is None else refusal.response()
             await app(scope, exchange.receive, exchange.send)
-        except Exception:  # whatever a request met: the others go on
+        except Exception:  # other requests are not affected
             log.error("a request failed:\n%s", traceback.format_exc())  # the application has answered 500
         path = scope["path"] if scope["path"] in KNOWN else "other"
         method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
@@ -136,9 +127,11 @@ class SecurityMiddleware:
     def _refusal(self, scope: Scope) -> ProblemError | None:
         if not self._any_host and _host(scope) not in LOOPBACK_NAMES:
             return ProblemError(
-                421, "wrong-host", "this server answers to localhost only; --host and --api-key-file open it to others."
+                421,
+                "wrong-host",
+                "this server accepts requests to localhost only; use --host and --api-key-file to open it.",
             )
-        if self._keys is not None and scope["path"] not in OPEN and not self._keys.fits(scope["headers"]):
+        if self._keys is not None and scope["path"] not in OPEN and not self._keys.accept(scope["headers"]):
             headers = {"WWW-Authenticate": 'Bearer realm="frostline"'}
             return ProblemError(
                 401, "no-key", "expected a valid API key in Authorization: Bearer, or in X-API-Key.", headers=headers
@@ -155,31 +148,31 @@ def _host(scope: Scope) -> str:
 
 
 class _Exchange:
-    """One request and its answer: adds headers, and reads on a little when the body was refused half-way.
+    """One request and its response: adds headers, and reads on a little when the body was refused half-way.
 
-    A connection that is closed with unread bytes is reset, and its sender may never see why.
+    A connection that is closed with unread bytes is reset, and the client may never receive the response.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive, self._send, self._limits = receive, send, limits
         names = dict(scope["headers"])
-        self._whole = b"transfer-encoding" not in names and names.get(b"content-length", b"0").strip() == b"0"
-        self._waits = b"expect" in names  # for our word before it sends anything
-        self.status = 499  # nobody was there to be answered
+        self._body_read = b"transfer-encoding" not in names and names.get(b"content-length", b"0").strip() == b"0"
+        self._expects_continue = b"expect" in names  # sends no body before `100 Continue`
+        self.status = 499  # until there is a response: the client has disconnected
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._whole = self._whole or not message.get("more_body", False)
+        self._body_read = self._body_read or not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message["headers"], *HEADERS]
-            if not self._whole:
+            if not self._body_read:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
-        elif not message.get("more_body", False) and not self._whole and not self._waits:
+        elif not message.get("more_body", False) and not self._body_read and not self._expects_continue:
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -189,5 +182,5 @@ class _Exchange:
         left = self._limits.body_bytes
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.linger_seconds):
-                while not self._whole and left > 0:
+                while not self._body_read and left > 0:
                     left -= len((await self.receive()).get("body", b""))

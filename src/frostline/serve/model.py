@@ -1,10 +1,8 @@
-"""What stands behind the server: a run, a bundle or an exported file, and what it can do."""
+"""The model behind a server: a run, a bundle or an exported file, and what it supports."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,121 +19,87 @@ from frostline.runs.folder import Run
 
 Pixels = NDArray[np.uint8]
 
-# Batches computed at once, each by its share of the cores: small ones side by side keep two cores busier than one that
-# they share, since neither waits for the other; and one more is at hand when one is done (bench/serve.py).
+# Batches computed at the same time, each with its share of the cores: two small batches side by side use two cores
+# better than one batch that uses both, and one more batch is ready when another is done (bench/serve.py).
 SHARES = min(4, cores())
 BATCHES = SHARES + 1
 THREADS = cores() // SHARES
 
 
-def begin_thread() -> None:
-    """Prepare a thread that computes batches beside others."""
+def limit_torch_threads() -> None:
+    """Limit torch to this thread's share of the cores."""
     torch.set_num_threads(THREADS)
 
 
-class Predicts(Protocol):
-    """Anything that classifies images."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The classes, in the order of the probabilities."""
-
-    def threshold(self, reject: float) -> float:
-        """Return the confidence below which an answer counts as unknown; raises RunError where it is not known."""
-
-    def predict_proba(self, images: Sequence[Pixels], /) -> NDArray[np.float32]:
-        """Return probabilities (N, classes) of images (H, W) or (H, W, 3)."""
-
-
-class NeighborLike(Protocol):
-    """A training image that looks alike."""
-
-    @property
-    def class_name(self) -> str:
-        """Its label."""
-
-    @property
-    def similarity(self) -> float:
-        """1 is the same."""
-
-    @property
-    def thumbnail(self) -> bytes:
-        """A small PNG or JPEG."""
-
-
-class Explains(Protocol):
-    """Anything that says why."""
-
-    def explain(self, images: Sequence[Pixels], classes: Sequence[int], /) -> NDArray[np.float32]:
-        """Return where each image speaks for a class: (N, S, S), 0 to 1, of the square in the center."""
-
-    def neighbors(self, images: Sequence[Pixels], count: int, /) -> Sequence[Sequence[NeighborLike]]:
-        """Return the nearest training images of each image."""
-
-
 @dataclass(frozen=True)
-class Served:
-    """A model, ready to be served.
+class ServedModel:
+    """A model that is ready to be served.
 
-    Parameters
+    Attributes
     ----------
-    name : str
     kind : str
         ``run``, ``bundle`` or ``onnx``.
-    predicts : Predicts
     side : int or None
-        To which images may be shrunk as they are decoded; see `frostline.data.decoding.decode.decode_image`.
+        Size to which images may be shrunk while decoding; see `frostline.data.decoding.decode.decode_image`.
     levels : Levels, optional
         How files of more than 8 bits, or with transparency, become bytes.
-    why : Explains, optional
     explains, knows_neighbors, rejects : bool
-        What of it can be asked for.
+        Which options a request may use.
     """
 
     name: str
     kind: str
-    predicts: Predicts
+    classifier: Classifier | OnnxClassifier
     side: int | None
     levels: Levels | None = None
-    why: Explains | None = None
+    explainer: Explainer | None = None
     explains: bool = False
     knows_neighbors: bool = False
     rejects: bool = False
 
 
-def load_served(source: str, output_dir: Path) -> Served:
-    """Load a run by name or folder, a bundle's folder or an ``.onnx`` file.
+def load_served(source: str, output_dir: Path) -> ServedModel:
+    """Load a run by name or folder, the folder of a bundle, or an ``.onnx`` file.
 
     Raises
     ------
     ConfigError
         When it is an ``.onnx`` file and onnxruntime is not installed.
     RunError
-        When there is no such run or file, or no whole model in it.
+        When there is no such run or file, or its model is not complete.
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         exported = OnnxClassifier(path, THREADS)
-        return Served(path.stem, "onnx", exported, exported.image_size, exported.levels, rejects=_rejects(exported))
+        return ServedModel(
+            path.stem, "onnx", exported, exported.image_size, exported.levels, rejects=_can_reject(exported)
+        )
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = Run.load(source, output_dir)
     return _from_folder(run.folder, run.name, "run")
 
 
-def _from_folder(folder: Path, name: str, kind: str) -> Served:
+def _from_folder(folder: Path, name: str, kind: str) -> ServedModel:
     classifier = Classifier.load(folder)
-    why = Explainer(classifier.model, index=find_index(Run(folder)))
-    explains = bool(why.stages) and find_spec("captum") is not None
-    seen = classifier.model.preprocess
-    return Served(
-        name, kind, classifier, seen.image_size, seen.levels, why, explains, why.knows_neighbors, _rejects(classifier)
+    explainer = Explainer(classifier.model, index=find_index(Run(folder)))
+    preprocess = classifier.model.preprocess
+    return ServedModel(
+        name,
+        kind,
+        classifier,
+        preprocess.image_size,
+        preprocess.levels,
+        explainer,
+        explains=bool(explainer.stages) and find_spec("captum") is not None,
+        knows_neighbors=explainer.knows_neighbors,
+        rejects=_can_reject(classifier),
     )
 
 
-def _rejects(predicts: Predicts) -> bool:
+def _can_reject(classifier: Classifier | OnnxClassifier) -> bool:
     try:
-        predicts.threshold(0.0)
-    except RunError:  # an earlier version wrote it
+        classifier.threshold(0.0)
+    except RunError:  # written by an earlier version
         return False
     return True

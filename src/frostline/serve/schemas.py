@@ -1,4 +1,4 @@
-"""What goes in and out, as the OpenAPI document describes it."""
+"""Schemas of requests, answers and errors, as in the OpenAPI document."""
 
 import json
 from collections.abc import Mapping
@@ -14,29 +14,29 @@ from frostline.evaluation.rejection import MOST
 
 
 def _without_null(schema: dict[str, Any]) -> None:
-    """Take null out of a schema: a query cannot say it, and leaves the name out."""
+    """Remove null from a schema, which a query cannot express."""
     schema |= schema.pop("anyOf")[0]
     del schema["default"]
 
 
 class PredictOptions(BaseModel):
-    """What a request asks for each image: its query."""
+    """Options of a prediction: the query of the request."""
 
-    top: int = Field(5, ge=1, le=1000, description="How many classes to name.")
+    top: int = Field(5, ge=1, le=1000, description="Number of classes to return.")
     explain: bool = Field(False, description="Whether to add a Grad-CAM overlay.")
-    neighbors: int = Field(0, ge=0, le=12, description="How many training images to add.")
+    neighbors: int = Field(0, ge=0, le=12, description="Number of nearest training images to add.")
     reject: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         None,
         ge=0,
         le=MOST,
         json_schema_extra=_without_null,
-        description="Say of each whether it is `rejected`: below the confidence that loses at most this share of "
-        "the validation images.",
+        description="Mark each image as `rejected` below the confidence at which at most this share of the "
+        "validation images is lost.",
     )
 
 
 class Images(BaseModel):
-    """Images as JSON."""
+    """Images in a JSON body."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class Images(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A class and how probable it is."""
+    """A class and its probability."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -55,49 +55,47 @@ class Prediction(BaseModel):
 
 
 class NeighborResult(BaseModel):
-    """A training image that looks alike."""
+    """A similar training image."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    name: str = Field(alias="class", description="Its label.")
-    similarity: float = Field(description="1 is the same.")
-    image: str = Field(description="A small image, as a data address.")
+    name: str = Field(alias="class", description="Label of the image.")
+    similarity: float = Field(description="At most 1, for an identical image.")
+    image: str = Field(description="A thumbnail, as a data: URI.")
 
 
 class Answer(BaseModel):
-    """What the model says of one image."""
+    """The classification of one image."""
 
-    name: str = Field(description="The file's name as it came, without folders.")
+    name: str = Field(description="The name of the file, without folders.")
     predictions: list[Prediction] = Field(description="The most probable first.")
     rejected: bool | None = Field(
         default=None,
-        description="Whether it counts as unknown; only when `reject` was asked, or the server always does.",
+        description="Whether the image counts as unknown; only with `reject`, in the request or of the server.",
     )
-    overlay: str | None = Field(
-        default=None, description="What the best class was seen by (Grad-CAM), a PNG as a data address."
-    )
-    neighbors: list[NeighborResult] | None = Field(default=None, description="The nearest training images first.")
+    overlay: str | None = Field(default=None, description="Grad-CAM overlay for the best class, a PNG as a data: URI.")
+    neighbors: list[NeighborResult] | None = Field(default=None, description="Nearest first.")
 
 
 class Refusal(BaseModel):
-    """An image that could not be classified, and why."""
+    """An image that could not be classified, and its error."""
 
-    name: str = Field(description="The file's name as it came, without folders.")
+    name: str = Field(description="The name of the file, without folders.")
     error: "Problem"
 
 
 class Answers(BaseModel):
-    """One entry for each image, in their order.
+    """One entry for each image, in the same order.
 
-    An image that cannot be classified costs the others nothing: its entry has `error` in place of `predictions`. A
-    request of which no image can be classified is refused as a whole, with 422, or 503 when it is worth trying again.
+    An image that cannot be classified does not affect the others: its entry has `error` instead of `predictions`. If
+    no image of a request can be classified, the response is an error, 422 or 503 (try again).
     """
 
     results: list[Answer | Refusal]
 
 
 class About(BaseModel):
-    """The model and what the server takes."""
+    """The model and the limits of the server."""
 
     api: int = Field(
         description="Version of this interface. 2: an entry of `results` may be an error; raw bodies and `data:` URIs."
@@ -105,17 +103,17 @@ class About(BaseModel):
     name: str
     kind: str = Field(description="run, bundle or onnx.")
     classes: list[str]
-    explains: bool = Field(description="Whether `explain=true` is answered.")
-    neighbors: bool = Field(description="Whether `neighbors=N` is answered.")
-    rejects: bool = Field(description="Whether `reject=X` is answered.")
-    reject: float | None = Field(default=None, description="What `reject` is when a request does not say.")
+    explains: bool = Field(description="Whether `explain=true` is supported.")
+    neighbors: bool = Field(description="Whether `neighbors=N` is supported.")
+    rejects: bool = Field(description="Whether `reject=X` is supported.")
+    reject: float | None = Field(default=None, description="Default of `reject`.")
     formats: list[str]
     limits: dict[str, int | float]
     version: str
 
 
 class Health(BaseModel):
-    """Whether the server lives, or is ready."""
+    """State of the server."""
 
     status: str
 
@@ -132,24 +130,24 @@ class Problem(BaseModel):
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
-MOST_ERRORS = 20  # that are listed
+MAX_ERRORS = 20  # that are listed
 
 
 class ProblemError(Exception):
-    """A request that gets no answer.
+    """A request, or an image of it, that cannot be answered.
 
     Parameters
     ----------
     status : int
-        HTTP's number for it.
+        HTTP status.
     kind : str
-        A short name that stays the same, for programs.
+        Short, stable name for programs.
     detail : str
         What was expected, what came and what to do.
     errors : list of dict, optional
-        Which images or values, and why.
+        The images or values concerned, and their errors.
     headers : mapping, optional
-        To be sent along.
+        Sent with the response.
     """
 
     def __init__(
@@ -165,7 +163,7 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
     def details(self) -> dict[str, Any]:
-        """Return the problem as `frostline.serve.schemas.Problem` describes it."""
+        """Return the fields of `Problem`."""
         problem: dict[str, Any] = {
             "type": f"urn:frostline:problem:{self.kind}",
             "title": HTTPStatus(self.status).phrase,
@@ -181,35 +179,35 @@ class ProblemError(Exception):
         return json.dumps(self.details(), ensure_ascii=False).encode()
 
     def response(self) -> Response:
-        """Return the answer that says it."""
+        """Return the problem as a response."""
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
 
 
 def busy(detail: str, errors: list[dict[str, Any]] | None = None) -> ProblemError:
-    """Return the one deliberate 503: come back in a moment."""
+    """Return a 503 with a Retry-After header."""
     return ProblemError(503, "busy", detail, errors, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def bad_image(detail: str, errors: list[dict[str, Any]] | None = None) -> ProblemError:
-    """Return the problem of an image that cannot be read, or of a request that has no other."""
+    """Return the problem of an image, or of all images of a request, that cannot be read."""
     return ProblemError(422, "bad-image", detail, errors)
 
 
 async def answer_http(_: Request, error: Exception) -> Response:
-    """Answer what the router refuses: an unknown path or method."""
+    """Return the response to an unknown path or method."""
     refused = cast(HTTPException, error)
-    said = {404: "there is nothing under this path: see /openapi.json.", 405: "this path does not take this method."}
-    detail = said.get(refused.status_code, HTTPStatus(refused.status_code).phrase)
+    details = {404: "unknown path: see /openapi.json.", 405: "this path does not support this method."}
+    detail = details.get(refused.status_code, HTTPStatus(refused.status_code).phrase)
     kind = HTTPStatus(refused.status_code).name.lower().replace("_", "-")
     return ProblemError(refused.status_code, kind, detail, headers=refused.headers).response()
 
 
 async def answer_defect(_: Request, __: Exception) -> Response:
-    """Answer a defect of ours; the log has the rest."""
-    return ProblemError(500, "defect", "something went wrong on this side; the log has it.").response()
+    """Return the response to an unexpected error, which the log has."""
+    return ProblemError(500, "defect", "internal error: see the log of the server.").response()
 
 
 def invalid(errors: list[dict[str, Any]]) -> ProblemError:
-    """Return the problem for values that pydantic refused, without echoing them."""
-    listed = [{"where": ".".join(map(str, error["loc"])), "detail": error["msg"]} for error in errors[:MOST_ERRORS]]
-    return ProblemError(422, "invalid", "some values are not what is expected: see errors.", listed)
+    """Return the problem of values that pydantic refused, without repeating them."""
+    listed = [{"where": ".".join(map(str, error["loc"])), "detail": error["msg"]} for error in errors[:MAX_ERRORS]]
+    return ProblemError(422, "invalid", "some values are invalid: see errors.", listed)
