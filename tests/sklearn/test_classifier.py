@@ -13,8 +13,8 @@ from frostline.data.dataset import ImageDataset
 from frostline.errors import ConfigError, InputError, UnknownNameError
 from frostline.runs.bundle import load_bundle, save_bundle
 from frostline.sklearn import TransferClassifier
-from frostline.sklearn.base import config_of
-from frostline.sklearn.classifier import divided
+from frostline.sklearn.base import make_config
+from frostline.sklearn.classifier import split
 from tests.class_folders import write_classes
 from tests.sklearn.conftest import Labelled
 
@@ -70,10 +70,10 @@ def test_class_of_one_image_is_trained_on(labeled: Labelled) -> None:
 def test_copies_stay_on_one_side_and_order_does_not_matter(labeled: Labelled) -> None:
     X = np.concatenate([labeled[0], labeled[0][:30]])
     labels = np.concatenate([np.repeat([0, 1, 2], 20), np.repeat([0, 1], [20, 10])])
-    config = config_of(classifier(validation_fraction=0.3).get_params())
+    config = make_config(classifier(validation_fraction=0.3).get_params())
     dataset = ImageDataset(X, labels, ("a", "b", "c"))
-    parts = divided(dataset, config)
-    shuffled = divided(dataset.subset(np.random.default_rng(1).permutation(90)), config)
+    parts = split(dataset, config)
+    shuffled = split(dataset.subset(np.random.default_rng(1).permutation(90)), config)
     assert not set(parts.train.row_ids) & set(parts.val.row_ids)
     assert set(parts.val.row_ids) == set(shuffled.val.row_ids)
     assert 20 <= len(parts.val) <= 30
@@ -97,7 +97,7 @@ def test_same_seed_gives_the_same_model(labeled: Labelled, unseen: Labelled) -> 
 
 
 def test_generator_draws_the_seed() -> None:
-    seeds = [config_of(classifier(random_state=np.random.RandomState(3)).get_params()).seed for _ in range(2)]
+    seeds = [make_config(classifier(random_state=np.random.RandomState(3)).get_params()).seed for _ in range(2)]
     assert seeds[0] == seeds[1] != 3
 
 
@@ -119,7 +119,7 @@ def test_model_is_one_of_frostline(labeled: Labelled, unseen: Labelled, tmp_path
 
 
 def test_defaults_are_those_of_a_run() -> None:
-    defaults = config_of(TransferClassifier().get_params())
+    defaults = make_config(TransferClassifier().get_params())
     assert defaults == TrainConfig(data="images")
 
 

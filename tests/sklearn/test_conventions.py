@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import (
 
 from frostline.config import TrainConfig
 from frostline.sklearn import FeatureExtractor, TransferClassifier
-from frostline.sklearn.base import OWN
+from frostline.sklearn.base import OWN_PARAMS
 from tests.sklearn.striped import LineClassifier, LineTransformer, StripedClassifier, StripedTransformer
 
 FAST = {"weights": "bundled", "image_size": 63, "freeze": "conv2", "taps": ("conv1", "conv2")}
@@ -49,7 +49,7 @@ def test_parameters_have_the_defaults_of_the_settings(estimator: type) -> None:
     shared = {
         name: settings.get(name, name) for name in defaults if settings.get(name, name) in TrainConfig.model_fields
     }
-    assert set(defaults) - set(shared) <= OWN
+    assert set(defaults) - set(shared) <= OWN_PARAMS
     assert {name: TrainConfig.model_fields[shared[name]].default for name in shared} == {
         name: defaults[name] for name in shared
     }

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from frostline.errors import InputError
-from frostline.sklearn.images import images_of, usable
+from frostline.sklearn.images import as_pixels_or_paths, readable_images
 
 GRAY = np.zeros((2, 4, 5), np.uint8)
 
 
 @pytest.mark.parametrize("X", [GRAY, list(GRAY), GRAY[..., None]], ids=["array", "list", "one channel"])
 def test_gray_images(X: Any) -> None:
-    assert np.shape(images_of(X)) == (2, 4, 5)
+    assert np.shape(as_pixels_or_paths(X)) == (2, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_gray_images(X: Any) -> None:
     ids=["texts", "array", "paths", "column"],
 )
 def test_paths(X: Any) -> None:
-    assert images_of(X) == (Path("a.png"), Path("b.png"))
+    assert as_pixels_or_paths(X) == (Path("a.png"), Path("b.png"))
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,15 @@ def test_paths(X: Any) -> None:
         (GRAY[0, 0], r"got uint8 \(5,\). Reshape your data"),
         (GRAY / 255, r"got float64 \(2, 4, 5\). Scale it to 0..255"),
         (np.zeros((2, 3, 4, 4), np.uint8), "Channels come last"),
-        (np.array([GRAY[0], "a.png"], dtype=object), "Give images of several sizes, or in several forms, as paths"),
-        ([GRAY[0], GRAY[0, 1:]], "images of several sizes make no array"),
+        (np.array([GRAY[0], "a.png"], dtype=object), "Give images of different sizes, or in different forms, as paths"),
+        ([GRAY[0], GRAY[0, 1:]], "images of different sizes are no array"),
         (GRAY[:0], r"found 0 sample\(s\)"),
         (GRAY[:, :0], r"found 0 feature\(s\)"),
     ],
 )
 def test_anything_else_is_refused_with_advice(X: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        images_of(X)
+        as_pixels_or_paths(X)
 
 
 def test_files_that_are_no_images_are_left_out_with_a_warning(
@@ -55,13 +55,13 @@ def test_files_that_are_no_images_are_left_out_with_a_warning(
 ) -> None:
     (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     Image.fromarray(GRAY[0]).resize((70, 30)).save(tmp_path / "wide.png")
-    dataset, kept = usable((tmp_path / ".DS_Store", tmp_path / "wide.png"), cache)
+    dataset, kept = readable_images((tmp_path / ".DS_Store", tmp_path / "wide.png"), cache)
     assert (dataset.images, dataset.side, kept.tolist()) == ((tmp_path / "wide.png",), 70, [1])
     assert f"1 of 2 files cannot be read and are left out; {tmp_path / '.DS_Store'} is no image" in caplog.text
-    with pytest.raises(InputError, match=r"none of 1 files is an image that can be read; .*DS_Store"):
-        usable((tmp_path / ".DS_Store",), cache)
+    with pytest.raises(InputError, match=r"none of 1 files is a readable image; .*DS_Store"):
+        readable_images((tmp_path / ".DS_Store",), cache)
 
 
 def test_arrays_are_taken_as_they_are(cache: Path) -> None:
-    dataset, kept = usable(GRAY, cache)
+    dataset, kept = readable_images(GRAY, cache)
     assert (dataset.side, kept.tolist()) == (5, [0, 1])

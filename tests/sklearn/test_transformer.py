@@ -89,7 +89,7 @@ def test_pipeline_learns(labeled: Labelled, unseen: Labelled) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"freeze": "none"}, ConfigError, "freeze = 'none': the rows are activations of frozen stages"),
+        ({"freeze": "none"}, ConfigError, "freeze = 'none': features come from frozen stages"),
         ({"freeze": "conv3", "taps": ("conv3", "conv5")}, ConfigError, "taps: conv5 lies above conv3"),
         ({"taps": ("conv0",)}, UnknownNameError, "unknown stage of alexnet 'conv0'"),
         ({"image_size": 20}, ConfigError, "63"),

@@ -1,7 +1,6 @@
-"""Frostline as scikit-learn estimators: for pipelines, searches, cross-validation and permutation tests.
+"""scikit-learn estimators for pipelines, searches, cross-validation and permutation tests.
 
-Both take X as an array of images or of their paths, and keep activations by image: a whole search runs the frozen
-stages once.
+X is an array of images or of their paths. Features are cached by image, so a search runs the frozen stages once.
 """
 
 from frostline.sklearn.classifier import TransferClassifier

@@ -1,4 +1,4 @@
-"""What the estimators share: their settings, the network, and its features."""
+"""Shared parts of the estimators: settings, network, features and pickling."""
 
 import copy
 from collections.abc import Mapping
@@ -28,27 +28,27 @@ from frostline.pipeline.extract import read_rows
 from frostline.pipeline.resolve import ResolvedNetwork
 from frostline.training.examples import Rows
 
-# Parameters that are no setting of a run, or are called otherwise there.
-OWN = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
-# Settings that scikit-learn has other ways for: which images, which labels, which seed.
-ELSEWHERE = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
+# Parameters of the estimators that are not settings of a run, or have another name there.
+OWN_PARAMS = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
+# Settings that follow from X, y and random_state.
+FIXED_SETTINGS = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
 
 
-def config_of(params: Mapping[str, Any]) -> TrainConfig:
-    """Return an estimator's parameters (``get_params``) as settings.
+def make_config(params: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings for the parameters of an estimator (``get_params``).
 
     ``random_state`` is the seed, and ``validation_fraction`` is ``val_fraction``.
 
     Raises
     ------
     ConfigError
-        When a value is impossible, or ``settings`` names what is no setting or a parameter of its own.
+        When a value is invalid, or ``settings`` has an unknown setting or a parameter of the estimator.
     """
-    values = {name: value for name, value in params.items() if name not in OWN}
+    values = {name: value for name, value in params.items() if name not in OWN_PARAMS}
     if "validation_fraction" in params:
         values["val_fraction"] = params["validation_fraction"]
     settings = params.get("settings") or {}
-    allowed = sorted(set(TrainConfig.model_fields) - ELSEWHERE - set(values))
+    allowed = sorted(set(TrainConfig.model_fields) - FIXED_SETTINGS - set(values))
     for name in settings:
         if name in values:
             raise ConfigError(f"settings: '{name}' is a parameter of the estimator: set it there.")
@@ -63,30 +63,22 @@ def _seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-Stamp = tuple[int, int] | None
-
-
 def load_cached(
     name: str, weights: str, *, last: str, seed: int, cache_dir: Path, progress: Progress | None = None
 ) -> Backbone:
-    """Return a copy of what `load_backbone` gave the last time in this process, or load it.
+    """Load a network, or copy the one that was loaded last in this process with the same arguments.
 
-    So ``auto`` is decided once, not anew (and perhaps otherwise) in every fit of a search, and a large file is read and
-    checked once. A weight file that was changed is read again.
+    So ``auto`` is resolved once per search instead of in every fit, and a large file is read and checked once. A weight
+    file that has changed is read again.
     """
-    return copy.deepcopy(_loaded(name, weights, last, seed, cache_dir, _stamp(Path(weights).expanduser())))
+    path = Path(weights).expanduser()
+    version = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+    return copy.deepcopy(_load(name, weights, last, seed, cache_dir, version))
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, weights: str, last: str, seed: int, cache_dir: Path, stamp: Stamp) -> Backbone:
+def _load(name: str, weights: str, last: str, seed: int, cache_dir: Path, version: tuple[int, int] | None) -> Backbone:
     return load_backbone(name, weights, last=last, seed=seed, cache_dir=cache_dir)
-
-
-def _stamp(path: Path) -> Stamp:
-    if not path.is_file():
-        return None
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
 
 
 State = dict[str, Any]
@@ -94,17 +86,17 @@ State = dict[str, Any]
 
 @dataclass(eq=False)
 class FittedNetwork:
-    """A network, and perhaps a head on it.
+    """A network with an optional head.
 
-    It is pickled with every number it needs, as a run's bundle is: what was dumped predicts the same wherever it is
-    loaded, though no weight file and no cache be there. For AlexNet's convolutions that is 10 MB.
+    It is pickled with all its weights, like the bundle of a run, so it predicts the same where no weight file and no
+    cache exist. For AlexNet's convolutions that is 10 MB.
     """
 
     network: ResolvedNetwork
     head: Head | None = None
 
-    def trained(self, device: str) -> nn.Module:
-        """Return what comes after the frozen stages: thawed ones, if any, and the head."""
+    def trained_part(self, device: str) -> nn.Module:
+        """Return the thawed stages, if any, and the head."""
         network = self.network
         thawed = Thawed(network.backbone, network.boundary, network.preprocess.image_size)
         return nn.Sequential(thawed, self.head or nn.Identity()).to(pick_device(device)).eval()
@@ -118,7 +110,7 @@ class FittedNetwork:
         keep: bool,
         progress: Progress | None = None,
     ) -> Rows:
-        """Return what the frozen stages make of images: cached rows, or computed anew without writing anything."""
+        """Return the features of images, through the cache or, without ``keep``, computed without writing anything."""
         context = Context(cache_folder(cache_dir), pick_device(device), progress)
         forward = self.network.forward(context)
         if not keep:

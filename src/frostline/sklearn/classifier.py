@@ -1,4 +1,4 @@
-"""A head on frozen stages, with thawed ones if asked for, as a scikit-learn classifier."""
+"""Transfer learning as a scikit-learn classifier."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,18 +25,18 @@ from frostline.pipeline.extract import extract
 from frostline.pipeline.resolve import Plan, RunSplits, check_network, resolve_network
 from frostline.pipeline.train import TrainedModel, train
 from frostline.runs.bundle import Model
-from frostline.sklearn.base import FittedNetwork, config_of, load_cached
-from frostline.sklearn.images import ImageInput, unlabeled, usable
+from frostline.sklearn.base import FittedNetwork, load_cached, make_config
+from frostline.sklearn.images import ImageInput, readable_images, unlabeled
 from frostline.training.examples import Examples
 from frostline.training.trainer import predict_logits
 
 
 class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
-    """Train a head on what the frozen stages of a pre-trained network make of images.
+    """Train a head on the features of the frozen stages of a pre-trained network.
 
-    The parameters are those of ``frostline train`` (`frostline.TrainConfig`), and so are their defaults: what is left
-    open is chosen by the data. Activations are kept in Frostline's cache by image, so a search, a cross-validation or
-    a permutation test runs the frozen stages once for each image, however many fits it makes.
+    Parameters and defaults are those of ``frostline train`` (`frostline.TrainConfig`); unset ones are resolved from the
+    data. Features are cached by image, so a search, a cross-validation or a permutation test runs the frozen stages
+    once for each image, however many fits it makes.
 
     Parameters
     ----------
@@ -45,34 +45,33 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
     weights : str
         ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
     freeze : str
-        The last frozen stage, or ``auto``: the one heads usually go on. Stages above it are trained too. ``none``:
-        every stage is, and nothing is kept.
+        The last frozen stage; ``auto`` is the network's usual one. Stages above it are trained. With ``none`` all
+        stages are trained, and nothing is cached.
     taps : "auto", "none" or tuple of str
         Stages the head reads, averaged to a small grid.
     image_size : int, optional
-        Side in pixels that images are resized to; when left out 128 if those of `fit` have no side above 64, else
-        224.
+        Side in pixels that images are resized to; by default 128 if no image of `fit` has a side above 64, else 224.
     head : str
-        ``linear``, ``mlp``, ``ridge`` (linear, in closed form) or ``auto``: ``ridge`` on few images, else ``linear``.
+        ``linear``, ``mlp``, ``ridge`` (fitted in closed form) or ``auto``: ``ridge`` on few images, else ``linear``.
     epochs, batch_size, lr, weight_decay
-        Of the descent.
+        Hyperparameters of gradient descent.
     views : int, optional
-        Versions of each image that are trained on.
+        Augmented versions of each image to train on.
     validation_fraction : float
-        Part of each class in X that chooses the epoch (of ``ridge``: its strength) and the temperature, one image
-        at least; copies of an image stay on one side. A class of one image is trained on alone. Where no class can
-        spare an image, those that are trained on choose.
+        Fraction of each class in X (at least one image) that selects the epoch, or the penalty of ``ridge``, and the
+        temperature; copies of an image stay together. A class of one image is only trained on. If all classes have
+        one image, the training images select.
     random_state : int, RandomState or None
-        Draws that part, the order of the images, their views and ``random`` weights.
+        Seed of the validation split, the order of the images, their views and ``random`` weights.
     verbose : int
-        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
+        1 prints log messages, and shows progress bars in a notebook; 0 prints warnings only.
     device : str
         ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
     cache_dir : path, optional
-        Where activations are kept; Frostline's usual cache when left out.
+        Folder of the feature cache; Frostline's default when left out.
     keep : bool
-        Keep the activations of images that are predicted, too, as a search needs it. ``False`` computes them anew and
-        writes nothing: for a model in use. What `fit` is given is always kept.
+        Cache the features of predicted images too, as a search needs it. ``False`` writes nothing, for a model in use.
+        The features of the images of `fit` are always cached.
     settings : dict, optional
         Further settings by their names in `frostline.TrainConfig`, such as ``{"optimizer": "sgd", "dropout": 0.3}``.
 
@@ -81,16 +80,16 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
     classes_ : ndarray
         The labels, sorted.
     n_features_in_ : int
-        Values of an image; not there when fitted on paths.
+        Number of values of an image; missing after a fit on paths.
     config_ : TrainConfig
-        The settings with everything that was chosen.
+        The settings with all options resolved.
     history_ : list of Epoch
     best_epoch_ : int
-        The epoch that was kept.
+        The selected epoch.
     frozen_pass_ : FrozenPass
-        How many images' activations `fit` asked for, and how many were kept from before.
+        Number of images whose features `fit` needed, and how many were cached before.
     network_ : FittedNetwork
-        A pickled classifier carries every weight: it needs no weight file and no cache where it is loaded.
+        A pickled classifier includes all weights: it needs no weight file and no cache where it is loaded.
 
     Examples
     --------
@@ -145,8 +144,8 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like
-            uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N paths. Files that are no readable images are
-            left out, with their labels and a warning.
+            uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N paths. Unreadable files are left out, with
+            their labels and a warning.
         y : array-like of shape (N,)
             Labels of any kind.
 
@@ -154,19 +153,19 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         ------
         InputError, ConfigError, DataError, WeightsError, DownloadError, StorageError
         """
-        images = self._taken(X, reset=True)
+        images = self._check_images(X, reset=True)
         if y is None:
             raise InputError("TransferClassifier requires y to be passed, but the target y is None: label each image.")
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(y)
         check_consistent_length(images, y)
-        config = config_of(self.get_params())
+        config = make_config(self.get_params())
         check_network(config)
-        with self._log_shown():
-            dataset, kept = usable(images, cache_folder(self.cache_dir))
+        with self._logging():
+            dataset, kept = readable_images(images, cache_folder(self.cache_dir))
             self.classes_, numbers = np.unique(y[kept], return_inverse=True)
             dataset = replace(dataset, labels=numbers, class_names=self._class_names)
-            with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            with torch.random.fork_rng(devices=[]):  # does not affect the caller's random state
                 model = self._train(dataset, config)
         self.config_, self.network_ = model.plan.config, FittedNetwork(model.plan.network, model.head)
         self.history_, self.best_epoch_ = model.trained.history, model.trained.best_epoch
@@ -174,7 +173,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         return self
 
     def _train(self, dataset: ImageDataset, config: TrainConfig) -> TrainedModel:
-        context, splits = make_context(config.device, self.cache_dir, self._progress), divided(dataset, config)
+        context, splits = make_context(config.device, self.cache_dir, self._progress), split(dataset, config)
         network = resolve_network(config, splits.train, context, load=load_cached)
         return train(extract(Plan(network, splits), context))
 
@@ -186,10 +185,10 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         InputError, DataError, StorageError
         """
         check_is_fitted(self)
-        images = unlabeled(self._taken(X, reset=False))
-        with self._log_shown():
+        images = unlabeled(self._check_images(X, reset=False))
+        with self._logging():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
-        logits = predict_logits(self.network_.trained(self.device), Examples(rows, images.labels))  # (N, classes)
+        logits = predict_logits(self.network_.trained_part(self.device), Examples(rows, images.labels))  # (N, classes)
         probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
 
@@ -205,7 +204,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
 
     @property
     def model_(self) -> Model:
-        """Frostline's own model: for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
+        """The model for `frostline.Classifier` and `frostline.runs.bundle.save_bundle`."""
         check_is_fitted(self)
         network = self.network_.network
         return Model(
@@ -218,14 +217,11 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         )
 
 
-def divided(dataset: ImageDataset, config: TrainConfig) -> RunSplits:
-    """Divide X into images that are trained on and those that choose; the test part is empty: it is the caller's.
-
-    Which images choose depends on them and the seed, not on their order.
-    """
+def split(dataset: ImageDataset, config: TrainConfig) -> RunSplits:
+    """Split X into training and validation images, whatever their order; the test split is empty."""
     copies = np.unique(dataset.row_ids, return_inverse=True)[1]  # equal images have one number
     val, train = by_group(dataset.labels, copies, config.val_fraction, config.seed)
     if not len(val):
-        log.warning("no class can spare an image to choose the epoch: those that are trained on choose it")
+        log.warning("every class has one image only: the training images select the epoch")
         val = train
     return RunSplits(dataset.subset(train), dataset.subset(val), dataset.subset(np.arange(0)))

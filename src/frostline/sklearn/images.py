@@ -1,4 +1,4 @@
-"""What scikit-learn calls X: an array of images, or an array of their paths."""
+"""Validation of X: an array of images, or an array of their paths."""
 
 import os
 import sys
@@ -20,22 +20,22 @@ from frostline.errors import DataError, InputError
 
 
 class ImageInput(BaseEstimator):  # type: ignore[misc]
-    """An estimator whose X is images.
+    """Base of the estimators whose X is images.
 
-    ``n_features_in_`` counts the values of an image (height x width, three times that in color), and an array with
-    another count is refused after `fit`, as is the custom. Image files may have any size: fitted on paths there is no
-    ``n_features_in_``, and paths are always welcome.
+    ``n_features_in_`` is the number of values of an image (height x width, three times that in color), and `fit`
+    determines it, as usual. Image files may have any size: after a fit on paths there is no ``n_features_in_``, and
+    paths are always accepted.
     """
 
     verbose: int
 
-    def _log_shown(self) -> AbstractContextManager[None]:
-        """Print the library's log lines meanwhile, if `verbose` asks for it."""
+    def _logging(self) -> AbstractContextManager[None]:
+        """Print log messages in this context if ``verbose`` is set."""
         return listening(LineHandler(sys.stdout)) if self.verbose else nullcontext()
 
     @property
     def _progress(self) -> Progress | None:
-        """Bars in a notebook, if `verbose` asks for them."""
+        """Progress bars in a notebook if ``verbose`` is set."""
         return visible(None) if self.verbose else None
 
     def __sklearn_tags__(self) -> Tags:
@@ -46,9 +46,9 @@ class ImageInput(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         return tags
 
-    def _taken(self, X: Any, *, reset: bool) -> Pixels | tuple[Path, ...]:
-        """Return X as pixels or paths; ``reset`` notes what `fit` saw, else X is compared with it."""
-        images = images_of(X)
+    def _check_images(self, X: Any, *, reset: bool) -> Pixels | tuple[Path, ...]:
+        """Return X as pixels or paths; ``reset`` stores ``n_features_in_``, otherwise X is compared with it."""
+        images = as_pixels_or_paths(X)
         if isinstance(images, np.ndarray):
             validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
         elif reset and hasattr(self, "n_features_in_"):
@@ -61,11 +61,11 @@ def unlabeled(images: Pixels | tuple[Path, ...]) -> ImageDataset:
     return ImageDataset(images, np.zeros(len(images), np.int64), ("",))
 
 
-def usable(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset, NDArray[np.intp]]:
-    """Return the images that can be read as a data set of one class, and which of those given they are.
+def readable_images(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset, NDArray[np.intp]]:
+    """Return the readable images as a data set of one class, and their positions.
 
-    A list of files that was made with ``rglob("*.*")`` may hold others, such as ``.DS_Store``: they are left out, with
-    a warning. What was seen in the files is remembered in the cache.
+    Other files, such as a ``.DS_Store`` found by ``rglob("*.*")``, are left out with a warning. The scan of the files
+    is cached.
 
     Raises
     ------
@@ -74,49 +74,49 @@ def usable(images: Pixels | tuple[Path, ...], cache: Path) -> tuple[ImageDataset
     """
     if isinstance(images, np.ndarray):
         return unlabeled(images), np.arange(len(images))
-    looks = scan(images, images[0].absolute().parent / "X", cache)
-    good = np.flatnonzero([look.reason is None for look in looks])
-    bad = [(path, look.reason) for path, look in zip(images, looks, strict=True) if look.reason is not None]
+    scanned = scan(images, images[0].absolute().parent / "X", cache)
+    good = np.flatnonzero([file.reason is None for file in scanned])
+    bad = [(path, file.reason) for path, file in zip(images, scanned, strict=True) if file.reason is not None]
     if bad:
         first = f"{bad[0][0]} {bad[0][1]}"
         if not len(good):
-            raise InputError(f"X: none of {len(images):,} files is an image that can be read; {first}.")
+            raise InputError(f"X: none of {len(images):,} files is a readable image; {first}.")
         log.warning("X: %d of %d files cannot be read and are left out; %s", len(bad), len(images), first)
-    row_of = {images[i]: looks[i].row_id for i in good}
+    row_of = {images[i]: scanned[i].row_id for i in good}
     dataset = ImageDataset(
         tuple(images[i] for i in good),
         np.zeros(len(good), np.int64),
         ("",),
         identify=lambda wanted: [row_of[path] for path in wanted],
-        longest_side=max(looks[i].side for i in good),
-        levels=choose_levels([looks[i].tones for i in good]),
+        longest_side=max(scanned[i].side for i in good),
+        levels=choose_levels([scanned[i].tones for i in good]),
     )
     return dataset, good
 
 
-def images_of(X: Any) -> Pixels | tuple[Path, ...]:
+def as_pixels_or_paths(X: Any) -> Pixels | tuple[Path, ...]:
     """Return pixels (N, H, W) or (N, H, W, 3), or the paths of N files.
 
     Parameters
     ----------
     X : array-like
-        uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N texts or paths, in one column at most.
+        uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or N strings or paths, at most one column.
 
     Raises
     ------
     InputError
-        When it is anything else, or nothing.
+        When X is anything else, or empty.
     """
     if hasattr(X, "toarray"):
         raise InputError("X is a sparse matrix: expected a uint8 array of images, or paths: X.toarray() is dense.")
     try:
         array = np.asarray(X)
     except ValueError as error:
-        raise InputError("X: images of several sizes make no array: resize them, or give their paths.") from error
+        raise InputError("X: images of different sizes are no array: resize them, or give their paths.") from error
     if array.ndim and not len(array):
-        raise InputError("X: found 0 sample(s), no image at all: at least one is needed.")
+        raise InputError("X: found 0 sample(s) while a minimum of 1 is required: give at least one image.")
     if array.size == 0:
-        raise InputError(f"X: found 0 feature(s) (shape={array.shape}) while a minimum of 1 is required: no pixels.")
+        raise InputError(f"X: found 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
     paths = _paths(array)
     if paths is not None:
         return paths
@@ -125,13 +125,13 @@ def images_of(X: Any) -> Pixels | tuple[Path, ...]:
     except DataError as error:
         raise InputError(
             "X: expected a uint8 array of images, (N, H, W) or (N, H, W, 3), or N paths, "
-            f"got {array.dtype} {array.shape}. {_advice(array)}"
+            f"got {array.dtype} {array.shape}. {_remedy(array)}"
         ) from error
 
 
-def _advice(array: NDArray[Any]) -> str:
+def _remedy(array: NDArray[Any]) -> str:
     if array.dtype == object:
-        return "Give images of several sizes, or in several forms, as paths."
+        return "Give images of different sizes, or in different forms, as paths."
     if array.ndim < 3:
         return "Reshape your data: X.reshape(-1, HEIGHT, WIDTH) for flattened images, X[None] for a single one."
     return "Channels come last." if array.dtype == np.uint8 else "Scale it to 0..255, then X.astype(np.uint8)."

@@ -1,4 +1,4 @@
-"""Images to the activations of frozen stages: the first step of a scikit-learn pipeline."""
+"""Feature extraction as a scikit-learn transformer."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from frostline.models.boundary import NONE, Frozen
 from frostline.models.registry import outline
 from frostline.pipeline.context import make_context
 from frostline.pipeline.resolve import resolve_network, with_freeze
-from frostline.sklearn.base import FittedNetwork, config_of, load_cached
-from frostline.sklearn.images import ImageInput, unlabeled, usable
+from frostline.sklearn.base import FittedNetwork, load_cached, make_config
+from frostline.sklearn.images import ImageInput, readable_images, unlabeled
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageInput):  # type: ignore[misc]
-    """Turn images into what the frozen stages of a pre-trained network make of them.
+    """Extract features of images with the frozen stages of a pre-trained network.
 
-    Rows are kept in Frostline's cache by image, so a search or a cross-validation over a pipeline runs the network
-    once for each image. Nothing is learned from X but the image size, where it is left open.
+    Features are cached by image, so a search or a cross-validation over a pipeline runs the network once for each
+    image. `fit` only resolves the image size if it is unset.
 
     Parameters
     ----------
@@ -35,33 +35,32 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
     freeze : str
         The last stage that runs.
     taps : "auto", "none" or tuple of str
-        Stages whose outputs make a row, averaged to a small grid, that of ``freeze`` whole. ``none``: that of
+        Stages whose outputs form a row, averaged to a small grid except that of ``freeze``. ``none``: the output of
         ``freeze`` alone. ``auto``: every convolution stage up to ``freeze``, or a fully connected ``freeze`` alone.
     image_size : int, optional
-        Side in pixels that images are resized to; when left out 128 if those of `fit` have no side above 64, else
-        224.
+        Side in pixels that images are resized to; by default 128 if no image of `fit` has a side above 64, else 224.
     random_state : int, RandomState or None
-        Draws ``random`` weights.
+        Seed of ``random`` weights.
     verbose : int
-        1 prints what is done, and shows bars in a notebook; 0 nothing but warnings.
+        1 prints log messages, and shows progress bars in a notebook; 0 prints warnings only.
     device : str
         ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
     workers : int, optional
         Threads that decode image files; all cores when left out.
     cache_dtype : str
-        ``float16`` or ``float32``: precision of kept rows.
+        ``float16`` or ``float32``: precision of cached rows.
     cache_dir : path, optional
-        Where rows are kept; Frostline's usual cache when left out.
+        Folder of the feature cache; Frostline's default when left out.
     keep : bool
-        Keep the rows. ``False`` computes them anew at every call and writes nothing.
+        Cache the rows. ``False`` computes them in every call and writes nothing.
 
     Attributes
     ----------
     n_features_in_ : int
-        Values of an image; not there when fitted on paths.
+        Number of values of an image; missing after a fit on paths.
     image_size_ : int
     network_ : FittedNetwork
-        A pickled transformer carries the weights: it needs no weight file where it is loaded.
+        A pickled transformer includes the weights: it needs no weight file where it is loaded.
 
     Examples
     --------
@@ -101,11 +100,11 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []  # bytes in, real numbers out
+        tags.transformer_tags.preserves_dtype = []  # uint8 in, float32 out
         return tags
 
     def fit(self, X: Any, y: Any = None) -> "FeatureExtractor":
-        """Load the network, choose the image size and, for files of more than 8 bits, their scale.
+        """Load the network; resolve the image size and, for files of more than 8 bits, their scale.
 
         No image runs through the network yet.
 
@@ -113,18 +112,18 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
         ------
         InputError, ConfigError, WeightsError, DownloadError
         """
-        images = self._taken(X, reset=True)
-        config = config_of(self.get_params())
+        images = self._check_images(X, reset=True)
+        config = make_config(self.get_params())
         shape = outline(config.model)
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})
         context = make_context(self.device, self.cache_dir, self._progress)
-        with self._log_shown():
-            readable, _ = usable(images, context.cache)
+        with self._logging():
+            readable, _ = readable_images(images, context.cache)
             network = resolve_network(config, readable, context, load=load_cached)
         self.network_ = FittedNetwork(network)
         self.image_size_ = network.preprocess.image_size
-        pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # shapes alone: nothing runs
+        pixels = torch.empty(1, 3, self.image_size_, self.image_size_, device="meta")  # computes shapes only
         self._n_features_out = Frozen(shape, network.boundary)(pixels).numel()
         return self
 
@@ -136,21 +135,21 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
         InputError, DataError, StorageError
         """
         check_is_fitted(self)
-        images = unlabeled(self._taken(X, reset=False))
-        with self._log_shown():
+        images = unlabeled(self._check_images(X, reset=False))
+        with self._logging():
             rows = self.network_.rows(images, self.device, self.cache_dir, keep=self.keep, progress=self._progress)
-        taken: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
-        return taken
+        features: NDArray[np.float32] = rows.take(np.arange(len(images))).flatten(1).numpy()
+        return features
 
 
 def _frozen_taps(shape: Backbone, freeze: str, taps: tuple[str, ...] | str) -> tuple[str, ...]:
-    """Return which outputs make a row when nothing above ``freeze`` runs; none: that of ``freeze`` as it is."""
+    """Return the stages up to ``freeze`` whose outputs form a row; none for the output of ``freeze`` as it is."""
     if freeze == NONE:
-        raise ConfigError("freeze = 'none': the rows are activations of frozen stages; name the last one, like conv5.")
+        raise ConfigError("freeze = 'none': features come from frozen stages; choose the last one, such as conv5.")
     depth, usual = shape.position(freeze), shape.position(shape.feature_stage)
     if taps == "auto":
         taps = tuple(tap for tap in shape.usual_taps if shape.position(tap) <= depth) if depth <= usual else ()
     above = [tap for tap in taps if shape.position(tap) > depth]
     if above:
-        raise ConfigError(f"taps: {', '.join(above)} lies above {freeze}, where the network is cut: leave it out.")
+        raise ConfigError(f"taps: {', '.join(above)} lies above {freeze}, the last stage that runs: leave it out.")
     return tuple(taps) or ((freeze,) if depth < usual else ())
