@@ -26,7 +26,7 @@ def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
     assert "Files that cannot be read: 4." in flat and "look like another of their class: 1." in flat
     values = tomllib.loads(text)
     assert (values["data"], values["image_size"], values["head"], values["views"]) == ("photos", 128, "ridge", 1)
-    assert "in closed form: with up to 2,000 images to train on (here 46)" in flat
+    assert "in closed form: with up to 2,000 training images (here 46)" in flat
     assert values["prior"] == "drawn" and "how images of one object differ" in flat
     assert not {"epochs", "lr", "batch_size", "weight_decay", "label_smoothing"} & set(values)
     done = frostline("train", "--config", "config.toml", "--weights", "random", "--image-size", 64)
@@ -38,7 +38,7 @@ def test_many_images_get_a_head_that_is_trained(frostline, tmp_path):
     text = (tmp_path / "config.toml").read_text()
     values = tomllib.loads(text)
     assert (values["head"], values["epochs"], values["batch_size"], values["lr"]) == ("linear", 12, 256, 0.0006)
-    assert "gradient steps an epoch: 211" in text
+    assert "gradient steps per epoch: 211" in text
 
 
 def test_a_file_that_is_there_stays(frostline, photos, tmp_path):

@@ -1,11 +1,11 @@
-"""A first configuration for a data set: each choice that matters, and the reason in what was seen."""
+"""First configuration for a data set: a value for each important setting, with the reason."""
 
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tomli_w
@@ -18,76 +18,91 @@ from frostline.models.registry import outline
 from frostline.pipeline.phases import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
 from frostline.pipeline.resolve import SMALL_IMAGE_SIZE, SMALL_SIDE
 
-SAMPLE = 300  # headers that are read
+SAMPLE = 300  # images whose headers are read
 GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
+FEW_PER_CLASS = 50  # with fewer images per class, augmented views may help
+VIEWS = 4
+IMBALANCE = 3.0  # ratio of the largest to the smallest class that is worth a note
+FEW_VAL_IMAGES = 200  # accuracy on fewer has a standard error of two points and more
+
+REST = (
+    "Not listed: labels_per_class and limit (all labels are used), and the other options of `frostline train --help`. "
+    "A run writes all settings to its own config.toml."
+)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was seen.
+    """Facts about a data set that the suggestions depend on."""
 
-    Attributes
-    ----------
-    counts : dict of str to int
-        Training images of each class.
-    val, test : int
-        Images in those splits; 0 where a run draws validation by itself.
-    width, height : int
-        Medians, of ``sampled`` images.
-    longest_side : int or None
-        Of all images.
-    gray : float
-        Share of gray images among the sampled.
-    bad : int
-        Images that cannot be read.
-    alike : int
-        Training images that look like an earlier one of their class.
-    """
-
-    counts: dict[str, int]
-    val: int
+    counts: dict[str, int]  # training images of each class
+    val: int  # images of a validation split of the data set; 0 if runs draw their own
     test: int
-    sampled: int
-    width: int
+    sampled: int  # images whose headers were read
+    width: int  # median of the sampled images
     height: int
-    longest_side: int | None
-    gray: float
-    bad: int
-    alike: int
+    longest_side: int | None  # of all images
+    gray: float  # fraction of the sampled images
+    bad: int  # files that cannot be read
+    similar: int  # training images that look like another one of their class
 
     @property
     def train(self) -> int:
-        """Training images, those of a validation split that a run draws included."""
+        """Number of training images, including those that a run draws for validation."""
         return sum(self.counts.values())
 
-    @property
-    def smallest(self) -> tuple[str, int]:
-        """The class with the fewest images."""
-        return min(self.counts.items(), key=lambda item: item[1])
 
-    @property
-    def largest(self) -> tuple[str, int]:
-        """The class with the most images."""
-        return max(self.counts.items(), key=lambda item: item[1])
+class Suggestion(NamedTuple):
+    """A setting, its value, and the reason."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+def suggest(splits: Splits, data: str) -> tuple[list[str], list[Suggestion]]:
+    """Return sentences that describe a data set, and suggested settings for it.
+
+    Parameters
+    ----------
+    data : str
+        The name of the data set in the configuration.
+    """
+    facts, config = survey(splits), TrainConfig(data="")
+    if splits.val is not None:
+        train, val = len(splits.train), len(splits.val)
+    else:
+        drawn = train_val(splits.train.labels, config.val_fraction, config.seed, splits.train.groups)
+        train, val = map(len, drawn)
+    return list(_description(facts)), [
+        Suggestion("data", data, "the images"),
+        *_network(facts, config),
+        *(_closed_form(train) if train <= CLOSED_FORM_IMAGES else _stepwise(train, config)),
+        _views(facts),
+        *([] if facts.val else [_validation(val, config)]),
+        Suggestion(
+            "seed", config.seed, "other seeds draw other splits and orders: the spread shows how certain a result is"
+        ),
+    ]
 
 
 def survey(splits: Splits) -> Survey:
-    """Look at a loaded data set."""
+    """Collect the facts about a loaded data set."""
     part = splits.train
     counts = np.bincount(part.labels, minlength=len(part.class_names))
     sizes, modes = _headers(part)
-    groups = part.groups
+    width, height = np.median(sizes, axis=0).astype(int).tolist()
     return Survey(
-        counts={name: int(count) for name, count in zip(part.class_names, counts, strict=True)},
+        counts=dict(zip(part.class_names, counts.tolist(), strict=True)),
         val=len(splits.val) if splits.val is not None else 0,
         test=len(splits.test),
         sampled=len(sizes),
-        width=int(np.median([size[0] for size in sizes])),
-        height=int(np.median([size[1] for size in sizes])),
+        width=width,
+        height=height,
         longest_side=part.side,
         gray=sum(mode in GRAY_MODES for mode in modes) / len(modes),
         bad=len(splits.bad),
-        alike=0 if groups is None else len(groups) - len(np.unique(groups)),
+        similar=0 if part.groups is None else len(part.groups) - len(np.unique(part.groups)),
     )
 
 
@@ -101,124 +116,61 @@ def _headers(part: ImageDataset) -> tuple[list[tuple[int, int]], list[str]]:
     return [size for size, _ in found], [mode for _, mode in found]
 
 
-FEW_PER_CLASS = 50  # views of each image are worth a try below this
-VIEWS = 4
-UNEVEN = 3.0  # times as many images in the largest class as in the smallest: worth a word
-FEW_JUDGES = 200  # a validation split that small has a standard error of two points and more
-
-REST = (
-    "Left out: labels_per_class and limit (every label is used), and what `frostline train --help` names besides; a "
-    "run writes all of it into its own config.toml."
-)
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A setting, its value, and why it is that."""
-
-    name: str
-    value: Any
-    why: str
-
-
-def suggest(splits: Splits, data: str) -> tuple[list[str], list[Suggestion]]:
-    """Return what was seen, in sentences, and what follows from it.
-
-    Parameters
-    ----------
-    splits : Splits
-    data : str
-        What the configuration calls the data set.
-    """
-    seen = survey(splits)
-    train, val = _after_split(splits)
-    return list(_seen(seen)), [Suggestion("data", data, "the images"), *_choices(seen, train, val)]
-
-
-def _after_split(splits: Splits) -> tuple[int, int]:
-    """Return how many images a run trains on and validates on."""
-    if splits.val is not None:
-        return len(splits.train), len(splits.val)
-    config = TrainConfig(data="")
-    chosen, held_out = train_val(splits.train.labels, config.val_fraction, config.seed, splits.train.groups)
-    return len(chosen), len(held_out)
-
-
-def _seen(seen: Survey) -> Iterator[str]:
+def _description(facts: Survey) -> Iterator[str]:
+    classes = ", ".join(f"{name} {count:,}" for name, count in list(facts.counts.items())[:12])
     yield (
-        f"{seen.train:,} images to train and validate on, {seen.test:,} to test, {len(seen.counts)} classes: "
-        + ", ".join(f"{name} {count:,}" for name, count in list(seen.counts.items())[:12])
-        + (" …" if len(seen.counts) > 12 else "")
-        + "."
+        f"{facts.train:,} images to train and validate on, {facts.test:,} to test, {len(facts.counts)} classes: "
+        f"{classes}{' …' if len(facts.counts) > 12 else ''}."
     )
-    (rare, few), (common, many) = seen.smallest, seen.largest
-    if many >= UNEVEN * max(few, 1):
+    smallest, largest = min(facts.counts, key=facts.counts.__getitem__), max(facts.counts, key=facts.counts.__getitem__)
+    ratio = facts.counts[largest] / max(facts.counts[smallest], 1)
+    if ratio >= IMBALANCE:
         yield (
-            f"The classes are uneven: {common} has {many / max(few, 1):.1f} times as many images as {rare}. Look at "
-            "the results of each class, not at the accuracy alone."
+            f"The classes are imbalanced: {largest} has {ratio:.1f} times as many images as {smallest}. Check the "
+            "results of each class, not only the accuracy."
         )
-    colors = "all gray" if seen.gray == 1 else "all colored" if seen.gray == 0 else f"{seen.gray:.0%} of them gray"
-    yield f"The median image is {seen.width} x {seen.height} pixels (of {seen.sampled:,} looked at), {colors}."
-    if seen.bad:
-        yield f"Files that cannot be read: {seen.bad:,}. A run leaves them out and names them in bad_images.csv."
-    if seen.alike:
-        yield f"Images that look like another of their class: {seen.alike:,}. A drawn split keeps such together."
+    colors = "all gray" if facts.gray == 1 else "all colored" if facts.gray == 0 else f"{facts.gray:.0%} of them gray"
+    yield f"The median image has {facts.width} x {facts.height} pixels (sampled: {facts.sampled:,}), {colors}."
+    if facts.bad:
+        yield f"Files that cannot be read: {facts.bad:,}. A run skips them and lists them in bad_images.csv."
+    if facts.similar:
+        yield f"Images that look like another of their class: {facts.similar:,}. Random splits keep them together."
 
 
-def _choices(seen: Survey, train: int, val: int) -> Iterator[Suggestion]:
-    config, shape = TrainConfig(data=""), outline(TrainConfig(data="").model)
-    size = shape.intake.image_size
-    small = seen.longest_side is not None and seen.longest_side <= SMALL_SIDE
-    yield Suggestion(
-        "model", config.model, f"{len(shape.stage_names)} stages; see `frostline models show {config.model}`"
-    )
-    yield Suggestion("weights", config.weights, "ImageNet's when they are here or reachable, else the bundled ones")
+def _network(facts: Survey, config: TrainConfig) -> Iterator[Suggestion]:
+    shape = outline(config.model)
+    stages = len(shape.stage_names)
+    yield Suggestion("model", config.model, f"{stages} stages; see `frostline models show {config.model}`")
+    yield Suggestion("weights", config.weights, "ImageNet weights if available, otherwise the bundled ones")
     yield Suggestion(
         "freeze",
         shape.feature_stage,
-        "every stage up to it runs once, and a head alone is trained; conv3, "
-        "or none, trains more of the network and takes far longer",
+        "stages up to this one run once, and only a head is trained; conv3, or none, trains more of the network and "
+        "takes much longer",
     )
-    yield Suggestion("taps", list(shape.usual_taps), "the stages that the head reads: fewer are quicker and say less")
-    yield (
-        Suggestion(
-            "image_size",
-            SMALL_IMAGE_SIZE,
-            f"no image is larger than {SMALL_SIDE} px: enlarging them that far helps, and more costs time for little",
-        )
-        if small
-        else Suggestion(
+    yield Suggestion("taps", list(shape.usual_taps), "stages the head reads: fewer are faster but less accurate")
+    if facts.longest_side is not None and facts.longest_side <= SMALL_SIDE:
+        reason = f"images of up to {SMALL_SIDE} px gain from enlarging to this size, but little from more"
+        yield Suggestion("image_size", SMALL_IMAGE_SIZE, reason)
+    else:
+        size = shape.intake.image_size
+        yield Suggestion(
             "image_size",
             size,
-            f"the median image is {seen.width} x {seen.height}, and {size} px is "
-            f"what ImageNet networks were taught on; {SMALL_IMAGE_SIZE} takes about a third of the time",
+            f"the median image is {facts.width} x {facts.height}, and ImageNet networks were trained with {size} px; "
+            f"{SMALL_IMAGE_SIZE} takes about a third of the time",
         )
-    )
-    yield from _closed_form(train) if train <= CLOSED_FORM_IMAGES else _stepwise(train, config)
-    yield _views(seen)
-    if not seen.val:
-        error = math.sqrt(0.25 / max(val, 1))
-        word = f"few: its accuracy has a standard error of up to {error:.3f}" if val < FEW_JUDGES else "enough"
-        yield Suggestion(
-            "val_fraction",
-            config.val_fraction,
-            f"there is no validation split, so a run draws one: {val:,} images that choose; that is {word}",
-        )
-    yield Suggestion(
-        "seed", config.seed, "another one draws other splits and orders: the spread tells how sure a result is"
-    )
 
 
 def _closed_form(train: int) -> Iterator[Suggestion]:
-    why = (
-        f"linear, in closed form: with up to {CLOSED_FORM_IMAGES:,} images to train on (here {train:,}) as accurate "
-        "as one that is trained step by step or more so, and done at once; validation chooses its strength"
-    )
-    yield Suggestion("head", "ridge", why)
     yield Suggestion(
-        "prior",
-        "drawn",
-        "before any label it learns from drawn images how images of one object differ; none leaves that out",
+        "head",
+        "ridge",
+        f"linear, fitted in closed form: with up to {CLOSED_FORM_IMAGES:,} training images (here {train:,}) at least "
+        "as accurate as a head trained by gradient descent, and immediate; validation selects its penalty",
+    )
+    yield Suggestion(
+        "prior", "drawn", "learns how images of one object differ from drawn images, without labels; none disables it"
     )
 
 
@@ -226,64 +178,61 @@ def _stepwise(train: int, config: TrainConfig) -> Iterator[Suggestion]:
     yield Suggestion(
         "head",
         "linear",
-        "the quickest to train; mlp adds a layer of hidden units, ridge is linear and "
-        "solved in closed form, which is best for few images",
+        "the fastest to train; mlp adds a hidden layer, ridge is linear and fitted in closed form, which is best for "
+        "few images",
     )
-    yield _epochs(train, config)
-    yield Suggestion(
-        "batch_size", config.batch_size, f"gradient steps an epoch: {math.ceil(train / config.batch_size):,}"
-    )
+    epochs = usual_epochs(train, config.batch_size, head_only=True)
+    if epochs == EPOCHS:
+        yield Suggestion("epochs", epochs, f"enough for a head on {train:,} images; validation selects the best")
+    else:
+        yield Suggestion(
+            "epochs",
+            epochs,
+            f"more than the usual {EPOCHS} because {train:,} images are few: a head needs about {FEWEST_STEPS} "
+            f"gradient steps; training stops after {max(PATIENCE, epochs // 4)} epochs without improvement",
+        )
+    steps = math.ceil(train / config.batch_size)
+    yield Suggestion("batch_size", config.batch_size, f"gradient steps per epoch: {steps:,}")
     yield Suggestion(
         "lr",
         PEAK_LR[config.optimizer, "linear"],
-        f"suits {config.optimizer} and a linear head; "
-        "`frostline find-lr` suggests one, `frostline tune` searches where it is left out",
+        f"the default for {config.optimizer} and a linear head; `frostline find-lr` suggests one, `frostline tune` "
+        "searches it when unset",
     )
+    yield Suggestion("weight_decay", config.weight_decay, "the default; `frostline tune` searches it when unset")
     yield Suggestion(
-        "weight_decay", config.weight_decay, "the usual one; `frostline tune` searches where it is left out"
-    )
-    yield Suggestion(
-        "label_smoothing",
-        config.label_smoothing,
-        "raised the accuracy with many labels, and made no clear difference with few",
+        "label_smoothing", config.label_smoothing, "increased the accuracy with many labels; no clear effect with few"
     )
 
 
-def _epochs(train: int, config: TrainConfig) -> Suggestion:
-    epochs = usual_epochs(train, config.batch_size, head_only=True)
-    if epochs == EPOCHS:
-        return Suggestion(
-            "epochs", epochs, f"enough for a head on {train:,} images; validation chooses the best of them"
+def _views(facts: Survey) -> Suggestion:
+    per_class = facts.train / len(facts.counts)
+    if per_class < FEW_PER_CLASS:
+        reason = (
+            f"no augmentation. With {per_class:.0f} images per class, {VIEWS} views of each may help; they cost "
+            f"{VIEWS} frozen passes, so compare the validation accuracy"
         )
-    why = (
-        f"more than the usual {EPOCHS}, for {train:,} images are few: a head needs some {FEWEST_STEPS} gradient "
-        f"steps; it stops after {max(PATIENCE, epochs // 4)} without a better one"
-    )
-    return Suggestion("epochs", epochs, why)
+    else:
+        reason = f"no augmentation: with {per_class:,.0f} images per class, views cost much and help little"
+    return Suggestion("views", 1, reason)
 
 
-def _views(seen: Survey) -> Suggestion:
-    each = seen.train / len(seen.counts)
-    if each < FEW_PER_CLASS:
-        why = (
-            f"each image as it is. With {each:.0f} a class, {VIEWS} versions of each are worth a try; they cost "
-            f"{VIEWS} frozen passes, and may help or not: let validation say"
-        )
-        return Suggestion("views", 1, why)
-    return Suggestion("views", 1, f"each image as it is: with {each:,.0f} a class, more versions cost much for little")
+def _validation(images: int, config: TrainConfig) -> Suggestion:
+    error = math.sqrt(0.25 / max(images, 1))
+    reason = f"the data set has no validation split, so a run draws {images:,} images"
+    if images < FEW_VAL_IMAGES:
+        reason += f"; accuracy on so few has a standard error of up to {error:.3f}"
+    return Suggestion("val_fraction", config.val_fraction, reason)
 
 
-def to_toml(seen: list[str], choices: list[Suggestion], width: int = 110) -> str:
-    """Return the choices as TOML, each below its reason."""
-    lines = ["# Settings for `frostline train --config THIS_FILE`. What was seen:", "#"]
-    for sentence in seen:
+def to_toml(description: Sequence[str], suggestions: Sequence[Suggestion], width: int = 110) -> str:
+    """Return suggestions as TOML, each below its reason."""
+    lines = ["# Settings for `frostline train --config THIS_FILE`. The data set:", "#"]
+    for sentence in description:
         lines += _comment(sentence, width)
-    for choice in choices:
-        lines += [
-            "",
-            *_comment(choice.why, width),
-            tomli_w.dumps({choice.name: choice.value}).replace("\n    ", " ").replace(",\n]", " ]").rstrip(),
-        ]
+    for name, value, reason in suggestions:
+        setting = tomli_w.dumps({name: value}).replace("\n    ", " ").replace(",\n]", " ]").rstrip()
+        lines += ["", *_comment(reason, width), setting]
     lines += ["", *_comment(REST, width)]
     return "\n".join(lines) + "\n"
 

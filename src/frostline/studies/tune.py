@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.manifest import Manifest, read_manifest
-from frostline._utils.output_folder import START_OVER, OutputFolder, check_mode
-from frostline._utils.progress import Progress, log, visible
+from frostline._utils.output_folder import START_OVER, Claim, OutputFolder, check_mode
+from frostline._utils.progress import Progress, Silent, log, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig, write_config
 from frostline.data.dataset import Splits
@@ -73,6 +73,8 @@ def tune(
 ) -> TuneResult:
     """Search for the settings with the best validation accuracy; the test split is not read.
 
+    The complete settings of the best trial are in ``config.toml`` in the folder.
+
     Parameters
     ----------
     config : TrainConfig
@@ -93,43 +95,29 @@ def tune(
     splits : Splits, optional
         The data set itself, named ``config.data``.
 
-    Returns
-    -------
-    TuneResult
-        All trials, the best one as ``best``; ``config.toml`` in the folder has its complete settings.
-
     Raises
     ------
     FrostlineError
         For errors caused by user input or the environment.
     """
     _check_options(trials, seconds, overwrite=overwrite, resume=resume)
-    check_optuna()
     check(config, splits=splits)
     names = searched_names(config, search)
-    folder = Path("tunes", data_name(config.data)) if folder is None else Path(folder)
-    check_name(folder.name)
-    output = OutputFolder(
-        f"search '{folder.name}'", "choose another --name", folder, "search", OWN_FILES, OTHER_OUTPUT_DIR, _made_earlier
-    )
+    output = _output_folder(Path("tunes", data_name(config.data)) if folder is None else Path(folder))
     with output.claim() as claim:
-        started = None if overwrite else _read_settings(folder)
+        started = None if overwrite else _read_settings(output.path)
         if started is not None:
             _check_same(started, config, search, output, resume=resume)
             config, names = started.settings, started.search
             claim.keep()
         claim.will_write(*OWN_FILES)
-        progress = visible(progress)
-        with log_file(folder / "log.txt"):
+        with log_file(output.path / "log.txt"):
             if resume and started is None:
-                log.info("no search in %s yet: starting one", folder)
-            prepared = _prepare(config, names, make_context(config.device, cache_dir, progress), splits)
+                log.info("no search in %s yet: starting one", output.path)
+            prepared = _prepare(config, names, make_context(config.device, cache_dir, visible(progress)), splits)
             if started is None:  # an overwritten search is removed only now
                 _write_settings(config, names, output)
-            output.mark(["settings.json"])
-            study = Study(folder / "study.db", prepared.space, config.seed)
-            claim.keep()
-            return _run(study, prepared, config, output, trials, seconds, progress)
+            return _run(prepared, config, output, claim, trials, seconds)
 
 
 def _check_options(trials: int, seconds: float | None, *, overwrite: bool, resume: bool) -> None:
@@ -138,6 +126,13 @@ def _check_options(trials: int, seconds: float | None, *, overwrite: bool, resum
     if seconds is not None and not seconds > 0:
         raise ConfigError(f"--seconds {seconds:g}: expected more than 0.")
     check_mode(overwrite=overwrite, resume=resume)
+    check_optuna()
+
+
+def _output_folder(folder: Path) -> OutputFolder:
+    check_name(folder.name)
+    title, remedy = f"search '{folder.name}'", "choose another --name"
+    return OutputFolder(title, remedy, folder, "search", OWN_FILES, OTHER_OUTPUT_DIR, _made_earlier)
 
 
 class SearchSettings(BaseModel):
@@ -203,6 +198,7 @@ class _Prepared:
     space: Space
     start: Values
     val_images: int
+    progress: Progress
 
 
 def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None) -> _Prepared:
@@ -219,21 +215,18 @@ def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits
         "validation images",
         ", ".join(f"{number:,}" for number in trials.rungs), f"{len(plan.splits.val):,}",
     )  # fmt: skip
-    return _Prepared(trials, space, start, len(plan.splits.val))
+    return _Prepared(trials, space, start, len(plan.splits.val), context.progress or Silent())
 
 
 def _run(
-    study: Study,
-    prepared: _Prepared,
-    config: TrainConfig,
-    output: OutputFolder,
-    trials: int,
-    seconds: float | None,
-    progress: Progress,
+    prepared: _Prepared, config: TrainConfig, output: OutputFolder, claim: Claim, trials: int, seconds: float | None
 ) -> TuneResult:
     """Run trials, and write the results, also when interrupted."""
+    output.mark(["settings.json"])
+    study = Study(output.path / "study.db", prepared.space, config.seed)
+    claim.keep()
     try:
-        _run_trials(study, prepared, trials, seconds, progress)
+        _run_trials(study, prepared, trials, seconds)
     finally:
         result = analyze(study.finished(), prepared.space, prepared.trials.rungs, prepared.val_images, config.seed)
         _write(result, prepared.trials, config, output.path)
@@ -241,13 +234,13 @@ def _run(
     return result
 
 
-def _run_trials(study: Study, prepared: _Prepared, trials: int, seconds: float | None, progress: Progress) -> None:
+def _run_trials(study: Study, prepared: _Prepared, trials: int, seconds: float | None) -> None:
     """Run trials up to their total number or the time limit."""
     finished = study.finished()
     done, begun = len(finished), time.perf_counter()
     if done:
         log.info("%d trials found in the study", done)
-    with progress.bar("trials", max(0, trials - done), "trials") as bar:
+    with prepared.progress.bar("trials", max(0, trials - done), "trials") as bar:
         while len(finished) < trials:
             if seconds is not None and time.perf_counter() - begun > seconds:
                 log.info("time limit reached: %d of %d trials are finished", len(finished), trials)
