@@ -1,4 +1,4 @@
-"""The page in a real browser: what a person drops in, sees, reads and takes away."""
+"""The web page in a real browser."""
 
 import base64
 import csv
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: Running) -> Iterator[Page]:
-    """The page, open; at the end it must have asked nobody else and have broken no policy of its own."""
+    """The open page; it must send requests to the server only, and violate no content security policy."""
     page = browser.new_page()
     asked: list[str] = []
     faults: list[str] = []
@@ -72,13 +72,13 @@ def test_dropped_image_shows_bars_overlay_and_neighbors(page: Page, server: Runn
         expect(bars.nth(number)).to_contain_text(f"{100 * one['probability']:.1f} %")
     overlay = page.locator("#overlay")
     expect(overlay).to_have_css("opacity", "0")
-    page.get_by_role("button", name="Show where it looked").focus()
+    page.get_by_role("button", name="Show heat map").focus()
     expect(overlay).to_have_css("opacity", "1")
     assert overlay.evaluate("image => image.complete && image.naturalWidth") == 64
     expect(page.locator("#near img")).to_have_count(6)
 
 
-def test_table_of_twenty_is_what_predict_says(
+def test_table_of_twenty_equals_predict(
     page: Page, run: Run, garments: Files, frostline: Frostline, tmp_path: Path
 ) -> None:
     upload(page, garments)
@@ -87,8 +87,8 @@ def test_table_of_twenty_is_what_predict_says(
     got = download_csv(page)
     for name, data in garments:
         (tmp_path / name).write_bytes(data)
-    said = frostline("predict", run.folder, *[name for name, _ in garments], "--format", "csv").stdout
-    expected = list(csv.reader(io.StringIO(said)))
+    output = frostline("predict", run.folder, *[name for name, _ in garments], "--format", "csv").stdout
+    expected = list(csv.reader(io.StringIO(output)))
     assert [row[:3] for row in got] == [row[:3] for row in expected]
     figures = [np.array([float(row[3]) for row in rows[1:]]) for rows in (got, expected)]
     np.testing.assert_allclose(*figures, atol=1e-5)  # batches of another size, six digits
@@ -109,19 +109,21 @@ def test_table_is_sorted_and_walked_by_keyboard(page: Page, garments: Files) -> 
     expect(page.locator("tbody tr").last).to_have_attribute("aria-current", "true")
 
 
-def test_wrong_and_too_large_files_are_named_and_the_others_go_on(page: Page, garments: Files, tmp_path: Path) -> None:
+def test_wrong_and_too_large_files_are_named_and_the_others_classified(
+    page: Page, garments: Files, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "empty.png").touch()
     (tmp_path / "boot.png").write_bytes(garments[0][1])
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(33 << 20)
     page.set_input_files("#files", [tmp_path / name for name in ("notes.txt", "empty.png", "huge.png", "boot.png")])
-    expect(page.get_by_role("status")).to_have_text("4 images done, 3 without an answer")
+    expect(page.get_by_role("status")).to_have_text("4 images done, 3 failed")
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).to_contain_text("notes.txt")
     expect(rows.nth(0)).to_contain_text("is no image that can be read: expected one of PNG")
     expect(rows.nth(1)).to_contain_text("empty")
-    expect(rows.nth(2)).to_contain_text("too large: it has 33.0 MiB, at most 32.0 MiB are taken")
+    expect(rows.nth(2)).to_contain_text("too large: 33.0 MiB, at most 32.0 MiB are allowed")
     expect(page.locator("#name")).to_have_text("boot.png")
     lines = download_csv(page)
     assert [(line[0], bool(line[2]), bool(line[4])) for line in lines[1:5]] == [
@@ -168,24 +170,24 @@ def test_answer_below_the_threshold_is_shown_as_not_sure(browser: Browser, run: 
         running.close()
 
 
-def test_camera_takes_a_image(page: Page) -> None:
+def test_camera_captures_an_image(page: Page) -> None:
     page.get_by_role("button", name="Use the camera").click()
     for _ in range(100):  # the page's policy forbids what playwright waits with
         if page.locator("video").evaluate("video => video.videoWidth"):
             break
         page.wait_for_timeout(100)
-    page.get_by_role("button", name="Take the image").click()
+    page.get_by_role("button", name="Capture image").click()
     expect(page.locator("#name")).to_have_text("camera 1.png")
     expect(page.get_by_role("status")).to_have_text("1 image done")
 
 
-def test_camera_that_is_refused_is_said(page: Page) -> None:
+def test_denied_camera_is_reported(page: Page) -> None:
     page.evaluate(REFUSE)
     page.get_by_role("button", name="Use the camera").click()
-    expect(page.get_by_role("alert")).to_contain_text("The camera was refused.")
+    expect(page.get_by_role("alert")).to_contain_text("Camera access was denied.")
 
 
-def test_server_that_is_gone_is_said_and_tried_again(browser: Browser, run: Run, garments: Files) -> None:
+def test_unreachable_server_is_reported_and_tried_again(browser: Browser, run: Run, garments: Files) -> None:
     running = Running(run.folder)
     page = browser.new_page()
     try:
@@ -197,7 +199,7 @@ def test_server_that_is_gone_is_said_and_tried_again(browser: Browser, run: Run,
         page.context.set_offline(False)
         page.get_by_role("button", name="Try again").click()
         expect(page.get_by_role("status")).to_have_text("2 images done")
-        expect(page.locator("#troubles")).to_be_hidden()
+        expect(page.locator("#errors")).to_be_hidden()
         os.kill(running.process.pid or 0, signal.SIGKILL)
         running.process.join()
         upload(page, garments[2:3])
@@ -213,7 +215,7 @@ def test_page_asks_for_the_key_and_keeps_it_for_the_tab(browser: Browser, run: R
     page = browser.new_page()
     try:
         page.goto(running.address)
-        for key, next_words in (("wrong", "That key is not known here."), ("a-key-that-is-long-enough", "")):
+        for key, next_words in (("wrong", "This key is not valid."), ("a-key-that-is-long-enough", "")):
             page.get_by_label("API key").fill(key)
             page.keyboard.press("Enter")
             if next_words:

@@ -22,14 +22,8 @@ SEARCHED: dict[str, tuple[str, str]] = {
     "freeze": ("freeze", "last frozen stage"),
     "augment": ("views", "augmentation"),
 }
-USUAL = (
-    "lr",
-    "weight_decay",
-    "head",
-    "taps",
-    "label_smoothing",
-    "batch_size",
-)  # affect the head only: features are shared
+# Affect the head only: features are shared.
+USUAL = ("lr", "weight_decay", "head", "taps", "label_smoothing", "batch_size")
 HIDDEN_WIDTHS = (64,)  # of the mlp head: train's default of 512 units takes ten times as long
 BATCH_SIZES = (128, 256)  # smaller: more steps; larger: more epochs on few images; both take longer
 VIEWS = 4
@@ -77,7 +71,7 @@ def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[s
         names = tuple(name for name in USUAL if SEARCHED[name][0] not in config.model_fields_set)
     if not names:
         raise ConfigError(
-            "nothing to search: every setting was given. Leave some out, or name them: "
+            "nothing to search: every setting is set. Leave some unset, or name them: "
             f"--search {','.join(USUAL)} (further: {', '.join(name for name in SEARCHED if name not in USUAL)})."
         )
     return names
@@ -108,9 +102,7 @@ def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tu
         "head": lambda: _head(config),
         "taps": lambda: _taps(config, shape),
         "label_smoothing": lambda: _range(config.label_smoothing, 0.0, 0.3),
-        "batch_size": lambda: _choice(
-            {str(n): {"batch_size": n} for n in sorted({*BATCH_SIZES, config.batch_size})}, str(config.batch_size)
-        ),
+        "batch_size": lambda: _batch_size(config),
         "freeze": lambda: _freeze(config, shape),
         "augment": lambda: _views(config),
     }
@@ -142,10 +134,6 @@ def _range(start: float, low: float, high: float, *, log: bool = False) -> tuple
     return Range(min(low, start), max(high, start), log), start
 
 
-def _choice(options: Mapping[str, Mapping[str, Any]], start: str) -> tuple[Range | Choice, Any]:
-    return Choice(options), start
-
-
 def _lr(config: TrainConfig) -> tuple[Range | Choice, Any]:
     head = "linear" if config.head == "ridge" else config.head
     usual = peak_lr(config.model_copy(update={"lr": None, "head": head}), thaws=config.freeze == NONE)
@@ -157,19 +145,20 @@ def _head(config: TrainConfig) -> tuple[Range | Choice, Any]:
     kinds = ("linear", "ridge") if config.head == "ridge" else ("linear",)
     options: dict[str, dict[str, Any]] = {kind: {"head": kind} for kind in kinds}
     options |= {f"mlp {n}": {"head": "mlp", "hidden_width": n} for n in widths}
-    return _choice(options, f"mlp {config.hidden_width}" if config.head == "mlp" else config.head)
+    return Choice(options), f"mlp {config.hidden_width}" if config.head == "mlp" else config.head
 
 
 def _taps(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:
     """From all taps down to the last one: their features are columns of the features of all taps."""
     taps = tuple(config.taps)
     widest = taps or (shape.usual_taps if config.freeze == shape.feature_stage else ())
-    options = {_joined(widest[first:]): {"taps": widest[first:]} for first in range(len(widest))}
-    return _choice(options, _joined(taps or widest[-1:]))
+    options = {",".join(widest[first:]): {"taps": widest[first:]} for first in range(len(widest))}
+    return Choice(options), ",".join(taps or widest[-1:])
 
 
-def _joined(taps: Sequence[str]) -> str:
-    return ",".join(taps)
+def _batch_size(config: TrainConfig) -> tuple[Range | Choice, Any]:
+    sizes = sorted({*BATCH_SIZES, config.batch_size})
+    return Choice({str(n): {"batch_size": n} for n in sizes}), str(config.batch_size)
 
 
 def _freeze(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:
@@ -179,12 +168,12 @@ def _freeze(config: TrainConfig, shape: Backbone) -> tuple[Range | Choice, Any]:
         )
     depth = shape.position(config.freeze)
     stages = shape.stage_names[max(0, depth - FURTHER_STAGES) : depth + 1]
-    return _choice({name: {"freeze": name} for name in reversed(stages)}, config.freeze)
+    return Choice({name: {"freeze": name} for name in reversed(stages)}), config.freeze
 
 
 def _views(config: TrainConfig) -> tuple[Range | Choice, Any]:
     start = config.views or 1
     numbers = sorted({1, VIEWS, start})
-    options: dict[str, dict[str, Any]] = {f"{n} views": {"views": n} for n in numbers if n > 1}
-    options = {"none": {"views": 1, "augment": {}}} | options
-    return _choice(options, "none" if start == 1 else f"{start} views")
+    options: dict[str, dict[str, Any]] = {"none": {"views": 1, "augment": {}}}
+    options |= {f"{n} views": {"views": n} for n in numbers if n > 1}
+    return Choice(options), "none" if start == 1 else f"{start} views"

@@ -1,23 +1,23 @@
-// What is done: images come in, go to the server one by one (it batches them), and their answers come back.
+// Actions: images are added, sent to the server one by one (it batches them), and their answers are shown.
 
-import { asCsv, printable, showAnswer, showProgress, showTable, showTroubles, showWhy, sorted } from "./show.js";
+import { asCsv, printable, showAnswer, showProgress, showTable, showErrors, showExplanation, sorted } from "./show.js";
 
 const $ = (id) => document.getElementById(id);
-const AT_ONCE = 4;
+const CONCURRENT = 4;
 const TRIES = 6;
 const KEY = "frostline-key";
 
 let model = null;
-let items = []; // answered
+let items = []; // with an answer or an error
 let waiting = []; // to be sent
-let unsent = []; // the server did not answer; kept for another try
+let unsent = []; // kept for another try after the server did not answer
 let running = 0, done = 0, total = 0;
 let current = null;
-let troubles = [];
+let errors = [];
 let order = { by: null, descending: false };
 
-class Trouble extends Error {}
-class Gone extends Error {} // or busy for long: worth another try
+class RequestError extends Error {}
+class Unavailable extends Error {} // not reachable, or busy for long: worth another try
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 const size = (bytes) => `${(bytes / 1048576).toFixed(1)} MiB`;
@@ -31,7 +31,7 @@ async function ask(path, options = {}) {
       response = await fetch(path, { ...options, headers });
       if (response.ok) return await response.json();
     } catch {
-      throw new Gone("The server does not answer. Is it still running?");
+      throw new Unavailable("The server does not answer. Is it still running?");
     }
     if (response.status === 401) {
       await askForKey(key);
@@ -42,8 +42,8 @@ async function ask(path, options = {}) {
       continue;
     }
     const problem = await response.json().catch(() => ({}));
-    if (response.status === 503) throw new Gone(problem.detail);
-    throw new Trouble(problem.errors?.[0]?.detail ?? `The server says: ${problem.detail ?? response.status}`);
+    if (response.status === 503) throw new Unavailable(problem.detail);
+    throw new RequestError(problem.errors?.[0]?.detail ?? `Server error: ${problem.detail ?? response.status}`);
   }
 }
 
@@ -51,13 +51,13 @@ let asking = null;
 function askForKey(refused) {
   if (refused && sessionStorage.getItem(KEY) !== refused) return Promise.resolve(); // another request has asked
   asking ??= new Promise((resolve) => {
-    $("ask-why").textContent = refused ? "That key is not known here. Try again." : "It is kept until this tab is closed.";
+    $("ask-why").textContent = refused ? "This key is not valid. Try again." : "It is stored until this tab is closed.";
     $("ask").showModal();
     $("ask").querySelector("form").onsubmit = (event) => {
       event.preventDefault();
       const given = $("key").value.trim();
       if (!/^[\x21-\x7e]+$/.test(given)) {
-        $("ask-why").textContent = "A key has letters, digits and signs, without blanks.";
+        $("ask-why").textContent = "A key consists of letters, digits and symbols, without spaces.";
         return;
       }
       sessionStorage.setItem(KEY, given);
@@ -75,7 +75,7 @@ async function begin() {
   try {
     model = await ask("/v1/model");
   } catch (error) {
-    tell(error.message);
+    report(error.message);
     return false;
   }
   $("model").textContent = `${printable(model.name)} · ${model.classes.length} classes`;
@@ -85,25 +85,25 @@ async function begin() {
   return true;
 }
 
-function tell(text) {
-  if (!troubles.includes(text)) troubles.push(text);
+function report(text) {
+  if (!errors.includes(text)) errors.push(text);
   refresh();
 }
 
 function refresh() {
   document.body.classList.toggle("begun", total > 0);
   showProgress(done, items.filter((item) => item.error).length, total);
-  showTroubles(troubles, unsent.length > 0);
+  showErrors(errors, unsent.length > 0);
   showTable(items, order, current, select);
 }
 
 async function add(files) {
   if (!files.length || (!model && !(await begin()))) return;
-  const most = model.limits.body_bytes - 4096; // the form around it
+  const most = model.limits.body_bytes - 4096; // for the form's own bytes
   for (const file of files) {
     const item = { file, name: file.name || `pasted ${total + 1}.png`, number: total };
     total += 1;
-    if (file.size > most) finish(item, { error: `too large: it has ${size(file.size)}, at most ${size(model.limits.body_bytes)} are taken` });
+    if (file.size > most) finish(item, { error: `too large: ${size(file.size)}, at most ${size(model.limits.body_bytes)} are allowed` });
     else if (file.size === 0) finish(item, { error: "empty" });
     else waiting.push(item);
   }
@@ -112,7 +112,7 @@ async function add(files) {
 }
 
 function work() {
-  while (running < AT_ONCE && waiting.length) {
+  while (running < CONCURRENT && waiting.length) {
     running += 1;
     classify(waiting.shift()).finally(() => {
       running -= 1;
@@ -133,16 +133,16 @@ async function classify(item) {
     const { predictions, rejected, error } = (await send(item, "top=5")).results[0];
     finish(item, error ? { error: reason(item, error.detail) } : { predictions, rejected });
   } catch (error) {
-    if (error instanceof Gone) {
+    if (error instanceof Unavailable) {
       unsent.push(item);
-      tell(`${error.message} Your images are kept here.`);
+      report(`${error.message} Your images are not lost.`);
     } else {
       finish(item, { error: reason(item, error.message) });
     }
   }
 }
 
-// A problem's detail begins with the file's name, which stands in a column of its own.
+// A problem's detail begins with the file name, which has a column of its own.
 const reason = (item, detail) => (detail.startsWith(`${item.name} `) ? detail.slice(item.name.length + 1) : detail).replace(/\.$/, "");
 
 function finish(item, result) {
@@ -157,18 +157,18 @@ function finish(item, result) {
 
 async function select(item) {
   current = item;
-  $("image").classList.remove("looking");
-  $("look").setAttribute("aria-pressed", "false");
+  $("image").classList.remove("overlaid");
+  $("toggle-overlay").setAttribute("aria-pressed", "false");
   showAnswer(item);
   refresh();
-  if (!item || item.why || !(model.explains || model.neighbors)) return;
-  item.why = {};
+  if (!item || item.explanation || !(model.explains || model.neighbors)) return;
+  item.explanation = {};
   try {
-    item.why = (await send(item, `top=1&explain=${model.explains}&neighbors=${model.neighbors ? 6 : 0}`)).results[0];
+    item.explanation = (await send(item, `top=1&explain=${model.explains}&neighbors=${model.neighbors ? 6 : 0}`)).results[0];
   } catch {
-    item.why = null; // the answer stands without it; asked again when it is chosen again
+    item.explanation = null; // optional; requested again when the image is selected again
   }
-  if (current === item && item.why) showWhy(item);
+  if (current === item && item.explanation) showExplanation(item);
 }
 
 // Choosing, dropping, pasting
@@ -200,20 +200,20 @@ addEventListener("paste", (event) => {
 const video = document.querySelector("video");
 let stream = null;
 const refusals = {
-  NotAllowedError: "The camera was refused. Allow it beside the browser's address, or choose an image.",
+  NotAllowedError: "Camera access was denied. Allow it in the address bar, or choose an image.",
   NotFoundError: "No camera was found. Choose an image instead.",
   NotReadableError: "Another program uses the camera. Close it, or choose an image.",
 };
 
 $("camera").onclick = async () => {
   if (!navigator.mediaDevices) {
-    tell("The browser gives the camera only to localhost or https addresses. Choose an image instead.");
+    report("Browsers allow the camera only on localhost or https addresses. Choose an image instead.");
     return;
   }
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    tell(refusals[error.name] ?? "The camera cannot be used. Choose an image instead.");
+    report(refusals[error.name] ?? "The camera cannot be used. Choose an image instead.");
     return;
   }
   video.srcObject = stream;
@@ -234,9 +234,9 @@ $("shot").onclose = () => {
 
 // Results
 
-$("look").onclick = () => {
-  const looking = $("image").classList.toggle("looking");
-  $("look").setAttribute("aria-pressed", String(looking));
+$("toggle-overlay").onclick = () => {
+  const shown = $("image").classList.toggle("overlaid");
+  $("toggle-overlay").setAttribute("aria-pressed", String(shown));
 };
 for (const button of document.querySelectorAll("th button")) {
   button.onclick = () => {
@@ -254,20 +254,20 @@ $("csv").onclick = () => {
 };
 $("clear").onclick = () => {
   items.forEach((item) => item.address && URL.revokeObjectURL(item.address));
-  [items, waiting, unsent, troubles] = [[], [], [], []];
+  [items, waiting, unsent, errors] = [[], [], [], []];
   done = 0;
   total = running;
   select(null);
   $("choose").focus();
 };
 $("dismiss").onclick = () => {
-  troubles = [];
+  errors = [];
   total -= unsent.length;
   unsent = [];
   refresh();
 };
 $("retry").onclick = async () => {
-  troubles = [];
+  errors = [];
   waiting.push(...unsent);
   unsent = [];
   refresh();

@@ -1,14 +1,14 @@
-// What is seen: the answer to one image, the table of all, and the table as CSV.
+// Rendering: the answer for one image, the table of all images, and the table as CSV.
 
 const $ = (id) => document.getElementById(id);
-const BARRED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu; // also what makes a line read as something else
-const FORMULA = /^'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/; // what spreadsheets compute
+const BARRED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu; // includes characters that reorder text
+const FORMULA = /^'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/; // evaluated by spreadsheets
 const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 const hex = (c, digits) => c.charCodeAt(0).toString(16).padStart(digits, "0");
 const escaped = (c) => SHORT[c] ?? (c < "\u0100" ? `\\x${hex(c, 2)}` : `\\u${hex(c, 4)}`);
 const percent = (p) => (100 * p).toFixed(p < 0.9995 ? 1 : 2) + " %";
 
-// Text that others wrote (names of files and classes), as one line without control characters.
+// Untrusted text (names of files and classes), as one line without control characters.
 export const printable = (text) => text.replace(BARRED, escaped);
 
 function make(tag, attributes = {}, ...children) {
@@ -29,7 +29,7 @@ export function showAnswer(item) {
   if (!item) return;
   const best = printable(item.predictions[0].class);
   $("name").textContent = printable(item.name);
-  $("said").textContent = item.rejected ? "Best guess, too improbable to count:" : "Most probably";
+  $("caption").textContent = item.rejected ? "Best guess, below the rejection threshold:" : "Most likely";
   $("answer").textContent = item.rejected ? `Not sure (${best})` : best;
   const shown = $("shown");
   if (shown.getAttribute("src") !== item.address) {
@@ -42,15 +42,15 @@ export function showAnswer(item) {
   }
   $("bars").replaceChildren(...item.predictions.map((one) =>
     make("li", {}, make("span", {}, printable(one.class)), make("span", { class: "value" }, percent(one.probability)), track(one.probability))));
-  showWhy(item);
+  showExplanation(item);
 }
 
-export function showWhy(item) {
-  const { overlay, neighbors } = item.why ?? {};
-  $("overlay").hidden = $("look").hidden = !overlay;
+export function showExplanation(item) {
+  const { overlay, neighbors } = item.explanation ?? {};
+  $("overlay").hidden = $("toggle-overlay").hidden = !overlay;
   if (overlay) {
     $("overlay").src = overlay;
-    $("overlay").alt = `Where the model looked to see ${printable(item.predictions[0].class)}`;
+    $("overlay").alt = `Heat map for ${printable(item.predictions[0].class)}`;
   }
   $("near").hidden = !neighbors?.length;
   $("near").querySelector("ul").replaceChildren(...(neighbors ?? []).map((one) =>
@@ -60,7 +60,7 @@ export function showWhy(item) {
 const keys = {
   name: (item) => item.name.toLowerCase(),
   class: (item) => item.predictions?.[0].class.toLowerCase() ?? "",
-  probability: (item) => item.predictions?.[0].probability ?? -1, // without an answer: below all others
+  probability: (item) => item.predictions?.[0].probability ?? -1, // errors come last
 };
 
 export function sorted(items, { by, descending }) {
@@ -126,17 +126,17 @@ export function asCsv(items, rejecting) {
   return [["file", "rank", "class", "probability", "error", ...(rejecting ? ["rejected"] : [])].join(","), ...lines, ""].join("\n");
 }
 
-export function showProgress(done, unread, total) {
+export function showProgress(done, failed, total) {
   const working = done < total;
   $("progress").hidden = !working;
   $("done").style.width = `${(100 * done) / Math.max(total, 1)}%`;
   const all = total === 1 ? "1 image" : `${total} images`;
-  const failed = unread ? `, ${unread} without an answer` : "";
-  $("status").textContent = working ? `${done} of ${total} images done` : total ? `${all} done${failed}` : "";
+  const errors = failed ? `, ${failed} failed` : "";
+  $("status").textContent = working ? `${done} of ${total} images done` : total ? `${all} done${errors}` : "";
 }
 
-export function showTroubles(troubles, canRetry) {
-  $("troubles").hidden = !troubles.length;
+export function showErrors(errors, canRetry) {
+  $("errors").hidden = !errors.length;
   $("retry").hidden = !canRetry;
-  $("troubles").querySelector("ul").replaceChildren(...troubles.map((text) => make("li", {}, printable(text))));
+  $("errors").querySelector("ul").replaceChildren(...errors.map((text) => make("li", {}, printable(text))));
 }

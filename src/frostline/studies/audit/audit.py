@@ -7,8 +7,6 @@ OUTPUT/
 """
 
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import lexists
 from pathlib import Path
@@ -229,20 +227,10 @@ def _describe(pool: Pool, *, include_test: bool) -> str:
 
 def top_lines(found: Audit, count: int = 10) -> list[list[str]]:
     """Return the most suspicious labels as table rows: image, label, suggestion, and their probabilities."""
-    pool, rows = found.pool, []
-    suspects: Sequence[Finding] = [finding for finding in found.findings if finding.kind == "label"]
+    pool, names, rows = found.pool, found.pool.class_names, []
+    suspects = [finding for finding in found.findings if finding.kind == "label"]
     for finding in suspects[:count]:
         p, label = found.scored.probabilities[finding.image], int(pool.labels[finding.image])
         best = int(p.argmax())
-        names = pool.class_names
         rows.append([pool.where(finding.image), names[label], names[best], f"{p[label]:.4f}", f"{p[best]:.4f}"])
     return rows
-
-
-def most_relabeled(found: Audit, count: int = 5) -> list[tuple[str, str, int]]:
-    """Return the most frequent pairs of label and suggestion."""
-    names, pool = found.pool.class_names, found.pool
-    pairs = Counter(
-        (names[pool.labels[f.image]], names[f.suggested]) for f in found.findings if f.suggested is not None
-    )
-    return [(label, suggested, number) for (label, suggested), number in pairs.most_common(count)]

@@ -214,30 +214,6 @@ def _line(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class FindingCard:
-    """One finding on the page; ``images`` are pairs of data URL and name."""
-
-    images: tuple[tuple[str, str], ...]
-    label: str
-    p_label: float
-    suggested: str
-    p_suggested: float
-    note: str
-    suspicion: float
-
-
-@dataclass(frozen=True)
-class Section:
-    """The findings of one kind: their number and the first of them."""
-
-    kind: str
-    title: str
-    about: str
-    count: int
-    cards: tuple[FindingCard, ...]
-
-
 def write_page(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, facts: dict[str, Any], path: Path) -> None:
     """Write the findings as a self-contained HTML page.
 
@@ -248,27 +224,22 @@ def write_page(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, facts
     sections = []
     for kind, title in KINDS.items():
         own = [finding for finding in findings if finding.kind == kind]
-        cards = tuple(_card(finding, pool, scored) for finding in own[: SHOWN[kind]])
-        sections.append(Section(kind, title, DESCRIPTIONS[kind], len(own), cards))
+        cards = [_card(finding, pool, scored) for finding in own[: SHOWN[kind]]]
+        sections.append({"kind": kind, "title": title, "about": DESCRIPTIONS[kind], "total": len(own), "cards": cards})
     template = templates("frostline.studies.audit").get_template("audit.html")
     page = template.render(sections=sections, facts=facts, table="audit.csv")
     write_bytes(path, page.encode(errors="replace"), OTHER_OUTPUT_DIR)
 
 
-def _card(finding: Finding, pool: Pool, scored: OutOfFold) -> FindingCard:
-    image, p = finding.image, scored.probabilities[finding.image]
-    label = int(pool.labels[image])
-    shown = [image] if finding.other is None else [image, finding.other]
-    return FindingCard(
-        tuple((_thumbnail_url(pool, one), pool.where(one)) for one in shown),
-        pool.class_names[label],
-        float(p[label]),
-        "" if finding.suggested is None else pool.class_names[finding.suggested],
-        0.0 if finding.suggested is None else float(p[finding.suggested]),
-        finding.note,
-        finding.suspicion,
-    )
-
-
-def _thumbnail_url(pool: Pool, image: int) -> str:
-    return data_url(encode(pool.pixels(image, SIDE), SIDE))
+def _card(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, Any]:
+    """Return one finding as the template shows it; ``images`` are pairs of data URL and name."""
+    images = [finding.image] if finding.other is None else [finding.image, finding.other]
+    p, label, suggested = scored.probabilities[finding.image], int(pool.labels[finding.image]), finding.suggested
+    return {
+        "images": [(data_url(encode(pool.pixels(image, SIDE), SIDE)), pool.where(image)) for image in images],
+        "label": pool.class_names[label],
+        "p_label": p[label],
+        "suggested": None if suggested is None else pool.class_names[suggested],
+        "p_suggested": None if suggested is None else p[suggested],
+        "note": finding.note,
+    }
