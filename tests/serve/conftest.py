@@ -18,7 +18,7 @@ def run(finished: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def server(run: Run) -> Iterator[Running]:
-    """A server with the limits that everybody gets."""
+    """A server with the default limits."""
     running = Running(run.folder)
     yield running
     running.close()

@@ -24,7 +24,7 @@ START_SECONDS = 60
 
 
 class Running:
-    """A server on a free port of 127.0.0.1; give it a run's folder."""
+    """A server of a run on a free port of 127.0.0.1."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ def _serve(
     limits: dict[str, Any],
     keys: Path | None,
     reject: float | None,
-    told: "multiprocessing.connection.Connection",
+    ready: "multiprocessing.connection.Connection",
 ) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
     from frostline.serve.limits import Limits
@@ -135,4 +135,4 @@ def _serve(
 
     with measured():
         served = load_served(str(folder), folder.parent)
-        serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, told.send, Limits(**limits), reject)
+        serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, ready.send, Limits(**limits), reject)

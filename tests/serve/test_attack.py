@@ -1,4 +1,4 @@
-"""Hostile requests among good ones; `bench/attack.py` is the same at full size."""
+"""Hostile requests among good ones; `bench/attack.py` is the full-size version."""
 
 import os
 import signal
@@ -85,15 +85,13 @@ def test_good_requests_are_answered_among_hostile_ones(
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(ask, range(200)))
-    assert max(times) < 10  # what a costly image may wait; on a quiet machine it is far less
+    assert max(times) < 10  # the limit for a costly image; far less on an idle machine
     assert max(memory) - idle < GIB
     text = fresh.ask("/metrics").content.decode()
     assert "frostline_waiting_images 0.0" in text and "frostline_held_bytes 0.0" in text
 
 
-def test_costly_image_that_has_to_wait_costs_the_others_nothing(
-    run: Run, garments: Files, costly: dict[str, bytes]
-) -> None:
+def test_waiting_costly_image_does_not_affect_the_others(run: Run, garments: Files, costly: dict[str, bytes]) -> None:
     running = Running(run.folder, {"costly_seconds": 0.0})
     try:
         reply = running.predict([garments[0], ("x.tif", costly["floats.tif"]), garments[1]])
@@ -107,7 +105,7 @@ def test_costly_image_that_has_to_wait_costs_the_others_nothing(
         running.close()
 
 
-def test_scans_beyond_the_bound_are_refused_image_by_image(server: Running, costly: dict[str, bytes]) -> None:
+def test_images_with_too_many_scans_are_refused(server: Running, costly: dict[str, bytes]) -> None:
     reply = server.ask("/v1/predict", as_json([costly["scans.jpg"]] * 32), content_type="application/json")
     assert reply.status == 422 and all("more than 64 scans" in one["detail"] for one in reply.json()["errors"])
 

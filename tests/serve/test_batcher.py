@@ -1,4 +1,4 @@
-"""Batches: how requests are put together, shared among threads and given back."""
+"""Batching of concurrent requests."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from frostline.serve.schemas import ProblemError
 
 
 class Network:
-    """Gives each number ten times itself; keeps what it was given, and waits for ``go``."""
+    """Multiplies numbers by ten; records its batches, and waits for ``go``."""
 
     def __init__(self):
         self.batches: list[list[int]] = []
@@ -49,7 +49,7 @@ async def until(true):
         await asyncio.sleep(0.001)
 
 
-def test_free_threads_share_one_request_and_its_results_stand_in_order():
+def test_free_threads_share_one_request_and_results_are_in_order():
     network = Network()
     network.go.clear()
 
@@ -63,7 +63,7 @@ def test_free_threads_share_one_request_and_its_results_stand_in_order():
     assert sorted(network.batches) == [[0, 1, 2, 3], [4, 5, 6]]
 
 
-def test_requests_that_came_meanwhile_leave_together_in_batches_of_the_most():
+def test_waiting_requests_form_batches_of_the_largest_size():
     network = Network()
     network.go.clear()
 
@@ -80,7 +80,7 @@ def test_requests_that_came_meanwhile_leave_together_in_batches_of_the_most():
 
 
 async def in_turn(batcher, network, *numbers):
-    """Ask for one image after the other, as soon as the one before is being computed."""
+    """Send one image after the other, each as soon as the previous one is being computed."""
     asking = []
     for number in numbers:
         asking.append(asyncio.create_task(ask(batcher, number)))
@@ -88,7 +88,7 @@ async def in_turn(batcher, network, *numbers):
     return asking
 
 
-def test_few_wait_for_others_while_many_are_taken_in_but_not_for_long():
+def test_small_batches_wait_briefly_while_many_images_are_admitted():
     network = Network()
     network.go.clear()
 
@@ -104,7 +104,7 @@ def test_few_wait_for_others_while_many_are_taken_in_but_not_for_long():
     assert run(network, work, threads=3, min_batch=3, wait_seconds=1.5) == [[10], [20], [30]]
 
 
-def test_enough_leave_at_once():
+def test_large_enough_batches_start_immediately():
     network = Network()
     network.go.clear()
 
@@ -119,7 +119,7 @@ def test_enough_leave_at_once():
     assert network.batches == [[1], [2], [3, 4, 5]]
 
 
-def test_nobody_waits_where_few_are_taken_in():
+def test_no_batch_waits_while_few_images_are_admitted():
     network = Network()
     network.go.clear()
 
@@ -131,7 +131,7 @@ def test_nobody_waits_where_few_are_taken_in():
     assert run(network, work, threads=3, min_batch=3, wait_seconds=60.0) == [[10], [20]]
 
 
-def test_a_failure_is_that_of_the_requests_it_met():
+def test_a_failure_affects_only_the_requests_of_its_batch():
     network = Network()
 
     async def work(batcher):
@@ -141,7 +141,7 @@ def test_a_failure_is_that_of_the_requests_it_met():
     assert isinstance(failed, ArithmeticError) and answered == [10]
 
 
-def test_a_client_that_went_away_costs_no_computing():
+def test_images_of_disconnected_clients_are_not_computed():
     network = Network()
     network.go.clear()
 
@@ -159,7 +159,7 @@ def test_a_client_that_went_away_costs_no_computing():
     assert network.batches == [[1], [3]]
 
 
-def test_more_images_than_places_are_refused_and_places_come_free():
+def test_a_full_queue_refuses_images_until_places_are_free():
     network = Network()
 
     async def work(batcher):

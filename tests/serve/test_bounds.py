@@ -1,4 +1,4 @@
-"""Bounds of time, size and number, on a server whose bounds are small; and keys."""
+"""Limits of time, size and number, and API keys, on a server with small limits."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ IMAGE = png(np.zeros((8, 8), np.uint8))
 
 @pytest.fixture(scope="module")
 def tight(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server with small bounds, and a key."""
+    """A server with small limits and API keys."""
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
     keys.write_text(f"# ours\nanother-long-enough-key\n\n{KEY}\n")
     running = Running(run.folder, SMALL, keys)
@@ -52,7 +52,7 @@ def raw(server: Running, *parts: bytes, pause: float = 0.0) -> bytes:
 START = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: {form([])[1]}\r\n".encode()
 
 
-def test_header_that_never_ends_is_cut_off(tight: Running) -> None:
+def test_slow_header_times_out(tight: Running) -> None:
     begun = time.monotonic()
     answer = raw(tight, b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 3, pause=0.1)
     assert answer.startswith(b"HTTP/1.1 408 ") and b"slow-header" in answer
@@ -63,12 +63,12 @@ def test_silent_connection_is_closed(tight: Running) -> None:
     assert raw(tight) == b""
 
 
-def test_body_that_drips_is_cut_off(tight: Running) -> None:
+def test_slow_body_times_out(tight: Running) -> None:
     answer = raw(tight, START + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 4, pause=0.1)
     assert answer.startswith(b"HTTP/1.1 408 ") and b"slow-body" in answer
 
 
-def test_chunks_without_end_are_cut_off(tight: Running) -> None:
+def test_endless_chunks_are_cut_off(tight: Running) -> None:
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     answer = raw(tight, START + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
@@ -81,7 +81,7 @@ def test_body_of_the_largest_size_is_read_and_one_byte_more_is_not(tight: Runnin
     assert tight.predict([("a", bytes(int(most) - empty + 1))], x_api_key=KEY).status == 413
 
 
-def test_full_queue_says_when_to_come_back(tight: Running) -> None:
+def test_full_queue_sends_retry_after(tight: Running) -> None:
     reply = tight.predict([("a.png", IMAGE)] * 9, x_api_key=KEY)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert reply.json()["type"] == "urn:frostline:problem:busy"
@@ -109,18 +109,18 @@ def test_header_that_is_too_long_is_refused(tight: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ") and b"large-header" in answer
 
 
-def test_what_follows_a_body_in_chunks_is_no_header(tight: Running) -> None:
+def test_trailers_are_not_headers(tight: Running) -> None:
     start = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     answer = raw(tight, start, f"0\r\nX-API-Key: {KEY}\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 401 ")
 
 
-def test_rubbish_behind_a_request_does_not_cost_its_answer(tight: Running) -> None:
+def test_garbage_after_a_request_does_not_affect_its_answer(tight: Running) -> None:
     answer = raw(tight, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\x00\x01rubbish\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ") and b'"ok"' in answer
 
 
-def test_client_that_goes_away_leaves_nothing(tight: Running) -> None:
+def test_disconnected_clients_release_their_resources(tight: Running) -> None:
     host, port = tight.host.split(":")
     body, _ = form([("a.png", IMAGE)])
     for _ in range(20):
@@ -133,13 +133,13 @@ def test_client_that_goes_away_leaves_nothing(tight: Running) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/model", "/metrics", "/nothing"])
 @pytest.mark.parametrize("headers", [{}, {"x_api_key": KEY[:-1]}, {"authorization": f"Basic {KEY}"}])
-def test_wrong_key_opens_nothing(tight: Running, path: str, headers: dict[str, str]) -> None:
+def test_wrong_key_is_refused(tight: Running, path: str, headers: dict[str, str]) -> None:
     reply = tight.ask(path, **headers)
     assert (reply.status, reply.json()["type"]) == (401, "urn:frostline:problem:no-key")
     assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_right_key_opens_and_page_and_health_need_none(tight: Running) -> None:
+def test_right_key_is_accepted_and_page_and_health_need_none(tight: Running) -> None:
     assert tight.ask("/v1/model", authorization=f"Bearer {KEY}").status == 200
     assert tight.ask("/v1/model", x_api_key="another-long-enough-key").status == 200
     assert tight.ask("/v1/model", x_api_key=KEY, host="any.example").status == 200
@@ -169,7 +169,7 @@ def test_key_file_that_is_a_pipe_or_folder_is_refused(tmp_path: Path) -> None:
             read_keys(path)
 
 
-def test_pixels_that_an_image_may_claim_are_an_option(run: Run) -> None:
+def test_pixel_limit_is_configurable(run: Run) -> None:
     running = Running(run.folder, {"pixels": 63})
     try:
         reply = running.predict([("a.png", IMAGE)])
@@ -181,7 +181,7 @@ def test_pixels_that_an_image_may_claim_are_an_option(run: Run) -> None:
 @pytest.mark.parametrize(
     ("option", "words"), [(["--max-pixels", "0"], "--max-pixels 0"), (["--reject", "0.7"], "--reject 0.7")]
 )
-def test_options_that_cannot_be(run: Run, frostline: Frostline, option: list[str], words: str) -> None:
+def test_invalid_options(run: Run, frostline: Frostline, option: list[str], words: str) -> None:
     done = frostline("serve", run.folder, "--port", 0, *option)
     assert done.returncode == 2 and words in done.stderr
 
@@ -204,7 +204,7 @@ def test_sigterm_lets_requests_finish(run: Run) -> None:
     assert running.process.exitcode == 0
 
 
-def test_other_hosts_need_a_key_or_a_word(run: Run, frostline: Frostline) -> None:
+def test_other_hosts_need_a_key_or_no_auth(run: Run, frostline: Frostline) -> None:
     done = frostline("serve", run.folder, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2 and "--api-key-file FILE, or --no-auth" in done.stderr
 
@@ -215,6 +215,6 @@ def test_port_that_is_taken(run: Run, server: Running, frostline: Frostline) -> 
 
 
 @pytest.mark.parametrize(("name", "words"), [("nope", "no run 'nope'"), ("nope.onnx", "there is no nope.onnx")])
-def test_what_cannot_be_served(frostline: Frostline, name: str, words: str) -> None:
+def test_missing_models_are_named(frostline: Frostline, name: str, words: str) -> None:
     done = frostline("serve", name)
     assert done.returncode == 2 and words in done.stderr

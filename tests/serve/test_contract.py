@@ -1,4 +1,4 @@
-"""The server keeps what its own OpenAPI document promises, whatever schemathesis thinks of."""
+"""schemathesis checks the server against its OpenAPI document."""
 
 from typing import Any
 

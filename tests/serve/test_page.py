@@ -137,7 +137,7 @@ def download_csv(page: Page) -> list[list[str]]:
     return list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
 
 
-def test_names_are_shown_as_text_and_never_computed_by_a_spreadsheet(page: Page, garments: Files) -> None:
+def test_names_are_shown_as_text_and_never_evaluated_by_a_spreadsheet(page: Page, garments: Files) -> None:
     names = ["=1+1.png", "@SUM(A1).png", "-2.png", "<img src=x onerror=alert(1)>.png", 'a,"b".png', "\u202egnp.png"]
     upload(page, [(name, garments[0][1]) for name in names])
     expect(page.get_by_role("status")).to_have_text("6 images done")

@@ -1,4 +1,4 @@
-"""What the server answers is what the model says, however the images come."""
+"""The answers of the server equal the predictions of the model, for every kind of request."""
 
 import base64
 import json
@@ -59,7 +59,7 @@ def test_requests_at_the_same_time_get_their_own_answers(
     assert batches < classified  # some went together
 
 
-def test_json_is_as_good_as_files(server: Running, garments: Files) -> None:
+def test_json_equals_files(server: Running, garments: Files) -> None:
     body = as_json([data for _, data in garments[:3]])
     by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
     by_form = server.predict(garments[:3]).json()["results"]
@@ -76,7 +76,7 @@ def test_raw_body_is_one_image(server: Running, garments: Files, kind: str) -> N
 
 
 @pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/x-any;name=a.png;BASE64,"])
-def test_data_uri_is_as_good_as_base64(server: Running, garments: Files, head: str) -> None:
+def test_data_uri_equals_base64(server: Running, garments: Files, head: str) -> None:
     texts = [base64.b64encode(data).decode() for _, data in garments[:2]]
     body = json.dumps({"images": [head + texts[0], texts[1]]}).encode()
     by_json = server.ask("/v1/predict", body, content_type="application/json").json()["results"]
@@ -85,7 +85,7 @@ def test_data_uri_is_as_good_as_base64(server: Running, garments: Files, head: s
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_every_format_that_is_named_is_read(server: Running, fashion: Splits, kind: str) -> None:
+def test_every_listed_format_is_read(server: Running, fashion: Splits, kind: str) -> None:
     reply = server.predict([("x", encoded(np.asarray(fashion.test.images[0]), kind))], "?top=1")
     assert reply.status == 200 and len(reply.json()["results"][0]["predictions"]) == 1
 
@@ -96,7 +96,7 @@ def test_names_are_labels_and_never_paths(server: Running, garments: Files) -> N
     assert [one["name"] for one in results] == ["passwd", "boot.png", "image 3", "ab.png"]
 
 
-def test_overlay_and_neighbors_come_when_asked_for(server: Running, garments: Files) -> None:
+def test_overlay_and_neighbors_on_request(server: Running, garments: Files) -> None:
     about = server.ask("/v1/model").json()
     assert about["explains"] and about["neighbors"] and about["name"] == "first" and about["kind"] == "run"
     one, two = server.predict(garments[:2], "?explain=true&neighbors=3").json()["results"]

@@ -1,4 +1,4 @@
-"""What is refused, and in which words: RFC 9457, nothing of the inside, never a 500."""
+"""Refused requests: RFC 9457 problems without internals, and never a 500."""
 
 import base64
 import json
@@ -53,13 +53,15 @@ def test_request_without_any_good_image_is_refused_as_a_whole(server: Running) -
     assert "cut.png is damaged" in problem["errors"][0]["detail"]
 
 
-def test_what_is_no_base64_costs_the_others_nothing(server: Running) -> None:
+def test_invalid_base64_does_not_affect_the_others(server: Running) -> None:
     texts = [base64.b64encode(IMAGE).decode(), "%%%", "data:text/html;base64,AAAA", "data:image/png,AAAA"]
     results = server.ask("/v1/predict", json.dumps({"images": texts}).encode(), content_type="application/json").json()
     good, *bad = results["results"]
     assert good["predictions"] and [one["name"] for one in bad] == ["image 2", "image 3", "image 4"]
-    said = [one["error"]["detail"] for one in bad]
-    assert "image 2 is not valid base64" in said[0] and all("is not a data: URI of an image" in one for one in said[1:])
+    details = [one["error"]["detail"] for one in bad]
+    assert "image 2 is not valid base64" in details[0] and all(
+        "is not a data: URI of an image" in one for one in details[1:]
+    )
 
 
 def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running) -> None:
@@ -94,7 +96,7 @@ def test_json_of_very_many_values_is_refused_before_it_is_parsed(server: Running
         (b"[" * 100_000, "application/json", 422, "image-count"),
     ],
 )
-def test_bodies_that_make_no_sense(server: Running, body: bytes, kind: str, status: int, problem: str) -> None:
+def test_invalid_bodies(server: Running, body: bytes, kind: str, status: int, problem: str) -> None:
     reply = server.ask("/v1/predict", body, content_type=kind)
     assert (reply.status, reply.json()["type"]) == (status, f"urn:frostline:problem:{problem}")
 
@@ -119,7 +121,7 @@ def test_other_host_names_are_refused_on_loopback(server: Running) -> None:
     assert server.ask("/v1/model", host="localhost:8000").status == 200
 
 
-def test_body_that_says_it_is_too_large_is_refused_unread(server: Running) -> None:
+def test_body_declared_too_large_is_refused_unread(server: Running) -> None:
     connection = server.connection()
     connection.putrequest("POST", "/v1/predict")
     connection.putheader("Content-Length", str(1 << 30))
@@ -130,7 +132,7 @@ def test_body_that_says_it_is_too_large_is_refused_unread(server: Running) -> No
     assert "32 MiB" in reply.json()["detail"] and reply.headers["connection"] == "close"
 
 
-def test_what_is_no_http_is_answered_and_closed(server: Running) -> None:
+def test_non_http_data_is_answered_and_closed(server: Running) -> None:
     connection = server.connection()
     connection.connect()
     connection.sock.sendall(b"\x16\x03\x01 hello\r\n\r\n")

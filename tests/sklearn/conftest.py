@@ -1,4 +1,4 @@
-"""A few real garments of three classes, as scikit-learn's users have them: images X and labels y."""
+"""Real garments of three classes as images X and labels y."""
 
 import numpy as np
 import pytest
@@ -18,6 +18,6 @@ def labeled(fashion: Splits) -> Labelled:
 
 @pytest.fixture(scope="session")
 def unseen(fashion: Splits) -> Labelled:
-    """Others: X (30, 28, 28) and y (30,)."""
+    """Test data: X (30, 28, 28) and y (30,)."""
     images = [garments(fashion.test, number, 10) for number in CLASSES.values()]
     return np.concatenate(images), np.repeat(list(CLASSES), 10)

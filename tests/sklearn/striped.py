@@ -1,8 +1,7 @@
-"""Stand-ins through which scikit-learn's checks reach our estimators: the checks know tables alone, no images.
+"""Subclasses for scikit-learn's estimator checks, which pass tables instead of images.
 
-Each row of numbers becomes an image of vertical stripes, one stripe for each number, and the estimator gets the
-image. All else that a check may hand in (texts, NaN, complex numbers, one dimension, …) reaches the estimator as it
-is. Nothing else differs from the real classes.
+Each row of numbers becomes an image of vertical stripes, one stripe per number. All other input of a check (strings,
+NaN, complex numbers, one dimension, …) reaches the estimator unchanged.
 """
 
 from typing import Any
@@ -16,17 +15,17 @@ NUMBERS = "biuf"
 
 
 class _Tables:
-    """Takes tables; ``square`` images show every number, lines of pixels have as many values as the row."""
+    """Accepts tables; images are square, or lines of pixels with as many values as the row."""
 
     square = True
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.one_d_array, tags.input_tags.two_d_array = False, True  # else no check gets a table
+        tags.input_tags.one_d_array, tags.input_tags.two_d_array = False, True  # otherwise no check passes a table
         return tags
 
     def striped(self, X: Any) -> Any:
-        """Return a table of finite numbers as gray images (N, F, F) or (N, 1, F); anything else as it is."""
+        """Return a table of finite numbers as gray images (N, F, F) or (N, 1, F); anything else unchanged."""
         try:
             table = np.asarray(X)
         except (ValueError, TypeError):

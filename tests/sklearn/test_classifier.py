@@ -1,4 +1,4 @@
-"""TransferClassifier on real images: labels, odd data, and what its parameters mean."""
+"""TransferClassifier on real images: labels, unusual data and parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def classifier(**changes: Any) -> TransferClassifier:
     return TransferClassifier(**{**FAST, **changes})
 
 
-def test_learns_names_and_gives_them_back(labeled: Labelled, unseen: Labelled) -> None:
+def test_labels_may_be_names(labeled: Labelled, unseen: Labelled) -> None:
     model = classifier().fit(*labeled)
     assert model.classes_.tolist() == ["bag", "boot", "trouser"]
     assert model.n_features_in_ == 28 * 28
@@ -43,7 +43,7 @@ def test_labels_may_be_any_numbers(labeled: Labelled, unseen: Labelled) -> None:
     assert set(model.predict(unseen[0])) == {-7, 3, 40}
 
 
-def test_paths_are_as_good_as_arrays(small_fashion: Path, fashion: Any, tmp_path: Path) -> None:
+def test_paths_instead_of_arrays(small_fashion: Path, fashion: Any, tmp_path: Path) -> None:
     root = write_classes(tmp_path / "photos", fashion.train, per_class=16)
     paths = sorted(root.rglob("*.*"))
     y = [path.parent.name for path in paths]
@@ -79,7 +79,7 @@ def test_copies_stay_on_one_side_and_order_does_not_matter(labeled: Labelled) ->
     assert 20 <= len(parts.val) <= 30
 
 
-def test_thawed_stages_are_trained_and_kept(labeled: Labelled, unseen: Labelled) -> None:
+def test_thawed_stages_are_trained_and_stored(labeled: Labelled, unseen: Labelled) -> None:
     frozen = classifier().fit(*labeled)
     thawed = classifier(freeze="conv4", epochs=1, settings={"head_epochs": 1}).fit(*labeled)
     before, after = (model.network_.network.backbone.state_dict() for model in (frozen, thawed))
@@ -101,7 +101,7 @@ def test_generator_draws_the_seed() -> None:
     assert seeds[0] == seeds[1] != 3
 
 
-def test_nothing_is_kept_of_predictions_when_asked_not_to(labeled: Labelled, unseen: Labelled, cache: Path) -> None:
+def test_predictions_are_not_cached_without_keep(labeled: Labelled, unseen: Labelled, cache: Path) -> None:
     model = classifier().fit(*labeled)
     before = sorted(path for path in cache.rglob("*.safetensors"))
     alone = model.set_params(keep=False).predict_proba(unseen[0])
@@ -111,7 +111,7 @@ def test_nothing_is_kept_of_predictions_when_asked_not_to(labeled: Labelled, uns
     np.testing.assert_allclose(alone, kept, atol=2e-3)  # kept rows are float16
 
 
-def test_model_is_one_of_frostline(labeled: Labelled, unseen: Labelled, tmp_path: Path) -> None:
+def test_model_can_be_saved_as_a_bundle(labeled: Labelled, unseen: Labelled, tmp_path: Path) -> None:
     model = classifier(keep=False).fit(*labeled)
     save_bundle(model.model_, tmp_path / "model")
     again = Classifier(load_bundle(tmp_path / "model"))
@@ -123,9 +123,7 @@ def test_defaults_are_those_of_a_run() -> None:
     assert defaults == TrainConfig(data="images")
 
 
-def test_verbose_prints_what_is_done_and_its_absence_nothing(
-    labeled: Labelled, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verbose_prints_log_messages(labeled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
     classifier().fit(*labeled)
     assert capsys.readouterr().out == ""
     model = classifier(verbose=1).fit(*labeled)
@@ -165,7 +163,7 @@ def test_images_of_another_size_are_refused(labeled: Labelled) -> None:
         model.predict(labeled[0][:, 1:, 1:])
 
 
-def test_labels_and_images_must_be_as_many(labeled: Labelled) -> None:
+def test_numbers_of_labels_and_images_must_match(labeled: Labelled) -> None:
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classifier().fit(labeled[0], labeled[1][1:])
     with pytest.raises(InputError, match="requires y to be passed"):

@@ -1,4 +1,4 @@
-"""scikit-learn's own estimator checks. Those that cannot apply to images are listed, each with the reason."""
+"""scikit-learn's estimator checks. Those that do not apply to images are listed with the reason."""
 
 import inspect
 from pathlib import Path
@@ -21,10 +21,10 @@ FAST = {"weights": "bundled", "image_size": 63, "freeze": "conv2", "taps": ("con
 ESTIMATORS = [StripedClassifier(**FAST, epochs=20), StripedTransformer(**FAST)]
 LINES = [LineClassifier(**FAST, epochs=1), LineTransformer(**FAST)]
 
-# A listed check that passes after all is a failure (xfail_strict), and so is one that scikit-learn no longer has.
+# A listed check that passes is a failure (xfail_strict), and so is one that scikit-learn no longer has.
 CANNOT_APPLY = {
     "check_estimators_nan_inf": "an image is bytes, and no byte is NaN or infinite: X of real numbers is refused",
-    "check_complex_data": "X of complex numbers is refused like all that are no bytes, not in the words looked for",
+    "check_complex_data": "X of complex numbers is refused like everything but uint8, with another message",
     "check_dtype_object": "it wants numbers in an array of objects: to us such an array is paths, or an error",
     "check_n_features_in": "F numbers stand for F stripes, an image of F x F values; run on lines of F values below",
     "check_n_features_in_after_fitting": "the same",
@@ -38,7 +38,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_cache(shared_cache: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All checks share one cache: else each would run the 1,000 drawn images that ridge knows through the network."""
+    """Share one cache between all checks, so that the 1,000 drawn images for ridge are computed once."""
     monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(shared_cache))
 
 

@@ -1,4 +1,4 @@
-"""What may be X, and what is said of anything else."""
+"""Validation of X."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_anything_else_is_refused_with_advice(X: Any, words: str) -> None:
         as_pixels_or_paths(X)
 
 
-def test_files_that_are_no_images_are_left_out_with_a_warning(
+def test_unreadable_files_are_left_out_with_a_warning(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
@@ -62,6 +62,6 @@ def test_files_that_are_no_images_are_left_out_with_a_warning(
         readable_images((tmp_path / ".DS_Store",), cache)
 
 
-def test_arrays_are_taken_as_they_are(cache: Path) -> None:
+def test_arrays_are_used_unchanged(cache: Path) -> None:
     dataset, kept = readable_images(GRAY, cache)
     assert (dataset.side, kept.tolist()) == (5, [0, 1])

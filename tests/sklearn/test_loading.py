@@ -1,4 +1,4 @@
-"""A network is loaded once for many fits, and no fit sees what another made of it."""
+"""A network is loaded once for many fits, and fits do not affect each other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A dumped estimator predicts the same in another process, with no cache and no weight file there."""
+"""A pickled estimator predicts the same in another process without cache and weight file."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Searches, cross-validation and permutation tests: the frozen stages run once for each image over all of it."""
+"""Searches, cross-validation and permutation tests run the frozen stages once for each image."""
 
 import math
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ FAST = {"weights": "bundled", "image_size": 64, "taps": "none"}
 
 
 def computed(cache: Path) -> list[int]:
-    """How many rows each store holds: one for each time that an image ran through the frozen stages and was kept."""
+    """Return the number of rows in each store: the images that ran through the frozen stages and were cached."""
     return [store.rows for store in list_stores(cache)]
 
 
 @contextmanager
 def batches() -> Iterator[list[int]]:
-    """Note the size of every batch that runs through a convolution on 64 channels (conv2), whoever runs it.
+    """Record the size of every batch that runs through a convolution on 64 channels (conv2).
 
-    Batches of images are filled up, so that a batch of one is none of them: it is empty, and asks for a row's shape.
+    Batches of images are padded; a batch of one is empty and only determines the shape of a row.
     """
     sizes: list[int] = []
 
@@ -58,8 +58,8 @@ def test_search_over_the_classifier_runs_frozen_stages_once(labeled: Labelled, c
     grid: dict[str, list[Any]] = {"lr": [1e-4, 3e-3], "head": ["linear", "ridge"]}
     with batches() as ran:  # 4 candidates x 3 folds x (fit + predict), and a last fit on everything
         search = GridSearchCV(TransferClassifier(**FAST, epochs=5), grid, cv=3).fit(*labeled)
-    drawn = len(load_prior())  # what ridge knows beforehand, in batches of 64
-    assert len(ran) == 3 + math.ceil(drawn / 64)  # of the first fold alone: trained on, choosing, judged by
+    drawn = len(load_prior())  # for the prior of ridge, in batches of 64
+    assert len(ran) == 3 + math.ceil(drawn / 64)  # of the first fold only: training, validation and test images
     assert computed(cache) == [60 + drawn]
     assert search.best_score_ >= 0.85
     done = search.best_estimator_.frozen_pass_
@@ -69,7 +69,7 @@ def test_search_over_the_classifier_runs_frozen_stages_once(labeled: Labelled, c
 def test_search_over_a_pipeline_runs_frozen_stages_once(labeled: Labelled, cache: Path) -> None:
     with batches() as ran:
         search = GridSearchCV(pipeline(), {"head__C": [0.01, 1.0]}, cv=3).fit(*labeled)
-    assert len(ran) == 2  # of the first fold alone: trained on, judged by
+    assert len(ran) == 2  # of the first fold only: training and test images
     assert computed(cache) == [60]
     assert search.best_score_ >= 0.85
 

@@ -1,4 +1,4 @@
-"""FeatureExtractor: which stages make a row, and its way into a pipeline."""
+"""FeatureExtractor: taps, caching and pipelines."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def numbers(*stages: str, whole: str = "conv5") -> int:
     return sum(WIDTH[stage] * (1 if stage == "conv5" else 9) for stage in stages)
 
 
-def test_verbose_prints_what_is_done(labeled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_prints_log_messages(labeled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
     model = transformer(taps="none").fit(labeled[0])
     model.transform(labeled[0])
     assert capsys.readouterr().out == ""
@@ -46,7 +46,7 @@ def test_verbose_prints_what_is_done(labeled: Labelled, capsys: pytest.CaptureFi
         ({"freeze": "conv5", "taps": ("conv1",)}, numbers("conv1")),
     ],
 )
-def test_row_is_of_the_stages_asked_for(changes: dict[str, Any], features: int, labeled: Labelled) -> None:
+def test_rows_have_the_outputs_of_the_taps(changes: dict[str, Any], features: int, labeled: Labelled) -> None:
     fitted = transformer(**changes).fit(labeled[0])
     rows = fitted.transform(labeled[0][:2])
     assert rows.shape == (2, features)
@@ -75,7 +75,7 @@ def test_rows_are_shared_with_the_classifier(labeled: Labelled, cache: Path) -> 
     assert [store.rows for store in list_stores(cache)] == [60]
 
 
-def test_nothing_is_kept_when_asked_not_to(labeled: Labelled, cache: Path) -> None:
+def test_nothing_is_cached_without_keep(labeled: Labelled, cache: Path) -> None:
     alone = transformer(taps="none", keep=False).fit_transform(labeled[0])
     assert list_stores(cache) == []
     np.testing.assert_allclose(alone, transformer(taps="none").fit_transform(labeled[0]), rtol=1e-2, atol=1e-2)

@@ -39,7 +39,7 @@ def test_frozen_ways_learn_more_from_more_labels_and_share_one_pass(config, tmp_
     ]  # fmt: skip
 
 
-def test_the_network_is_trained_for_the_time_it_was_given(config, tmp_path):
+def test_the_time_limit_is_used(config, tmp_path):
     points = curve(config, TRAINED, tmp_path / "curve")
     assert all(2 < point.seconds < 2 * TRAINED.seconds for point in points), points
     found = accuracies(points)
@@ -48,14 +48,14 @@ def test_the_network_is_trained_for_the_time_it_was_given(config, tmp_path):
     assert all(point.epochs > 3 for point in points)
 
 
-def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
-    question = replace(QUICK, ways=("pixels",))
-    whole = curve(config, question, tmp_path / "whole")
-    curve(config, replace(question, repeats=1), tmp_path / "part")
+def test_an_interrupted_curve_is_completed(config, tmp_path):
+    spec = replace(QUICK, ways=("pixels",))
+    whole = curve(config, spec, tmp_path / "whole")
+    curve(config, replace(spec, repeats=1), tmp_path / "part")
     lines = tmp_path / "part" / "points.jsonl"
     lines.write_text(lines.read_text() + '{"way": "pixels", "lab')  # killed while it wrote
     before = lines.read_text().splitlines()[0]
-    again = curve(config, question, tmp_path / "part")
+    again = curve(config, spec, tmp_path / "part")
     assert accuracies(again) == accuracies(whole)
     written = lines.read_text().splitlines()
     assert written[0] == before  # measured once
@@ -63,28 +63,28 @@ def test_a_stopped_curve_goes_on_with_the_missing_points(config, tmp_path):
 
 
 def test_other_settings_are_not_mixed(config, tmp_path):
-    question = replace(QUICK, ways=("pixels",), labels=(2,))
-    curve(config, question, tmp_path / "curve")
+    spec = replace(QUICK, ways=("pixels",), labels=(2,))
+    curve(config, spec, tmp_path / "curve")
     with pytest.raises(RunError, match=r"the curve in .* was started with seed = 0, not 1 \(by .*settings\.json\): "):
-        curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve")
-    other = curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+        curve(config.model_copy(update={"seed": 1}), spec, tmp_path / "curve")
+    other = curve(config.model_copy(update={"seed": 1}), spec, tmp_path / "curve", overwrite=True)
     assert len(other) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="exists and is not a curve"):
-        curve(config, question, tmp_path / "mine")
+        curve(config, spec, tmp_path / "mine")
 
 
 def test_a_damaged_point_is_named_and_measured_again(config, tmp_path, caplog):
-    question = replace(QUICK, ways=("pixels",), labels=(2, 3), repeats=2)
-    whole = accuracies(curve(config, question, tmp_path / "curve"))
+    spec = replace(QUICK, ways=("pixels",), labels=(2, 3), repeats=2)
+    whole = accuracies(curve(config, spec, tmp_path / "curve"))
     lines = tmp_path / "curve" / "points.jsonl"
     written = lines.read_text().splitlines()
     first = json.loads(written[0])
     written[0] = json.dumps(first | {"accuracy": first["accuracy"] / 2})  # a wrong number is not taken
     written[2] = written[2].replace("{", "[", 1)
     lines.write_bytes("\n".join(written).encode() + b"\n\xff\xfe\n")
-    again = accuracies(curve(config, question, tmp_path / "curve"))
+    again = accuracies(curve(config, spec, tmp_path / "curve"))
     assert again == whole
     assert f"{lines} is damaged in line 1, 3, 5: measured again" in caplog.text
     assert len(lines.read_text().splitlines()) == 4
@@ -98,15 +98,15 @@ def test_damaged_settings_are_named(config, tmp_path, content):
         curve(config, QUICK, tmp_path / "curve")
 
 
-def test_overwriting_a_curve_spares_what_is_not_of_it(config, tmp_path):
-    question = replace(QUICK, ways=("pixels",), labels=(2,), repeats=1)
-    curve(config, question, tmp_path / "curve")
+def test_overwriting_a_curve_keeps_other_files(config, tmp_path):
+    spec = replace(QUICK, ways=("pixels",), labels=(2,), repeats=1)
+    curve(config, spec, tmp_path / "curve")
     (tmp_path / "curve" / "thesis.txt").write_text("keep me")
     (tmp_path / "curve" / "manifest.json").unlink()  # as an earlier version left it
-    curve(config.model_copy(update={"seed": 1}), question, tmp_path / "curve", overwrite=True)
+    curve(config.model_copy(update={"seed": 1}), spec, tmp_path / "curve", overwrite=True)
     assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"
     (tmp_path / "curve" / "curve.csv").unlink()
     (tmp_path / "curve" / "curve.csv").symlink_to(tmp_path / "curve" / "thesis.txt")
     with pytest.raises(RunError, match=r"curve\.csv is a symbolic link"):
-        curve(config, question, tmp_path / "curve", overwrite=True)
+        curve(config, spec, tmp_path / "curve", overwrite=True)
     assert (tmp_path / "curve" / "thesis.txt").read_text() == "keep me"

@@ -29,7 +29,7 @@ POINTS = [
     for labels, values in table.items()
     for repeat, value in enumerate(values)
 ]
-QUESTION = CurveSpec(labels=(1, 10, 100, ALL), ways=("frozen", "scratch"), repeats=2)
+SPEC = CurveSpec(labels=(1, 10, 100, ALL), ways=("frozen", "scratch"), repeats=2)
 
 
 def test_an_interval_is_students():
@@ -55,7 +55,7 @@ def test_labels_are_interpolated_over_their_logarithm(way, target, kind, number)
 
 
 def test_the_summary_counts_labels_and_compares_on_the_same_images():
-    lines = summarize(POINTS, QUESTION)
+    lines = summarize(POINTS, SPEC)
     assert lines[0] == "For 80% accuracy, 'pre-trained, frozen' needs about 25 labels per class."
     assert lines[1] == "For 80% accuracy, 'from scratch' needs about 76 labels per class."
     assert lines[2] == "Pre-trained and frozen needs 3.0 times fewer labels than from scratch for 80%."
@@ -65,19 +65,19 @@ def test_the_summary_counts_labels_and_compares_on_the_same_images():
     assert len(lines) == 6
 
 
-def test_the_summary_tells_defeats_too():
+def test_the_summary_reports_worse_results_too():
     swapped = [
         CurvePoint(
             {"frozen": "scratch", "scratch": "frozen"}[p.way], p.labels, p.repeat, p.accuracy, p.seconds, p.epochs
         )
         for p in POINTS
     ]
-    lines = summarize(swapped, QUESTION)
+    lines = summarize(swapped, SPEC)
     assert "Pre-trained and frozen needs 3.0 times as many labels as from scratch for 80%." in lines
     assert lines[3].startswith("With 1 label per class, 'pre-trained, frozen' is 22.5 points below 'from scratch'")
 
 
-def test_what_was_not_reached_is_a_bound():
+def test_unreached_targets_are_bounds():
     few = [point for point in POINTS if point.labels != 100 or point.way == "frozen"]
     lines = summarize(few, CurveSpec(labels=(1, 10, 100), ways=("frozen", "scratch"), repeats=2, target=0.8))[:3]
     assert lines[1] == "For 80% accuracy, 'from scratch' needs more than 10 labels per class."
@@ -93,19 +93,19 @@ def test_the_table_is_read_back(tmp_path):
 
 
 def test_the_figure_is_an_image(tmp_path):
-    draw(tabulate(POINTS), QUESTION, "accuracy", tmp_path / "curve.png")
+    draw(tabulate(POINTS), SPEC, "accuracy", tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as image:
         assert image.width > 800
 
 
-def test_every_way_is_asked_for_every_number_of_labels():
+def test_points_of_every_way_and_number_of_labels():
     points = CurveSpec(labels=(1, 10), ways=("frozen", "scratch"), repeats=2).points()
     assert points == [(way, n, r) for way in ("frozen", "scratch") for n in (1, 10) for r in (0, 1)]
 
 
-def test_all_labels_are_for_quick_ways_and_asked_once():
-    question = CurveSpec(labels=(1, ALL), repeats=3)
-    with_all = [way for way, labels, _ in question.points() if labels == ALL]
+def test_all_labels_are_measured_once_and_for_quick_ways():
+    spec = CurveSpec(labels=(1, ALL), repeats=3)
+    with_all = [way for way, labels, _ in spec.points() if labels == ALL]
     assert with_all == ["pixels", "random-frozen", "frozen"]
     full = CurveSpec(labels=(1, ALL), repeats=3, full=True)
     assert len([way for way, labels, _ in full.points() if labels == ALL]) == 5
@@ -121,6 +121,6 @@ def test_all_labels_are_for_quick_ways_and_asked_once():
         ({"repeats": 0}, ConfigError, "--repeats must be 1 or more"),
     ],
 )
-def test_impossible_questions_are_refused(changes, error, fault):
+def test_invalid_specifications_are_refused(changes, error, fault):
     with pytest.raises(error, match=fault):
         check_spec(CurveSpec(**changes))

@@ -31,12 +31,12 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tested(small_fashion, place):
-    """The curve of a head on a random network, whose small numbers bear large rates."""
+    """The curve of a head on a random network, whose small features tolerate large rates."""
     return find_lr(small_config(small_fashion), **WIDE, cache_dir=place)
 
 
 class InMemory:
-    """Rows that are there already."""
+    """Rows in memory."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -49,10 +49,10 @@ class InMemory:
 
 
 class Watch(Silent):
-    """A progress display that looks at something after every step."""
+    """A progress display that calls a function after every step."""
 
-    def __init__(self, look):
-        self.look = look
+    def __init__(self, callback):
+        self.callback = callback
 
     def bar(self, label, total, unit):
         return self
@@ -64,7 +64,7 @@ class Watch(Silent):
         pass
 
     def advance(self, amount):
-        self.look()
+        self.callback()
 
     def note(self, text):
         pass
@@ -133,7 +133,7 @@ def test_pixels_are_read_when_nothing_is_frozen(small_fashion, place):
     assert np.isfinite(test.smoothed).all()
 
 
-def test_what_is_frozen_never_moves_and_what_moved_is_put_back(small_fashion, place):
+def test_frozen_weights_do_not_change_and_trained_ones_are_restored(small_fashion, place):
     config = small_config(small_fashion, **THAWED)
     context = make_context("cpu", place)
     plan = resolve(config, context)
@@ -141,18 +141,18 @@ def test_what_is_frozen_never_moves_and_what_moved_is_put_back(small_fashion, pl
     ready = prepare_phase(extract(plan, context), phase)
     frozen = torch.nn.ModuleDict({name: backbone.stages[name] for name in ("conv1", "conv2", "conv3")})
     before_frozen, before = weights(frozen), weights(ready.module)
-    seen = []
-    watch = Watch(lambda: seen.append((same(before_frozen, frozen.state_dict()), weights(ready.module))))
+    states = []
+    watch = Watch(lambda: states.append((same(before_frozen, frozen.state_dict()), weights(ready.module))))
     groups = layer_groups(ready.trunk.stages.values(), ready.head, 1.0)
     range_test(ready.module, ready.features.train, phase.recipe, groups, Span(1e-6, 1e-3, 10), watch)
-    assert len(seen) == 10
-    assert all(untouched for untouched, _ in seen)
-    moved = {key for key, value in seen[-1][1].items() if not torch.equal(before[key], value)}
+    assert len(states) == 10
+    assert all(unchanged for unchanged, _ in states)
+    moved = {key for key, value in states[-1][1].items() if not torch.equal(before[key], value)}
     assert moved == {key for key in before if key.endswith(("weight", "bias"))}
     assert same(before, ready.module.state_dict())
 
 
-def test_given_images_are_tested(fashion, place):
+def test_data_sets_in_memory_are_tested(fashion, place):
     splits = from_arrays(np.asarray(fashion.train.images[:200]), fashion.train.labels[:200])
     config = TrainConfig(data="mine", weights="random", image_size=64, head="linear")
     test = find_lr(config, steps=10, highest=1e-3, cache_dir=place, splits=splits)
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_before_the_first_step_has_diverged(fashion):
         )
 
 
-def test_nothing_is_left_but_cached_features(small_fashion, tmp_path, monkeypatch):
+def test_only_cached_features_are_written(small_fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     find_lr(small_config(small_fashion, limit=60), steps=10, cache_dir=tmp_path / "cache")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
@@ -206,7 +206,7 @@ def test_a_loss_that_only_rises_is_refused():
         read_curve(rates, list(10 * rates))
 
 
-def test_a_range_that_ends_too_early_is_told(small_fashion, place, caplog):
+def test_a_range_that_ends_too_early_is_reported(small_fashion, place, caplog):
     with caplog.at_level("WARNING", "frostline"):
         test = find_lr(small_config(small_fashion), lowest=1e-6, highest=1e-4, steps=20, cache_dir=place)
     assert "the loss did not rise up to 0.0001: try a larger --highest" in caplog.text
@@ -229,12 +229,12 @@ def test_impossible_spans_are_refused(span, message):
         Span(*span)
 
 
-def test_a_ridge_head_has_no_rate(small_fashion):
+def test_a_ridge_head_is_refused(small_fashion):
     with pytest.raises(ConfigError, match="--head ridge is fitted in closed form"):
         find_lr(small_config(small_fashion, head="ridge", lr=None))
 
 
-def test_the_image_shows_the_curve(tested, tmp_path):
+def test_the_plot_shows_the_curve(tested, tmp_path):
     draw_curve(tested, "a head", tmp_path / "falling.png")
     draw_curve(read_curve(Span().rates, list(0.6 + Span().rates)), "a head", tmp_path / "flat.png")
     falling, flat = (pixels(tmp_path / f"{name}.png") for name in ("falling", "flat"))

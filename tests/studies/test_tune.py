@@ -39,7 +39,7 @@ def tiny(config):
 
 @pytest.fixture
 def large(tmp_path, fashion):
-    """2,700 + 50 images: enough for two amounts; the test images may be chosen."""
+    """2,700 + 50 images: enough for two rungs; the test images vary."""
 
     def write(name, test_from):
         part = np.asarray(fashion.train.images[:2700]), fashion.train.labels[:2700]
@@ -57,7 +57,7 @@ def values(findings):
     return [(one.values, dict(one.accuracies), one.ended) for one in findings.trials]
 
 
-def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache):
+def test_training_with_the_best_settings_reproduces_their_accuracy(config, tmp_path, cache):
     findings = tune(config, tmp_path / "found", trials=9)
     best = findings.best
     assert final_accuracy(best) == max(final_accuracy(one) for one in findings.trials) > 0.6
@@ -77,7 +77,7 @@ def test_the_best_settings_train_to_what_the_search_says(config, tmp_path, cache
     assert "Parameter importance (fANOVA: fraction of the variance of accuracy with" in text
 
 
-def test_better_trials_get_more_images_and_the_test_split_plays_no_part(large, tmp_path, cache):
+def test_better_trials_get_more_images_and_the_test_split_is_not_read(large, tmp_path, cache):
     one = tune(large("one.npz", 0), tmp_path / "one", trials=6)
     other = tune(large("other.npz", 500), tmp_path / "other", trials=6)
     assert values(one) == values(other)
@@ -90,7 +90,7 @@ def test_better_trials_get_more_images_and_the_test_split_plays_no_part(large, t
 
 
 class Interrupt(Silent):
-    """A progress display that presses Ctrl-C in the middle of the third trial."""
+    """A progress display that raises SIGINT in the middle of the third trial."""
 
     def bar(self, label, total, unit):
         return _Third() if label == "trials" else super().bar(label, total, unit)
@@ -114,7 +114,7 @@ class _Third:
         pass
 
 
-def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
+def test_a_resumed_search_equals_an_uninterrupted_one(config, tmp_path):
     whole = tune(config, tmp_path / "whole", trials=5)
     with pytest.raises(KeyboardInterrupt):
         tune(config, tmp_path / "part", trials=5, progress=Interrupt())
@@ -127,10 +127,10 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(config, tmp_path):
         tune(config.model_copy(update={"epochs": 3}), tmp_path / "part", trials=5, resume=True)
 
 
-def test_a_killed_search_counts_its_open_trial_again(small_fashion, tmp_path, config):
+def test_an_open_trial_of_a_killed_search_is_repeated(small_fashion, tmp_path, config):
     command = ["tune", "fashion-mnist", "--data-dir", small_fashion, *OPTIONS, "--output-dir", tmp_path]
-    with started([*command, "--name", "killed"], tmp_path, dict(os.environ)) as (process, said):
-        for line in said:
+    with started([*command, "--name", "killed"], tmp_path, dict(os.environ)) as (process, output):
+        for line in output:
             if line.startswith("trial 2/"):
                 break
         time.sleep(0.05)
@@ -146,7 +146,7 @@ def test_thawed_stages_and_views_can_be_searched(config, tmp_path):
     assert {one.values["freeze"] for one in findings.trials} <= {"conv5", "conv4", "conv3"}
 
 
-def test_no_trial_begins_when_the_time_is_over(config, tmp_path):
+def test_no_trial_starts_after_the_time_limit(config, tmp_path):
     findings = tune(config, tmp_path / "found", trials=50, seconds=0.01)
     assert len(findings.trials) == 1
     assert any(line.startswith("Parameter importance needs 8 or more trials") for line in format_summary(findings))
@@ -169,7 +169,7 @@ def test_another_error_in_a_trial_ends_the_search(tiny, tmp_path, monkeypatch):
         tune(tiny, tmp_path / "refused", trials=1)
 
 
-def test_given_images_are_searched_in_a_folder_of_the_data_sets_name(fashion, tmp_path, monkeypatch):
+def test_data_sets_in_memory_are_searched_in_a_folder_of_their_name(fashion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     splits = from_arrays(np.asarray(fashion.train.images[:200]), fashion.train.labels[:200], name="mine")
     findings = tune(TrainConfig(data="mine", **QUICK), trials=1, splits=splits)
@@ -177,7 +177,7 @@ def test_given_images_are_searched_in_a_folder_of_the_data_sets_name(fashion, tm
     assert (tmp_path / "tunes" / "mine" / "config.toml").is_file()
 
 
-def test_impossible_wishes_are_refused(config, tmp_path):
+def test_invalid_options_are_refused(config, tmp_path):
     with pytest.raises(ConfigError, match="--trials 0: expected 1 or more"):
         tune(config, tmp_path, trials=0)
     with pytest.raises(ConfigError, match="--seconds 0: expected more than 0"):
@@ -219,7 +219,7 @@ def test_a_start_that_fails_removes_only_what_it_made(tiny, tmp_path):
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir() if path.name != "log.txt"}
 
 
-def test_what_a_search_keeps_is_checked_and_a_persons_file_survives(tiny, tmp_path):
+def test_damaged_files_are_refused_and_other_files_are_kept(tiny, tmp_path):
     folder = tmp_path / "found"
     tune(tiny, folder, trials=1)
     (folder / "notes.txt").write_text("keep me")
@@ -251,7 +251,7 @@ def test_a_study_that_was_changed_after_a_kill_is_refused(tiny, tmp_path):
         tune(tiny, folder, trials=2, resume=True)
 
 
-def test_a_search_of_an_earlier_version_goes_on(tiny, tmp_path):
+def test_a_search_of_an_earlier_version_can_be_resumed(tiny, tmp_path):
     folder = tmp_path / "found"
     tune(tiny, folder, trials=1)
     (folder / "manifest.json").unlink()

@@ -14,7 +14,7 @@ def settled(**changes):
     return TrainConfig(**{"data": "fashion-mnist", "taps": TAPS, "views": 1, "head": "linear", **changes})
 
 
-def test_what_is_given_is_not_searched_unless_it_is_named():
+def test_settings_that_are_set_are_not_searched_unless_named():
     assert searched_names(TrainConfig(data="x"), None) == USUAL
     config = TrainConfig(data="x", lr=0.01, head="mlp")
     assert searched_names(config, None) == ("weight_decay", "taps", "label_smoothing", "batch_size")
@@ -49,14 +49,14 @@ def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
     assert start == {"taps": ",".join(TAPS)}
 
 
-def test_a_head_in_closed_form_heeds_no_setting_of_a_stepwise_training():
+def test_effective_params_of_a_ridge_head():
     values = {"lr": 0.1, "weight_decay": 0.1, "taps": "conv5", "label_smoothing": 0.1, "batch_size": "128"}
     assert effective_params(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
     assert effective_params(values | {"head": "linear"}) == values | {"head": "linear"}
     assert effective_params(values) == values
 
 
-def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():
+def test_ridge_is_an_option_where_train_would_choose_it():
     few, start = make_space(("lr", "head"), settled(head="ridge"), outline("alexnet"))
     assert settings(few, start)["head"] == "ridge"
     assert list(few["head"].options) == ["linear", "ridge", "mlp 64"]
@@ -65,6 +65,6 @@ def test_a_head_in_closed_form_is_a_choice_where_train_would_take_it():
     assert few["lr"] == many["lr"]
 
 
-def test_what_has_one_option_is_left_out():
+def test_single_options_are_not_searched():
     space, _ = make_space(("taps", "head"), settled(taps=("conv3",)), outline("alexnet"))
     assert list(space) == ["head"] and isinstance(space["head"], Choice)

@@ -224,17 +224,11 @@ def _add_predict(app: FastAPI, classify: ClassificationService, limits: Limits, 
 
 @lru_cache(64)
 def _parse_options(query: str) -> PredictOptions:
-    """Return the options in a query; cheaper than FastAPI, which parses each parameter of each request.
-
-    Raises
-    ------
-    ProblemError
-        422.
-    """
+    """Return the options in a query, or raise a 422 problem; cheaper than FastAPI's parsing of each parameter."""
     try:
         return PredictOptions.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
     except ValidationError as error:
-        raise invalid([dict(one) | {"loc": ("query", *one["loc"])} for one in error.errors()]) from error
+        raise invalid([dict(e) | {"loc": ("query", *e["loc"])} for e in error.errors()]) from error
 
 
 async def _unless_gone(request: Request, work: Awaitable[T], seconds: float) -> T:

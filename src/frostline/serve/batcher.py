@@ -55,13 +55,7 @@ class Batcher(Generic[Item, Result]):
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
-        """Reserve places in the queue for images until they are answered.
-
-        Raises
-        ------
-        ProblemError
-            503, when the queue is full.
-        """
+        """Reserve places in the queue for images until they are answered; a full queue raises a 503 problem."""
         if self._admitted + count > self._limits.queue:
             raise busy("the queue is full: try again in a moment.")
         self._add_admitted(count)

@@ -65,13 +65,7 @@ class ClassificationService:
         self._decoder.close()
 
     def check(self, options: PredictOptions) -> None:
-        """Refuse options that the model does not support.
-
-        Raises
-        ------
-        ProblemError
-            422.
-        """
+        """Raise a 422 problem for options that the model does not support."""
         if options.explain and not self._model.explains:
             raise ProblemError(422, "no-explanations", "this model cannot be explained: leave out explain.")
         if options.neighbors and not self._model.knows_neighbors:
@@ -92,16 +86,16 @@ class ClassificationService:
         places = sum(cheap)  # costly images have a short queue of their own
         with self._batcher.admit(places), self._decoder.reserve(places):
             classified = iter(await self._classify(images, cheap))
-            outcomes = [next(classified) if isinstance(data, bytes) else data for _, data in files]
-            answered = [outcome for outcome in outcomes if not isinstance(outcome, ProblemError)]
+            results = [next(classified) if isinstance(data, bytes) else data for _, data in files]
+            answered = [result for result in results if not isinstance(result, ProblemError)]
             self._metrics.refused.inc(len(files) - len(answered))
             if not answered:
-                raise _all_failed(files, [outcome for outcome in outcomes if isinstance(outcome, ProblemError)])
+                raise _all_failed(files, [result for result in results if isinstance(result, ProblemError)])
             answers = iter(await self._answers(answered, options))
         self._metrics.images.inc(len(answered))
         return [
-            {"name": name} | ({"error": _named(name, one)} if isinstance(one, ProblemError) else next(answers))
-            for (name, _), one in zip(files, outcomes, strict=True)
+            {"name": name} | ({"error": _named(name, result)} if isinstance(result, ProblemError) else next(answers))
+            for (name, _), result in zip(files, results, strict=True)
         ]
 
     async def _classify(self, images: Sequence[bytes], cheap: Sequence[bool]) -> list[Classified | ProblemError]:
@@ -125,11 +119,11 @@ class ClassificationService:
 
     def _classify_batch(self, images: Sequence[bytes | Pixels]) -> list[Classified | ProblemError]:
         """Decode the files among some images, and classify all that can be read."""
-        decoded = iter(self._decoder.decode_batch([one for one in images if isinstance(one, bytes)]))
-        found = [next(decoded) if isinstance(one, bytes) else one for one in images]
-        pixels = [one for one in found if not isinstance(one, ProblemError)]
+        decoded = iter(self._decoder.decode_batch([image for image in images if isinstance(image, bytes)]))
+        results = [next(decoded) if isinstance(image, bytes) else image for image in images]
+        pixels = [result for result in results if not isinstance(result, ProblemError)]
         rows = iter(self._model.classifier.predict_proba(pixels)) if pixels else iter(())
-        return [one if isinstance(one, ProblemError) else (one, next(rows)) for one in found]
+        return [result if isinstance(result, ProblemError) else (result, next(rows)) for result in results]
 
     async def _answers(self, classified: Sequence[Classified], options: PredictOptions) -> list[dict[str, Any]]:
         """Return the answer for each image, without its name."""
@@ -171,8 +165,8 @@ class ClassificationService:
         if options.neighbors:
             for answer, near in zip(answers, explainer.neighbors(pixels, options.neighbors), strict=True):
                 answer["neighbors"] = [
-                    {"class": one.class_name, "similarity": one.similarity, "image": data_url(one.thumbnail)}
-                    for one in near
+                    {"class": image.class_name, "similarity": image.similarity, "image": data_url(image.thumbnail)}
+                    for image in near
                 ]
 
 

@@ -53,13 +53,7 @@ class UploadDecoder:
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
-        """Reserve memory for the pixels of some images until they are answered.
-
-        Raises
-        ------
-        ProblemError
-            503, when all requests together need too much.
-        """
+        """Reserve memory for the pixels of images until they are answered; too many raise a 503 problem."""
         needed = count * self._most_bytes
         if self._reserved and self._reserved + needed > self._limits.pixel_bytes:
             raise busy("too many images at the same time: try again in a moment.")
@@ -72,7 +66,8 @@ class UploadDecoder:
     def decode_batch(self, images: Sequence[bytes]) -> list[Pixels | ProblemError]:
         """Return the pixels of each cheap image, or its problem."""
         try:
-            return [_pixels_or_problem(one) for one in self._cheap.decode(images, at_once=max(1, len(images)))]
+            decoded = self._cheap.decode(images, at_once=max(1, len(images)))
+            return [_pixels_or_problem(result) for result in decoded]
         except DataError as error:
             return [_unavailable(error)] * len(images)
 

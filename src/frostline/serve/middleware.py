@@ -30,13 +30,13 @@ class Keys:
 
     def accept(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a request's headers have a valid ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
-        given = b""
+        key = b""
         for name, value in headers:
             if name == b"x-api-key":
-                given = value.strip()
+                key = value.strip()
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                given = value[7:].strip()
-        digest = _digest(given)
+                key = value[7:].strip()
+        digest = _digest(key)
         matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them: constant time
         return any(matches)
 
@@ -140,9 +140,9 @@ class SecurityMiddleware:
 
 
 def _host(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
     try:
-        return urlsplit(f"//{given}").hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 

@@ -61,14 +61,7 @@ class BodyReader:
         self._metrics.held.set(self._held)
 
     async def read(self, request: Request, body: Body) -> None:
-        """Read the body of a request.
-
-        Raises
-        ------
-        ProblemError
-            413 or 503.
-        ClientGoneError
-        """
+        """Read the body of a request; raises `ClientGoneError`, or a 413 or 503 problem."""
         most = self._limits.body_bytes
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > most:
@@ -94,13 +87,7 @@ def _too_large(most: int) -> ProblemError:
 
 
 def parse_images(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
-    """Return the images of a body, each with its file name (never a path).
-
-    Raises
-    ------
-    ProblemError
-        400, 415 or 422.
-    """
+    """Return the images of a body, each with its file name (never a path); raises 400, 415 and 422 problems."""
     kind, options = multipart.parse_options_header(content_type)
     if kind == b"multipart/form-data":
         images = _from_multipart(body, options.get(b"boundary", b""), limits.images)

@@ -1,1 +1,1 @@
-"""Many fits over one cache, and short trainings that tell something before a long one."""
+"""Studies of many trainings over one cache: learning curves, searches, the range test and audits."""

@@ -145,21 +145,21 @@ def _made_earlier(folder: Path) -> bool:
 
 def _begin(config: TrainConfig, spec: CurveSpec, folder: OutputFolder, *, overwrite: bool) -> Known:
     """Return the points measured earlier with the same settings, or initialize the folder."""
-    asked = {
+    requested = {
         "config": config.model_dump(mode="json", exclude_none=True) | {"device": pick_device(config.device).type},
         "question": json.loads(json.dumps(asdict(spec))),
     }
     # Points stay valid with other repeats, labels or ways; what determines their values must be the same.
     for free in ("labels", "ways", "repeats", "full", "target"):
-        asked["question"].pop(free)
+        requested["question"].pop(free)
     settings, lines = folder.path / "settings.json", folder.path / "points.jsonl"
     if settings.is_file() and not overwrite:
         stored = read_json(settings, _Settings, RunError, START_OVER)
-        before, now = stored.config | stored.question, asked["config"] | asked["question"]
+        before, now = stored.config | stored.question, requested["config"] | requested["question"]
         folder.check_same(before, dict.fromkeys(before) | now, settings)
         return _read(lines) if lines.is_file() else {}
     folder.remove(OWN_FILES)
-    write_json(settings, asked, OTHER_OUTPUT_DIR)
+    write_json(settings, requested, OTHER_OUTPUT_DIR)
     return {}
 
 

@@ -82,12 +82,7 @@ class CurvePoint:
 
 
 def check_spec(spec: CurveSpec) -> None:
-    """Check a specification.
-
-    Raises
-    ------
-    ConfigError, UnknownNameError
-    """
+    """Raise an error for an invalid specification."""
     for way in spec.ways:
         if way not in WAYS:
             raise UnknownNameError("way", way, WAYS)

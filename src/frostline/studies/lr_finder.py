@@ -37,13 +37,7 @@ FEWEST_STEPS = 10
 
 @dataclass(frozen=True)
 class Span:
-    """The learning rates to try: ``steps`` of them from ``lowest`` to ``highest``, evenly spaced on a log scale.
-
-    Raises
-    ------
-    ConfigError
-        For impossible bounds or too few steps.
-    """
+    """The learning rates to try: ``steps`` of them from ``lowest`` to ``highest``, evenly spaced on a log scale."""
 
     lowest: float = 1e-6
     highest: float = 1.0
@@ -252,18 +246,7 @@ def smooth(losses: Sequence[float]) -> NDArray[np.float64]:
 
 
 def read_curve(rates: NDArray[np.float64], losses: Sequence[float]) -> RangeTest:
-    """Return the range test of a curve, with both suggestions.
-
-    Parameters
-    ----------
-    rates, losses : shape (N,), N at least 1
-        The rates ascend.
-
-    Raises
-    ------
-    ConfigError
-        When the loss rises too early for a suggestion.
-    """
+    """Return the range test of a curve, with both suggestions; a loss that rises too early raises a ConfigError."""
     smoothed = smooth(losses)
     low = smoothed <= smoothed.min(initial=math.inf) * (1 + TOLERANCE)
     tenth = float(rates[low].max(initial=0)) / 10

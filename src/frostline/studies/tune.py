@@ -186,8 +186,8 @@ def _check_same(
 def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFolder) -> None:
     """Write the requested settings, replacing an earlier search."""
     output.remove(OWN_FILES - {"log.txt"})
-    asked = config.model_dump(mode="json", exclude_unset=True)
-    write_json(output.path / "settings.json", {"config": asked, "search": list(names)}, OTHER_OUTPUT_DIR)
+    requested = config.model_dump(mode="json", exclude_unset=True)
+    write_json(output.path / "settings.json", {"config": requested, "search": list(names)}, OTHER_OUTPUT_DIR)
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits
     plan = resolve(config, context, splits)
     space, start = make_space(names, plan.config, plan.network.backbone)
     trials = Trials(config, plan, context, space)
-    for name, place in space.items():  # refuse impossible options before the first trial
-        for option in place.options if isinstance(place, Choice) else ():
+    for name, values in space.items():  # refuse impossible options before the first trial
+        for option in values.options if isinstance(values, Choice) else ():
             trials.config(settings(space, start | {name: option}), trials.rungs[-1])
     log.info("searched: %s", ", ".join(SEARCHED[name][1] for name in space))
     log.info(
@@ -266,7 +266,7 @@ def _run_trial(trial: OpenTrial, finished: Sequence[FinishedTrial], trials: Tria
                 trial.report(images, TrialResult(0.0, 0, 0.0))
                 return trial.end(DIVERGED, 0.0)
             trial.report(images, outcome)
-            others = [one.accuracies[images] for one in finished if images in one.accuracies]
+            others = [other.accuracies[images] for other in finished if images in other.accuracies]
             if images == trials.rungs[-1]:
                 return trial.end(ALL, outcome.accuracy)
             if not should_promote(outcome.accuracy, others):
@@ -276,10 +276,10 @@ def _run_trial(trial: OpenTrial, finished: Sequence[FinishedTrial], trials: Tria
         raise
 
 
-def _line(one: FinishedTrial, trials: int) -> str:
-    reached = "  ".join(f"{images:,}: {accuracy:.4f}" for images, accuracy in one.accuracies.items())
-    values = "  ".join(f"{name} {short_text(value)}" for name, value in effective_params(one.values).items())
-    return f"trial {one.number}/{trials}  {reached}  {values}  {one.seconds:.1f} s"
+def _line(trial: FinishedTrial, trials: int) -> str:
+    reached = "  ".join(f"{images:,}: {accuracy:.4f}" for images, accuracy in trial.accuracies.items())
+    values = "  ".join(f"{name} {short_text(value)}" for name, value in effective_params(trial.values).items())
+    return f"trial {trial.number}/{trials}  {reached}  {values}  {trial.seconds:.1f} s"
 
 
 def _write(result: TuneResult, trials: Trials, config: TrainConfig, folder: Path) -> None:

@@ -51,19 +51,19 @@ class TuneResult:
 
 def best_of(trials: Sequence[FinishedTrial]) -> FinishedTrial | None:
     """Return the trial with the best accuracy on all images, the earliest of equals."""
-    return max((one for one in trials if one.ended == ALL), key=final_accuracy, default=None)
+    return max((trial for trial in trials if trial.ended == ALL), key=final_accuracy, default=None)
 
 
-def final_accuracy(one: FinishedTrial) -> float:
+def final_accuracy(trial: FinishedTrial) -> float:
     """Return the accuracy of a trial on its last rung."""
-    return one.accuracies[max(one.accuracies)]
+    return trial.accuracies[max(trial.accuracies)]
 
 
 def analyze(
     trials: Sequence[FinishedTrial], space: Space, rungs: Sequence[int], val_images: int, seed: int
 ) -> TuneResult:
     """Return the trials with an estimate of parameter importance."""
-    converged = [one for one in trials if one.ended != DIVERGED]
+    converged = [trial for trial in trials if trial.ended != DIVERGED]
     estimates: dict[str, tuple[float, float]] = {}
     if len(converged) >= FEWEST_TRIALS and len(space) > 1:
         found = importances(converged, space, rungs[0], seed)
@@ -86,7 +86,7 @@ def format_summary(result: TuneResult) -> list[str]:
         return [*lines, f"No trial was trained on all {result.rungs[-1]:,} images yet: continue with --resume."]
     accuracy = final_accuracy(best)
     low, high = wilson_interval(round(accuracy * result.val_images), result.val_images)
-    rivals = sum(one.ended == ALL for one in result.trials)
+    rivals = sum(trial.ended == ALL for trial in result.trials)
     values = ", ".join(
         f"{SEARCHED[name][1]} {short_text(value)}" for name, value in effective_params(best.values).items()
     )
@@ -108,9 +108,9 @@ def format_summary(result: TuneResult) -> list[str]:
 
 
 def _counted(result: TuneResult) -> str:
-    reached = Counter(max(one.accuracies) for one in result.trials if one.ended != DIVERGED)
+    reached = Counter(max(trial.accuracies) for trial in result.trials if trial.ended != DIVERGED)
     parts = [f"{reached[number]} trained on up to {number:,} images" for number in result.rungs if reached[number]]
-    diverged = sum(one.ended == DIVERGED for one in result.trials)
+    diverged = sum(trial.ended == DIVERGED for trial in result.trials)
     lost = f"{', ' if parts else ''}{diverged} diverged" if diverged else ""
     return f"{len(result.trials)} trials: {', '.join(parts)}{lost}."
 
@@ -145,16 +145,16 @@ def write_table(result: TuneResult, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     reached = [f"accuracy_{number}" for number in result.rungs]
     writer.writerow(["trial", "ended", *reached, "epochs", "seconds", *result.space])
-    for one in result.trials:
-        accuracies = [f"{one.accuracies[n]:.4f}" if n in one.accuracies else "" for n in result.rungs]
-        values = [f"{value:.6g}" if isinstance(value, float) else value for value in one.values.values()]
+    for trial in result.trials:
+        accuracies = [f"{trial.accuracies[n]:.4f}" if n in trial.accuracies else "" for n in result.rungs]
+        values = [f"{value:.6g}" if isinstance(value, float) else value for value in trial.values.values()]
         writer.writerow(
             [
-                one.number,
-                one.ended.replace("pictures", "images"),
+                trial.number,
+                trial.ended.replace("pictures", "images"),
                 *accuracies,
-                one.epochs,
-                f"{one.seconds:.2f}",
+                trial.epochs,
+                f"{trial.seconds:.2f}",
                 *values,
             ]
         )
@@ -188,8 +188,8 @@ def draw(result: TuneResult, title: str, path: Path) -> None:
 def _values(axes: Any, result: TuneResult, name: str) -> None:
     """Plot the trials over a parameter; those trained on all images, and the best one, are marked."""
     place, images = result.space[name], result.rungs[0]
-    converged = [one for one in result.trials if one.ended != DIVERGED]
-    x = np.array([one.values[name] for one in converged])
+    converged = [trial for trial in result.trials if trial.ended != DIVERGED]
+    x = np.array([trial.values[name] for trial in converged])
     if isinstance(place, Choice):
         options = list(place.options)
         spread = np.random.default_rng(0).uniform(-0.15, 0.15, len(converged))
@@ -198,13 +198,13 @@ def _values(axes: Any, result: TuneResult, name: str) -> None:
         axes.set_xlim(-0.5, len(options) - 0.5)
     elif place.log:
         axes.set_xscale("log")
-    y = np.array([one.accuracies[images] for one in converged])
-    complete = np.array([one.ended == ALL for one in converged])
+    y = np.array([trial.accuracies[images] for trial in converged])
+    complete = np.array([trial.ended == ALL for trial in converged])
     axes.plot(x[~complete], y[~complete], "o", color="#9a9a9a", markersize=4, label="stopped with fewer images")
     axes.plot(
         x[complete], y[complete], "o", color="#0b6fa4", markersize=5, label=f"trained on all {result.rungs[-1]:,}"
     )
-    marked = [i for i, one in enumerate(converged) if one is result.best]
+    marked = [i for i, trial in enumerate(converged) if trial is result.best]
     axes.plot(x[marked], y[marked], "o", color="none", markeredgecolor="#c2410c", markersize=10, label="best")
     axes.set(xlabel=SEARCHED[name][1], ylabel=f"validation accuracy with {images:,} images")
     axes.grid(alpha=0.25)

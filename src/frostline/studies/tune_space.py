@@ -52,12 +52,7 @@ Values = dict[str, Any]  # by name: a number of a range or the name of an option
 
 
 def searched_names(config: TrainConfig, search: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names to search: those requested, else the usual ones whose settings are unset.
-
-    Raises
-    ------
-    UnknownNameError, ConfigError
-    """
+    """Return the names to search: those requested, else the usual ones whose settings are unset."""
     for name in search or ():
         if name not in SEARCHED:
             raise UnknownNameError("thing to search", name, SEARCHED)

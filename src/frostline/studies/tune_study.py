@@ -49,12 +49,7 @@ class FinishedTrial:
 
 
 def check_optuna() -> None:
-    """Check that Optuna is installed, and silence its log.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Check that Optuna is installed, and silence its log."""
     require("tune", "tune", "optuna")
     import optuna
 
@@ -75,7 +70,7 @@ class Study:
     Raises
     ------
     RunError
-        When the file is damaged or no study.
+        When the file is damaged or not a study.
     """
 
     def __init__(self, path: Path, space: Space, seed: int) -> None:
@@ -99,13 +94,7 @@ class Study:
         return reading(self._path, RunError, START_OVER)
 
     def finished(self) -> list[FinishedTrial]:
-        """Return the finished trials in order of completion.
-
-        Raises
-        ------
-        RunError
-            When a trial is damaged or belongs to another search space.
-        """
+        """Return the finished trials in order of completion, all of them checked."""
         with self._reading():
             finished = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
             for trial in finished:
@@ -162,12 +151,7 @@ class OpenTrial:
 
 
 def _check_pages(path: Path) -> None:
-    """Let SQLite check its file for damage, which it does not do by itself.
-
-    Raises
-    ------
-    ValueError, sqlite3.Error, OSError
-    """
+    """Check an SQLite file for damage, which SQLite itself does only on request."""
     open_file(path, MAX_STUDY_BYTES).close()
     with closing(sqlite3.connect(path)) as database:
         (answer,) = database.execute("PRAGMA integrity_check(1)").fetchone()
@@ -199,13 +183,13 @@ def importances(trials: Sequence[FinishedTrial], space: Space, images: int, seed
     import optuna
 
     study = optuna.create_study(direction="maximize")
-    for one in trials:
-        if images in one.accuracies and one.ended != DIVERGED:
+    for trial in trials:
+        if images in trial.accuracies and trial.ended != DIVERGED:
             distributions = {name: _distribution(place) for name, place in space.items()}
             study.add_trial(
-                optuna.create_trial(params=one.values, distributions=distributions, value=one.accuracies[images])
+                optuna.create_trial(params=trial.values, distributions=distributions, value=trial.accuracies[images])
             )
-    if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
+    if len({added.value for added in study.get_trials(deepcopy=False)}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=seed)
     return optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -94,13 +94,7 @@ class Trials:
         return make_boundary(plan.network.backbone, plan.config.freeze, taps).closed
 
     def config(self, changes: dict[str, Any], images: int) -> TrainConfig:
-        """Return the settings of a trial, all options resolved.
-
-        Raises
-        ------
-        ConfigError
-            When they contradict each other.
-        """
+        """Return the settings of a trial with all options resolved; contradictions raise a ConfigError."""
         config = TrainConfig(**self._open.model_dump() | changes)
         check_network(config)
         return with_defaults(config, self._boundary(config), images)
@@ -113,12 +107,7 @@ class Trials:
 
         On all images this is the training of `frostline.fit`, and its best epoch on the validation split counts. On
         fewer, the last epoch counts, so the validation split is evaluated once; the penalty of a ridge head is always
-        chosen on it.
-
-        Raises
-        ------
-        DivergedError
-            When the loss is no longer finite.
+        chosen on it. A loss that is no longer finite raises a `DivergedError`.
         """
         begun = time.perf_counter()
         config = self.config(changes, images)

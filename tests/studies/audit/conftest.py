@@ -1,4 +1,4 @@
-"""A data set with known faults, audited once: real garments, wrong labels, copies and an image of noise."""
+"""An audited data set with known faults: real garments, wrong labels, copies and an image of noise."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ SAME_AS_7, SAME_AS_TEST_3 = 401, 402
 
 @dataclass(frozen=True)
 class Planted:
-    """A data set with faults, and what an audit of it gave."""
+    """A data set with faults, and the result of its audit."""
 
     splits: Splits
     config: TrainConfig

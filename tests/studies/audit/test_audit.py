@@ -1,4 +1,4 @@
-"""What an audit of a data set with known faults finds, and what it leaves alone."""
+"""Findings of an audit of a data set with known faults."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ def test_flipped_labels_are_among_the_most_suspicious(planted: Planted):
     assert np.isin(FLIPPED, list(images(planted.found, "label"))).sum() >= 6
 
 
-def test_most_suggestions_are_the_labels_that_were(planted: Planted, fashion):
+def test_most_suggestions_are_the_true_labels(planted: Planted, fashion):
     found = images(planted.found, "label")
     right = [found[i].suggested == fashion.train.labels[i] for i in FLIPPED if i in found]
     assert sum(right) > len(right) / 2
@@ -69,12 +69,12 @@ def test_labels_of_the_test_split_are_checked_on_request(planted: Planted, tmp_p
     assert facts["findings"]["label"] == len(suspected)
 
 
-def test_an_audit_is_not_overwritten_unasked(planted: Planted):
+def test_an_audit_is_not_overwritten_by_default(planted: Planted):
     with pytest.raises(RunError, match=r"exists \(perhaps with your edits\): choose another --name, or --overwrite"):
         audit(planted.config, planted.folder, cache_dir=planted.cache, splits=planted.splits)
 
 
-def test_an_audit_is_not_written_into_a_persons_folder(planted: Planted, tmp_path):
+def test_an_audit_is_not_written_into_another_folder(planted: Planted, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match=r"exists and is not an audit \(it contains thesis\.txt\)"):
         audit(planted.config, tmp_path, cache_dir=planted.cache, splits=planted.splits, overwrite=True)

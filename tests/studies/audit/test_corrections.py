@@ -1,4 +1,4 @@
-"""A table, edited or cut, becomes a data set that train takes; what does not fit is refused in one line."""
+"""Corrected data sets from edited tables, and refusal of invalid tables."""
 
 import csv
 import os
@@ -81,7 +81,7 @@ def test_files_keep_their_splits(fashion, planted: Planted, tmp_path, cache):
         ({"label": "Coatt"}, "the image's label is no longer 'Coatt'"),
     ],
 )
-def test_what_does_not_fit_is_refused(planted: Planted, label_lines, tmp_path, change, fault):
+def test_lines_that_do_not_match_the_data_set_are_refused(planted: Planted, label_lines, tmp_path, change, fault):
     with pytest.raises(DataError) as error:
         write_corrected(planted.splits, write(tmp_path / "some.csv", [label_lines[0] | change]), None)
     assert fault in str(error.value)
@@ -100,7 +100,7 @@ def test_a_table_without_its_first_line_is_refused(planted: Planted, tmp_path):
         write_corrected(planted.splits, tmp_path / "cut.csv", None)
 
 
-def test_a_file_that_is_there_stays(planted: Planted, label_lines, tmp_path):
+def test_existing_files_are_kept(planted: Planted, label_lines, tmp_path):
     table = write(tmp_path / "some.csv", label_lines)
     (tmp_path / "corrected.npz").write_text("mine")
     with pytest.raises(StorageError, match="exists: --overwrite replaces it, or --output chooses another place"):
@@ -111,13 +111,13 @@ def test_a_file_that_is_there_stays(planted: Planted, label_lines, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\0" * 50, b"\xff\xfe" * 9, b'"' + b"a" * 200_000])
-def test_what_is_no_table_is_refused(planted: Planted, tmp_path, content):
+def test_invalid_tables_are_refused(planted: Planted, tmp_path, content):
     (tmp_path / "odd.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"odd\.csv"):
         write_corrected(planted.splits, tmp_path / "odd.csv", None)
 
 
-def test_a_pipe_in_place_of_a_table_is_not_waited_for(planted: Planted, tmp_path):
+def test_a_pipe_is_refused(planted: Planted, tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(DataError, match=r"pipe\.csv cannot be read \(it is no regular file\)"):
         write_corrected(planted.splits, tmp_path / "pipe.csv", None)

@@ -1,11 +1,11 @@
-"""The page: one file without requests, which shows names as text."""
+"""The page: self-contained, with escaped names."""
 
 import re
 
 from tests.studies.audit.conftest import Planted
 
 
-def test_everything_is_in_the_file(planted: Planted):
+def test_the_page_is_self_contained(planted: Planted):
     page = (planted.folder / "audit.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) > 20

@@ -101,11 +101,11 @@ def _apply(parts: Parts, corrections: Sequence[Correction], table: Path) -> tupl
     class_names = parts["train"].class_names
     labels = {name: part.labels.copy() for name, part in parts.items()}
     keep = {name: np.ones(len(part), bool) for name, part in parts.items()}
-    asked: dict[tuple[str, int], Correction] = {}
+    requested: dict[tuple[str, int], Correction] = {}
     for correction in corrections:
         where = f"{table}, line {correction.line}"
         _check_image(parts, correction, where)
-        before = asked.setdefault((correction.split, correction.number), correction)
+        before = requested.setdefault((correction.split, correction.number), correction)
         if before.new_label != correction.new_label:
             raise DataError(f"{where}: line {before.line} corrects the same image differently: keep one of them.")
         if correction.new_label is None:
@@ -120,8 +120,8 @@ def _apply(parts: Parts, corrections: Sequence[Correction], table: Path) -> tupl
         )
         for name, part in parts.items()
     }
-    removed = sum(correction.new_label is None for correction in asked.values())
-    return changed, len(asked) - removed, removed
+    removed = sum(correction.new_label is None for correction in requested.values())
+    return changed, len(requested) - removed, removed
 
 
 def _check_image(parts: Parts, correction: Correction, where: str) -> None:
@@ -181,13 +181,7 @@ def _write_arrays(parts: Parts, path: Path) -> None:
 
 
 def read_table(path: Path) -> list[Correction]:
-    """Read the corrections in an ``audit.csv``, which may be edited and shortened.
-
-    Raises
-    ------
-    DataError
-        When the file is no such table, or a line is invalid.
-    """
+    """Read the corrections in an ``audit.csv``, which may be edited and shortened."""
     with reading(path, DataError, "give an audit.csv, edited or a part of it"):
         text = read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig", "surrogateescape")
         reader = csv.DictReader(io.StringIO(text, newline=""))

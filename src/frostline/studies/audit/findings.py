@@ -179,12 +179,7 @@ DESCRIPTIONS = {
 
 
 def write_table(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, path: Path) -> None:
-    """Write the findings as CSV; for suspected label errors ``new_label`` holds the suggestion, for review.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write the findings as CSV; for suspected label errors ``new_label`` holds the suggestion, for review."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -215,12 +210,7 @@ def _line(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, str]:
 
 
 def write_page(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, facts: dict[str, Any], path: Path) -> None:
-    """Write the findings as a self-contained HTML page.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write the findings as a self-contained HTML page."""
     sections = []
     for kind, title in KINDS.items():
         own = [finding for finding in findings if finding.kind == kind]

@@ -1,4 +1,4 @@
-"""Nearest images in feature space, and near-duplicates: close neighbors that also look the same.
+"""Nearest images in feature space, and near-duplicates: close neighbors with similar pixels.
 
 The search for neighbors is exact, as scikit-learn's ``NearestNeighbors(algorithm="brute")`` is, takes 0.6 times its
 processor time (20,000 images) and reports progress.
@@ -201,46 +201,35 @@ class Copies:
     def redundant(self, audited: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
         """Yield (image, nearest copy, closeness) for all images of a group but one.
 
-        The one kept is not audited, such as a test image, or else the first.
+        The original is an image that is not audited, such as a test image, or else the first.
         """
         by_image: dict[int, list[tuple[float, int]]] = {}
-        for (one, other), closeness in zip(self.pairs.tolist(), self.closeness.tolist(), strict=True):
-            by_image.setdefault(one, []).append((closeness, other))
-            by_image.setdefault(other, []).append((closeness, one))
-        kept: dict[int, int] = {}
+        for (first, second), closeness in zip(self.pairs.tolist(), self.closeness.tolist(), strict=True):
+            by_image.setdefault(first, []).append((closeness, second))
+            by_image.setdefault(second, []).append((closeness, first))
+        original: dict[int, int] = {}  # by group
         for image in sorted(by_image, key=lambda image: (bool(audited[image]), image)):
-            kept.setdefault(int(self.groups[image]), image)
+            original.setdefault(int(self.groups[image]), image)
         for image, others in by_image.items():
-            if audited[image] and kept[int(self.groups[image])] != image:
+            if audited[image] and original[int(self.groups[image])] != image:
                 closeness, other = max(others, key=lambda pair: (pair[0], -pair[1]))
                 yield image, other, closeness
 
 
 def find_copies(pool: Pool, members: NDArray[np.int64], distances: NDArray[np.float32]) -> Copies:
-    """Find near-duplicates among the nearest neighbors, and exact copies by content.
-
-    Parameters
-    ----------
-    members, distances : ndarray (N, M)
-        Of `nearest`.
-
-    Raises
-    ------
-    DataError
-        When a file is no longer readable.
-    """
+    """Find near-duplicates among the nearest neighbors (N, M) of `nearest`, and exact copies by content."""
     typical = float(np.median(distances[:, 0])) or 1.0
-    ones, ranks = np.nonzero(distances < NEAR * typical)
-    near = np.stack([ones, members[ones, ranks]], 1)
-    pairs, first = np.unique(np.sort(near, 1), axis=0, return_index=True)
-    closeness = 1 - distances[ones, ranks][first].astype(np.float64) / typical
+    images, ranks = np.nonzero(distances < NEAR * typical)
+    near = np.stack([images, members[images, ranks]], 1)
+    pairs, index = np.unique(np.sort(near, 1), axis=0, return_index=True)
+    closeness = 1 - distances[images, ranks][index].astype(np.float64) / typical
     thumbnails = {i: _thumbnail(pool, i) for i in np.unique(pairs).tolist()}
-    alike = np.array([thumbnails[one] @ thumbnails[other] >= ALIKE for one, other in pairs.tolist()], bool)
+    alike = np.array([thumbnails[first] @ thumbnails[second] >= ALIKE for first, second in pairs.tolist()], bool)
     same = _same_content(pool.row_ids)
     pairs = np.concatenate([same, pairs[alike]])
     closeness = np.concatenate([np.ones(len(same)), closeness[alike]])
-    pairs, first = np.unique(pairs, axis=0, return_index=True)
-    return Copies(pairs, closeness[first], _linked(pairs, len(pool)))
+    pairs, index = np.unique(pairs, axis=0, return_index=True)
+    return Copies(pairs, closeness[index], _linked(pairs, len(pool)))
 
 
 def _thumbnail(pool: Pool, image: int) -> NDArray[np.float32]:
