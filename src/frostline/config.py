@@ -128,6 +128,13 @@ class TrainConfig(BaseModel):
         ),
     ] = "auto"
     weights_sha256: Annotated[str | None, setting("Network", "refuse weights with another SHA-256 digest")] = None
+    engine: Annotated[
+        Literal["auto", "torch", "openvino", "onnxruntime"],
+        setting(
+            "Network", "library that runs the frozen stages; openvino needs the extra fast, onnxruntime export",
+            unset="the fastest of those installed",
+        ),
+    ] = "auto"  # fmt: skip
     freeze: Annotated[
         str,
         setting(

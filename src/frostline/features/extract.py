@@ -17,6 +17,7 @@ from frostline.data.dataset import ImageDataset, Pixels
 from frostline.data.decoding.pool import Workers
 from frostline.errors import DataError, StorageError
 from frostline.features.dataset import CachedFeatures
+from frostline.features.engine import SelectedEngine
 from frostline.features.forward import FastForward
 from frostline.features.store import FeatureKey, Store, row_key
 
@@ -59,6 +60,7 @@ def fill(
     view: View = THE_IMAGE,
     progress: Progress | None = None,
     workers: int = 1,
+    engine: str = "torch",
 ) -> tuple[list[CachedFeatures], FrozenPass]:
     """Return every data set's activations, computing the ones that the cache lacks.
 
@@ -78,6 +80,8 @@ def fill(
         Draws the bar.
     workers : int
         Processes that decode image files.
+    engine : str
+        Runs the frozen part; ``auto`` or one of `frostline.features.engine.ENGINES`.
 
     Raises
     ------
@@ -101,7 +105,8 @@ def fill(
             )
         if count:
             log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
-            _compute(missing, count, forward, store, view, progress or Silent(), workers)
+            selected = SelectedEngine(forward, engine, count, replace(spec, augment=None).digest, cache)
+            _compute(missing, count, selected, store, view, progress or Silent(), workers)
         else:
             log.info("frozen pass: all %s activations are kept from before; no frozen layer runs", f"{total:,}")
         if writable:
@@ -132,13 +137,14 @@ def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple
 def _compute(
     missing: Sequence[_Missing],
     count: int,
-    forward: FastForward,
+    engine: SelectedEngine,
     store: Store,
     view: View,
     progress: Progress,
     workers: int,
 ) -> None:
     """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
+    forward = engine.forward
     with (
         progress.bar("frozen pass", count, "images") as bar,
         Workers(workers) as decoders,
@@ -150,7 +156,7 @@ def _compute(
             if isinstance(pixels, list):  # gray files go the way of colored ones: no row depends on its neighbors
                 resized = resized.expand(-1, 3, -1, -1)
             row_ids = [dataset.row_ids[number] for number in numbers]
-            rows = forward(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]
+            rows = engine(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]
             shards.add([row_key(row_id, view.number) for row_id in row_ids], rows)
             bar.advance(len(numbers))
 

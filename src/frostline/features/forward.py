@@ -77,7 +77,11 @@ class FastForward:
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return activations (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""
+        """Return features (B, ...) float32 for resized pixels 0..255, (B, 1, S, S) or (B, 3, S, S)."""
+        return self.run(pixels)
+
+    def run(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Do what `__call__` does, in the caller's grad mode: for tracing."""
         x = pixels.to(self.device)
         stages = dict(self._rest)
         if self._first is None:

@@ -27,6 +27,7 @@ class FeatureSettings:
     network: str  # name in the cache key
     dtype: str  # on disk: float16 or float32
     workers: int  # processes that decode image files
+    engine: str  # runs the frozen stages; see `frostline.features.engine`
     views: int  # views of each training image, for the log
 
     @property
@@ -37,7 +38,9 @@ class FeatureSettings:
 
 def feature_settings(config: TrainConfig) -> FeatureSettings:
     """Return the frozen pass settings of a run."""
-    return FeatureSettings(config.model, config.cache_dtype, config.workers or cores(), config.views or 1)
+    return FeatureSettings(
+        config.model, config.cache_dtype, config.workers or cores(), config.engine, config.views or 1
+    )
 
 
 def make_context(device: str, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Context:

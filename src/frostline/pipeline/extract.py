@@ -49,7 +49,14 @@ def read_rows(
     if view.number:
         log.info("view %d of %d", view.number + 1, settings.views)
     rows, done = fill(
-        datasets, forward, key, context.cache, view=view, progress=context.progress, workers=settings.workers
+        datasets,
+        forward,
+        key,
+        context.cache,
+        view=view,
+        progress=context.progress,
+        workers=settings.workers,
+        engine=settings.engine,
     )
     if done.images_per_second:
         log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)

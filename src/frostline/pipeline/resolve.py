@@ -18,6 +18,7 @@ from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from frostline.data.registry import check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
+from frostline.features.engine import check_engine
 from frostline.features.forward import FastForward
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
@@ -183,6 +184,7 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
         )
     if config.compile and pick_device(config.device).type == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise ConfigError(f"--compile needs a C++ compiler ({' or '.join(COMPILERS)}): install one, or omit it.")
+    check_engine(config.engine, pick_device(config.device))
     if config.image_size is not None:
         check_image_size(shape, config.image_size)
     make_augment(config.augment)
