@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from frostline.data import drawn_objects
+from frostline.runs.artifacts import draw_confusion, draw_curves
 from tools.pretraining import probe
 
 DOT = b"\x89PNG\r\n\x1a\n"
+PLOTS = {"draw_curves": draw_curves, "draw_confusion": draw_confusion}
 OBJECTS, IMAGES = 50, 2  # of each object
 PROBED = 12  # images of each object
 
@@ -30,8 +32,8 @@ def _leave_out(*arguments: object) -> None:
 def quick_runs() -> Iterator[None]:
     """Write a file in the place of each plot; draw few images for ridge and for the probe."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_curves", "draw_confusion"):
-            patch.setattr(f"frostline.runs.fit.{name}", _leave_out)
+        for name in PLOTS:
+            patch.setattr(f"frostline.runs.artifacts.{name}", _leave_out)
         patch.setattr("tools.pretraining.train.held_out_accuracy", _probed_on_few)
         with _prior_of(OBJECTS, IMAGES):
             yield
@@ -44,11 +46,9 @@ def _probed_on_few(state: Mapping[str, torch.Tensor], device: torch.device, per_
 @contextmanager
 def whole_runs() -> Iterator[None]:
     """Do all that is done outside the tests."""
-    from frostline.runs import plots
-
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_curves", "draw_confusion"):
-            patch.setattr(f"frostline.runs.fit.{name}", getattr(plots, name))
+        for name, draw in PLOTS.items():
+            patch.setattr(f"frostline.runs.artifacts.{name}", draw)
         patch.setattr("tools.pretraining.train.held_out_accuracy", probe.held_out_accuracy)
         with _prior_of(drawn_objects.PRIOR_OBJECTS, drawn_objects.PRIOR_IMAGES):
             yield

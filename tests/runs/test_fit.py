@@ -364,7 +364,9 @@ def test_edited_settings_are_for_a_new_run_alone(small_fashion, run_cache, tmp_p
         fit(small_config(small_fashion, head="mlp"), name="mine", **options, progress=InterruptTraining(steps=3))
     path = tmp_path / "mine/config.toml"
     path.write_text(path.read_text().replace("epochs = 3", "epochs = 1"))
-    with pytest.raises(RunError, match=r"config\.toml is not the file that Frostline wrote .*: a changed one"):
+    with pytest.raises(
+        RunError, match=r"config\.toml is not the file that Frostline wrote .*: to change settings, start"
+    ):
         fit(TrainConfig(data="fashion-mnist"), name="mine", **options, resume=True)
     assert len(fit(TrainConfig(**read_config(path)), name="other", **options).history) == 1
 

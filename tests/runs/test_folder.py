@@ -15,7 +15,8 @@ from frostline._utils.manifest import MANIFEST, read_manifest, write_manifest
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.errors import FrostlineError, RunError
-from frostline.runs.folder import Run, choose_name, list_runs, open_run
+from frostline.runs.folder import Run, choose_name, list_runs
+from frostline.runs.writer import open_run, write_history
 from frostline.training.checkpoint import Epoch
 from tests.small_run import reseal
 
@@ -201,7 +202,7 @@ def test_overwriting_leaves_what_is_not_ours(tmp_path):
 
 def test_resuming_keeps_what_is_there_and_clears_half_made_files(tmp_path):
     run = begin(tmp_path, "mine")
-    run.write_history(HISTORY)
+    write_history(run, HISTORY)
     run.model_folder.mkdir()
     parts = [run.folder / ".history.csv.0a1b2c3d.part", run.model_folder / ".model.safetensors.0a1b2c3d.part"]
     for part in parts:
@@ -240,7 +241,7 @@ def test_run_that_is_complete_lists_what_is_read_again(finished):
 
 def test_the_history_comes_back_as_it_was(tmp_path):
     run = Run(tmp_path / "mine")
-    run.write_history(HISTORY)
+    write_history(run, HISTORY)
     assert run.history == HISTORY
     lines = (run.folder / "history.csv").read_text().splitlines()
     assert lines[0] == "epoch,freeze,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
@@ -251,7 +252,7 @@ def test_the_log_is_written_and_grows_when_resumed(tmp_path):
     for resume in (False, True):
         with open_run(tmp_path, "mine", overwrite=False, resume=resume) as run:
             log.info("said when resume is %s", resume)
-            run.go_on() if resume else run.begin(CONFIG, RECORD)
+            run.resume() if resume else run.begin(CONFIG, RECORD)
             log.info("said later")
     text = (run.folder / "log.txt").read_text()
     assert "INFO said when resume is False" in text
@@ -426,7 +427,7 @@ def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path):
     holder = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from frostline.runs.folder import open_run
+        from frostline.runs.writer import open_run
         with open_run(Path(sys.argv[1]), "mine", overwrite=False, resume=False):
             print("held", flush=True)
             sys.stdin.readline()

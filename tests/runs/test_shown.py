@@ -8,7 +8,8 @@ from frostline.data.arrays import from_arrays
 from frostline.data.registry import load_dataset
 from frostline.inference.classifier import Classifier
 from frostline.models.registry import load_backbone
-from frostline.runs.folder import Run, open_run
+from frostline.runs.folder import Run
+from frostline.runs.writer import open_run
 
 SPLIT = {"images": 1, "fingerprint": "0"}
 

@@ -6,6 +6,7 @@ everything else nothing unless it passes some.
 
 import html
 import logging
+import logging.handlers
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from frostline._utils.storage import OTHER_OUTPUT_DIR
 from frostline._utils.text import printable
+from frostline.errors import storage_error
 
 log = logging.getLogger("frostline")
 
@@ -133,18 +136,38 @@ def listening(handler: logging.Handler) -> Iterator[None]:
         log.setLevel(level)
 
 
-class LogTarget(logging.FileHandler):
-    """Log lines with times, in UTF-8; when the disk takes no more of them, the work goes on without.
+class LogFile(logging.handlers.MemoryHandler):
+    """Holds the library's log lines until there is a file for them."""
 
-    Parameters
-    ----------
-    path : Path
+    def __init__(self) -> None:
+        super().__init__(capacity=sys.maxsize, flushLevel=sys.maxsize)
+        self.setLevel(logging.INFO)
 
-    Raises
-    ------
-    OSError
-        When the file cannot be opened.
-    """
+    def write_to(self, path: Path) -> None:
+        """Append the lines so far and those to come, with times, to a file.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            target = _LogTarget(path)
+        except OSError as error:
+            raise storage_error(error, path, OTHER_OUTPUT_DIR) from error
+        self.setTarget(target)
+        self.flush()
+        self.capacity = 1
+
+    def close(self) -> None:
+        """Close the file, too."""
+        target = self.target
+        super().close()
+        if target is not None:
+            target.close()
+
+
+class _LogTarget(logging.FileHandler):
+    """Log lines with times, in UTF-8; lines that the disk refuses are dropped."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
@@ -152,14 +175,31 @@ class LogTarget(logging.FileHandler):
         self.setLevel(logging.INFO)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Leave out a line that the disk refuses; anything else is a defect."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
     def close(self) -> None:
-        """Close the file, also when the disk refuses the last line."""
-        with suppress(OSError):
+        with suppress(OSError):  # the disk may refuse the last line
             super().close()
+
+
+@contextmanager
+def log_lines() -> Iterator[LogFile]:
+    """Collect the library's log lines, to be written to a file later."""
+    lines = LogFile()
+    try:
+        with listening(lines):
+            yield lines
+    finally:
+        lines.close()
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Also write the library's log lines, with times, to a file."""
+    with log_lines() as lines:
+        lines.write_to(path)
+        yield
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

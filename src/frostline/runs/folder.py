@@ -1,54 +1,49 @@
-"""The run folder: what a run leaves behind, and who may write there.
+"""The run folder: its files, and reading a run (`frostline.runs.writer` writes one).
 
 runs/NAME/
-  manifest.json  marks the folder as a run, and lists the files that are read again, with digests; written last
-  config.toml    re-runs the same run       data.json      what it was begun with: images, weights
-  history.csv    one line per epoch
-  metrics.json   the results; written last  curves.png, confusion.png
-  model/         the deployable bundle      log.txt        what was said, with times
-  evidence.safetensors                      predictions, and images that are worth a look (`evidence.py`)
-  index.safetensors                         reduced activations, to find images that look alike (`index.py`)
-  tracking.json, tensorboard/               where it is tracked; only with --track (`tracking.py`)
-  report.html                               what it learned, to look at (`frostline report`)
-  bad_images.csv                            which images could not be read, and why; only when there are any
+  manifest.json  marks the folder as a run and lists, with digests, the files that are read again; written last
+  config.toml    settings; repeats the run  data.json      images and weights at the start
+  history.csv    one line per epoch         metrics.json   results; written last
+  curves.png, confusion.png                 log.txt        log lines with times
+  model/                                    the deployable bundle (`frostline.runs.bundle`)
+  evidence.safetensors                      predictions and thumbnails of test images (`frostline.runs.evidence`)
+  index.safetensors                         reduced features, for similar images (`frostline.runs.embedding_index`)
+  tracking.json, tensorboard/               only with --track (`frostline.runs.tracking`)
+  report.html                               the report (`frostline report`)
+  bad_images.csv                            unreadable images and why; only if there are any
   checkpoint.safetensors                    only while the run is unfinished
 """
 
 import csv
 import io
-import logging
-import logging.handlers
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
 from frostline._utils.files import MAX_TEXT_BYTES, MIB, parse_json, read_bytes, reading
 from frostline._utils.hashing import digest_json
 from frostline._utils.manifest import MANIFEST, read_manifest
-from frostline._utils.output_folder import Claim, OutputFolder
-from frostline._utils.progress import LogTarget, listening, log
-from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
-from frostline._utils.text import csv_text, html_table, printable
-from frostline.config import TrainConfig, parse_config, write_config
-from frostline.data.dataset import BadImage
+from frostline._utils.output_folder import OutputFolder
+from frostline._utils.progress import log
+from frostline._utils.storage import OTHER_OUTPUT_DIR
+from frostline._utils.text import html_table, printable
+from frostline.config import TrainConfig, parse_config
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.training.checkpoint import Epoch
 
 AGAIN = "run it again from its config.toml"
-ANEW = "a changed one is for a new run, with --config"
-BUNDLE = "model"  # the folder of the deployable model
+BUNDLE = "model"  # folder of the deployable model
 BUNDLE_FILES = ("model.json", "model.safetensors", "MODEL_CARD.md", MANIFEST)
 BEGIN_FILES = ("config.toml", "data.json")
-# What is checked when it is read; the bundle's own manifest lists the rest of it.
+# Checked when read; the bundle's own manifest lists its other files.
 LISTED_FILES = (
     *BEGIN_FILES, "history.csv", "metrics.json", "evidence.safetensors", "index.safetensors", "bad_images.csv",
     f"{BUNDLE}/{MANIFEST}",
@@ -63,6 +58,7 @@ MAX_RESULTS_BYTES = 256 * MIB  # a confusion matrix of thousands of classes
 EPOCH_COLUMNS = [field.name for field in fields(Epoch)]
 
 State = Literal["none", "marked", "unfinished", "finished", "damaged"]
+T = TypeVar("T")
 
 
 class Run:
@@ -79,19 +75,19 @@ class Run:
 
     @classmethod
     def load(cls, run: Path | str, output_dir: Path | str = "runs") -> "Run":
-        """Return a run that was begun, by its name or its folder.
+        """Return an existing run by its name or its folder.
 
         Parameters
         ----------
         run : path
-            A name in ``output_dir``, or the path of a run's folder.
+            A name in ``output_dir``, or the path of a run folder.
         output_dir : path
-            The folder that holds the runs.
+            The folder of the runs.
 
         Raises
         ------
         RunError
-            When there is no such run, with the nearest match.
+            When there is no such run; the message suggests the nearest name.
         """
         for folder in (Path(output_dir, run), Path(run)):
             if str(run) and Run(folder).begun:
@@ -108,7 +104,7 @@ class Run:
 
     @property
     def _facts(self) -> dict[str, object]:
-        """What is shown of it; what cannot be read is left out."""
+        """State, data, model and result, as far as they can be read."""
         facts: dict[str, object] = {"state": self.state}
         with suppress(RunError):
             if self.begun:
@@ -120,23 +116,24 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the folder."""
         return self.folder.name
 
     @property
     def output(self) -> OutputFolder:
-        """The folder as an output, to claim it."""
+        """The folder as an output of a command."""
+        events = [path.relative_to(self.folder).as_posix() for path in self.folder.glob(EVENT_FILES)]
         return OutputFolder(
-            f"run '{self.name}'", "choose another --name", self.folder, "run",
-            (*REPLACED_FILES, *_event_files(self.folder)), OTHER_OUTPUT_DIR, _made_earlier,
+            f"run '{self.name}'", "choose another --name", self.folder, "run", (*REPLACED_FILES, *events),
+            OTHER_OUTPUT_DIR, _made_earlier,
         )  # fmt: skip
 
     @property
     def state(self) -> State:
-        """How far it came.
+        """State of the run.
 
-        ``none`` where there is no run, ``marked`` when it was stopped before its settings were written (its name is
-        free), ``damaged`` when its manifest cannot be read.
+        ``none`` without a run, ``marked`` if it was stopped before its settings were written (its name is free),
+        ``damaged`` if its manifest cannot be read.
         """
         if not os.path.lexists(self.folder / MANIFEST):
             return _earlier_state(self.folder)
@@ -152,17 +149,17 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether its settings were written: from then on its name is taken."""
+        """Whether its settings were written, so that its name is taken."""
         return self.state not in ("none", "marked")
 
     @property
     def finished(self) -> bool:
-        """Whether everything is there."""
+        """Whether every file was written."""
         return self.state == "finished"
 
     @property
     def identity(self) -> str:
-        """Digest of the settings and images that it was begun with; empty for runs of versions without a manifest.
+        """Digest of its settings and images; empty for runs of versions without a manifest.
 
         Raises
         ------
@@ -174,46 +171,46 @@ class Run:
 
     @property
     def model_folder(self) -> Path:
-        """Where the bundle lies."""
-        return self.folder / "model"
+        """Folder of the bundle."""
+        return self.folder / BUNDLE
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state of training lies while the run is unfinished."""
+        """File of the training state while the run is unfinished."""
         return self.folder / "checkpoint.safetensors"
 
     @property
     def evidence(self) -> Path:
-        """Where the predictions lie; see `frostline.runs.evidence`."""
+        """File of the predictions; see `frostline.runs.evidence`."""
         return self.folder / "evidence.safetensors"
 
     @property
     def index(self) -> Path:
-        """Where the reduced activations lie; see `frostline.runs.embedding_index`."""
+        """File of the reduced features; see `frostline.runs.embedding_index`."""
         return self.folder / "index.safetensors"
 
     def has(self, name: str) -> bool:
-        """Whether there is anything of that name."""
+        """Whether something of that name exists in the folder."""
         return os.path.lexists(self.folder / name)
 
     def read(self, name: str, most: int = MAX_TEXT_BYTES, remedy: str = AGAIN) -> bytes:
-        """Return the content of one of its files, checked against the manifest.
+        """Return the content of a file, checked against the manifest.
 
-        The files of runs without a manifest, which earlier versions made, are read with a warning.
+        Files of runs without a manifest (earlier versions) are read with a warning.
 
         Parameters
         ----------
         name : str
             Relative to the folder.
         most : int
-            Bytes that it may have.
+            Largest accepted size in bytes.
         remedy : str
-            What the user can do when it is not as it should be.
+            What the user can do if the file is missing or damaged.
 
         Raises
         ------
         RunError
-            When it is missing, no regular file, too large, or not the file that Frostline wrote.
+            When it is missing, not a regular file, too large, or not the file that Frostline wrote.
         """
         manifest = read_manifest(self.folder, remedy)
         if manifest is not None:
@@ -223,59 +220,65 @@ class Run:
         warn_unverified(self.folder)
         return data
 
-    @property
-    def config(self) -> TrainConfig:
-        """The settings, with everything that was chosen by the data.
+    def parse(self, name: str, parser: Callable[[bytes], T], most: int = MAX_TEXT_BYTES, remedy: str = AGAIN) -> T:
+        """Read a file as `read` does, and return what ``parser`` makes of its content.
 
         Raises
         ------
         RunError
-            When ``config.toml`` is missing, damaged, or not as the run wrote it.
+            Also when ``parser`` raises.
         """
-        path, data = self.folder / "config.toml", self.read("config.toml", remedy=ANEW)
-        with reading(path, RunError, AGAIN):
-            values = parse_config(data)
+        data = self.read(name, most, remedy)
+        with reading(self.folder / name, RunError, AGAIN):
+            return parser(data)
+
+    @property
+    def config(self) -> TrainConfig:
+        """Settings, including those that were resolved from the data.
+
+        Raises
+        ------
+        RunError
+            When ``config.toml`` is missing, damaged or edited.
+        """
+        values = self.parse("config.toml", parse_config, remedy="to change settings, start a new run with --config")
         try:
             return TrainConfig(**values)
         except ConfigError as error:
-            raise RunError(f"{path}: {error}") from error
+            raise RunError(f"{self.folder / 'config.toml'}: {error}") from error
 
     @property
     def begin_record(self) -> BeginRecord:
-        """What it was begun with, as in ``data.json``.
+        """Images and weights at the start, as in ``data.json``.
 
         Raises
         ------
         RunError
         """
-        data = self.read("data.json")
-        with reading(self.folder / "data.json", RunError, AGAIN):
-            return BeginRecord.model_validate_json(data)
+        return self.parse("data.json", BeginRecord.model_validate_json)
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The results, as in ``metrics.json``.
+        """Results, as in ``metrics.json``.
 
         Raises
         ------
         RunError
-            When the run is not finished, or they are damaged or another run's.
+            When the run is not finished, or they are damaged or belong to another run.
         """
         if self.state in ("none", "marked", "unfinished"):
-            unlisted = f" ({MANIFEST} does not list the metrics.json that is there)" if self.has("metrics.json") else ""
+            unlisted = f" ({MANIFEST} does not list its metrics.json)" if self.has("metrics.json") else ""
             raise RunError(
                 f"run '{self.name}' has no results yet{unlisted}: "
                 f"`frostline train … --name {self.name} --resume` finishes it."
             )
-        path, data = self.folder / "metrics.json", self.read("metrics.json", MAX_RESULTS_BYTES)
-        with reading(path, RunError, AGAIN):
-            results = _results(data)
+        results = self.parse("metrics.json", _results, MAX_RESULTS_BYTES)
         if not self.has(MANIFEST):
-            self._compare(results)
+            self._check_agreement(results)
         return results
 
-    def _compare(self, results: dict[str, Any]) -> None:
-        """Refuse results that do not agree with the other files, for want of a manifest."""
+    def _check_agreement(self, results: dict[str, Any]) -> None:
+        """Refuse results that contradict the other files; for runs without a manifest."""
         for name, agrees in (
             ("data.json", not self.has("data.json") or same_images(results, self.begin_record)),
             ("config.toml", not self.has("config.toml") or same_settings(results, self.config.model_dump(mode="json"))),
@@ -291,21 +294,7 @@ class Run:
         ------
         RunError
         """
-        data = self.read("history.csv")
-        with reading(self.folder / "history.csv", RunError, AGAIN):
-            table = csv.DictReader(io.StringIO(data.decode(), newline=""))
-            epochs = TypeAdapter(list[Epoch]).validate_python(list(table))
-            if table.fieldnames != EPOCH_COLUMNS or [line.epoch for line in epochs] != list(range(1, len(epochs) + 1)):
-                raise ValueError("it is no table of epochs")
-        return epochs
-
-    def write_history(self, history: Sequence[Epoch]) -> None:
-        """Write ``history.csv``."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
-        write_bytes(self.folder / "history.csv", text.getvalue().encode(), OTHER_OUTPUT_DIR)
+        return self.parse("history.csv", _epochs)
 
 
 def _results(data: bytes) -> dict[str, Any]:
@@ -313,14 +302,22 @@ def _results(data: bytes) -> dict[str, Any]:
     return dict(parse_json(data))
 
 
+def _epochs(data: bytes) -> list[Epoch]:
+    table = csv.DictReader(io.StringIO(data.decode(), newline=""))
+    epochs = TypeAdapter(list[Epoch]).validate_python(list(table))
+    if table.fieldnames != EPOCH_COLUMNS or [line.epoch for line in epochs] != list(range(1, len(epochs) + 1)):
+        raise ValueError("not a table of epochs")
+    return epochs
+
+
 @cache
 def warn_unverified(folder: Path) -> None:
-    """Say once that the files of a folder cannot be checked."""
+    """Warn once that the files of a folder cannot be checked."""
     log.warning("%s has no %s (an earlier version made it): its files were not verified", folder, MANIFEST)
 
 
 def _earlier_state(folder: Path) -> State:
-    """Return the state of a run that has no manifest."""
+    """Return the state of a run without a manifest."""
     there = {name for name in ("config.toml", "data.json", "metrics.json") if os.path.lexists(folder / name)}
     if "config.toml" in there and len(there) > 1:
         return "finished" if "metrics.json" in there else "unfinished"
@@ -328,11 +325,11 @@ def _earlier_state(folder: Path) -> State:
 
 
 def _made_earlier(folder: Path) -> bool:
-    """Whether a folder without a manifest is a run of an earlier version: by what its files say, not by their names."""
-    for name, fits in (("data.json", BeginRecord.model_validate_json), ("metrics.json", _results)):
+    """Whether a folder without a manifest is a run of an earlier version, by the contents of its files."""
+    for name, validate in (("data.json", BeginRecord.model_validate_json), ("metrics.json", _results)):
         try:
             with reading(folder / name, RunError, AGAIN):
-                fits(read_bytes(folder / name, MAX_RESULTS_BYTES))
+                validate(read_bytes(folder / name, MAX_RESULTS_BYTES))
         except RunError:
             continue
         return True
@@ -340,7 +337,7 @@ def _made_earlier(folder: Path) -> bool:
 
 
 def list_runs(output_dir: Path) -> list[Run]:
-    """Return the runs of a folder, oldest first; one that cannot be looked into is named and left out.
+    """Return the runs of a folder, oldest first; unreadable ones are left out with a warning.
 
     Raises
     ------
@@ -351,7 +348,7 @@ def list_runs(output_dir: Path) -> list[Run]:
     for path in _entries(output_dir):
         try:
             if path.is_dir() and os.listdir(path) and Run(path).begun:  # noqa: PTH208
-                found.append((_begun_at(path), path.name))
+                found.append((_start_time(path), path.name))
         except OSError as error:
             log.warning("%s cannot be read (%s): left out", path, error.strerror)
     return [Run(output_dir / name) for _, name in sorted(found)]
@@ -366,7 +363,7 @@ def _entries(folder: Path) -> list[Path]:
         raise storage_error(error, folder, OTHER_OUTPUT_DIR) from error
 
 
-def _begun_at(folder: Path) -> float:
+def _start_time(folder: Path) -> float:
     path = folder / "config.toml"
     return (path if os.path.lexists(path) else folder).lstat().st_mtime
 
@@ -382,17 +379,17 @@ def choose_name(data: str, output_dir: Path, *, resume: bool) -> str:
     pattern = re.compile(rf"{re.escape(data)}-(\d+)")
     if resume:
         runs = [run for run in list_runs(output_dir) if pattern.fullmatch(run.name)]
-        open_runs = [run.name for run in runs if run.state == "unfinished"]
-        if not open_runs:
+        unfinished = [run.name for run in runs if run.state == "unfinished"]
+        if not unfinished:
             raise RunError(f"no unfinished run of {data} in {output_dir}: leave --resume out, or name it with --name.")
-        return open_runs[-1]
+        return unfinished[-1]
     taken = [path.name for path in _entries(output_dir)]
     numbers = [int(match[1]) for name in taken if (match := pattern.fullmatch(name))]
     return f"{data}-{max(numbers, default=0) + 1}"
 
 
 def check_name(name: str) -> None:
-    """Refuse names that are no plain folder name.
+    """Refuse a run name that is not a plain folder name.
 
     Raises
     ------
@@ -400,165 +397,3 @@ def check_name(name: str) -> None:
     """
     if not re.fullmatch(r"[\w][\w .+-]{0,99}", name):
         raise RunError(f"--name '{name}': expected up to 100 letters, digits, '-', '_', '.' or '+'.")
-
-
-class OpenRun(Run):
-    """A run folder that this process alone may write to.
-
-    Parameters
-    ----------
-    folder : Path
-    claim : Claim
-    log_file : LogFile
-        Holds the log lines so far.
-    """
-
-    def __init__(self, folder: Path, claim: Claim, log_file: "LogFile") -> None:
-        super().__init__(folder)
-        self._claim, self._log_file = claim, log_file
-
-    def begin(self, config: TrainConfig, record: Mapping[str, Any]) -> None:
-        """Write the settings and the record of images and weights (`BeginRecord`), in place of an earlier run's files.
-
-        Raises
-        ------
-        StorageError
-        """
-        self._claim.keep()
-        output = self.output
-        output.mark()  # the earlier files are not listed from now on
-        output.remove(output.names)
-        self._log_file.write_to(self.folder / "log.txt")
-        write_json(self.folder / "data.json", record, OTHER_OUTPUT_DIR)
-        write_config(config, self.folder / "config.toml")
-        output.mark(BEGIN_FILES)
-
-    def go_on(self) -> None:
-        """Continue where an earlier process stopped.
-
-        Raises
-        ------
-        StorageError
-        """
-        self._claim.keep()
-        self._log_file.write_to(self.folder / "log.txt")
-
-    def complete(self) -> None:
-        """List every file in the manifest, and mark the run as finished.
-
-        Raises
-        ------
-        StorageError
-        """
-        before = read_manifest(self.folder, AGAIN)
-        known = {name: before.files[name] for name in BEGIN_FILES if name in before.files} if before else {}
-        self.output.mark(LISTED_FILES, complete=True, known=known)
-        self.remove_checkpoint()
-
-    def remove_checkpoint(self) -> None:
-        """Remove the state of training, which a finished run does not need.
-
-        Raises
-        ------
-        StorageError
-        """
-        self.output.remove([self.checkpoint.name])
-
-
-def _event_files(folder: Path) -> list[str]:
-    """Return the names of the event files for TensorBoard that Frostline wrote."""
-    return [path.relative_to(folder).as_posix() for path in folder.glob(EVENT_FILES)]
-
-
-@contextmanager
-def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> Iterator[OpenRun]:
-    """Claim a run folder: a new one, one to be resumed, or one to be overwritten.
-
-    A start that fails before `OpenRun.begin` removes the files that it made, and no others.
-
-    Raises
-    ------
-    RunError
-        When the name is taken, by a run or anything else, or another process is writing there.
-    StorageError
-        When the folder cannot be written.
-    """
-    check_name(name)
-    run = Run(output_dir / name)
-    _refuse_taken(run, overwrite=overwrite, resume=resume)
-    with run.output.claim() as claim, _log_lines() as lines:
-        _refuse_taken(run, overwrite=overwrite, resume=resume)  # it may have begun before the lock was taken
-        yield OpenRun(run.folder, claim, lines)
-
-
-def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
-    state = run.state
-    if state in ("finished", "unfinished") and not (overwrite or resume):
-        raise run.output.exists_error(state)
-
-
-def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
-    """Write which images are left out, and why; nothing when there are none.
-
-    Raises
-    ------
-    StorageError
-    """
-    path = run.folder / "bad_images.csv"
-    if not bad:
-        run.output.remove([path.name])
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows([csv_text(str(image.path)), csv_text(image.reason)] for image in bad)
-    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), OTHER_OUTPUT_DIR)
-    log.info("what is left out: see %s", path)
-
-
-class LogFile(logging.handlers.MemoryHandler):
-    """Holds the library's log lines until there is a file for them."""
-
-    def __init__(self) -> None:
-        super().__init__(capacity=sys.maxsize, flushLevel=sys.maxsize)
-        self.setLevel(logging.INFO)
-
-    def write_to(self, path: Path) -> None:
-        """Write the lines so far and those to come, with times, at the end of a file.
-
-        Raises
-        ------
-        StorageError
-        """
-        try:
-            target = LogTarget(path)
-        except OSError as error:
-            raise storage_error(error, path, OTHER_OUTPUT_DIR) from error
-        self.setTarget(target)
-        self.flush()
-        self.capacity = 1
-
-    def close(self) -> None:
-        """Close the file, too."""
-        target = self.target
-        super().close()
-        if target is not None:
-            target.close()
-
-
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """Write the library's log lines, with times, to a file as well."""
-    with _log_lines() as lines:
-        lines.write_to(path)
-        yield
-
-
-@contextmanager
-def _log_lines() -> Iterator[LogFile]:
-    lines = LogFile()
-    try:
-        with listening(lines):
-            yield lines
-    finally:
-        lines.close()

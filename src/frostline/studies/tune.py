@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from frostline._utils.files import read_bytes, reading
 from frostline._utils.manifest import Manifest, read_manifest
 from frostline._utils.output_folder import START_OVER, Claim, OutputFolder, check_mode
-from frostline._utils.progress import Progress, Silent, log, visible
+from frostline._utils.progress import Progress, Silent, log, log_file, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig, write_config
 from frostline.data.dataset import Splits
@@ -29,7 +29,7 @@ from frostline.data.registry import data_name
 from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import check, resolve
-from frostline.runs.folder import check_name, log_file
+from frostline.runs.folder import check_name
 from frostline.studies.tune_results import (
     TuneResult,
     analyze,

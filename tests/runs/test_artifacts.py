@@ -1,10 +1,10 @@
-"""The two images of a run."""
+"""The plots of a run."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.runs.plots import draw_confusion, draw_curves
+from frostline.runs.artifacts import draw_confusion, draw_curves
 from frostline.training.checkpoint import Epoch
 
 
