@@ -56,7 +56,7 @@ def numbers(value):
 def test_every_figure_is_one_of_the_metrics(card, finished):
     metrics = finished.metrics
     text = re.sub(r"`[^`]*`|95 % interval|SHA-256|^#.*|conv\d", "", card.text, flags=re.MULTILINE)
-    text = text.split("How to use it")[0].replace("top-5", "").replace("Apache-2.0", "").replace("BSD 3", "")
+    text = text.split("## Usage")[0].replace("top-5", "").replace("Apache-2.0", "").replace("BSD 3", "")
     text = re.sub(r"\bF1\b", "", text)
     figures = set(re.findall(r"\d[\d.,]*\d|\d", text))
     assert len(figures) > 30
@@ -68,19 +68,19 @@ def test_every_figure_is_one_of_the_metrics(card, finished):
             f"| {name} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} | {about['support']:,} |"
             in card.text
         )
-    assert f"{metrics['data']['images']['train']:,} images to learn from" in card.text
+    assert f"{metrics['data']['images']['train']:,} training, " in card.text
     assert metrics["weights"]["sha256"] in card.text
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("random", "no one else's weights"),
+        ("random", "contains no pre-trained weights"),
         ("bundled", "under Apache-2.0"),
         ("imagenet", "no license of their own is stated"),
         ("pretrained", "Their license is not known here"),
-        ("/home/somebody/secret/mine.pth", "mine.pth. Where it came from, and its license, is not known"),
-        (GIVEN, "Where its weights came from, and their license, is not known"),
+        ("/home/somebody/secret/mine.pth", "mine.pth. Its origin and license are not known"),
+        (GIVEN, "The origin of its weights and their license are not known"),
     ],
 )
 def test_it_says_what_is_known_of_the_weights_and_what_is_not(model, finished, name, known):

@@ -146,10 +146,10 @@ def test_a_network_of_ones_own_is_trained_and_loaded_with_it(train: Any, fashion
 
 def test_a_network_of_ones_own_is_asked_for_when_it_is_missing(train: Any) -> None:
     run = train("mine", small_network())
-    with pytest.raises(RunError, match=r"stands on a network that Python code gave, .*Small: only Python can load it"):
+    with pytest.raises(RunError, match=r"uses .*Small, a network that was passed to frostline\.fit: load it in Python"):
         Classifier.load(run.folder)
     wrong = Backbone.from_module(Small(), image_size=32, name="another")
-    with pytest.raises(RunError, match="Small, and another was given"):
+    with pytest.raises(RunError, match="Small, not another"):
         Classifier.load(run.folder, backbone=wrong)
 
 

@@ -13,7 +13,7 @@ import torch
 from frostline._utils.files import reading
 from frostline._utils.manifest import MANIFEST, read_manifest
 from frostline.errors import FrostlineError, RunError, first_line
-from frostline.runs.bundle import checked_tensors
+from frostline.runs.bundle import verified_tensors
 from frostline.runs.embedding_index import Index, read_index
 from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import AGAIN, Run
@@ -160,7 +160,7 @@ def first_filters(folder: Path) -> torch.Tensor | None:
     RunError
         When the bundle is damaged.
     """
-    path = checked_tensors(folder)
+    path = verified_tensors(folder)
     with reading(path, RunError, AGAIN), safetensors.safe_open(path, framework="pt") as file:
         for key in sorted(file.keys()):
             shape = file.get_slice(key).get_shape()

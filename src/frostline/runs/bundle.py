@@ -1,8 +1,8 @@
-"""The deployable model: safetensors for the numbers, JSON for everything else; no pickle.
+"""The bundle: a deployable model as safetensors and JSON, without pickle.
 
-model/model.json          network, boundary, preprocessing, head, class names, weights' origin
+model/model.json          network, boundary, preprocessing, head, class names, origin of the weights
 model/model.safetensors   "stages.*": every stage that runs; "head.*": the trained head
-model/MODEL_CARD.md       the same for people, with the results (`frostline.runs.model_card`)
+model/MODEL_CARD.md       description and results, to read (`frostline.runs.model_card`)
 model/manifest.json       digests of the others; the run's manifest has the digest of this one
 """
 
@@ -50,12 +50,21 @@ AGAIN = "copy it again from its run, or run it again"
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that turns pixels into class probabilities.
+    """Everything from pixels to class probabilities: ``frozen`` computes features, ``trained`` their logits.
 
-    ``frozen`` gives the activations, ``trained`` (thawed stages, if any, and the head) turns them into logits.
-    ``temperature`` is what the head's logits were divided by to make them say how sure they are: it is in the head.
-    ``mirror`` says that an image and its mirror image are of one class: a run with ``augment`` flip=0 denies it.
-    ``rejection`` says below which confidence an answer may count as unknown.
+    Attributes
+    ----------
+    backbone : Backbone
+    boundary : Boundary
+    preprocess : Preprocess
+    head : Head
+    class_names : tuple of str
+    temperature : float or None
+        Calibration temperature; the weights of the head are already divided by it.
+    mirror : bool
+        Whether an image and its mirror image have the same class; false for runs with ``augment`` flip=0.
+    rejection : Rejection or None
+        Confidence thresholds below which a prediction may count as unknown.
     """
 
     backbone: Backbone
@@ -79,13 +88,13 @@ class Model:
 
 
 class _Exact(Schema):
-    """An entry that this version knows whole."""
+    """An entry without unknown keys."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class BoundaryRecord(_Exact):
-    """A `Boundary`, and the side of the grid that its taps are averaged to."""
+    """A `Boundary`, and the side of the grid that its taps are pooled to."""
 
     freeze: str
     taps: tuple[str, ...]
@@ -104,7 +113,7 @@ class HeadRecord(_Exact):
 
 
 class PreprocessRecord(Schema):
-    """A `Preprocess`, as `Preprocess.to_dict` gives it; what it says beyond these is held against that."""
+    """A `Preprocess` as returned by `Preprocess.to_dict`, whose other keys are compared, too."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -120,15 +129,15 @@ class PreprocessRecord(Schema):
         return Preprocess.from_dict(self.model_dump(exclude_none=True))
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _valid(self) -> Self:
         try:
-            known = json.loads(json.dumps(self.make().to_dict()))
+            expected = json.loads(json.dumps(self.make().to_dict()))
         except ConfigError as error:
             raise ValueError(first_line(error)) from error
-        said = json.loads(self.model_dump_json(exclude_none=True))
-        if known != said:
-            other = next(name for name in {**known, **said} if known.get(name) != said.get(name))
-            raise ValueError(f"{other} is {said.get(other)!r}, expected {known.get(other)!r}")
+        found = json.loads(self.model_dump_json(exclude_none=True))
+        for name in {**expected, **found}:
+            if expected.get(name) != found.get(name):
+                raise ValueError(f"{name} is {found.get(name)!r}, expected {expected.get(name)!r}")
         return self
 
 
@@ -136,7 +145,7 @@ ClassName = Annotated[str, Field(min_length=1)]
 
 
 class Description(_Exact):
-    """What ``model.json`` says; ``blake2b`` is of ``model.safetensors``, and ``temperature`` is in the head already."""
+    """Schema of ``model.json``; ``blake2b`` is the digest of ``model.safetensors``."""
 
     format: int
     frostline: str
@@ -152,11 +161,11 @@ class Description(_Exact):
     blake2b: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         if len(self.class_names) != self.head.classes:
             raise ValueError(f"{len(self.class_names)} class_names for {self.head.classes} classes")
         if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class_names has a name twice")
+            raise ValueError("class_names are not unique")
         return self
 
 
@@ -166,15 +175,14 @@ def save_bundle(model: Model, folder: Path) -> None:
     Raises
     ------
     RunError
-        When the folder holds what is not ours.
+        When the folder holds files of others.
     StorageError
     """
     if folder.name != BUNDLE or Run(folder.parent).state == "none":
         OutputFolder(
             f"bundle {folder}", "choose another folder", folder, "bundle", BUNDLE_FILES, made_earlier=_is_bundle
         ).check()
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
-    tensors |= {f"head.{key}": value.detach().cpu().contiguous() for key, value in model.head.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in _tensors(model.backbone, model.head).items()}
     write_bytes(folder / TENSORS, save(tensors), OTHER_OUTPUT_DIR)
     origin = model.backbone.origin
     digest = digest_file(folder / TENSORS)
@@ -196,14 +204,12 @@ def save_bundle(model: Model, folder: Path) -> None:
     seal_bundle(folder, {TENSORS: digest})
 
 
-def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
-    """Write the manifest of a bundle.
+def _tensors(backbone: Backbone, head: Head) -> dict[str, torch.Tensor]:
+    return backbone.state_dict() | {f"head.{key}": value for key, value in head.state_dict().items()}
 
-    Parameters
-    ----------
-    folder : Path
-    known : mapping of str to str, optional
-        Digests by name, so that a large file is not read again.
+
+def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
+    """Write the manifest of a bundle; ``known`` are digests by name, to avoid reading large files again.
 
     Raises
     ------
@@ -215,35 +221,30 @@ def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
 
 def _is_bundle(folder: Path) -> bool:
     try:
-        _description(folder / DESCRIPTION, read_bytes(folder / DESCRIPTION))
+        _parse_description(folder / DESCRIPTION, read_bytes(folder / DESCRIPTION))
     except (OSError, FrostlineError):
         return False
     return True
 
 
 def read_description(folder: Path) -> Description:
-    """Read what a bundle says of itself, checked against its manifest and its run's.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the bundle.
+    """Read a bundle's ``model.json``, checked against the manifests of the bundle and its run.
 
     Raises
     ------
     RunError
         When it is missing, damaged, of another version, or not as Frostline wrote it.
     """
-    path, manifest = folder / DESCRIPTION, _manifest(folder)
+    path, manifest = folder / DESCRIPTION, _checked_manifest(folder)
     if manifest is not None:
-        return _description(path, manifest.read(DESCRIPTION))
+        return _parse_description(path, manifest.read(DESCRIPTION))
     with reading(path, RunError, AGAIN):
         data = read_bytes(path)
-    return _description(path, data)
+    return _parse_description(path, data)
 
 
-def _manifest(folder: Path) -> Manifest | None:
-    """Return a bundle's manifest, checked against its run's when it lies in a run."""
+def _checked_manifest(folder: Path) -> Manifest | None:
+    """Return a bundle's manifest, checked against that of its run if it is inside one."""
     run = Run(folder.absolute().parent)
     if folder.absolute().name == BUNDLE and run.begun:
         of_run = read_manifest(run.folder, AGAIN)
@@ -257,7 +258,7 @@ def _manifest(folder: Path) -> Manifest | None:
     return manifest
 
 
-def _description(path: Path, data: bytes) -> Description:
+def _parse_description(path: Path, data: bytes) -> Description:
     with reading(path, RunError, AGAIN):
         about = parse_json(data)
     version = about.get("format") if isinstance(about, dict) else None
@@ -269,31 +270,34 @@ def _description(path: Path, data: bytes) -> Description:
     return description
 
 
-def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
-    """Read a model back.
+def load_bundle(folder: Path, backbone: Backbone | None = None) -> Model:
+    """Read a model.
 
     Parameters
     ----------
     folder : Path
-        Of the bundle, or of the run that holds it.
-    given : Backbone, optional
-        The network that the model stands on, where Python code gave it; its weights are those of the bundle.
+        The bundle, or the run that contains it.
+    backbone : Backbone, optional
+        The network, if it was passed to `frostline.fit`; only its architecture is used, its weights are the bundle's.
 
     Raises
     ------
     RunError
-        When it is missing, damaged, of another version, or not as Frostline wrote it.
+        When it is missing, damaged, of another version, not as Frostline wrote it, or of another network than
+        ``backbone``.
+    ConfigError
+        When the package of the network is not installed.
     """
     folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
     if not os.path.lexists(folder / DESCRIPTION) and (not os.path.lexists(folder / MANIFEST) or Run(folder).begun):
         raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.")
     about = read_description(folder)
-    backbone, boundary = _network(folder, about, given)
+    backbone, boundary = _network(folder, about, backbone)
     spec = HeadSpec(**about.head.model_dump())
     preprocess = about.preprocess.make()
     if not os.path.lexists(folder / MANIFEST):
         _check_size(folder / DESCRIPTION, backbone, boundary, preprocess.image_size, spec)
-    path = _checked_tensors(folder, about.blake2b)
+    path = _verified_tensors(folder, about.blake2b)
     with reading(path, RunError, AGAIN):
         tensors, _ = read_tensors(path)
     _check_tensors(path, tensors, backbone, spec)
@@ -308,18 +312,18 @@ def load_bundle(folder: Path, given: Backbone | None = None) -> Model:
     )
 
 
-def checked_tensors(folder: Path) -> Path:
-    """Return the path of a bundle's tensors, once their digest is right.
+def verified_tensors(folder: Path) -> Path:
+    """Return the path of a bundle's tensors after checking their digest.
 
     Raises
     ------
     RunError
-        When it is not, or the bundle's other files are missing or damaged.
+        When it is wrong, or the bundle's other files are missing or damaged.
     """
-    return _checked_tensors(folder, read_description(folder).blake2b)
+    return _verified_tensors(folder, read_description(folder).blake2b)
 
 
-def _checked_tensors(folder: Path, digest: str) -> Path:
+def _verified_tensors(folder: Path, digest: str) -> Path:
     path, manifest = folder / TENSORS, read_manifest(folder, AGAIN)
     if manifest is not None:
         found = manifest.check(TENSORS)
@@ -331,62 +335,63 @@ def _checked_tensors(folder: Path, digest: str) -> Path:
     return path
 
 
-def _network(folder: Path, about: Description, given: Backbone | None) -> tuple[Backbone, Boundary]:
-    """Return the network of a bundle, its weights still to come, and where it is cut."""
-    name, from_python = about.network, about.weights is not None and about.weights.name == GIVEN
-    if given is None and from_python:
+def _network(folder: Path, about: Description, backbone: Backbone | None) -> tuple[Backbone, Boundary]:
+    """Return the network of a bundle, without its weights, and the freeze boundary."""
+    name = about.network
+    if backbone is None and about.weights is not None and about.weights.name == GIVEN:
         raise RunError(
-            f"the model in {folder} stands on a network that Python code gave, {name}: "
-            "only Python can load it, with Classifier.load(folder, backbone=Backbone.from_module(…))."
+            f"the model in {folder} uses {name}, a network that was passed to frostline.fit: "
+            "load it in Python with Classifier.load(folder, backbone=Backbone.from_module(…))."
         )
-    if given is not None and given.name != name:
-        raise RunError(f"the model in {folder} stands on the network {name}, and {given.name} was given.")
+    if backbone is not None and backbone.name != name:
+        raise RunError(f"the model in {folder} uses the network {name}, not {backbone.name}.")
     expected = Boundary(about.boundary.freeze, about.boundary.taps, about.boundary.end)
     try:
-        if given is None:
+        if backbone is None:
             network = find_network(name)
             boundary = make_boundary(network.outline(), expected.freeze, expected.taps)
         else:
-            boundary = make_boundary(given, expected.freeze, expected.taps)
+            boundary = make_boundary(backbone, expected.freeze, expected.taps)
     except UnknownNameError as error:
         raise RunError(f"{folder / DESCRIPTION} is damaged ({first_line(error)}): {AGAIN}.") from error
     if boundary != expected:
-        raise RunError(f"{folder / DESCRIPTION} is damaged (its boundary cannot be): {AGAIN}.")
-    return (network.build(boundary.end) if given is None else copy.deepcopy(given).upto(boundary.end)), boundary
+        raise RunError(f"{folder / DESCRIPTION} is damaged (impossible boundary): {AGAIN}.")
+    if backbone is None:
+        return network.build(boundary.end), boundary
+    return copy.deepcopy(backbone).upto(boundary.end), boundary
 
 
 def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], backbone: Backbone, spec: HeadSpec) -> None:
-    """Refuse tensors that are not exactly those that the network and the head need, or are not finite."""
+    """Refuse tensors that are not exactly those of the network and the head, or not finite."""
     with torch.device("meta"):
-        head = Head(spec).state_dict()
-    wanted = backbone.state_dict() | {f"head.{name}": value for name, value in head.items()}
+        expected = _tensors(backbone, Head(spec))
     fault = ""
-    for name in sorted({*tensors, *wanted}):
+    for name in sorted({*tensors, *expected}):
         if name not in tensors:
             fault = f"'{name}' is missing"
-        elif name not in wanted:
+        elif name not in expected:
             fault = f"'{name}' is not of this network"
-        elif tensors[name].shape != wanted[name].shape or tensors[name].dtype != wanted[name].dtype:
-            fault = f"'{name}' is {_kind(tensors[name])}, expected {_kind(wanted[name])}"
+        elif _shape(tensors[name]) != _shape(expected[name]):
+            fault = f"'{name}' is {_shape(tensors[name])}, expected {_shape(expected[name])}"
         elif tensors[name].is_floating_point() and not tensors[name].isfinite().all():
             fault = f"'{name}' is not finite"
         if fault:
             raise RunError(f"{path} is damaged ({fault}): {AGAIN}.")
 
 
-def _kind(tensor: torch.Tensor) -> str:
+def _shape(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _check_size(path: Path, backbone: Backbone, boundary: Boundary, size: int, spec: HeadSpec) -> None:
-    """Refuse an image size that network and head cannot take."""
-    shape = backbone.outline()
+    """Refuse an image size that the network or the head does not accept."""
+    outline = backbone.outline()
     try:
-        check_image_size(shape, size)
+        check_image_size(outline, size)
     except ConfigError as error:
         raise RunError(f"{path} is damaged ({first_line(error)}): {AGAIN}.") from error
     with torch.no_grad():
-        rows = Frozen(shape, boundary)(torch.empty(1, 3, size, size, device="meta"))
-        features = Thawed(shape, boundary, size).eval()(rows).flatten(1).shape[1]
+        rows = Frozen(outline, boundary)(torch.empty(1, 3, size, size, device="meta"))
+        features = Thawed(outline, boundary, size).eval()(rows).flatten(1).shape[1]
     if features != spec.features:
         raise RunError(f"{path} is damaged (image_size {size} does not suit the head): {AGAIN}.")

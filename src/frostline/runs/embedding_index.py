@@ -1,9 +1,9 @@
-"""A small map of what a model has learned: reduced activations of some images, to find those that look alike to it.
+"""Index of reduced features: nearest training images, and a map of the test images.
 
 runs/NAME/index.safetensors, at most 10 MB
-  mean, axes     features (F,) that are subtracted, directions (F, K): the principal components of the sample
-  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* images
-  test.points    (T, K), up to 3,000 of the test split; test.positions int64 (T,), where in the split
+  mean, axes     mean features (F,) and principal components (F, K) of the sample
+  train.points   (M, K), a stratified sample of the training split; train.labels int64 (M,); train.* thumbnails
+  test.points    (T, K), up to 3,000 images of the test split; test.positions int64 (T,), their positions in it
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from frostline._utils.files import MIB, parse_tensors, reading
+from frostline._utils.files import MIB, parse_tensors
 from frostline._utils.manifest import read_manifest
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
-from frostline.errors import RunError
 from frostline.models.heads import Head
-from frostline.runs.folder import AGAIN, Run
+from frostline.runs.folder import Run
 from frostline.training.examples import Examples, principal_axes
 
 SAMPLE = 1500  # training images
@@ -30,24 +29,24 @@ MAP = 3000  # test images
 AXES = 64
 AXES_BYTES = 2_700_000
 IMAGES_BYTES = 5_000_000
-FEATURES_BYTES = 300_000_000  # of the sample while the axes are sought
+FEATURES_BYTES = 300_000_000  # of the sample that the axes are computed from
 BATCH = 256
 MAX_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Reduced activations, and small images of the training sample.
+    """Reduced features, and thumbnails of the training sample.
 
     Attributes
     ----------
     mean : Tensor (F,)
     axes : Tensor (F, K)
-        The head's standardization is in them: ``(features - mean) @ axes`` is a point.
+        Scaled by the head's standardization: ``(features - mean) @ axes`` is a point.
     train_points : Tensor (M, K)
     train_labels : ndarray of int64 (M,)
     images : Thumbnails
-        Of the training sample, in the order of its points.
+        Of the training sample, in its order.
     test_points : Tensor (T, K)
     test_positions : ndarray of int64 (T,)
         Ascending positions in the test split.
@@ -62,23 +61,23 @@ class Index:
     test_positions: NDArray[np.int64]
 
     def points(self, features: torch.Tensor) -> torch.Tensor:
-        """Return points (N, K) of what the head reads (N, ...)."""
+        """Return the points (N, K) of head inputs (N, ...)."""
         return (features.flatten(1).cpu().float() - self.mean) @ self.axes
 
     def nearest(self, features: torch.Tensor, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the training images that are nearest by cosine, nearest first.
+        """Return the nearest training images by cosine, nearest first.
 
         Parameters
         ----------
         features : Tensor (N, ...)
-            What the head reads.
+            Head inputs.
         count : int
-            At most as many as the sample has.
+            Limited to the size of the sample.
 
         Returns
         -------
         members : ndarray of int64, shape (N, count)
-            Which of the sample.
+            Positions in the sample.
         similarity : ndarray of float32, shape (N, count)
             Cosine, -1 to 1.
         """
@@ -91,20 +90,19 @@ class Index:
 def write_index(
     path: Path, trunk: nn.Module, head: Head, train: Examples, test: Examples, images: ImageDataset, seed: int
 ) -> None:
-    """Sample, reduce and keep.
+    """Draw the samples, reduce their features and write the index.
 
     Parameters
     ----------
     path : Path
     trunk : nn.Module
-        Rows to what the head reads.
+        From rows to head inputs.
     head : Head
         Its mean and scale standardize features.
     train, test : Examples
     images : ImageDataset
         The training split, in the order of ``train``.
     seed : int
-        Draws the samples.
 
     Raises
     ------
@@ -112,8 +110,8 @@ def write_index(
     """
     sample = stratified(train.labels, SAMPLE, seed)
     while True:
-        shown = make_thumbnails(images, sample)
-        total = sum(map(len, shown.encoded))
+        thumbnails = make_thumbnails(images, sample)
+        total = sum(map(len, thumbnails.encoded))
         if total <= IMAGES_BYTES:
             break
         sample = stratified(train.labels, len(sample) * IMAGES_BYTES // total - 1, seed)
@@ -127,48 +125,45 @@ def write_index(
         "train.labels": torch.from_numpy(train.labels[sample]),
         "test.points": _points(trunk, test, positions, mean, axes),
         "test.positions": torch.from_numpy(positions),
-    } | shown.to_tensors("train")
+    } | thumbnails.to_tensors("train")
     write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
 
 
 def read_index(path: Path) -> Index:
-    """Read what `write_index` wrote.
-
-    Parameters
-    ----------
-    path : Path
-        In a run folder.
+    """Read the index of a run folder.
 
     Raises
     ------
     RunError
         When it is missing, damaged, or not as the run wrote it.
     """
-    data = Run(path.parent).read(path.name, MAX_BYTES)
-    with reading(path, RunError, AGAIN):
-        tensors = parse_tensors(data)
-        index = Index(
-            tensors["mean"],
-            tensors["axes"].float(),
-            tensors["train.points"].float(),
-            tensors["train.labels"].numpy(),
-            Thumbnails.from_tensors("train", tensors),
-            tensors["test.points"].float(),
-            tensors["test.positions"].numpy(),
-        )
-        _check(index)
+    return Run(path.parent).parse(path.name, _index, MAX_BYTES)
+
+
+def _index(data: bytes) -> Index:
+    tensors = parse_tensors(data)
+    index = Index(
+        tensors["mean"],
+        tensors["axes"].float(),
+        tensors["train.points"].float(),
+        tensors["train.labels"].numpy(),
+        Thumbnails.from_tensors("train", tensors),
+        tensors["test.points"].float(),
+        tensors["test.positions"].numpy(),
+    )
+    _check(index)
     return index
 
 
 def find_index(run: Run) -> Index | None:
-    """Return a run's index, or ``None`` where it never had one; raises as `read_index` does."""
+    """Return the index of a run, or None for runs without one; raises as `read_index`."""
     manifest = read_manifest(run.folder)
     listed = manifest is not None and run.index.name in manifest.files
     return read_index(run.index) if listed or run.has(run.index.name) else None
 
 
 def _check(index: Index) -> None:
-    """Raise ``ValueError`` when shapes do not agree, or numbers are none."""
+    """Raise ``ValueError`` when shapes are inconsistent or values invalid."""
     features, axes = index.axes.shape
     members, shown = len(index.train_labels), len(index.test_positions)
     expected = {
@@ -179,18 +174,18 @@ def _check(index: Index) -> None:
     }
     for name, (tensor, shape) in expected.items():
         if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise ValueError(f"{name} is no table of finite numbers {shape}")
+            raise ValueError(f"{name} is not a table of finite numbers {shape}")
     for name, numbers in (("train.labels", index.train_labels), ("test.positions", index.test_positions)):
         if numbers.dtype != np.int64 or numbers.ndim != 1 or (len(numbers) and numbers.min() < 0):
-            raise ValueError(f"{name} is no row of whole numbers")
+            raise ValueError(f"{name} is not a row of non-negative integers")
     if len(index.images) != members:
-        raise ValueError(f"it has {len(index.images)} thumbnails for {members} images")
+        raise ValueError(f"{len(index.images)} thumbnails for {members} images")
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Return up to ``count`` ascending positions drawn by seed, as evenly from the classes as these allow."""
+    """Draw up to ``count`` positions, as evenly from the classes as possible; ascending."""
     order = np.random.default_rng([seed, 0x1DE]).permutation(len(labels))
-    rank = np.empty(len(labels), np.int64)  # of each in its class
+    rank = np.empty(len(labels), np.int64)  # within the class
     for label in np.unique(labels):
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
@@ -198,8 +193,8 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.i
 
 
 @torch.inference_mode()
-def features(trunk: nn.Module, examples: Examples, positions: NDArray[np.integer]) -> torch.Tensor:
-    """Return what the head reads (N, F) of some examples."""
+def _head_inputs(trunk: nn.Module, examples: Examples, positions: NDArray[np.integer]) -> torch.Tensor:
+    """Return the head inputs (N, F) of some examples."""
     trunk.eval()
     device = next((parameter.device for parameter in trunk.parameters()), torch.device("cpu"))
     batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
@@ -209,10 +204,9 @@ def features(trunk: nn.Module, examples: Examples, positions: NDArray[np.integer
 def _points(
     trunk: nn.Module, examples: Examples, positions: NDArray[np.integer], mean: torch.Tensor, axes: torch.Tensor
 ) -> torch.Tensor:
-    parts = [torch.empty(0, axes.shape[1])]
-    for start in range(0, len(positions), BATCH):
-        parts.append((features(trunk, examples, positions[start : start + BATCH]) - mean) @ axes)
-    return torch.cat(parts)
+    batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
+    empty = torch.empty(0, axes.shape[1])
+    return torch.cat([empty, *((_head_inputs(trunk, examples, batch) - mean) @ axes for batch in batches)])
 
 
 def _principal_axes(
@@ -220,6 +214,7 @@ def _principal_axes(
 ) -> torch.Tensor:
     """Return the principal axes (F, K) of a standardized sample."""
     most = max(2, FEATURES_BYTES // (4 * len(mean)))
-    some = sample if len(sample) <= most else sample[np.linspace(0, len(sample) - 1, most).astype(int)]
-    x = (features(trunk, examples, some) - mean) * scale  # (M, F)
-    return principal_axes(x, max(1, min(AXES, len(some) - 1, AXES_BYTES // (4 * len(mean)))))
+    if len(sample) > most:
+        sample = sample[np.linspace(0, len(sample) - 1, most).astype(int)]
+    x = (_head_inputs(trunk, examples, sample) - mean) * scale  # (M, F)
+    return principal_axes(x, max(1, min(AXES, len(sample) - 1, AXES_BYTES // (4 * len(mean)))))

@@ -1,7 +1,7 @@
-"""The model card: what a bundle says of itself to people and to the Hugging Face hub.
+"""The model card of a bundle, ``MODEL_CARD.md``, in the format of the Hugging Face hub.
 
-``MODEL_CARD.md`` lies in the bundle, in the hub's format: YAML between two ``---`` (its values are JSON, which is
-YAML too), then Markdown. Every figure is one of ``metrics.json``.
+YAML between two ``---`` (its values are JSON, which is also YAML), then Markdown. All figures are from
+``metrics.json``.
 """
 
 import json
@@ -19,7 +19,7 @@ from frostline.runs.bundle import Model
 CARD = "MODEL_CARD.md"
 SPLITS = {"val": "validation", "test": "test"}
 FIGURES = {
-    "accuracy": "accuracy", "top5_accuracy": "top-5 accuracy", "f1_macro": "F1, mean of the classes",
+    "accuracy": "accuracy", "top5_accuracy": "top-5 accuracy", "f1_macro": "F1, mean over classes",
     "loss": "cross-entropy", "ece": "expected calibration error",
 }  # fmt: skip
 HUB_METRICS = {
@@ -29,46 +29,36 @@ HUB_METRICS = {
 }
 APACHE, UNKNOWN = "apache-2.0", "unknown"
 MISTAKES = 3
-DATA_LICENCES = {
+DATA_LICENSES = {
     "fashion-mnist": "Zalando publishes Fashion-MNIST under the MIT license.",
-    "drawn-objects": "Frostline's own program draws them (Apache-2.0).",
+    "drawn-objects": "They are drawn by Frostline's own program (Apache-2.0).",
 }
 PRIOR = (
-    "Before any label the head knew how features vary within objects, from images that Frostline's own program draws "
-    "(Apache-2.0)."
+    "The head uses a covariance prior, how features vary within objects, estimated from images drawn by Frostline's "
+    "own program (Apache-2.0)."
 )
-
 PRETRAINED = (
-    "Pre-trained weights that the network's package ({package}) points to. Their license is not known here: "
-    "the page of these weights says it, and they may be bound by the terms of the data that they were learned from."
+    "Pre-trained weights that the network's package ({package}) provides. Their license is not known here: see the "
+    "page of these weights. The terms of the data that they were trained on may apply, too."
 )
 BUNDLED = (
-    "Frostline's bundled weights, under Apache-2.0, learned from drawn images alone: "
-    "no photograph and no license of another data set is involved."
+    "Frostline's bundled weights, under Apache-2.0, trained on drawn images only: no photographs and no other data "
+    "sets."
 )
-RANDOM = "Random numbers: no one else's weights are in this model."
-FROM_PYTHON = "A network that Python code handed over. Where its weights came from, and their license, is not known."
-OWN_FILE = "A file of the user's, {file}. Where it came from, and its license, is not known."
+RANDOM = "Random numbers: this model contains no pre-trained weights."
+FROM_PYTHON = "A network passed from Python code. The origin of its weights and their license are not known."
+OWN_FILE = "The user's file {file}. Its origin and license are not known."
 
 
 def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
-    """Write a model's card into its bundle.
-
-    Parameters
-    ----------
-    model : Model
-    metrics : mapping
-        The run's, as in ``metrics.json``.
-    folder : Path
-        The bundle.
+    """Write a model's card into its bundle; ``metrics`` are those of the run, as in ``metrics.json``.
 
     Raises
     ------
     StorageError
     """
-    write_bytes(
-        folder / CARD, card_text(model, metrics, folder.parent.name).encode(errors="backslashreplace"), OTHER_OUTPUT_DIR
-    )
+    text = card_text(model, metrics, folder.parent.name)
+    write_bytes(folder / CARD, text.encode(errors="backslashreplace"), OTHER_OUTPUT_DIR)
 
 
 def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
@@ -81,13 +71,11 @@ def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
 
 
 def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[str]:
-    """Return the YAML lines: names of the hub, values as JSON (``huggingface_hub`` is not always installed)."""
+    """Return the YAML lines, with the hub's names; values as JSON (``huggingface_hub`` may not be installed)."""
     data = metrics["data"]["name"]
     split = "test" if metrics["test"] else "validation"
     test = metrics["test"] or metrics["val"]
-    results = [
-        {"type": kind, "name": name, "value": test[figure]} for figure, (kind, name) in HUB_METRICS.items()
-    ]  # fmt: skip
+    results = [{"type": kind, "name": name, "value": test[figure]} for figure, (kind, name) in HUB_METRICS.items()]
     dataset = {"name": data, "type": data, "split": split}
     task = {"type": "image-classification", "name": "Image classification"}
     values = {
@@ -98,7 +86,7 @@ def _front_matter(model: Model, metrics: Mapping[str, Any], run: str) -> list[st
         "metrics": [kind for kind, _ in HUB_METRICS.values()],
         "model-index": [{"name": run, "results": [{"task": task, "dataset": dataset, "metrics": results}]}],
     }
-    # What `printable` writes for a control character is an escape of YAML's quoted strings, too.
+    # `printable` escapes control characters as YAML's quoted strings do.
     return [f"{name}: {printable(json.dumps(value, ensure_ascii=False))}" for name, value in values.items()]
 
 
@@ -107,35 +95,35 @@ def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     frozen = "no stage frozen" if facts["freeze"] == "none" else f"frozen up to `{facts['freeze']}`"
     reads = ", ".join(f"`{tap}`" for tap in model.boundary.taps) or f"`{model.boundary.end}`"
     return [
-        f"Sorts images into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
+        f"Classifies images into {len(model.class_names)} classes. {markdown_text(facts['name'])}, {frozen}, with a "
         f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
         f"{facts['trainable_parameters']:,} of them trained.",
         "",
-        f"Input: images of any size, gray or RGB; the square in the center is resized to {facts['image_size']} "
+        f"Input: images of any size, gray or RGB; the center square is resized to {facts['image_size']} "
         "pixels. Output: a probability for each class.",
     ]
 
 
 def _data(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     data, counts = metrics["data"], metrics["data"]["images"]
-    license = DATA_LICENCES.get(data["name"], "The license of these images is not known here.")
+    license = DATA_LICENSES.get(data["name"], "The license of these images is not known here.")
     return [
         "## Data and labels",
         "",
-        f"{markdown_text(data['name'])}: {counts['train']:,} images to learn from, {counts['val']:,} for validation "
-        f"and {counts['test']:,} for the test. {license} Fingerprints of content, order and labels: "
+        f"{markdown_text(data['name'])}: {counts['train']:,} training, {counts['val']:,} validation and "
+        f"{counts['test']:,} test images. {license} Fingerprints of content, order and labels: "
         + ", ".join(f"{part} `{digest}`" for part, digest in data["fingerprint"].items())
         + ".",
         *([PRIOR] if metrics["model"]["prior"] == "drawn" else []),
         "",
-        f"Labels, one for each image: {', '.join(map(markdown_text, model.class_names))}.",
+        f"Classes, one per image: {', '.join(map(markdown_text, model.class_names))}.",
     ]
 
 
 def _results(metrics: Mapping[str, Any]) -> list[str]:
     rows = []
     splits = {split: word for split, word in SPLITS.items() if metrics[split]}
-    judged = "test" if "test" in splits else "val"
+    shown = "test" if "test" in splits else "val"
     for figure, name in FIGURES.items():
         cells = [f"{metrics[split][figure]:.4f}" for split in splits]
         if figure == "accuracy":
@@ -144,20 +132,20 @@ def _results(metrics: Mapping[str, Any]) -> list[str]:
     classes = [
         f"| {markdown_text(name)} | {about['precision']:.4f} | {about['recall']:.4f} | {about['f1']:.4f} "
         f"| {about['support']:,} |"
-        for name, about in metrics[judged]["per_class"].items()
+        for name, about in metrics[shown]["per_class"].items()
     ]
     return [
         "## Results",
         "",
-        "In brackets the 95 % interval (Wilson). "
-        + ("The test split was read once, at the end; t" if judged == "test" else "There was no test split. T")
-        + "he validation split made choices (such as epoch and temperature), so its figures are optimistic.",
+        ("The test split was read once, at the end." if shown == "test" else "There was no test split.")
+        + " Epoch and temperature were selected on the validation split, so its figures are optimistic. "
+        "95 % intervals (Wilson) are in brackets.",
         "",
         f"| | {' | '.join(splits.values())} |",
         "|---" * (1 + len(splits)) + "|",
         *rows,
         "",
-        f"| class ({splits[judged]}) | precision | recall | F1 | images |",
+        f"| class ({splits[shown]}) | precision | recall | F1 | images |",
         "|---|---|---|---|---|",
         *classes,
     ]
@@ -166,11 +154,11 @@ def _results(metrics: Mapping[str, Any]) -> list[str]:
 def _weights(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     weights = metrics["weights"]
     digest = f" SHA-256 `{weights['sha256']}`." if weights else ""
-    return ["## Where the weights came from, and their license", "", weights_license(model) + digest]
+    return ["## Origin and license of the weights", "", weights_license(model) + digest]
 
 
 def weights_license(model: Model) -> str:
-    """Return what is known of the license of the weights that a model began with, and what is not."""
+    """Describe the origin and license of a model's initial weights."""
     origin = model.backbone.origin
     name = origin.name if origin else GIVEN
     known = {"bundled": BUNDLED, "random": RANDOM, GIVEN: FROM_PYTHON}
@@ -184,17 +172,18 @@ def weights_license(model: Model) -> str:
 def _limits(metrics: Mapping[str, Any]) -> list[str]:
     test, word = (metrics["test"], "test") if metrics["test"] else (metrics["val"], "validation")
     mistakes = [
-        f"- {markdown_text(truth)} taken for {markdown_text(other)}: {count:,} of "
+        f"- {markdown_text(truth)} predicted as {markdown_text(other)}: {count:,} of "
         f"{test['per_class'][truth]['support']:,}."
         for truth, other, count in most_confused(test["confusion"], list(test["per_class"]), MISTAKES)
     ]
     return [
         "## Limits",
         "",
-        "- It knows no other classes: an image of anything else gets one of these, perhaps with a high probability.",
-        "- Figures and probabilities hold for images like those of the data; elsewhere they are not known.",
-        "- What lies outside the square in the center of an image is not seen.",
-        "- Nothing was measured for groups of people, attacks, or damaged images.",
+        "- It has no other classes: an image of anything else is assigned to one of these, perhaps with high "
+        "probability.",
+        "- Figures and probabilities hold for images like those of the data set; for others they are unknown.",
+        "- Only the center square of an image is used.",
+        "- Groups of people, attacks and damaged images were not evaluated.",
         *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
     ]
 
@@ -202,9 +191,9 @@ def _limits(metrics: Mapping[str, Any]) -> list[str]:
 def _use(model: Model) -> list[str]:
     load = "Classifier.load(folder)"
     if model.backbone.origin is not None and model.backbone.origin.name == GIVEN:
-        load = "Classifier.load(folder, backbone=network)  # the network that the run was given"
+        load = "Classifier.load(folder, backbone=network)  # the network passed to frostline.fit"
     return [
-        "## How to use it",
+        "## Usage",
         "",
         "```python",
         "from frostline import Classifier",
@@ -213,8 +202,8 @@ def _use(model: Model) -> list[str]:
         'print(classifier.predict(["image.jpg"]))',
         "```",
         "",
-        "`folder` is the one that holds this card. `frostline export RUN` makes one ONNX file of the run's model, "
-        "preprocessing included.",
+        "`folder` is the folder of this card. `frostline export RUN` writes the model, including preprocessing, as one "
+        "ONNX file.",
     ]
 
 

@@ -1,7 +1,4 @@
-"""What the files of a run may say: types, ranges, and counts that must agree.
-
-Keys that other versions add are let in.
-"""
+"""Schemas of the files of a run: types, ranges and consistent counts; unknown keys are accepted."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -21,13 +18,13 @@ ROUNDING = 1e-6
 
 
 class Schema(BaseModel):
-    """Types as they are in JSON, and finite numbers."""
+    """Strict JSON types, finite numbers."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class LevelsRecord(Schema):
-    """A `Levels`, as `Levels.to_dict` gives it."""
+    """A `Levels` as returned by `Levels.to_dict`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,17 +33,17 @@ class LevelsRecord(Schema):
     transparency: str | None = None
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _valid(self) -> Self:
         self.make()
         return self
 
     def make(self) -> Levels:
-        """Return the scale."""
+        """Return the levels."""
         return Levels.from_dict(self.model_dump(exclude_none=True))
 
 
 class RejectionRecord(Schema):
-    """A `Rejection`, as `Rejection.to_dict` gives it."""
+    """A `Rejection` as returned by `Rejection.to_dict`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +51,7 @@ class RejectionRecord(Schema):
     thresholds: tuple[float, ...]
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _valid(self) -> Self:
         self.make()
         return self
 
@@ -64,14 +61,14 @@ class RejectionRecord(Schema):
 
 
 class SplitRecord(Schema):
-    """How many images a split has, and a digest of their content, order and labels."""
+    """Number of images of a split, and the digest of their content, order and labels."""
 
     images: Count
     fingerprint: str
 
 
 class WeightsRecord(Schema):
-    """Where the weights came from, and why these."""
+    """Origin of the weights, and the reason for choosing them."""
 
     name: str
     sha256: Sha256
@@ -79,7 +76,7 @@ class WeightsRecord(Schema):
 
 
 class BeginRecord(Schema):
-    """``data.json``: what a run was begun with. Earlier versions did not note the weights."""
+    """``data.json``: images and weights at the start of a run; earlier versions did not record the weights."""
 
     train: SplitRecord
     val: SplitRecord
@@ -88,7 +85,7 @@ class BeginRecord(Schema):
 
 
 class ClassResults(Schema):
-    """Of one class."""
+    """Results of one class."""
 
     precision: Share
     recall: Share
@@ -97,7 +94,7 @@ class ClassResults(Schema):
 
 
 class SplitResults(Schema):
-    """Of one split."""
+    """Results of one split."""
 
     images: Annotated[int, Field(ge=1)]
     accuracy: Share
@@ -110,10 +107,10 @@ class SplitResults(Schema):
     confusion: list[list[Count]]
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         classes = len(self.per_class)
         if len(self.confusion) != classes or any(len(row) != classes for row in self.confusion):
-            raise ValueError(f"confusion is no table of {classes} x {classes} classes")
+            raise ValueError(f"confusion is not a table of {classes} x {classes} classes")
         confusion = np.array(self.confusion)
         if confusion.sum(1).tolist() != [line.support for line in self.per_class.values()]:
             raise ValueError("confusion does not agree with per_class")
@@ -130,7 +127,7 @@ class SplitResults(Schema):
 
 
 class FrozenPassResults(Schema):
-    """Of the frozen pass."""
+    """Size and time of the frozen pass."""
 
     images: Count
     from_cache: Count
@@ -139,7 +136,7 @@ class FrozenPassResults(Schema):
 
 
 class TrainingResults(Schema):
-    """Of training; ``l2`` where the head was fitted in closed form."""
+    """Epochs and time of training; ``l2`` of a head fitted in closed form."""
 
     epochs: Annotated[int, Field(ge=1)]
     best_epoch: Annotated[int, Field(ge=1)]
@@ -148,20 +145,20 @@ class TrainingResults(Schema):
     l2: Amount | None = None
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         if self.best_epoch > self.epochs:
             raise ValueError("best_epoch is beyond epochs")
         return self
 
 
 class CalibrationResults(Schema):
-    """Of calibration."""
+    """Calibration temperature."""
 
     temperature: Positive
 
 
 class NetworkResults(Schema):
-    """What was trained."""
+    """Network and head."""
 
     name: str
     freeze: str
@@ -174,7 +171,7 @@ class NetworkResults(Schema):
 
 
 class DataResults(Schema):
-    """On what."""
+    """Data set."""
 
     name: str
     images: dict[str, Count]
@@ -182,14 +179,14 @@ class DataResults(Schema):
 
 
 class WeightsResults(Schema):
-    """Which weights it began with."""
+    """Initial weights."""
 
     name: str | None = None
     sha256: Sha256 | None = None
 
 
 class Results(Schema):
-    """``metrics.json``; ``test`` is missing or null where there is no test split."""
+    """``metrics.json``; ``test`` is missing or null without a test split."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     val: SplitResults
@@ -207,21 +204,21 @@ class Results(Schema):
     total_seconds: Amount
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         if self.test is not None and list(self.test.per_class) != list(self.val.per_class):
-            raise ValueError("val and test have other classes")
+            raise ValueError("val and test have different classes")
         return self
 
 
-def same_images(results: dict[str, Any], begun: BeginRecord) -> bool:
-    """Whether results (as in ``metrics.json``) are of the images that a run was begun with."""
-    splits = {"train": begun.train, "val": begun.val, "test": begun.test}
-    said = results.get("data", {}).get("fingerprint", {})
-    return all(said.get(name) in (None, split.fingerprint) for name, split in splits.items())
+def same_images(results: dict[str, Any], record: BeginRecord) -> bool:
+    """Whether results (as in ``metrics.json``) are of the images in ``data.json``."""
+    splits = {"train": record.train, "val": record.val, "test": record.test}
+    found = results.get("data", {}).get("fingerprint", {})
+    return all(found.get(name) in (None, split.fingerprint) for name, split in splits.items())
 
 
 def same_settings(results: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Whether results (as in ``metrics.json``) are of a run with some settings (as in ``config.toml``)."""
+    """Whether results (as in ``metrics.json``) are of a run with the settings in ``config.toml``."""
     model = results["model"]
-    said = {"seed": results["seed"], "image_size": model["image_size"], "freeze": model["freeze"]}
-    return all(settings[name] in (None, value) for name, value in said.items())
+    found = {"seed": results["seed"], "image_size": model["image_size"], "freeze": model["freeze"]}
+    return all(settings[name] in (None, value) for name, value in found.items())
