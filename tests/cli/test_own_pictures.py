@@ -98,13 +98,13 @@ def test_other_classes_than_the_run_had_are_refused(images, frostline, fashion, 
     load_dataset(str(images)).test.images[0].unlink()
     fewer = frostline("evaluate", "first")
     assert fewer.returncode == 0
-    assert "the test split is not the one that run 'first' had: images came, went or changed" in fewer.stdout
+    assert "the test split differs from that of run 'first': images were added, removed or changed" in fewer.stdout
     (images / "boot").rename(images / "shoe")
     refused = frostline("evaluate", "first")
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"frostline: run 'first' knows the classes bag, boot, trouser, and {images} now has bag, shoe, trouser: "
-        "train again, or put back what was there.\n"
+        f"frostline: run 'first' has the classes bag, boot, trouser, and {images} now has bag, shoe, trouser: "
+        "train again, or restore the data set.\n"
     )
 
 

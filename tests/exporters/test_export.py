@@ -92,7 +92,7 @@ def test_a_name_says_what_the_file_is(finished, tmp_path):
 def test_a_damaged_program_is_refused(program, finished, tmp_path):
     path = tmp_path / "first.pt2"
     whole = to_pt2(program, export_record(finished))
-    assert check_seal(whole) == "whole"
+    assert check_seal(whole) == "intact"
     for place in (30, len(whole) // 2, len(whole) - 70, len(whole) - 5):
         damaged = bytearray(whole)
         damaged[place] ^= 1

@@ -107,12 +107,12 @@ def test_what_is_no_model_of_ours_is_refused(content, tmp_path):
     with pytest.raises(RunError, match=r"there is no .*model\.onnx"):
         OnnxClassifier(path)
     path.write_bytes(content[:5000])
-    with pytest.raises(RunError, match=r"model\.onnx is no model that onnxruntime can read"):
+    with pytest.raises(RunError, match=r"model\.onnx is not a model that onnxruntime can read"):
         OnnxClassifier(path)
     model = onnx.load_from_string(content)
     del model.metadata_props[:]
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(RunError, match="it does not say its classes"):
+    with pytest.raises(RunError, match="it has no metadata with class names"):
         OnnxClassifier(path)
 
 
@@ -163,7 +163,7 @@ def resealed(content, change):
 def test_an_impossible_record_is_refused(content, tmp_path, change):
     path = tmp_path / "model.onnx"
     path.write_bytes(resealed(content, lambda about: about.update(change)))
-    with pytest.raises(RunError, match=r"model\.onnx (is damaged|names \d+ classes)"):
+    with pytest.raises(RunError, match=r"model\.onnx (is damaged|has \d+ class names)"):
         OnnxClassifier(path)
 
 

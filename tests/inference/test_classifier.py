@@ -182,7 +182,7 @@ def test_answers_below_the_calibrated_confidence_are_unknown(finished, classifie
 
 def test_a_run_saved_before_models_had_thresholds_takes_them_from_its_evidence(finished, classifier):
     without = replace(load_bundle(finished.folder), rejection=None)
-    with pytest.raises(RunError, match="does not know below which confidence to reject"):
+    with pytest.raises(RunError, match="has no confidence thresholds for rejection"):
         Classifier(without).threshold(0.05)
     earlier = Classifier.load(finished.folder)
     earlier.model = without

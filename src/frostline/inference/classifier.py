@@ -1,4 +1,4 @@
-"""Using a finished run: class probabilities for new images, and its test result measured again."""
+"""Predicting with a finished run, and evaluating it again."""
 
 from pathlib import Path
 from typing import Any
@@ -29,19 +29,25 @@ from frostline.runs.folder import Run
 from frostline.training.examples import Examples
 from frostline.training.trainer import predict_logits
 
-STEADY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
-STILL = STEADY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
+# Test-time augmentation only moves images, and its second view is nothing but the mirror image.
+MOVES_ONLY = {"crop": 0.0, "brightness": 0.0, "contrast": 0.0, "erase": 0.0}
+MIRROR_ONLY = MOVES_ONLY | {"rotation": 0.0, "shift": 0.0, "scale": 0.0}
 
 
 class Classifier:
-    """A trained model, ready to predict.
+    """A trained model for prediction.
 
     Parameters
     ----------
     model : Model
-        Network, boundary, preprocessing, head and class names.
+        Network, boundary, preprocessing, head and class names; its modules are moved to ``device``.
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
+
+    Attributes
+    ----------
+    class_names : tuple of str
+        In the order of the probabilities.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -54,22 +60,29 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", backbone: Backbone | None = None) -> "Classifier":
-        """Load from a run folder, or from its ``model`` folder.
+        """Load the model of a finished run.
 
         Parameters
         ----------
         folder : path
+            The run folder, ``runs/NAME``, or its bundle, ``runs/NAME/model``.
         device : str
-            ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` or ``mps``.
         backbone : Backbone, optional
-            The network, where `frostline.fit` was given one; its weights are those of the run.
+            The network, required if it was passed to `frostline.fit`. Only its architecture is used, and it is not
+            modified: the weights are those of the bundle.
+
+        Returns
+        -------
+        Classifier
 
         Raises
         ------
         RunError
-            When there is no whole model.
+            When the folder holds no model, a file of it is missing, damaged or of another version, or ``backbone`` is
+            missing or another network than the run's.
         ConfigError
-            When the package that the network comes from is not installed.
+            When the network's package is not installed, or the device is unknown or not available.
         """
         classifier = cls(load_bundle(Path(folder), backbone), device)
         classifier._run = Run(folder)
@@ -95,7 +108,7 @@ class Classifier:
 
     @property
     def batch_size(self) -> int:
-        """How many images are computed together."""
+        """Number of images that are computed together."""
         return self._forward.batch_size
 
     @torch.inference_mode()
@@ -107,7 +120,7 @@ class Classifier:
         images : path, PIL image, uint8 array, or several of them
             One or many; see `frostline.data.inputs.as_images`.
         tta : int
-            Test-time augmentation: the mean over so many views of each image, itself included (`tta_views`).
+            Test-time augmentation: number of views of each image to average over, the image included (`tta_views`).
 
         Returns
         -------
@@ -116,84 +129,86 @@ class Classifier:
         Raises
         ------
         DataError
-            When a file is no readable image, or pixels are of another type or shape.
+            When a file is not a readable image, or an array has another type or shape.
+        ConfigError
+            When ``tta`` is below 1.
         """
         images, preprocess = as_images(images), self.model.preprocess
+        views = tta_views(tta, mirror=self.model.mirror)
         parts = [np.empty((0, len(self.class_names)), np.float32)]
-        for start in range(0, len(images), self._forward.batch_size):
-            some = images[start : start + self._forward.batch_size]
-            batch = read_pixels(some, preprocess.image_size, preprocess.levels)
+        for start in range(0, len(images), self.batch_size):
+            batch = read_pixels(images[start : start + self.batch_size], preprocess.image_size, preprocess.levels)
             resized = preprocess.resize(batch)  # (B, C, S, S)
-            seen = [
-                self._trained(self._forward(view(resized, _row_ids(batch) if view.number else []))).softmax(1)
-                for view in tta_views(tta, mirror=self.model.mirror)
+            row_ids = _row_ids(batch) if tta > 1 else []
+            probabilities = [
+                self._trained(self._forward(view(resized, row_ids if view.number else []))).softmax(1)  # (B, classes)
+                for view in views
             ]
-            parts.append(torch.stack(seen).mean(0).cpu().numpy())
+            parts.append(torch.stack(probabilities).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
     def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image.
+        """Return the name of the most probable class of each image.
 
         Parameters
         ----------
         images
             See `predict_proba`.
         reject : float, optional
-            Return ``"unknown"`` below the confidence that loses at most this share of the validation images
-            (`frostline.evaluation.rejection`).
+            Return ``"unknown"`` below the confidence that rejects at most this proportion of the validation images,
+            0 to 0.5 (`frostline.evaluation.rejection`).
 
         Raises
         ------
         DataError
             As `predict_proba`.
-        RunError
-            When ``reject`` is given and the model knows no such confidence.
+        RunError, ConfigError
+            As `threshold`, if ``reject`` is given.
         """
         threshold = None if reject is None else self.threshold(reject)
         return named(self.predict_proba(images), self.class_names, threshold)
 
     def threshold(self, reject: float) -> float:
-        """Return the confidence below which an answer counts as unknown; see `frostline.evaluation.rejection`.
+        """Return the confidence below which a prediction counts as unknown; see `frostline.evaluation.rejection`.
 
         Raises
         ------
         RunError
-            When the model knows none: an earlier version of Frostline saved it.
+            When the model has no thresholds because an earlier version of Frostline saved it.
         ConfigError
-            When ``reject`` is no share from 0 to 0.5.
+            When ``reject`` is not from 0 to 0.5.
         """
         check_share(reject)
         return self.rejection.threshold(reject)
 
     @property
     def rejection(self) -> Rejection:
-        """What the validation split says of confidence; see `threshold` for what is raised."""
+        """Confidence thresholds by proportion of rejected validation images; raises RunError as `threshold`."""
         rejection = self.model.rejection
         if rejection is None and self._run is not None and self._run.has(self._run.evidence.name):
             rejection = calibrate_rejection(read_evidence(self._run).val.probabilities)  # an earlier version's run
         if rejection is None:
             raise RunError(
-                "this model does not know below which confidence to reject (an earlier version saved it): "
+                "this model has no confidence thresholds for rejection (an earlier version saved it): "
                 "train it again with this version."
             )
         return rejection
 
 
 def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
-    """Return the views that test-time augmentation averages over: the image itself, its mirror image, then mild ones.
+    """Return the views of test-time augmentation: the image, its mirror image, then mild augmentations.
 
-    A view of an image is the same in every run: it depends on nothing but its number, and on whether mirror images
-    are wanted.
+    They only depend on their number and on ``mirror``, so they are the same for every run.
 
     Raises
     ------
     ConfigError
-        When there are none.
+        When ``tta`` is below 1.
     """
     if tta < 1:
         raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the image alone) or more.")
-    mild = Augment(flip=0.5 if mirror else 0.0, rotation=4.0, shift=0.03, scale=0.05, **STEADY)
-    first = Augment(flip=1.0, **STILL) if mirror else mild
+    mild = Augment(flip=0.5 if mirror else 0.0, rotation=4.0, shift=0.03, scale=0.05, **MOVES_ONLY)
+    first = Augment(flip=1.0, **MIRROR_ONLY) if mirror else mild
     return [THE_IMAGE, View(1, 0, first), *(View(number, 0, mild) for number in range(2, tta))][:tta]
 
 
@@ -212,24 +227,25 @@ def evaluate_run(
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a finished run's model again on its validation split and on the test split it was judged by.
-
-    Kept activations are used.
+    """Evaluate a finished run's model again on its validation and test splits, using cached features.
 
     Parameters
     ----------
+    run : Run
     tta : int
-        Test-time augmentation: mean probabilities over so many views (`tta_views`).
+        Test-time augmentation: number of views to average over (`tta_views`).
     data : path, optional
-        Where the images are now, if they were moved.
+        New place of the run's images, if they were moved.
     backbone : Backbone, optional
-        The network, where `frostline.fit` was given one.
+        The network, if it was passed to `frostline.fit`.
+    cache_dir : path, optional
+    progress : Progress, optional
 
     Returns
     -------
     dict
-        ``val`` and ``test`` (``None`` where the run has no test split), as in ``metrics.json``; without further
-        views ``calibration`` too.
+        ``val`` and ``test`` (None without a test split), as in ``metrics.json``; without test-time augmentation also
+        ``calibration``.
 
     Raises
     ------
@@ -249,11 +265,11 @@ def evaluate_run(
     for name, dataset, settings in (("val", splits.val, cached), ("test", splits.test, cached.float32)):
         if not len(dataset):
             continue
-        seen = []
+        probabilities = []
         for view in views:
             (rows,), _ = read_rows((dataset,), forward, settings, context, view)
-            seen.append(predict_logits(trained, Examples(rows, dataset.labels)).softmax(1).numpy())
-        predicted[name] = (np.mean(seen, axis=0), dataset.labels)
+            probabilities.append(predict_logits(trained, Examples(rows, dataset.labels)).softmax(1).numpy())
+        predicted[name] = (np.mean(probabilities, axis=0), dataset.labels)
     results: dict[str, Any] = {"test": None}
     results |= {name: evaluate(*pair, model.class_names) for name, pair in predicted.items()}
     if tta == 1 and model.temperature is not None:
@@ -262,13 +278,15 @@ def evaluate_run(
 
 
 def _compare_data(run: Run, model: Model, splits: RunSplits) -> None:
-    """Refuse a data set with other classes than the run's, and say when its images are others."""
+    """Refuse a data set with other classes than the run's; warn if its images changed."""
     if splits.test.class_names != model.class_names:
         raise RunError(
-            f"run '{run.name}' knows the classes {', '.join(model.class_names)}, and {run.config.data} now has "
-            f"{', '.join(splits.test.class_names)}: train again, or put back what was there."
+            f"run '{run.name}' has the classes {', '.join(model.class_names)}, and {run.config.data} now has "
+            f"{', '.join(splits.test.class_names)}: train again, or restore the data set."
         )
     before = run.metrics["data"]["fingerprint"]
-    for name, part in (("validation", splits.val), ("test", splits.test)):
-        if part.fingerprint != before["val" if name == "validation" else name]:
-            log.warning("the %s split is not the one that run '%s' had: images came, went or changed", name, run.name)
+    for name, word, dataset in (("val", "validation", splits.val), ("test", "test", splits.test)):
+        if dataset.fingerprint != before[name]:
+            log.warning(
+                "the %s split differs from that of run '%s': images were added, removed or changed", word, run.name
+            )

@@ -1,4 +1,4 @@
-"""Classifying image files: folders are searched, and a file that cannot be read costs the others nothing."""
+"""Classification of image files and folders; unreadable files are reported beside the predictions of the others."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from frostline.inference.classifier import Classifier
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """What was found.
+    """Result of `find_images`.
 
     Attributes
     ----------
     files : tuple of Path
-        To be classified, in the order of the paths that were given; those of a folder in the order of their names.
+        In the order of the paths; those of a folder in the order of their names.
     bad : tuple of BadImage
         Paths that do not exist, and folders and links that cannot be read.
     """
@@ -34,7 +34,7 @@ class ImageFiles:
 
 @dataclass(frozen=True, eq=False)
 class FileAnswer:
-    """What a model says of one file: probabilities (classes,), or why there are none."""
+    """Prediction for a file: probabilities (classes,), or None and the reason why it cannot be read."""
 
     file: Path
     probabilities: NDArray[np.float32] | None
@@ -42,10 +42,9 @@ class FileAnswer:
 
 
 def find_images(paths: Sequence[Path]) -> ImageFiles:
-    """Find the image files that paths name; folders are searched as in training (`frostline.data.folder`).
+    """Find image files; folders are searched as in training (`frostline.data.folder`).
 
-    Names that begin with a dot are passed over in folders. A file that is named itself is taken
-    whatever its name is.
+    Names that begin with a dot are skipped in folders. A path of a file is accepted whatever its name is.
 
     Raises
     ------
@@ -57,7 +56,7 @@ def find_images(paths: Sequence[Path]) -> ImageFiles:
     for path in paths:
         try:
             is_folder = path.is_dir()
-            there = is_folder or os.path.lexists(path)
+            exists = is_folder or os.path.lexists(path)
         except (OSError, ValueError) as error:
             bad.append(BadImage(path, f"cannot be opened: {getattr(error, 'strerror', error)}"))
             continue
@@ -65,7 +64,7 @@ def find_images(paths: Sequence[Path]) -> ImageFiles:
             found, unreadable = search(path)
             files += found
             bad += unreadable
-        elif there:
+        elif exists:
             files.append(path)
         else:
             bad.append(BadImage(path, "does not exist"))
@@ -84,7 +83,7 @@ def classify_files(
     max_pixels: int = MAX_PIXELS,
     workers: int | None = None,
 ) -> Iterator[list[FileAnswer]]:
-    """Yield answers batch by batch, in the order of the files.
+    """Yield predictions batch by batch, in the order of the files.
 
     Parameters
     ----------
@@ -93,27 +92,29 @@ def classify_files(
     tta : int
         See `Classifier.predict_proba`.
     max_pixels : int
-        What an image may claim to have.
+        Largest accepted image.
     workers : int, optional
-        Processes that decode; all cores when left out.
+        Number of decoding processes; all cores by default.
     """
     size = classifier.batch_size
     preprocess = classifier.model.preprocess
     with Decoders(workers, preprocess.image_size, max_pixels=max_pixels, levels=preprocess.levels) as decoders:
         for start in range(0, len(files), size):
-            some = files[start : start + size]
-            yield _answers(classifier, some, decoders.decode(some), tta)
+            batch = files[start : start + size]
+            yield _predict(classifier, batch, decoders.decode(batch), tta)
 
 
-def _answers(classifier: Classifier, files: Sequence[Path], decoded: Sequence[Decoded], tta: int) -> list[FileAnswer]:
-    pixels = [one for one in decoded if not isinstance(one, DataError)]
-    rows = iter(classifier.predict_proba(pixels, tta))
+def _predict(classifier: Classifier, files: Sequence[Path], decoded: Sequence[Decoded], tta: int) -> list[FileAnswer]:
+    readable = [pixels for pixels in decoded if not isinstance(pixels, DataError)]
+    rows = iter(classifier.predict_proba(readable, tta))
     return [
-        FileAnswer(file, None, reason_of(one, file)) if isinstance(one, DataError) else FileAnswer(file, next(rows))
-        for file, one in zip(files, decoded, strict=True)
+        FileAnswer(file, None, reason_of(result, file))
+        if isinstance(result, DataError)
+        else FileAnswer(file, next(rows))
+        for file, result in zip(files, decoded, strict=True)
     ]
 
 
 def reason_of(error: DataError, file: Path) -> str:
-    """Return an error's message without the file's name at its beginning and the full stop at its end."""
+    """Return the message of an error on one line, without the file name in front and the period at the end."""
     return " ".join(str(error).removeprefix(str(file)).strip().removesuffix(".").split())

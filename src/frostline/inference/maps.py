@@ -1,8 +1,8 @@
-"""A network that shows the map of each stage on its way: which numbers belong to which place in the image.
+"""A network that exposes the spatial map of each stage, for saliency maps.
 
-A stage's map is the last one before it pools: AlexNet's conv5 at 128 px has 7 x 7 places, and only 3 x 3 after its
-pooling. Tokens (B, N, C) of a transformer are laid out as the square they came from, those that stand for no place
-(class token, registers) left aside.
+The map of a stage is its last one before pooling: AlexNet's conv5 at 128 px has 7 x 7 positions, and only 3 x 3 after
+pooling. Tokens (B, N, C) of a transformer are arranged as the square they came from; tokens without a position (class
+token, registers) are left out.
 """
 
 import math
@@ -16,29 +16,28 @@ from frostline.models.backbone import Backbone
 from frostline.models.boundary import Boundary, run_stages
 from frostline.models.heads import Head
 
-SHOWN = "frostline_shown"  # name of our module in a stage
+PROBE = "frostline_map_probe"  # name of our module in a stage
 MOST_EXTRA_TOKENS = 8
 
 
 class MappedNetwork(nn.Module):
-    """Preprocessed pixels to logits in one differentiable pass; weights are shared with the model's.
+    """The network from preprocessed pixels to logits as one differentiable module; weights are shared.
 
     Parameters
     ----------
     backbone : Backbone
-        The stages that run.
     boundary : Boundary
-        What the head reads.
+        Its taps and end are the inputs of the head.
     head : Head
     image_size : int
 
     Attributes
     ----------
     maps : dict of str to nn.Module
-        By stage, in order: an identity that its map (B, C, h, w) passes through. Only maps that have more than one
-        place and that the logits depend on.
+        By stage, in order: an identity that its map (B, C, h, w) passes through. Only maps with more than one position
+        that the logits depend on.
     sides : dict of str to int
-        How many places a side each of them has.
+        Positions per side of each map.
     """
 
     def __init__(self, backbone: Backbone, boundary: Boundary, head: Head, image_size: int) -> None:
@@ -52,31 +51,31 @@ class MappedNetwork(nn.Module):
         x = noise = noise.to(device)
         with torch.no_grad():
             for name in backbone.stage_names[: backbone.position(boundary.end) + 1]:
-                self.stages[name], shown = _showing(backbone.stages[name], x)
+                self.stages[name], probe = _with_probe(backbone.stages[name], x)
                 x = backbone.stages[name](x)
-                if shown is not None:
-                    self.maps[name] = shown.map
+                if probe is not None:
+                    self.maps[name] = probe.map
         self.eval()
-        self._drop_unread(noise)
+        self._drop_unused(noise)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the head reads (B, ...), for x (B, 3, S, S), normalized."""
+        """Return head inputs (B, ...) for normalized pixels (B, 3, S, S)."""
         return run_stages(x, self.stages, self.boundary.closed, self.boundary.taps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, classes) for x (B, 3, S, S), normalized."""
+        """Return logits (B, classes) for normalized pixels (B, 3, S, S)."""
         logits: torch.Tensor = self.head(self.features(x))
         return logits
 
     @torch.enable_grad()
-    def _drop_unread(self, x: torch.Tensor) -> None:
-        """Forget maps that no logit depends on: a transformer's last one, where the class token alone is read."""
+    def _drop_unused(self, x: torch.Tensor) -> None:
+        """Drop maps that no logit depends on, such as a transformer's last one if the head reads the class token."""
         passed: dict[str, torch.Tensor] = {}
 
         def keep(stage: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, value: torch.Tensor) -> torch.Tensor:
                 passed[stage] = value
-                return value.clone()  # what follows may write into it
+                return value.clone()  # later layers may modify it in place
 
             return hook
 
@@ -91,8 +90,8 @@ class MappedNetwork(nn.Module):
                 del self.maps[stage], self.sides[stage]
 
 
-class ShownMaps(nn.Module):
-    """Gives back what comes in; on the way it passes through ``map`` as (B, C, h, w)."""
+class MapProbe(nn.Module):
+    """Identity that passes its input through the module ``map`` as (B, C, h, w)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,13 +105,13 @@ class ShownMaps(nn.Module):
         if x.ndim == 4:
             return self.map(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
         side = math.isqrt(x.shape[1])
-        extra, places = x[:, : -side * side], x[:, -side * side :]  # (B, E, C), (B, h*h, C)
-        grid = self.map(places.transpose(1, 2).reshape(len(x), -1, side, side))  # (B, C, h, h)
+        extra, tokens = x[:, : -side * side], x[:, -side * side :]  # (B, E, C), (B, h*h, C)
+        grid = self.map(tokens.transpose(1, 2).reshape(len(x), -1, side, side))  # (B, C, h, h)
         return torch.cat([extra, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 def map_side(shape: torch.Size) -> int:
-    """Return how many places a side a value of some shape has; 0 when it is no map, or of one place."""
+    """Return the positions per side of a tensor of some shape; 0 if it is no map or has only one position."""
     side = 0
     if len(shape) == 4 and (shape[2] == shape[3] or shape[1] == shape[2]):
         side = shape[2]
@@ -122,28 +121,28 @@ def map_side(shape: torch.Size) -> int:
 
 
 class _Step(NamedTuple):
-    place: Any  # where in the stage
+    position: Any  # index in a Sequential, or node in a GraphModule
     layer: nn.Module
     shape: torch.Size
 
 
-def _showing(stage: nn.Module, x: torch.Tensor) -> tuple[nn.Module, ShownMaps | None]:
-    """Return a stage that does the same and shows its map, if it has one."""
+def _with_probe(stage: nn.Module, x: torch.Tensor) -> tuple[nn.Module, MapProbe | None]:
+    """Return an equivalent stage with a probe at its map, if it has one."""
     steps, result = _steps(stage, x)
     chosen, side = _last_map(steps)
-    shown = ShownMaps()
+    probe = MapProbe()
     if map_side(result) and side in (0, map_side(result)):
-        return nn.Sequential(stage, shown), shown
+        return nn.Sequential(stage, probe), probe
     if chosen is None:
         return stage, None
     if isinstance(stage, fx.GraphModule):
-        return _inserted(stage, chosen.place, shown), shown
+        return _insert(stage, chosen.position, probe), probe
     layers = [step.layer for step in steps]
-    return nn.Sequential(*layers[: chosen.place + 1], shown, *layers[chosen.place + 1 :]), shown
+    return nn.Sequential(*layers[: chosen.position + 1], probe, *layers[chosen.position + 1 :]), probe
 
 
 def _last_map(steps: Iterable[_Step]) -> tuple[_Step | None, int]:
-    """Return the last map that no pooling made, and its side; what makes a map smaller without weights is pooling."""
+    """Return the last map before pooling, and its side; a layer without weights that shrinks a map is pooling."""
     chosen, side = None, 0
     for step in steps:
         found = map_side(step.shape)
@@ -153,10 +152,10 @@ def _last_map(steps: Iterable[_Step]) -> tuple[_Step | None, int]:
 
 
 def _steps(stage: nn.Module, x: torch.Tensor) -> tuple[list[_Step], torch.Size]:
-    """Return the modules that a stage calls, with what comes out of them, and the shape of its result."""
+    """Return the modules that a stage calls with the shapes of their outputs, and the shape of its output."""
     if isinstance(stage, fx.GraphModule):
-        notes = _Notes(stage)
-        return notes.steps, notes.run(x).shape
+        recorder = _ShapeRecorder(stage)
+        return recorder.steps, recorder.run(x).shape
     steps = []
     if isinstance(stage, nn.Sequential):
         for number, layer in enumerate(stage):
@@ -166,8 +165,8 @@ def _steps(stage: nn.Module, x: torch.Tensor) -> tuple[list[_Step], torch.Size]:
     return steps, stage(x).shape
 
 
-class _Notes(fx.Interpreter):
-    """Runs a recorded stage and notes the shapes that its modules give."""
+class _ShapeRecorder(fx.Interpreter):
+    """Runs a traced stage and records the output shapes of its modules."""
 
     def __init__(self, stage: fx.GraphModule) -> None:
         super().__init__(stage)
@@ -180,16 +179,16 @@ class _Notes(fx.Interpreter):
         return value
 
 
-def _inserted(stage: fx.GraphModule, after: fx.Node, shown: ShownMaps) -> fx.GraphModule:
-    """Return a copy of a recorded stage, its weights shared, that shows what comes out of one of its steps."""
+def _insert(stage: fx.GraphModule, after: fx.Node, probe: MapProbe) -> fx.GraphModule:
+    """Return a copy of a traced stage, sharing its weights, with a probe at the output of one of its nodes."""
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     graph.output(graph.graph_copy(stage.graph, copies))
     copy = fx.GraphModule(stage, graph)
-    copy.add_submodule(SHOWN, shown)
+    copy.add_submodule(PROBE, probe)
     # GraphModule copies the graph once more, node by node
     node = list(copy.graph.nodes)[list(stage.graph.nodes).index(after)]
     with copy.graph.inserting_after(node):
-        new = copy.graph.call_module(SHOWN)
+        new = copy.graph.call_module(PROBE)
     node.replace_all_uses_with(new)
     new.args = (node,)
     copy.recompile()

@@ -1,8 +1,8 @@
-"""A model in one ``.onnx`` file, used by onnxruntime alone: neither the run nor torch is needed.
+"""Prediction with an exported ``.onnx`` file in onnxruntime, without the run and without torch.
 
-The file takes raw images, ``images`` uint8 (N, H, W, C), and gives ``probabilities`` float32 (N, classes) and
-``class_ids`` int64 (N,). Its metadata has one entry, ``frostline``: JSON with class names, preprocessing and origin,
-and a checksum of the whole file (`frostline.inference.onnx`).
+The input ``images`` are raw images, uint8 (N, H, W, C); the outputs are ``probabilities``, float32 (N, classes), and
+``class_ids``, int64 (N,). The metadata entry ``frostline`` is JSON with class names, preprocessing and origin, and a
+checksum of the file.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ from frostline.runs.schemas import LevelsRecord, RejectionRecord, Schema
 
 MARK = b"frostline-sha256:"
 DIGITS = 64
-UNSEALED = (MARK + b"0" * DIGITS).decode()  # stands in a file until it is whole
+UNSEALED = (MARK + b"0" * DIGITS).decode()  # placeholder until the file is complete
 
 
 def sealed(data: bytes) -> bytes:
-    """Return a file's content with the checksum in the place that `UNSEALED` holds."""
+    """Return a file's content with its checksum in place of `UNSEALED`."""
     at = data.rindex(MARK) + len(MARK)
     return data[:at] + _digest(data, at).encode() + data[at + DIGITS :]
 
 
-def check_seal(data: bytes) -> Literal["whole", "damaged", "none"]:
-    """Say whether a file's content is what was sealed; ``none`` where there is no checksum."""
+def check_seal(data: bytes) -> Literal["intact", "damaged", "none"]:
+    """Compare a file's content with its checksum; ``none`` if it has no checksum."""
     at = data.rfind(MARK) + len(MARK)
     if at < len(MARK):
         return "none"
-    return "whole" if _digest(data, at).encode() == data[at : at + DIGITS] else "damaged"
+    return "intact" if _digest(data, at).encode() == data[at : at + DIGITS] else "damaged"
 
 
 def _digest(data: bytes, at: int) -> str:
@@ -49,7 +49,7 @@ def _digest(data: bytes, at: int) -> str:
 
 RECORD = "frostline"  # key of the metadata
 FORMAT_VERSION = 2  # 1 had no checksum
-MAX_FILE_BYTES = 1 << 31  # a protocol buffer ends there
+MAX_FILE_BYTES = 1 << 31  # the limit of protocol buffers
 AGAIN = "export the run again, or copy the file again"
 BATCH = 32
 
@@ -63,14 +63,14 @@ class _Preprocess(Schema):
     levels: LevelsRecord | None = None
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _valid(self) -> Self:
         if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 10 for value in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} are impossible for pixels in 0 to 1")
         return self
 
 
 class ExportRecord(Schema):
-    """What an exported file says of itself; the rest is for people."""
+    """Metadata of an exported file; other entries are for information."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -81,42 +81,42 @@ class ExportRecord(Schema):
     rejection: RejectionRecord | None = None
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class_names has a name twice")
+            raise ValueError("class_names are not unique")
         if self.image_size != self.preprocess.image_size:
             raise ValueError(f"image_size is {self.image_size}, in preprocess {self.preprocess.image_size}")
         return self
 
 
 def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
-    """Return what an exported file says of itself.
+    """Parse the metadata of an exported file.
 
     Parameters
     ----------
     text : str
-        The record.
+        The metadata.
     content : bytes
-        Of the whole file.
+        The complete file.
     name : str
-        Named in messages.
+        Name of the file, for messages.
 
     Raises
     ------
     RunError
-        When it is impossible, or the file's checksum is missing.
+        When it is invalid, or the file has no checksum.
     """
     record = fit_schema(ExportRecord, text, Path(name), RunError, AGAIN)
     if check_seal(content) == "none":
         if record.format > 1:
             raise RunError(f"{name} is damaged (its checksum is missing): {AGAIN}.")
-        # Refused, models that are in use would stop working at an update; taken silently, damage would be, too.
-        log.warning("%s is of an earlier version and has no checksum: damage to it goes unnoticed; %s", name, AGAIN)
+        # Accepted, so that models in use survive an update of Frostline.
+        log.warning("%s is of an earlier version and has no checksum: damage cannot be detected; %s", name, AGAIN)
     return record.model_dump(mode="json", exclude_unset=True)
 
 
 def refuse_damaged(content: bytes, name: str) -> None:
-    """Refuse an exported file's content that is not as it was written, before anything reads it.
+    """Refuse the content of an exported file if its checksum is wrong, before it is parsed.
 
     Raises
     ------
@@ -127,27 +127,27 @@ def refuse_damaged(content: bytes, name: str) -> None:
 
 
 class OnnxClassifier:
-    """An exported model, ready to predict.
+    """An exported model for prediction.
 
     Parameters
     ----------
     source : path or bytes
         A file that ``frostline export`` wrote, or its content.
     threads : int, optional
-        How many compute; onnxruntime's own choice when left out.
+        Number of threads; onnxruntime's default if omitted.
 
     Attributes
     ----------
     class_names : tuple of str
     levels : Levels or None
-        How files of more than 8 bits, or with transparency, become bytes.
+        Conversion to bytes of images with more than 8 bits or transparency.
     about : dict
-        What the file says of itself: ``image_size``, ``run``, ``data``, ``weights`` and more.
+        Metadata of the file: ``image_size``, ``run``, ``data``, ``weights`` and more.
 
     Raises
     ------
     RunError
-        When there is no such file, or it is none of ours.
+        When the file is missing, damaged, or not written by ``frostline export``.
     ConfigError
         When onnxruntime is not installed.
     """
@@ -159,17 +159,17 @@ class OnnxClassifier:
         self._session = _session(content, name, threads)
         text = self._session.get_modelmeta().custom_metadata_map.get(RECORD)
         if text is None:
-            raise RunError(f"{name} is no model that `frostline export` wrote: it does not say its classes.")
+            raise RunError(f"{name} was not written by `frostline export`: it has no metadata with class names.")
         self.about: dict[str, Any] = read_record(text, content, name)
         self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
         self.image_size: int = self.about["image_size"]
-        _check_ends(self._session, len(self.class_names), name)
+        _check_signature(self._session, len(self.class_names), name)
         rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
         self.rejection = None if rejection is None else Rejection.from_dict(rejection)
         self.levels = None if levels is None else Levels.from_dict(levels)
 
     def answers(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return class probabilities (N, classes) and the most probable class's number (N,); see `predict_proba`."""
+        """Return class probabilities (N, classes) and the most probable class ids (N,); see `predict_proba`."""
         images = as_images(images)
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)
@@ -181,7 +181,7 @@ class OnnxClassifier:
         return probabilities, ids
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
-        """Return class probabilities (N, classes); images of one shape are computed together.
+        """Return class probabilities, float32 (N, classes); images of one shape are computed together.
 
         Parameters
         ----------
@@ -191,21 +191,21 @@ class OnnxClassifier:
         Raises
         ------
         DataError
-            When a file is no readable image, or pixels are of another type or shape.
+            When a file is not a readable image, or an array has another type or shape.
         """
         return self.answers(images)[0]
 
     def predict(self, images: Images, reject: float | None = None) -> NDArray[np.str_]:
-        """Return the most probable class's name for each image; see `frostline.Classifier.predict`."""
+        """Return the name of the most probable class of each image; see `frostline.Classifier.predict`."""
         threshold = None if reject is None else self.threshold(reject)
         return named(self.predict_proba(images), self.class_names, threshold)
 
     def threshold(self, reject: float) -> float:
-        """Return the confidence below which an answer counts as unknown; see `frostline.Classifier.threshold`."""
+        """Return the confidence below which a prediction counts as unknown; see `frostline.Classifier.threshold`."""
         check_share(reject)
         if self.rejection is None:
             raise RunError(
-                "this exported file does not know below which confidence to reject (an earlier version wrote it): "
+                "this exported file has no confidence thresholds for rejection (an earlier version wrote it): "
                 "export its run again."
             )
         return self.rejection.threshold(reject)
@@ -216,19 +216,19 @@ def _content(path: Path) -> bytes:
         return read_bytes(path, MAX_FILE_BYTES)
 
 
-def _check_ends(session: Any, classes: int, name: str) -> None:
-    """Refuse a graph whose inputs and outputs are not those of an exported model with so many classes."""
-    ends = [(end.name, end.type, len(end.shape)) for end in (*session.get_inputs(), *session.get_outputs())]
+def _check_signature(session: Any, classes: int, name: str) -> None:
+    """Refuse a graph with other inputs and outputs than an exported model."""
+    found = [(node.name, node.type, len(node.shape)) for node in (*session.get_inputs(), *session.get_outputs())]
     expected = [
         ("images", "tensor(uint8)", 4),
         ("probabilities", "tensor(float)", 2),
         ("class_ids", "tensor(int64)", 1),
     ]
-    if ends != expected:
-        raise RunError(f"{name} is no model that `frostline export` wrote: its inputs and outputs are others.")
+    if found != expected:
+        raise RunError(f"{name} was not written by `frostline export`: its inputs and outputs differ.")
     width = session.get_outputs()[0].shape[1]
     if isinstance(width, int) and width != classes:
-        raise RunError(f"{name} names {classes} classes, and its network has {width}: {AGAIN}.")
+        raise RunError(f"{name} has {classes} class names, and its network {width} classes: {AGAIN}.")
 
 
 def _session(content: bytes, name: str, threads: int | None) -> Any:
@@ -236,10 +236,10 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: remarks on a graph help no user
+    options.log_severity_level = 3  # errors only; its warnings about graphs help no user
     options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no core
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads do not occupy cores
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors are classes of its own extension module
-        raise RunError(f"{name} is no model that onnxruntime can read ({first_line(error)}).") from error
+    except Exception as error:  # its exceptions have no common base class
+        raise RunError(f"{name} is not a model that onnxruntime can read ({first_line(error)}).") from error

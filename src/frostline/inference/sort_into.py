@@ -1,4 +1,4 @@
-"""Putting image files into a folder for each class: copies or links, and never over what is there."""
+"""Sorting of image files into one folder per class, as copies or links; existing files are never replaced."""
 
 import os
 import re
@@ -23,24 +23,24 @@ _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("
 
 
 class ClassFolders:
-    """Folders that image files are sorted into.
+    """The folders of the classes.
 
     Parameters
     ----------
     root : Path
-        Holds them; made when it is missing.
+        Parent folder, created if missing.
     class_names : sequence of str
     rejected : bool
-        Whether there is a folder ``unknown``; a class of that name gets another one.
+        Whether there is a folder ``unknown``; a class of that name gets another folder name.
     link : str, optional
-        ``hard`` or ``symbolic`` links; copies when left out.
+        ``hard`` or ``symbolic`` links; copies by default.
 
     Attributes
     ----------
     placed : Counter
-        How many files came into each folder.
+        Number of new files by folder.
     there : int
-        How many were there already.
+        Number of files that existed already.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class ClassFolders:
         self.there = 0
 
     def place(self, file: Path, label: int | None) -> Path:
-        """Put a file into the folder of a class, or of the unknown for ``None``, and return where it is.
+        """Put a file into the folder of a class, or ``unknown`` for None, and return its new path.
 
-        A name that is taken by another file gets a number; a file that is there already stays as it is.
+        If another file has its name, a number is appended; if the same file exists already, nothing is written.
 
         Raises
         ------
         DataError
-            When the file cannot be read any more.
+            When the file cannot be read.
         StorageError
             When the folder cannot be written.
         """
         name = self._unknown if label is None else self._names[label]
         if name is None:
-            raise ValueError("there is no folder for the unknown")
+            raise ValueError("there is no folder for unknown images")
         folder = self._root / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class ClassFolders:
 
     @property
     def summary(self) -> str:
-        """How many files came into which folder."""
+        """Number of files by folder, as text."""
         counts = ", ".join(f"{name} {number:,}" for name, number in sorted(self.placed.items()))
         there = f"{self.there:,} were there already" if self.there else ""
         return "; ".join(part for part in (counts, there) if part) or "nothing was sorted"
@@ -101,7 +101,7 @@ class ClassFolders:
 
 
 def check_target(root: Path, searched: Sequence[Path]) -> None:
-    """Refuse to sort into a folder that is searched for images, or lies in one.
+    """Refuse to sort into a folder that is searched for images, or into a subfolder of it.
 
     Raises
     ------
@@ -111,18 +111,17 @@ def check_target(root: Path, searched: Sequence[Path]) -> None:
     for path in searched:
         if path.is_dir() and place.is_relative_to(path.resolve()):
             raise ConfigError(
-                f"--sort-into {root} lies in {path}, which is searched for images: sorted ones would be found again; "
-                "choose a folder elsewhere."
+                f"--sort-into {root} is inside {path}, which is searched for images: sorted images would be found "
+                "again; choose another folder."
             )
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
-    """Return a folder name for each class that every system takes, all different, also where capitals do not count."""
+    """Return a folder name per class, valid on every system and unique regardless of case."""
     taken: set[str] = set()
     names = []
     for class_name in class_names:
-        plain = _folder_name(class_name)
-        name = next(name for name in _numbered(plain, "") if _key(name) not in taken)
+        name = next(name for name in _numbered(_folder_name(class_name), "") if _key(name) not in taken)
         taken.add(_key(name))
         names.append(name)
     return names
@@ -146,7 +145,7 @@ def _numbered(stem: str, suffix: str) -> Iterator[str]:
 
 
 def _first_free(file: Path, folder: Path, make: Callable[[Path, Path], None]) -> tuple[Path, bool]:
-    """Make the file under the first name that is free; return where, and whether it was not there before."""
+    """Call ``make`` with the first free name; return the path, and whether it is new."""
     for name in _numbered(file.stem, file.suffix):
         target = folder / name
         if _is_same(file, target):
@@ -156,11 +155,11 @@ def _first_free(file: Path, folder: Path, make: Callable[[Path, Path], None]) ->
         except FileExistsError:
             continue
         return target, True
-    raise AssertionError("numbers never end")
+    raise AssertionError("unreachable")
 
 
 def _is_same(file: Path, target: Path) -> bool:
-    """Whether a file is there already: the same one, or one with the same content."""
+    """Whether the target is the file itself or has the same content."""
     try:
         if file.samefile(target):
             return True
@@ -173,7 +172,7 @@ def _is_same(file: Path, target: Path) -> bool:
 
 @contextmanager
 def _copied(file: Path, folder: Path) -> Iterator[Path]:
-    """Copy a file beside its place under a name that nobody uses; the copy is gone afterwards."""
+    """Copy a file under a temporary name; the copy is removed afterwards."""
     try:
         source = open_file(file, MAX_BYTES)
     except OSError as error:
@@ -190,17 +189,18 @@ def _copied(file: Path, folder: Path) -> Iterator[Path]:
 
 
 def _rename(copy: Path, target: Path) -> None:
-    """Give a copy its name, unless that is taken.
+    """Give a copy its final name.
 
     Raises
     ------
     FileExistsError
+        When the name is taken.
     """
     try:
         target.hardlink_to(copy)
     except FileExistsError:
         raise
-    except OSError:  # the file system knows no hard links: hold the name with an empty file of ours
+    except OSError:  # no hard links here: reserve the name with an empty file
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
             copy.replace(target)
