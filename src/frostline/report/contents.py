@@ -91,7 +91,7 @@ def gather(run: Run) -> ReportContents:
     elif run.has("metrics.json"):
         found.missing.append(f"results: {MANIFEST} does not list the metrics.json beside it")
     found.settings = _try(found, "settings", "config.toml", lambda: run.config.model_dump(mode="json")) or {}
-    found.toml = _try(found, "settings", "config.toml", lambda: _toml(run)) or ""
+    found.toml = _try(found, "settings", "config.toml", lambda: run.parse("config.toml", bytes.decode)) or ""
     found.history = _try(found, "learning curves", "history.csv", lambda: run.history) or []
     found.evidence = _try(
         found, "galleries and reliability diagram", "evidence.safetensors", lambda: read_evidence(run)
@@ -100,7 +100,7 @@ def gather(run: Run) -> ReportContents:
     found.filters = _try(found, "filters", "model/model.safetensors", lambda: first_filters(run.model_folder))
     found.images = _try(found, "image counts", "data.json", lambda: _images(run)) or {}
     if run.has("bad_images.csv"):
-        found.bad_images = _try(found, "unreadable images", "bad_images.csv", lambda: _bad_images(run)) or 0
+        found.bad_images = _try(found, "unreadable images", "bad_images.csv", lambda: _count_bad_images(run)) or 0
     classes = len(found.class_names) if "test" in found.metrics else None
     if classes and not found.metrics["test"]:
         found.missing.append("test results: the run has no test split (--test-fraction 0)")
@@ -134,22 +134,16 @@ def _try(found: ReportContents, what: str, file: str, read: Callable[[], T]) -> 
     return None
 
 
-def _toml(run: Run) -> str:
-    data = run.read("config.toml")
-    with reading(run.folder / "config.toml", RunError, AGAIN):
-        return data.decode()
-
-
 def _images(run: Run) -> dict[str, int]:
     record = run.begin_record
     return {"train": record.train.images, "val": record.val.images, "test": record.test.images}
 
 
-def _bad_images(run: Run) -> int:
-    data = run.read("bad_images.csv")
-    with reading(run.folder / "bad_images.csv", RunError, AGAIN):
-        rows = list(csv.DictReader(io.StringIO(data.decode(errors="surrogateescape"), newline="")))
-    return len(rows)
+def _count_bad_images(run: Run) -> int:
+    def count(data: bytes) -> int:
+        return len(list(csv.DictReader(io.StringIO(data.decode(errors="surrogateescape"), newline=""))))
+
+    return run.parse("bad_images.csv", count)
 
 
 def first_filters(folder: Path) -> torch.Tensor | None:

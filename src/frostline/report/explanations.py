@@ -75,34 +75,24 @@ def write_explanations(
         New, empty, or with earlier explanations, whose files of the same names are replaced.
     title : str
         Of the sheet.
-    stage : str, optional
-        The last one with a spatial map by default.
-    method : str
-        ``gradcam`` or ``hirescam``.
-    top : int
-        Number of classes, most probable first.
-    neighbors : int
-        Number of training images.
+    stage, method
+        As in `Explainer.explain`.
+    top, neighbors : int
+        Number of classes, most probable first, and of training images.
     progress : Progress, optional
 
     Returns
     -------
-    explained : list of ExplainedImage
-    bad : list of BadImage
-        Unreadable files.
-    sheet : Path or None
-        None if no file was readable; nothing is written then.
+    tuple of list of ExplainedImage, list of BadImage, Path or None
+        The explained and the unreadable images, and the sheet; None if no file was readable, and nothing is written.
 
     Raises
     ------
     ConfigError, StorageError
     RunError
-        When the folder holds something else.
+        When the folder contains something else.
     """
-    output = OutputFolder(
-        str(folder), "choose another --output", folder, "explanation", [SHEET], OTHER_OUTPUT, _is_ours
-    )
-    output.check()
+    OutputFolder(str(folder), "choose another --output", folder, "explanation", [SHEET], OTHER_OUTPUT, _is_ours).check()
     stage = explainer.stage(stage)
     options = _Options(stage, method, top, neighbors)
     explained, bad, rows = list[ExplainedImage](), list[BadImage](), list[Row]()

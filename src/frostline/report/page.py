@@ -28,6 +28,91 @@ from frostline.report.contents import ReportContents, gather
 from frostline.runs.evidence import Evidence
 from frostline.runs.folder import Run
 
+FILE = "report.html"
+TABLE_CLASSES = 30  # a larger confusion matrix is an image
+MOST_FILTERS = 96
+FILTERS_PER_ROW = 16
+
+
+def write_report(run: Run, path: Path | None = None) -> Path:
+    """Write the report of a run, and return its path.
+
+    Parameters
+    ----------
+    run : Run
+    path : Path, optional
+        ``report.html`` in the run folder by default.
+
+    Raises
+    ------
+    StorageError
+    """
+    path = path or run.folder / FILE
+    log.info("report: %s", path)
+    write_bytes(path, page(gather(run)).encode(errors="replace"), OTHER_OUTPUT)
+    return path
+
+
+def page(found: ReportContents) -> str:
+    """Return the page as HTML."""
+    environment = templates("frostline.report")
+    environment.filters["percent"] = lambda value: format_value(value, "percent")
+    return environment.get_template("report.html").render(
+        run=found,
+        metrics=found.metrics,
+        figure=partial(figure, found.metrics),
+        again=f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}",
+        **_parts(found),
+    )
+
+
+RESULT_PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
+
+
+def _parts(found: ReportContents) -> dict[str, Any]:
+    """Return the variables of the template; ``None`` or empty if the run does not have them."""
+    best = found.metrics["training"]["best_epoch"] if found.metrics else 0
+    filters = found.filters
+    parts: dict[str, Any] = {
+        **dict.fromkeys(RESULT_PARTS),
+        "curves": curves(found.history, best) if found.history and not found.solved else [],
+        "filters": None if filters is None else mosaic(filters),
+        "filters_shown": 0 if filters is None else min(MOST_FILTERS, len(filters)),
+    }
+    if found.metrics:
+        parts |= {"sentences": list(describe_run(found)), "gap": gap(found), "names": found.class_names}
+        if found.metrics["test"]:
+            parts |= _test_parts(found, found.metrics["test"])
+    return parts
+
+
+def _test_parts(found: ReportContents, test: dict[str, Any]) -> dict[str, Any]:
+    names, per_class = found.class_names, test["per_class"]
+    counts = np.array(test["confusion"])
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    parts: dict[str, Any] = {
+        "test": test,
+        "hardest": sorted(names, key=lambda name: (per_class[name]["f1"], name)),
+        "shares": shares.tolist(),
+        "masks": matrix(shares) if len(names) > TABLE_CLASSES else None,
+    }
+    if found.evidence is None:
+        return parts
+    parts["galleries"] = galleries(found.evidence, names, found.overlays)
+    if "calibration" in found.metrics:
+        after, labels = found.evidence.test.pair
+        before = uncalibrated(after, found.metrics["calibration"]["temperature"])
+        parts["diagrams"] = [
+            diagram(reliability(before, labels), "before", "Before temperature scaling"),
+            diagram(reliability(after, labels), "after", "After temperature scaling"),
+        ]
+    if found.index is not None:
+        parts["map"] = draw_map(found.index, found.evidence.test, names)
+    return parts
+
+
+# --- sentences ---
+
 ORIGINS = {
     "bundled": "Frostline’s bundled weights, pre-trained on synthetic images",
     "imagenet": "weights pre-trained on ImageNet",
@@ -108,9 +193,9 @@ def _boundary(metrics: dict[str, Any], model: dict[str, Any]) -> Markup:
 
 
 def gap(found: ReportContents) -> str:
-    """Describe the gap between training and validation accuracy at the best epoch."""
+    """Describe the gap between training and validation accuracy at the best epoch; empty without epochs."""
     best = found.metrics["training"]["best_epoch"]
-    if not 1 <= best <= len(found.history):
+    if found.solved or not 1 <= best <= len(found.history):
         return ""
     line = found.history[best - 1]
     points = 100 * (line.train_accuracy - line.val_accuracy)
@@ -130,6 +215,9 @@ def gap(found: ReportContents) -> str:
             "does not, so they are not comparable."
         )
     return text
+
+
+# --- figures ---
 
 
 def figure(metrics: dict[str, Any], *path: str | int, form: str = ".4f") -> Markup:
@@ -171,8 +259,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-MOST_FILTERS = 96
-ACROSS = 16
+# --- images ---
 
 
 @dataclass(frozen=True)
@@ -252,7 +339,7 @@ def mosaic(filters: torch.Tensor) -> str:
     count, _, height, width = filters.shape
     low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
     tiles = (255 * (filters - low) / (high - low).clamp_min(1e-12)).round().byte()  # (N, 3, H, W)
-    across = min(ACROSS, count)
+    across = min(FILTERS_PER_ROW, count)
     down = -(-count // across)
     sheet = torch.zeros(down * (height + 1) - 1, across * (width + 1) - 1, 4, dtype=torch.uint8)
     for number, tile in enumerate(tiles):
@@ -273,86 +360,3 @@ def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
         pixels[..., 3] = np.where(kept, opaque, 0)
         masks.append(data_url(to_png(pixels, optimize=True)))
     return masks[0], masks[1]
-
-
-FILE = "report.html"
-TABLE_CLASSES = 30  # a larger confusion matrix is an image
-
-
-def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write the report of a run, and return its path.
-
-    Parameters
-    ----------
-    run : Run
-    path : Path, optional
-        ``report.html`` in the run folder by default.
-
-    Raises
-    ------
-    StorageError
-    """
-    path = path or run.folder / FILE
-    log.info("report: %s", path)
-    write_bytes(path, page(gather(run)).encode(errors="replace"), OTHER_OUTPUT)
-    return path
-
-
-def page(found: ReportContents) -> str:
-    """Return the page as HTML."""
-    environment = templates("frostline.report")
-    environment.filters["percent"] = lambda value: format_value(value, "percent")
-    parts = _parts(found) if found.metrics else {}
-    again = f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}"
-    return environment.get_template("report.html").render(
-        run=found,
-        metrics=found.metrics,
-        figure=partial(figure, found.metrics),
-        again=again,
-        **_without_results(found),
-        **dict.fromkeys(PARTS) | parts,
-    )
-
-
-PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
-
-
-def _without_results(found: ReportContents) -> dict[str, Any]:
-    """Return the parts that need no results."""
-    best = found.metrics["training"]["best_epoch"] if found.metrics else 0
-    return {
-        "curves": curves(found.history, best) if found.history and not found.solved else [],
-        "filters": mosaic(found.filters) if found.filters is not None else None,
-        "filters_shown": min(MOST_FILTERS, len(found.filters)) if found.filters is not None else 0,
-    }
-
-
-def _parts(found: ReportContents) -> dict[str, Any]:
-    names, test = found.class_names, found.metrics["test"]
-    if test is None:  # trained without a test split
-        curves_gap = gap(found) if found.history and not found.solved else ""
-        return {"sentences": list(describe_run(found)), "gap": curves_gap, "names": names}
-    counts = np.array(test["confusion"])
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    parts: dict[str, Any] = {
-        "sentences": list(describe_run(found)),
-        "gap": gap(found) if found.history and not found.solved else "",
-        "test": test,
-        "names": names,
-        "hardest": sorted(names, key=lambda name: (test["per_class"][name]["f1"], name)),
-        "shares": shares.tolist(),
-        "masks": matrix(shares) if len(names) > TABLE_CLASSES else None,
-    }
-    if found.evidence is None:
-        return parts
-    parts["galleries"] = galleries(found.evidence, names, found.overlays)
-    if "calibration" in found.metrics:
-        after, labels = found.evidence.test.pair
-        before = uncalibrated(after, found.metrics["calibration"]["temperature"])
-        parts["diagrams"] = [
-            diagram(reliability(before, labels), "before", "Before temperature scaling"),
-            diagram(reliability(after, labels), "after", "After temperature scaling"),
-        ]
-    if found.index is not None:
-        parts["map"] = draw_map(found.index, found.evidence.test, names)
-    return parts
