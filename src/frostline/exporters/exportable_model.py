@@ -145,10 +145,7 @@ class ExportableModel(nn.Module):
 def export_program(model: Model) -> ExportedProgram:
     """Return the model as a program with dynamic batch size, height, width and channels.
 
-    Raises
-    ------
-    ExportError
-        When the network cannot be exported.
+    Raises ExportError when the network cannot be exported.
     """
     open_shape = dict.fromkeys(range(len(EXAMPLE)), Dim.DYNAMIC)
     with quiet():
@@ -190,10 +187,7 @@ def _folded(head: Head) -> nn.Sequential:
 def export_record(run: Run) -> dict[str, Any]:
     """Return the metadata of an exported file (`frostline.inference.onnx.ExportRecord`) as JSON values.
 
-    Raises
-    ------
-    RunError
-        When the run is not finished or is damaged.
+    Raises RunError when the run is not finished or is damaged.
     """
     metrics = run.metrics
     bundle = read_description(run.model_folder).model_dump(mode="json")

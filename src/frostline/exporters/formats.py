@@ -149,12 +149,7 @@ def accuracy(predict: Predictor, part: ImageDataset, label: str, progress: Progr
 
 
 def check_accuracy(before: float, after: float, *, allow_loss: bool) -> None:
-    """Check that int8 loses at most half a point of accuracy.
-
-    Raises
-    ------
-    ExportError
-    """
+    """Check that int8 loses at most half a point of accuracy."""
     loss = before - after
     if not allow_loss and loss > MOST_LOSS + 1e-9:
         raise ExportError(

@@ -97,12 +97,7 @@ def measure(
 
 
 def check_parity(parity: Parity, what: str) -> None:
-    """Check that an exported model predicts the same.
-
-    Raises
-    ------
-    ExportError
-    """
+    """Check that an exported model predicts the same."""
     if not parity.holds:
         total = parity.images + parity.varied
         raise ExportError(

@@ -200,10 +200,7 @@ def tta_views(tta: int, *, mirror: bool = True) -> list[View]:
 
     They only depend on their number and on ``mirror``, so they are the same for every run.
 
-    Raises
-    ------
-    ConfigError
-        When ``tta`` is below 1.
+    Raises ConfigError when ``tta`` is below 1.
     """
     if tta < 1:
         raise ConfigError(f"--tta {tta}: expected the number of views, 1 (the image alone) or more.")

@@ -46,10 +46,7 @@ def find_images(paths: Sequence[Path]) -> ImageFiles:
 
     Names that begin with a dot are skipped in folders. A path of a file is accepted whatever its name is.
 
-    Raises
-    ------
-    DataError
-        When nothing is found.
+    Raises DataError when nothing is found.
     """
     files: list[Path] = []
     bad: list[BadImage] = []

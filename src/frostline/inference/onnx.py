@@ -116,12 +116,7 @@ def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
 
 
 def refuse_damaged(content: bytes, name: str) -> None:
-    """Refuse the content of an exported file if its checksum is wrong, before it is parsed.
-
-    Raises
-    ------
-    RunError
-    """
+    """Refuse the content of an exported file if its checksum is wrong, before it is parsed."""
     if check_seal(content) == "damaged":
         raise RunError(f"{name} is damaged (its checksum is wrong): {AGAIN}.")
 

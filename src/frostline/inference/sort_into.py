@@ -58,12 +58,7 @@ class ClassFolders:
 
         If another file has its name, a number is appended; if the same file exists already, nothing is written.
 
-        Raises
-        ------
-        DataError
-            When the file cannot be read.
-        StorageError
-            When the folder cannot be written.
+        Raises DataError when the file cannot be read; StorageError when the folder cannot be written.
         """
         name = self._unknown if label is None else self._names[label]
         if name is None:
@@ -101,12 +96,7 @@ class ClassFolders:
 
 
 def check_target(root: Path, searched: Sequence[Path]) -> None:
-    """Refuse to sort into a folder that is searched for images, or into a subfolder of it.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Refuse to sort into a folder that is searched for images, or into a subfolder of it."""
     place = root.resolve()
     for path in searched:
         if path.is_dir() and place.is_relative_to(path.resolve()):
@@ -191,10 +181,7 @@ def _copied(file: Path, folder: Path) -> Iterator[Path]:
 def _rename(copy: Path, target: Path) -> None:
     """Give a copy its final name.
 
-    Raises
-    ------
-    FileExistsError
-        When the name is taken.
+    Raises FileExistsError when the name is taken.
     """
     try:
         target.hardlink_to(copy)

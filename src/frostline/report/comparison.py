@@ -213,12 +213,7 @@ COSTS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write a comparison as a self-contained HTML page.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write a comparison as a self-contained HTML page."""
     write_bytes(path, page(comparison).encode(errors="replace"), "--html chooses another place")
 
 

@@ -79,10 +79,7 @@ class ReportContents:
 def gather(run: Run) -> ReportContents:
     """Read the contents of a run folder; missing or damaged files are noted in ``missing``.
 
-    Raises
-    ------
-    RunError
-        When the manifest, against which files are checked, is damaged.
+    Raises RunError when the manifest, against which files are checked, is damaged.
     """
     read_manifest(run.folder, AGAIN)
     found = ReportContents(run.name, run.state == "finished")
@@ -149,10 +146,7 @@ def _count_bad_images(run: Run) -> int:
 def first_filters(folder: Path) -> torch.Tensor | None:
     """Return the first convolution with three input channels (N, 3, H, W) of a bundle, or None.
 
-    Raises
-    ------
-    RunError
-        When the bundle is damaged.
+    Raises RunError when the bundle is damaged.
     """
     path = verified_tensors(folder)
     with reading(path, RunError, AGAIN), safetensors.safe_open(path, framework="pt") as file:

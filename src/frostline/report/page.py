@@ -42,10 +42,6 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     run : Run
     path : Path, optional
         ``report.html`` in the run folder by default.
-
-    Raises
-    ------
-    StorageError
     """
     path = path or run.folder / FILE
     log.info("report: %s", path)

@@ -43,10 +43,6 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     model : TrainedModel
     start : float
         `time.perf_counter` at the start of the run.
-
-    Raises
-    ------
-    StorageError
     """
     config, network, splits = model.plan.config, model.plan.network, model.plan.splits
     names = splits.train.class_names

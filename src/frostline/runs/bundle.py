@@ -209,12 +209,7 @@ def _tensors(backbone: Backbone, head: Head) -> dict[str, torch.Tensor]:
 
 
 def seal_bundle(folder: Path, known: Mapping[str, str] | None = None) -> None:
-    """Write the manifest of a bundle; ``known`` are digests by name, to avoid reading large files again.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write the manifest of a bundle; ``known`` are digests by name, to avoid reading large files again."""
     names = [name for name in BUNDLE_FILES if name != MANIFEST]
     write_manifest(folder, "bundle", names, complete=True, known=known, remedy=OTHER_OUTPUT_DIR)
 
@@ -230,10 +225,7 @@ def _is_bundle(folder: Path) -> bool:
 def read_description(folder: Path) -> Description:
     """Read a bundle's ``model.json``, checked against the manifests of the bundle and its run.
 
-    Raises
-    ------
-    RunError
-        When it is missing, damaged, of another version, or not as Frostline wrote it.
+    Raises RunError when it is missing, damaged, of another version, or not as Frostline wrote it.
     """
     path, manifest = folder / DESCRIPTION, _checked_manifest(folder)
     if manifest is not None:
@@ -315,10 +307,7 @@ def load_bundle(folder: Path, backbone: Backbone | None = None) -> Model:
 def verified_tensors(folder: Path) -> Path:
     """Return the path of a bundle's tensors after checking their digest.
 
-    Raises
-    ------
-    RunError
-        When it is wrong, or the bundle's other files are missing or damaged.
+    Raises RunError when it is wrong, or the bundle's other files are missing or damaged.
     """
     return _verified_tensors(folder, read_description(folder).blake2b)
 

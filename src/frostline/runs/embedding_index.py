@@ -103,10 +103,6 @@ def write_index(
     images : ImageDataset
         The training split, in the order of ``train``.
     seed : int
-
-    Raises
-    ------
-    StorageError
     """
     sample = stratified(train.labels, SAMPLE, seed)
     while True:
@@ -132,10 +128,7 @@ def write_index(
 def read_index(path: Path) -> Index:
     """Read the index of a run folder.
 
-    Raises
-    ------
-    RunError
-        When it is missing, damaged, or not as the run wrote it.
+    Raises RunError when it is missing, damaged, or not as the run wrote it.
     """
     return Run(path.parent).parse(path.name, _index, MAX_BYTES)
 

@@ -34,12 +34,7 @@ class Evidence:
 
 
 def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDataset) -> None:
-    """Write the predictions of ``val`` and ``test``, and thumbnails of the test images that `worth_showing` selects.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write the predictions of ``val`` and ``test``, and thumbnails of the test images that `worth_showing` selects."""
     tensors = {}
     for name in SPLITS:
         tensors[f"{name}.probabilities"] = torch.from_numpy(predicted[name].probabilities)
@@ -52,10 +47,7 @@ def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDa
 def read_evidence(run: Run) -> Evidence:
     """Read the evidence of a run.
 
-    Raises
-    ------
-    RunError
-        When it is missing, damaged, or not as the run wrote it.
+    Raises RunError when it is missing, damaged, or not as the run wrote it.
     """
     return run.parse(run.evidence.name, _evidence, MAX_TENSOR_FILE_BYTES)
 

@@ -170,10 +170,7 @@ def data_facts(splits: RunSplits) -> dict[str, Any]:
 def check_same_data(run: Run, splits: RunSplits) -> None:
     """Refuse to resume a run with other images than it was started with.
 
-    Raises
-    ------
-    RunError
-        When images were added, removed or changed, or ``data.json`` is missing or damaged.
+    Raises RunError when images were added, removed or changed, or ``data.json`` is missing or damaged.
     """
     record, now = run.begin_record, data_facts(splits)
     changes = []

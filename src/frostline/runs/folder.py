@@ -161,10 +161,7 @@ class Run:
     def identity(self) -> str:
         """Digest of its settings and images; empty for runs of versions without a manifest.
 
-        Raises
-        ------
-        RunError
-            When the manifest is damaged.
+        Raises RunError when the manifest is damaged.
         """
         manifest = read_manifest(self.folder, AGAIN)
         return "" if manifest is None else digest_json({name: manifest.files.get(name) for name in BEGIN_FILES})
@@ -223,10 +220,7 @@ class Run:
     def parse(self, name: str, parser: Callable[[bytes], T], most: int = MAX_TEXT_BYTES, remedy: str = AGAIN) -> T:
         """Read a file as `read` does, and return what ``parser`` makes of its content.
 
-        Raises
-        ------
-        RunError
-            Also when ``parser`` raises.
+        Raises RunError also when ``parser`` raises.
         """
         data = self.read(name, most, remedy)
         with reading(self.folder / name, RunError, AGAIN):
@@ -249,12 +243,7 @@ class Run:
 
     @property
     def begin_record(self) -> BeginRecord:
-        """Images and weights at the start, as in ``data.json``.
-
-        Raises
-        ------
-        RunError
-        """
+        """Images and weights at the start, as in ``data.json``."""
         return self.parse("data.json", BeginRecord.model_validate_json)
 
     @property
@@ -339,10 +328,7 @@ def _made_earlier(folder: Path) -> bool:
 def list_runs(output_dir: Path) -> list[Run]:
     """Return the runs of a folder, oldest first; unreadable ones are left out with a warning.
 
-    Raises
-    ------
-    StorageError
-        When the folder itself cannot be read.
+    Raises StorageError when the folder itself cannot be read.
     """
     found = []
     for path in _entries(output_dir):
@@ -371,10 +357,7 @@ def _start_time(folder: Path) -> float:
 def choose_name(data: str, output_dir: Path, *, resume: bool) -> str:
     """Return the next free ``DATA-N``, or, to resume, the latest unfinished one.
 
-    Raises
-    ------
-    RunError
-        When there is nothing to resume.
+    Raises RunError when there is nothing to resume.
     """
     pattern = re.compile(rf"{re.escape(data)}-(\d+)")
     if resume:
@@ -389,11 +372,6 @@ def choose_name(data: str, output_dir: Path, *, resume: bool) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse a run name that is not a plain folder name.
-
-    Raises
-    ------
-    RunError
-    """
+    """Refuse a run name that is not a plain folder name."""
     if not re.fullmatch(r"[\w][\w .+-]{0,99}", name):
         raise RunError(f"--name '{name}': expected up to 100 letters, digits, '-', '_', '.' or '+'.")

@@ -51,12 +51,7 @@ OWN_FILE = "The user's file {file}. Its origin and license are not known."
 
 
 def write_card(model: Model, metrics: Mapping[str, Any], folder: Path) -> None:
-    """Write a model's card into its bundle; ``metrics`` are those of the run, as in ``metrics.json``.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write a model's card into its bundle; ``metrics`` are those of the run, as in ``metrics.json``."""
     text = card_text(model, metrics, folder.parent.name)
     write_bytes(folder / CARD, text.encode(errors="backslashreplace"), OTHER_OUTPUT_DIR)
 

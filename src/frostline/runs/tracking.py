@@ -82,10 +82,7 @@ def split_names(names: Iterable[str]) -> list[str]:
 def choose_trackers(requested: Iterable[str], run: Run, *, resumed: bool) -> list[str]:
     """Return the requested trackers and, for a resumed run, those that it was started with.
 
-    Raises
-    ------
-    ConfigError
-        When a name is unknown, its package is missing, or ``FROSTLINE_OFFLINE=1`` forbids its address.
+    Raises ConfigError when a name is unknown, its package is missing, or ``FROSTLINE_OFFLINE=1`` forbids its address.
     """
     names = split_names([*requested, *(_recorded(run) if resumed else {})])
     for name in names:
@@ -105,10 +102,7 @@ def choose_trackers(requested: Iterable[str], run: Run, *, resumed: bool) -> lis
 def tracked(names: Sequence[str], run: Run, config: TrainConfig) -> Iterator[Tracking]:
     """Track a run inside the block.
 
-    Raises
-    ------
-    RunError
-        When a tracker cannot start.
+    Raises RunError when a tracker cannot start.
     """
     tracking = Tracking({name: _open(name, run, config) for name in names})
     status = "FAILED"

@@ -35,12 +35,7 @@ class OpenRun(Run):
         self._claim, self._log_file = claim, log_file
 
     def begin(self, config: TrainConfig, record: Mapping[str, Any]) -> None:
-        """Remove the files of an earlier run, and write settings, images and weights (`BeginRecord`).
-
-        Raises
-        ------
-        StorageError
-        """
+        """Remove the files of an earlier run, and write settings, images and weights (`BeginRecord`)."""
         self._claim.keep()
         output = self.output
         output.mark()  # the earlier files are not listed from now on
@@ -51,34 +46,19 @@ class OpenRun(Run):
         output.mark(BEGIN_FILES)
 
     def resume(self) -> None:
-        """Continue where an earlier process stopped.
-
-        Raises
-        ------
-        StorageError
-        """
+        """Continue where an earlier process stopped."""
         self._claim.keep()
         self._log_file.write_to(self.folder / "log.txt")
 
     def complete(self) -> None:
-        """List every file in the manifest, and mark the run as finished.
-
-        Raises
-        ------
-        StorageError
-        """
+        """List every file in the manifest, and mark the run as finished."""
         before = read_manifest(self.folder, AGAIN)
         known = {name: before.files[name] for name in BEGIN_FILES if name in before.files} if before else {}
         self.output.mark(LISTED_FILES, complete=True, known=known)
         self.remove_checkpoint()
 
     def remove_checkpoint(self) -> None:
-        """Remove the training state, which a finished run does not need.
-
-        Raises
-        ------
-        StorageError
-        """
+        """Remove the training state, which a finished run does not need."""
         self.output.remove([self.checkpoint.name])
 
 
@@ -88,12 +68,8 @@ def open_run(output_dir: Path, name: str, *, overwrite: bool, resume: bool) -> I
 
     If the start fails before `OpenRun.begin`, the files that it made are removed, and no others.
 
-    Raises
-    ------
-    RunError
-        When the name is taken or invalid, or another process is writing there.
-    StorageError
-        When the folder cannot be written.
+    Raises RunError when the name is taken or invalid, or another process is writing there; StorageError when the folder
+    cannot be written.
     """
     check_name(name)
     run = Run(output_dir / name)
@@ -110,12 +86,7 @@ def _refuse_taken(run: Run, *, overwrite: bool, resume: bool) -> None:
 
 
 def write_history(run: Run, history: Iterable[Epoch]) -> None:
-    """Write ``history.csv``.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write ``history.csv``."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -124,12 +95,7 @@ def write_history(run: Run, history: Iterable[Epoch]) -> None:
 
 
 def write_bad_images(run: Run, bad: Sequence[BadImage]) -> None:
-    """Write ``bad_images.csv``, or remove it if all images could be read.
-
-    Raises
-    ------
-    StorageError
-    """
+    """Write ``bad_images.csv``, or remove it if all images could be read."""
     path = run.folder / "bad_images.csv"
     if not bad:
         run.output.remove([path.name])
