@@ -118,7 +118,14 @@ def _check_request(
     run: Run, path: Path | str | None, format: str, quantize: str | None, *, allow_loss: bool, overwrite: bool
 ) -> Path:
     """Check the options and the packages, and return the output path."""
-    _check_format(format, quantize, allow_loss=allow_loss)
+    if format not in ENDINGS:
+        raise UnknownNameError("format", format, ENDINGS)
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise UnknownNameError("quantization", quantize, QUANTIZATIONS)
+    if quantize and format != "onnx":
+        raise ConfigError("--quantize int8 is for --format onnx: leave one of them out.")
+    if allow_loss and not quantize:
+        raise ConfigError("--allow-loss belongs to --quantize int8: leave it out.")
     require("export", "export", "onnx", "onnxruntime", "onnxscript")
     ending = ENDINGS[format]
     output = Path(path or (f"{run.name}-{quantize}{ending}" if quantize else f"{run.name}{ending}"))
@@ -139,17 +146,6 @@ def _translate(model: Model, about: dict[str, Any], format: str) -> tuple[bytes,
     return content, ProgramClassifier(content).answers
 
 
-def _check_format(format: str, quantize: str | None, *, allow_loss: bool) -> None:
-    if format not in ENDINGS:
-        raise UnknownNameError("format", format, ENDINGS)
-    if quantize is not None and quantize not in QUANTIZATIONS:
-        raise UnknownNameError("quantization", quantize, QUANTIZATIONS)
-    if quantize and format != "onnx":
-        raise ConfigError("--quantize int8 is for --format onnx: leave one of them out.")
-    if allow_loss and not quantize:
-        raise ConfigError("--allow-loss belongs to --quantize int8: leave it out.")
-
-
 def write_verified(
     content: bytes,
     about: dict[str, Any],
@@ -164,22 +160,8 @@ def write_verified(
 ) -> Exported:
     """Compare an exported model with the run's model on real images, and write it if they predict the same.
 
-    Parameters
-    ----------
-    content, about : bytes, dict
-        Content and metadata of the file.
-    predict : Predictor
-        Predictor of the file.
-    model, splits : Model, RunSplits
-        Of the run.
-    output : Path
-    quantize, allow_loss
-        As in `export`.
-
-    Raises
-    ------
-    ExportError
-        When they differ; nothing is written then.
+    ``about`` and ``predict`` are the metadata and the predictor of the file. Raises ExportError when they differ;
+    nothing is written then.
     """
     parity = measure(_predictor(model), predict, real_images(splits), model.preprocess.image_size, progress)
     check_parity(parity, str(output))

@@ -27,10 +27,7 @@ OUT_OF_RANGE = 1_000_000
 class TensorPreprocess(nn.Module):
     """Raw images, uint8 (N, H, W, C) with C = 1 or 3, to the network's input (N, 3, S, S).
 
-    Parameters
-    ----------
-    preprocess : Preprocess
-        Settings; the results agree within 1e-3 of a gray level.
+    The results agree with `Preprocess` within 1e-3 of a gray level.
     """
 
     powers: torch.Tensor
@@ -121,10 +118,7 @@ FIGURES = ("images", "accuracy", "accuracy_ci95", "loss", "ece")
 class ExportableModel(nn.Module):
     """Raw images, uint8 (N, H, W, C) with C = 1 or 3, to calibrated probabilities (N, classes) and class ids (N,).
 
-    Parameters
-    ----------
-    model : Model
-        Copied; every stage counts as frozen.
+    The model is copied; every stage counts as frozen.
     """
 
     def __init__(self, model: Model) -> None:

@@ -29,21 +29,9 @@ SHAPE = ("batch", "height", "width", "channels")
 
 
 def to_onnx(program: ExportedProgram, about: dict[str, Any], name: str) -> bytes:
-    """Return the content of an ``.onnx`` file.
+    """Return the content of an ``.onnx`` file with metadata ``about``; ``name`` is that of the network.
 
-    Parameters
-    ----------
-    program : ExportedProgram
-        Of the complete model.
-    about : dict
-        Metadata; JSON values.
-    name : str
-        Of the network, for messages.
-
-    Raises
-    ------
-    ExportError
-        When ONNX does not support the network, or the file would be too large.
+    Raises ExportError when ONNX does not support the network, or the file would be too large.
     """
     with quiet():
         try:
@@ -183,23 +171,9 @@ def to_pt2(program: ExportedProgram, about: dict[str, Any]) -> bytes:
 
 
 class ProgramClassifier:
-    """An exported ``.pt2`` model for prediction.
+    """A model that ``frostline export --format torch`` wrote, as a file or its content, for prediction.
 
-    Parameters
-    ----------
-    source : path or bytes
-        A file that ``frostline export --format torch`` wrote, or its content.
-
-    Attributes
-    ----------
-    about : dict
-        Metadata of the file.
-    class_names : tuple of str
-
-    Raises
-    ------
-    RunError
-        When it is no exported model, or damaged.
+    Raises RunError when it is not an exported model, or damaged.
     """
 
     def __init__(self, source: Path | bytes) -> None:

@@ -75,13 +75,7 @@ def varied(image: ImagePixels, number: int, side: int) -> ImagePixels:
 def measure(
     expected: Predictor, found: Predictor, images: Iterator[list[ImagePixels]], side: int, progress: Progress | None
 ) -> Parity:
-    """Compare two predictors on images, and on one variant (`varied`) of each batch.
-
-    Parameters
-    ----------
-    side : int
-        Side of the network's input.
-    """
+    """Compare two predictors on images and on a variant (`varied`) of each batch; ``side`` is the network's input."""
     count = extra = same = 0
     largest = 0.0
     with (progress or Silent()).bar("comparing", IMAGES, "images") as bar:

@@ -82,16 +82,7 @@ def classify_files(
 ) -> Iterator[list[FileAnswer]]:
     """Yield predictions batch by batch, in the order of the files.
 
-    Parameters
-    ----------
-    classifier : Classifier
-    files : sequence of Path
-    tta : int
-        See `Classifier.predict_proba`.
-    max_pixels : int
-        Largest accepted image.
-    workers : int, optional
-        Number of decoding processes; all cores by default.
+    Images of more than ``max_pixels`` are refused; ``workers`` processes decode, by default as many as there are cores.
     """
     size = classifier.batch_size
     preprocess = classifier.model.preprocess

@@ -23,14 +23,6 @@ MOST_EXTRA_TOKENS = 8
 class MappedNetwork(nn.Module):
     """The network from preprocessed pixels to logits as one differentiable module; weights are shared.
 
-    Parameters
-    ----------
-    backbone : Backbone
-    boundary : Boundary
-        Its taps and end are the inputs of the head.
-    head : Head
-    image_size : int
-
     Attributes
     ----------
     maps : dict of str to nn.Module

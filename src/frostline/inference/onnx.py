@@ -90,21 +90,9 @@ class ExportRecord(Schema):
 
 
 def read_record(text: str, content: bytes, name: str) -> dict[str, Any]:
-    """Parse the metadata of an exported file.
+    """Parse the metadata ``text`` of an exported file with some content and name.
 
-    Parameters
-    ----------
-    text : str
-        The metadata.
-    content : bytes
-        The complete file.
-    name : str
-        Name of the file, for messages.
-
-    Raises
-    ------
-    RunError
-        When it is invalid, or the file has no checksum.
+    Raises RunError when it is invalid, or the file has no checksum.
     """
     record = fit_schema(ExportRecord, text, Path(name), RunError, AGAIN)
     if check_seal(content) == "none":

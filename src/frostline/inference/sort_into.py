@@ -6,7 +6,7 @@ import secrets
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -108,13 +108,16 @@ def check_target(root: Path, searched: Sequence[Path]) -> None:
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
     """Return a folder name per class, valid on every system and unique regardless of case."""
-    taken: set[str] = set()
-    names = []
-    for class_name in class_names:
-        name = next(name for name in _numbered(_folder_name(class_name), "") if _key(name) not in taken)
-        taken.add(_key(name))
-        names.append(name)
-    return names
+    return unique_names(map(_folder_name, class_names))
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Append ``-2``, ``-3``, … to names that repeat earlier ones, regardless of case."""
+    taken: dict[str, str] = {}
+    for name in names:
+        free = next(free for free in _numbered(name, "") if _key(free) not in taken)
+        taken[_key(free)] = free
+    return list(taken.values())
 
 
 def _folder_name(text: str) -> str:

@@ -49,14 +49,7 @@ STYLE: Any = {  # of matplotlib
 
 
 def curves(history: Sequence[Epoch], best: int) -> list[Markup]:
-    """Plot accuracy and loss over the epochs, with the best epoch, each thawing and the gap between the splits.
-
-    Parameters
-    ----------
-    history : sequence of Epoch
-    best : int
-        Number of the best epoch; 0 if unknown.
-    """
+    """Plot accuracy and loss over the epochs, with the best epoch (0 if unknown), each thawing and the gap."""
     return [_curve(history, best, quantity) for quantity in ("accuracy", "loss")]
 
 
@@ -143,16 +136,9 @@ def diagram(found: Reliability, name: str, title: str) -> Markup:
 
 
 def to_svg(figure: Any, name: str, label: str) -> Markup:
-    """Return a matplotlib figure as SVG for a page; the same figure gives the same bytes.
+    """Return a figure, created under ``rc_context(STYLE)``, as SVG; the same figure gives the same bytes.
 
-    Parameters
-    ----------
-    figure : Figure
-        Created under ``rc_context(STYLE)``.
-    name : str
-        Prefix of the ids, unique on the page.
-    label : str
-        Text for screen readers.
+    ``name`` is the prefix of the ids, unique on the page, and ``label`` the text for screen readers.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -203,10 +189,7 @@ class EmbeddingMap:
 def draw_map(index: Index, test: Predictions, names: list[str]) -> EmbeddingMap | None:
     """Arrange the test images of an index on a plane by t-SNE (van der Maaten & Hinton 2008).
 
-    Returns
-    -------
-    EmbeddingMap or None
-        None with fewer than 10 images, or if all points are equal.
+    Returns None with fewer than 10 images, or if all points are equal.
     """
     count = len(index.test_positions)
     points = index.test_points.numpy()

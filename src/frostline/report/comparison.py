@@ -6,11 +6,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from frostline._utils.storage import write_bytes
 from frostline._utils.text import templates
 from frostline.errors import RunError
 from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
-from frostline.runs.evidence import Evidence, read_evidence
+from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
 
 LISTED_NAMES = 3  # class names listed in a message
@@ -95,39 +98,40 @@ def compare(runs: Sequence[Run]) -> Comparison:
     """
     _check_runs(runs)
     metrics = [run.metrics for run in runs]
-    for run, one in zip(runs, metrics, strict=True):
-        if one["test"] is None:
+    for run, results in zip(runs, metrics, strict=True):
+        if results["test"] is None:
             raise RunError(f"run '{run.name}' has no test split (--test-fraction 0), so it cannot be compared.")
     evidence = [read_evidence(run) for run in runs]
-    for run, one, kept in zip(runs[1:], metrics[1:], evidence[1:], strict=True):
-        _check_same_test((runs[0], metrics[0], evidence[0]), (run, one, kept))
+    for i in range(1, len(runs)):
+        difference = _test_difference(metrics[0], metrics[i], evidence[0].test.labels, evidence[i].test.labels)
+        if difference:
+            raise RunError(
+                f"runs '{runs[0].name}' and '{runs[i].name}' were not tested on the same images: {difference}. "
+                "Compare runs of one data set with the same test split (same --limit and --data-dir)."
+            )
     names, labels = _names(runs), evidence[0].test.labels
-    right = [kept.test.probabilities.argmax(1) == labels for kept in evidence]
-    couples = list(combinations(range(len(runs)), 2))
-    paired = compare_pairs([(right[a], right[b]) for a, b in couples])
+    correct = [found.test.probabilities.argmax(1) == labels for found in evidence]
+    pairs = list(combinations(range(len(runs)), 2))
+    tests = compare_pairs([(correct[a], correct[b]) for a, b in pairs])
     class_names = list(metrics[0]["test"]["per_class"])
     return Comparison(
         names,
         len(labels),
         _settings(runs, metrics),
-        [(title, [text(one) for one in metrics]) for title, text in RESULTS.items()],
-        [(title, [text(one) for one in metrics]) for title, text in COSTS.items()],
-        [RunPair(names[a], names[b], one) for (a, b), one in zip(couples, paired, strict=True)],
-        [
-            (names[0], name, class_changes(right[0], other, labels, class_names))
-            for name, other in zip(names[1:], right[1:], strict=True)
-        ],
+        [(title, [text(results) for results in metrics]) for title, text in RESULTS.items()],
+        [(title, [text(results) for results in metrics]) for title, text in COSTS.items()],
+        [RunPair(names[a], names[b], test) for (a, b), test in zip(pairs, tests, strict=True)],
+        [(names[0], names[i], class_changes(correct[0], correct[i], labels, class_names)) for i in range(1, len(runs))],
     )
 
 
 def _check_runs(runs: Sequence[Run]) -> None:
     if len(runs) < 2:
         raise RunError("compare needs two runs or more: name another one (`frostline runs` lists them).")
-    seen = set()
-    for run in runs:
-        if run.folder.resolve() in seen:
+    folders = [run.folder.resolve() for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if folders.count(folder) > 1:
             raise RunError(f"run '{run.name}' was named twice: name another one.")
-        seen.add(run.folder.resolve())
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -136,18 +140,11 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
-def _check_same_test(one: tuple[Run, dict[str, Any], Evidence], other: tuple[Run, dict[str, Any], Evidence]) -> None:
-    difference = _difference(one[1], one[2], other[1], other[2])
-    if difference:
-        raise RunError(
-            f"runs '{one[0].name}' and '{other[0].name}' were not tested on the same images: {difference}. "
-            "Compare runs of one data set with the same test split (same --limit and --data-dir)."
-        )
-
-
-def _difference(one: dict[str, Any], kept: Evidence, other: dict[str, Any], kept_other: Evidence) -> str:
-    """Return how two test splits differ, or an empty string."""
-    classes, others = list(one["test"]["per_class"]), list(other["test"]["per_class"])
+def _test_difference(
+    first: dict[str, Any], second: dict[str, Any], labels: NDArray[np.int64], other_labels: NDArray[np.int64]
+) -> str:
+    """Return how the test splits of two runs differ, or an empty string; from their metrics and test labels."""
+    classes, others = list(first["test"]["per_class"]), list(second["test"]["per_class"])
     if classes != others:
         only = [[name for name in a if name not in b] for a, b in ((classes, others), (others, classes))]
         parts = [
@@ -156,24 +153,23 @@ def _difference(one: dict[str, Any], kept: Evidence, other: dict[str, Any], kept
             if names
         ]
         return f"their classes differ ({'; '.join(parts) or 'the same ones in another order'})"
-    labels, labels_other = kept.test.labels, kept_other.test.labels
-    if len(labels) != len(labels_other):
-        return f"{len(labels):,} images against {len(labels_other):,}"
-    prints = [metrics.get("data", {}).get("fingerprint", {}).get("test") for metrics in (one, other)]
+    if len(labels) != len(other_labels):
+        return f"{len(labels):,} images against {len(other_labels):,}"
+    prints = [metrics.get("data", {}).get("fingerprint", {}).get("test") for metrics in (first, second)]
     if None in prints:
         return "one does not record which images were used (no data.fingerprint in metrics.json; train it again)"
     if prints[0] == prints[1]:
         return ""
-    if (labels == labels_other).all():
+    if (labels == other_labels).all():
         return f"{len(labels):,} images each, with the same labels, but the images or their order differ"
-    return f"{len(labels):,} images each, but {int((labels != labels_other).sum()):,} labels differ"
+    return f"{len(labels):,} images each, but {int((labels != other_labels).sum()):,} labels differ"
 
 
 def _settings(runs: Sequence[Run], metrics: Sequence[dict[str, Any]]) -> list[Row]:
     """Return the settings and weights that differ."""
     dumped = [run.config.model_dump(mode="json") for run in runs]
-    rows = [(name, [_text(one[name]) for one in dumped]) for name in dumped[0]]
-    rows.append(("weights used", [str(one["weights"].get("name", "given")) for one in metrics]))
+    rows = [(name, [_text(settings[name]) for settings in dumped]) for name in dumped[0]]
+    rows.append(("weights used", [str(results["weights"].get("name", "given")) for results in metrics]))
     return [row for row in rows if len(set(row[1])) > 1]
 
 

@@ -44,15 +44,7 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], title: str, method: str) -> bytes:
-    """Return the sheet as a PNG.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-    title : str
-    method : str
-        Method, stage and grid of the overlays.
-    """
+    """Return the sheet as a PNG; ``method`` describes method, stage and grid of the overlays."""
     from matplotlib.figure import Figure
 
     columns, near = max(len(row.overlays) for row in rows), max(len(row.nearest) for row in rows)

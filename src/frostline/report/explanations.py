@@ -25,6 +25,7 @@ from frostline.data.thumbnails import to_png
 from frostline.errors import DataError
 from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbor, enlarge, scale
 from frostline.inference.image_files import reason_of
+from frostline.inference.sort_into import unique_names
 from frostline.report.contact_sheet import MOST_ROWS, Panel, Row, draw_sheet
 from frostline.report.overlay import color, overlay, square
 
@@ -136,7 +137,7 @@ def _decode(
 ) -> Iterator[tuple[list[_InputImage], list[BadImage]]]:
     """Yield the readable and the unreadable files, batch by batch."""
     size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
-    names = _folder_names(files)
+    names = unique_names(_plain(file.stem) for file in files)
     with Decoders(side=size, levels=levels) as for_network, Decoders(side=SIDE, levels=levels) as for_page:
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
@@ -199,20 +200,6 @@ def _write_thumbnail(folder: Path, number: int, neighbor: Neighbor) -> Path:
 def _is_ours(folder: Path) -> bool:
     """Whether the folder holds earlier explanations."""
     return (folder / SHEET).is_file() and any(folder.glob("*/image.png"))
-
-
-def _folder_names(files: Sequence[Path]) -> list[str]:
-    """Return a plain folder name for each file; repeated names are numbered."""
-    taken, names = set[str](), list[str]()
-    for file in files:
-        stem = name = _plain(file.stem)
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        names.append(name)
-    return names
 
 
 def _plain(text: str) -> str:

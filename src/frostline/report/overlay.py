@@ -22,18 +22,7 @@ JPEG_QUALITY = 80
 
 
 def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Blend a map over the gray image, with opacity by value.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (H, W) or (H, W, 3)
-    heat : ndarray of float, shape (h, w)
-        0 to 1, resized to the image.
-
-    Returns
-    -------
-    ndarray of uint8, shape (H, W, 3)
-    """
+    """Blend a map (h, w) of values 0 to 1 over the gray image (H, W) or (H, W, 3), with opacity by value: (H, W, 3)."""
     gray = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]  # (H, W, 1)
     fitted = _fitted(heat, gray.shape[1], gray.shape[0])
     share = (FAINT + (STRONG - FAINT) * fitted)[..., None]
@@ -71,20 +60,8 @@ def _table() -> NDArray[np.uint8]:
 def overlays(folder: Path, evidence: Evidence) -> dict[int, bytes]:
     """Return the saliency overlay for the prediction of each test image with a thumbnail: JPEG by position.
 
-    The maps are computed on the thumbnails, at the last stage with a spatial map.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    evidence : Evidence
-
-    Raises
-    ------
-    ConfigError
-        When captum is not installed.
-    RunError
-        When the model cannot be loaded or explained.
+    The maps are computed on the thumbnails, at the last stage with a spatial map. Raises ConfigError when captum is not
+    installed; RunError when the model cannot be loaded or explained.
     """
     require("explain", "explain", "captum.attr")
     shown = evidence.shown

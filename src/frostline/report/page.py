@@ -35,14 +35,7 @@ FILTERS_PER_ROW = 16
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write the report of a run, and return its path.
-
-    Parameters
-    ----------
-    run : Run
-    path : Path, optional
-        ``report.html`` in the run folder by default.
-    """
+    """Write the report of a run, by default as ``report.html`` in its folder, and return its path."""
     path = path or run.folder / FILE
     log.info("report: %s", path)
     write_bytes(path, page(gather(run)).encode(errors="replace"), OTHER_OUTPUT)

@@ -35,14 +35,7 @@ from frostline.training.checkpoint import Epoch
 def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) -> dict[str, Any]:
     """Evaluate a trained model, write every file of its run and complete it; return the results.
 
-    Parameters
-    ----------
-    run : OpenRun
-    data : str
-        Name of the data set.
-    model : TrainedModel
-    start : float
-        `time.perf_counter` at the start of the run.
+    ``data`` is the name of the data set, ``start`` the `time.perf_counter` at the start of the run.
     """
     config, network, splits = model.plan.config, model.plan.network, model.plan.splits
     names = splits.train.class_names

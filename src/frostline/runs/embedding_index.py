@@ -65,19 +65,12 @@ class Index:
         return (features.flatten(1).cpu().float() - self.mean) @ self.axes
 
     def nearest(self, features: torch.Tensor, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the nearest training images by cosine, nearest first.
-
-        Parameters
-        ----------
-        features : Tensor (N, ...)
-            Head inputs.
-        count : int
-            Limited to the size of the sample.
+        """Return the nearest training images of head inputs (N, ...), nearest first.
 
         Returns
         -------
         members : ndarray of int64, shape (N, count)
-            Positions in the sample.
+            Positions in the sample; fewer columns for a smaller sample.
         similarity : ndarray of float32, shape (N, count)
             Cosine, -1 to 1.
         """
@@ -92,17 +85,8 @@ def write_index(
 ) -> None:
     """Draw the samples, reduce their features and write the index.
 
-    Parameters
-    ----------
-    path : Path
-    trunk : nn.Module
-        From rows to head inputs.
-    head : Head
-        Its mean and scale standardize features.
-    train, test : Examples
-    images : ImageDataset
-        The training split, in the order of ``train``.
-    seed : int
+    ``trunk`` maps rows to head inputs, ``head`` standardizes them; ``images`` are the training split in the order of
+    ``train``.
     """
     sample = stratified(train.labels, SAMPLE, seed)
     while True:

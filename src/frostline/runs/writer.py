@@ -20,15 +20,7 @@ from frostline.training.checkpoint import Epoch
 
 
 class OpenRun(Run):
-    """A run folder that only this process may write to.
-
-    Parameters
-    ----------
-    folder : Path
-    claim : Claim
-    log_file : LogFile
-        Holds the log lines so far.
-    """
+    """A run folder that only this process may write to; ``log_file`` has the log lines so far."""
 
     def __init__(self, folder: Path, claim: Claim, log_file: LogFile) -> None:
         super().__init__(folder)
