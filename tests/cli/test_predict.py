@@ -209,7 +209,7 @@ def test_an_unfinished_run_cannot_predict(frostline, finished, images, tmp_path)
     done = frostline("predict", "begun", images)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "holds no model: the run is not finished" in line
+    assert "contains no model: the run is not finished" in line
 
 
 def test_a_misspelt_run_gets_the_nearest(frostline, finished, images):

@@ -71,7 +71,7 @@ def test_what_eight_bits_may_cost():
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "message"),
+    ("options", "kind", "message"),
     [
         ({"format": "onx"}, UnknownNameError, "Did you mean 'onnx'"),
         ({"quantize": "int4"}, UnknownNameError, "Did you mean 'int8'"),
@@ -79,9 +79,9 @@ def test_what_eight_bits_may_cost():
         ({"allow_loss": True}, ConfigError, "belongs to --quantize int8"),
     ],
 )
-def test_impossible_wishes_are_refused(finished, wish, kind, message):
+def test_impossible_options_are_refused(finished, options, kind, message):
     with pytest.raises(kind, match=message):
-        export(finished, **wish)
+        export(finished, **options)
 
 
 def test_a_name_says_what_the_file_is(finished, tmp_path):

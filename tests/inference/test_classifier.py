@@ -160,7 +160,7 @@ def test_the_model_folder_may_be_given_itself(finished, classifier, fashion):
 
 
 def test_an_unfinished_run_holds_no_model(tmp_path):
-    with pytest.raises(RunError, match="holds no model"):
+    with pytest.raises(RunError, match="contains no model"):
         Classifier.load(tmp_path)
     with pytest.raises(RunError, match="no results yet"):
         Run(tmp_path).metrics  # noqa: B018

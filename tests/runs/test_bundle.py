@@ -66,7 +66,7 @@ def test_no_file_is_a_pickle(finished):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(RunError, match="holds no model: the run is not finished, or this is no run folder"):
+    with pytest.raises(RunError, match="contains no model: the run is not finished, or this is not a run folder"):
         load_bundle(tmp_path)
 
 

@@ -70,11 +70,11 @@ class TensorPreprocess(nn.Module):
     def _weights(self, short: torch.Tensor) -> torch.Tensor:
         """Return the resampling matrix (S, window)."""
         scale = short.double() / self.side
-        places = torch.arange(self.window).double() + 0.5  # (window,)
+        positions = torch.arange(self.window).double() + 0.5  # (window,)
         centers = (torch.arange(self.side).double() + 0.5) * scale  # (S,)
-        distance = (places - centers[:, None]).abs() / scale.clamp(min=1)  # (S, window)
+        distance = (positions - centers[:, None]).abs() / scale.clamp(min=1)  # (S, window)
         weights = _cubic(distance) if self.interpolation == "bicubic" else (1 - distance).clamp(min=0)
-        weights = torch.where(places < short, weights, 0.0)
+        weights = torch.where(positions < short, weights, 0.0)
         return (weights / weights.sum(1, keepdim=True)).float()
 
 

@@ -111,7 +111,7 @@ class Explainer:
         Raises
         ------
         RunError
-            When the folder holds no model, a file of it or the index is missing, damaged or of another version, or
+            When the folder contains no model, a file of it or the index is missing, damaged or of another version, or
             ``backbone`` is missing or another network than the run's.
         ConfigError
             When the network's package is not installed, or the device is unknown or not available.

@@ -62,22 +62,22 @@ class MappedNetwork(nn.Module):
     @torch.enable_grad()
     def _drop_unused(self, x: torch.Tensor) -> None:
         """Drop maps that no logit depends on, such as a transformer's last one if the head reads the class token."""
-        passed: dict[str, torch.Tensor] = {}
+        recorded: dict[str, torch.Tensor] = {}
 
-        def keep(stage: str) -> Any:
+        def record(stage: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, value: torch.Tensor) -> torch.Tensor:
-                passed[stage] = value
+                recorded[stage] = value
                 return value.clone()  # later layers may modify it in place
 
             return hook
 
-        hooks = [module.register_forward_hook(keep(stage)) for stage, module in self.maps.items()]
+        hooks = [module.register_forward_hook(record(stage)) for stage, module in self.maps.items()]
         logits = self(x.clone().requires_grad_())
         for hook in hooks:
             hook.remove()
-        gradients = torch.autograd.grad(logits.square().sum(), list(passed.values()), allow_unused=True)
-        for stage, gradient in zip(passed, gradients, strict=True):
-            self.sides[stage] = passed[stage].shape[-1]
+        gradients = torch.autograd.grad(logits.square().sum(), list(recorded.values()), allow_unused=True)
+        for stage, gradient in zip(recorded, gradients, strict=True):
+            self.sides[stage] = recorded[stage].shape[-1]
             if gradient is None or not gradient.any():
                 del self.maps[stage], self.sides[stage]
 
@@ -92,8 +92,8 @@ class MapProbe(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x``: a map (B, C, h, h) or (B, h, h, C), or tokens (B, N, C)."""
         if x.ndim == 4 and x.shape[2] == x.shape[3]:
-            passed: torch.Tensor = self.map(x)
-            return passed
+            same: torch.Tensor = self.map(x)
+            return same
         if x.ndim == 4:
             return self.map(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
         side = math.isqrt(x.shape[1])

@@ -97,9 +97,9 @@ class ClassFolders:
 
 def check_target(root: Path, searched: Sequence[Path]) -> None:
     """Refuse to sort into a folder that is searched for images, or into a subfolder of it."""
-    place = root.resolve()
+    target = root.resolve()
     for path in searched:
-        if path.is_dir() and place.is_relative_to(path.resolve()):
+        if path.is_dir() and target.is_relative_to(path.resolve()):
             raise ConfigError(
                 f"--sort-into {root} is inside {path}, which is searched for images: sorted images would be found "
                 "again; choose another folder."

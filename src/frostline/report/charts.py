@@ -65,9 +65,9 @@ def _curve(history: Sequence[Epoch], best: int, quantity: str) -> Markup:
         figure.subplots_adjust(left=0.125, right=0.975, bottom=0.15, top=0.91)  # a computed layout doubles the time
         axes = figure.subplots()
         axes.fill_between(epochs, train, val, color=SECOND, alpha=0.1, linewidth=0)
-        look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
-        axes.plot(epochs, train, "o-", color=FIRST, **look)
-        axes.plot(epochs, val, "o-", color=SECOND, **look)
+        style: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
+        axes.plot(epochs, train, "o-", color=FIRST, **style)
+        axes.plot(epochs, val, "o-", color=SECOND, **style)
         for before, line in pairwise(history):
             if line.freeze != before.freeze:
                 _mark_thawing(axes, before.epoch + 0.5, line.freeze)
@@ -82,10 +82,10 @@ def _curve(history: Sequence[Epoch], best: int, quantity: str) -> Markup:
         return to_svg(figure, f"curve-{quantity}", label)
 
 
-def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
-    axes.axvline(place, color=SOFT, linewidth=1)
+def _mark_thawing(axes: Any, x: float, freeze: str) -> None:
+    axes.axvline(x, color=SOFT, linewidth=1)
     text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
-    look: dict[str, Any] = {
+    style: dict[str, Any] = {
         "rotation": 90,
         "ha": "right",
         "va": "center",
@@ -94,7 +94,7 @@ def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
         "parse_math": False,
     }
     axes.annotate(
-        text, (place, 0.5), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points", **look
+        text, (x, 0.5), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points", **style
     )
 
 
@@ -195,15 +195,15 @@ def draw_map(index: Index, test: Predictions, names: list[str]) -> EmbeddingMap 
     points = index.test_points.numpy()
     if count < FEWEST or not points.std(0).max() > ALIKE * np.abs(points).max():  # also for NaN
         return None
-    places = arrange(points)
+    positions = arrange(points)
     labels = test.labels[index.test_positions]
     wrong = test.probabilities[index.test_positions].argmax(1) != labels
     present = np.unique(labels)
     clouds = [
-        ClassPoints(names[label], hue, shade, int((labels == label).sum()), _path(places[labels == label]))
+        ClassPoints(names[label], hue, shade, int((labels == label).sum()), _path(positions[labels == label]))
         for label, (hue, shade) in zip(present, _colors(len(present)), strict=True)
     ]
-    return EmbeddingMap(clouds, _path(places[wrong]), int(wrong.sum()), count)
+    return EmbeddingMap(clouds, _path(positions[wrong]), int(wrong.sum()), count)
 
 
 def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -222,13 +222,13 @@ def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:
         )
     low, high = found.min(0), found.max(0)
     reach = max(float((high - low).max()), 1e-12)
-    places: NDArray[np.float64] = SIDE / 2 + (found - (low + high) / 2) / reach * (SIDE - 2 * MARGIN)
-    return places
+    positions: NDArray[np.float64] = SIDE / 2 + (found - (low + high) / 2) / reach * (SIDE - 2 * MARGIN)
+    return positions
 
 
-def _path(places: NDArray[np.float64]) -> str:
-    """Return a path with a dot (round line caps) at each place: a tenth of the bytes of an element per dot."""
-    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in places)
+def _path(positions: NDArray[np.float64]) -> str:
+    """Return a path with a dot (round line caps) at each position: a tenth of the bytes of an element per dot."""
+    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in positions)
 
 
 def _colors(classes: int) -> list[tuple[int, int]]:

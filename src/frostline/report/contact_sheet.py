@@ -78,8 +78,8 @@ class _Sheet:
         self.figure, self.width, self.height = figure, width, height
 
     def text(self, left: float, top: float, words: str, *, size: float, color: str = INK, **more: Any) -> None:
-        look: dict[str, Any] = {"va": "baseline", "ha": "left", "parse_math": False, "color": color, **more}
-        self.figure.text(left / self.width, 1 - top / self.height, words, fontsize=size, **look)
+        style: dict[str, Any] = {"va": "baseline", "ha": "left", "parse_math": False, "color": color, **more}
+        self.figure.text(left / self.width, 1 - top / self.height, words, fontsize=size, **style)
 
     def rule(self, top: float) -> None:
         axes = self._axes(MARGIN, top, self.width - 2 * MARGIN, 0.008)
@@ -103,8 +103,8 @@ class _Sheet:
         axes.imshow(panel.pixels, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
         if panel.remark:
             box = {"facecolor": INK, "edgecolor": "none", "alpha": 0.8, "boxstyle": "round,pad=0.35"}
-            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
-            axes.text(0.5, 0.09, panel.remark, transform=axes.transAxes, bbox=box, **look)
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
+            axes.text(0.5, 0.09, panel.remark, transform=axes.transAxes, bbox=box, **style)
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
@@ -114,8 +114,8 @@ class _Sheet:
         return buffer.getvalue()
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Any:
-        place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(place)
+        bounds = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        axes = self.figure.add_axes(bounds)
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():

@@ -35,7 +35,7 @@ def color(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the center square of an image, which the network sees, resized: uint8 (side, side) or (…, 3)."""
+    """Return the center square of an image (the network's input), resized: uint8 (side, side) or (…, 3)."""
     image = center_square(Image.fromarray(pixels), side)
     how = Image.Resampling.NEAREST if side >= CRISP * image.width else Image.Resampling.LANCZOS
     return np.asarray(image.resize((side, side), how))

@@ -343,9 +343,9 @@ def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
     opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # the square root keeps 1 % visible
     right = np.eye(len(shares), dtype=bool)
     masks = []
-    for kept, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
+    for mask, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
         pixels = np.zeros((*shares.shape, 4), np.uint8)
         pixels[..., :3] = color
-        pixels[..., 3] = np.where(kept, opaque, 0)
+        pixels[..., 3] = np.where(mask, opaque, 0)
         masks.append(data_url(to_png(pixels, optimize=True)))
     return masks[0], masks[1]

@@ -138,7 +138,7 @@ def _result_line(metrics: dict[str, Any], seconds: float) -> str:
 
 LONGEST_NAME = 30
 MOST_CLASSES = 40  # the confusion matrix of more classes grows no further: its names and squares get smaller
-MOST_NAMES = 100  # more would not be legible, and take minutes to place
+MOST_NAMES = 100  # more would not be legible, and take minutes to draw
 
 
 def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
@@ -166,11 +166,11 @@ def draw_curves(history: Sequence[Epoch], best_epoch: int, path: Path) -> None:
     _save(figure, path)
 
 
-def _mark_thawing(axes: Any, place: float, freeze: str) -> None:
-    axes.axvline(place, color="#9a9a9a", linewidth=1)
+def _mark_thawing(axes: Any, x: float, freeze: str) -> None:
+    axes.axvline(x, color="#9a9a9a", linewidth=1)
     text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
     style = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8, "color": "#555555"}
-    axes.annotate(text, (place, 0.5), xycoords=("data", "axes fraction"), **style)
+    axes.annotate(text, (x, 0.5), xycoords=("data", "axes fraction"), **style)
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str, path: Path) -> None:

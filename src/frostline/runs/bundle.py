@@ -175,7 +175,7 @@ def save_bundle(model: Model, folder: Path) -> None:
     Raises
     ------
     RunError
-        When the folder holds files of others.
+        When the folder contains other files.
     StorageError
     """
     if folder.name != BUNDLE or Run(folder.parent).state == "none":
@@ -282,7 +282,7 @@ def load_bundle(folder: Path, backbone: Backbone | None = None) -> Model:
     """
     folder = folder / BUNDLE if (folder / BUNDLE).is_dir() else folder
     if not os.path.lexists(folder / DESCRIPTION) and (not os.path.lexists(folder / MANIFEST) or Run(folder).begun):
-        raise RunError(f"{folder} holds no model: the run is not finished, or this is no run folder.")
+        raise RunError(f"{folder} contains no model: the run is not finished, or this is not a run folder.")
     about = read_description(folder)
     backbone, boundary = _network(folder, about, backbone)
     spec = HeadSpec(**about.head.model_dump())

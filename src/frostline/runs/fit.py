@@ -90,7 +90,7 @@ def fit(
             config = _started_config(config, run)
             run.resume()
         if resumed and run.finished:
-            _finish_again(run, config, trackers)
+            _finish_again(run, trackers)
         else:
             context = make_context(config.device, cache_dir, visible(progress))
             _run(run, config, context, splits, backbone, trackers, start=start, resumed=resumed)
@@ -108,11 +108,11 @@ def _started_config(requested: TrainConfig, run: Run) -> TrainConfig:
     return started
 
 
-def _finish_again(run: OpenRun, config: TrainConfig, trackers: Sequence[str]) -> None:
+def _finish_again(run: OpenRun, trackers: Sequence[str]) -> None:
     """Repeat the last steps of a finished run, which may have been stopped between them."""
     run.remove_checkpoint()
     log.info("run '%s' is finished already; nothing to resume", run.name)
-    with tracked(trackers, run, config) as tracking:
+    with tracked(trackers, run, run.config) as tracking:
         tracking.epochs(run.history)
         tracking.results(run.metrics)
 

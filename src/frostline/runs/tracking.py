@@ -202,9 +202,9 @@ class MlflowTracker:
     def _new_run(self, run: Run, config: TrainConfig, folder: os.PathLike[str] | None) -> str:
         name = data_name(config.data)
         existing = self._client.get_experiment_by_name(name)
-        place = os.path.join(folder, "mlartifacts") if folder else None  # noqa: PTH118
+        artifacts = os.path.join(folder, "mlartifacts") if folder else None  # noqa: PTH118
         experiment = (
-            existing.experiment_id if existing else self._client.create_experiment(name, artifact_location=place)
+            existing.experiment_id if existing else self._client.create_experiment(name, artifact_location=artifacts)
         )
         tags = {"frostline.folder": str(run.folder.resolve())}
         return str(self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id)
@@ -278,13 +278,13 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
     from tensorboardX.proto.event_pb2 import Event
 
     for path in sorted(folder.glob("events.*")):
-        data, place = path.read_bytes(), 0
-        while place + HEADER <= len(data):
-            (length,) = struct.unpack_from("<Q", data, place)
-            if place + HEADER + length + FOOTER > len(data):
+        data, offset = path.read_bytes(), 0
+        while offset + HEADER <= len(data):
+            (length,) = struct.unpack_from("<Q", data, offset)
+            if offset + HEADER + length + FOOTER > len(data):
                 break
-            event = Event.FromString(data[place + HEADER : place + HEADER + length])
+            event = Event.FromString(data[offset + HEADER : offset + HEADER + length])
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     yield value.tag, event.step, value.simple_value
-            place += HEADER + length + FOOTER
+            offset += HEADER + length + FOOTER
