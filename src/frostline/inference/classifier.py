@@ -79,8 +79,8 @@ class Classifier:
         Raises
         ------
         RunError
-            When the folder contains no model, a file of it is missing, damaged or of another version, or ``backbone`` is
-            missing or another network than the run's.
+            When the folder contains no model, a file of it is missing, damaged or of another version, or ``backbone``
+            is missing or another network than the run's.
         ConfigError
             When the network's package is not installed, or the device is unknown or not available.
         """

@@ -18,7 +18,6 @@ from frostline import __version__
 from frostline._utils.device import describe_device, peak_memory_bytes
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
-from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.pipeline.evaluate import evaluate
@@ -38,7 +37,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     ``data`` is the name of the data set, ``start`` the `time.perf_counter` at the start of the run.
     """
     config, network, splits = model.plan.config, model.plan.network, model.plan.splits
-    names = splits.train.class_names
+    trained, origin, names = model.trained, network.backbone.origin, splits.train.class_names
     val = model.predict(model.last.features.val)
     bundle = Model(
         network.backbone, network.boundary, network.preprocess, model.head, names, model.temperature,
@@ -49,7 +48,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     write_evidence(run, {"val": val, "test": results.test}, splits.test)
     rows = model.last.features.train
     write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, config.seed)
-    draw_curves(model.trained.history, model.trained.best_epoch, run.folder / "curves.png")
+    draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")
     title = f"{data}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"
     draw_confusion(results.metrics[shown]["confusion"], names, title, run.folder / "confusion.png")
@@ -57,7 +56,10 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
         "schema": 1,
         **results.metrics,
         "frozen_pass": asdict(results.frozen_pass),
-        **_training_facts(model, bundle),
+        "training": {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
+        | model.facts,
+        "weights": {"name": origin.name, "sha256": origin.sha256} if origin else {},
+        "model": _model_facts(model, bundle),
         "data": _data_facts(data, splits),
         "seed": config.seed,
         **_environment(model.features.context.device),
@@ -71,17 +73,8 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     return metrics
 
 
-def _training_facts(model: TrainedModel, bundle: Model) -> dict[str, Any]:
-    trained, origin = model.trained, bundle.backbone.origin
-    facts = {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
-    return {
-        "training": facts | model.facts,
-        "weights": {"name": origin.name, "sha256": origin.sha256} if origin else {},
-        "model": _model_facts(model.plan.config, bundle, model.module),
-    }
-
-
-def _model_facts(config: TrainConfig, bundle: Model, trained: nn.Module) -> dict[str, Any]:
+def _model_facts(model: TrainedModel, bundle: Model) -> dict[str, Any]:
+    config = model.plan.config
     return {
         "name": config.model,
         "freeze": config.freeze,
@@ -91,7 +84,7 @@ def _model_facts(config: TrainConfig, bundle: Model, trained: nn.Module) -> dict
         "head": config.head,
         "prior": config.prior if config.head == "ridge" else None,
         "parameters": _count_parameters(bundle.backbone.stages) + _count_parameters(bundle.head),
-        "trainable_parameters": _count_parameters(trained),
+        "trainable_parameters": _count_parameters(model.module),
     }
 
 

@@ -54,7 +54,7 @@ def fit(
     overwrite, resume : bool
         Replace or continue a run of that name.
     progress : Progress, optional
-        Shows progress bars; by default only a notebook does.
+        Progress bars; by default only in a notebook.
     splits : Splits, optional
         The data set itself (`frostline.data.arrays`); ``config.data`` is then only its name.
     backbone : Backbone, optional
@@ -66,55 +66,50 @@ def fit(
     Returns
     -------
     Run
-        Finished, with ``metrics`` and ``model/``.
 
     Raises
     ------
     FrostlineError
-        For errors caused by user input or the environment; existing files are not damaged then.
+        For errors caused by user input or the environment.
     """
     start = time.perf_counter()
     check_mode(overwrite=overwrite, resume=resume)
     if backbone is not None:
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check(config, backbone, splits)
-    if splits is None:
-        config = with_absolute_paths(config)
+    config = with_absolute_paths(config) if splits is None else config
     output_dir = Path(output_dir)
-    if name is None:
-        name = choose_name(data_name(config.data), output_dir, resume=resume)
+    name = choose_name(data_name(config.data), output_dir, resume=resume) if name is None else name
     with open_run(output_dir, name, overwrite=overwrite, resume=resume) as run:
         resumed = run.begun and resume
         trackers = choose_trackers(track, run, resumed=resumed)
-        if resumed:
-            config = _started_config(config, run)
-            run.resume()
-        if resumed and run.finished:
-            _finish_again(run, trackers)
-        else:
-            context = make_context(config.device, cache_dir, visible(progress))
-            _run(run, config, context, splits, backbone, trackers, start=start, resumed=resumed)
+        started = _resume(config, run, trackers) if resumed else config
+        if started is not None:
+            context = make_context(started.device, cache_dir, visible(progress))
+            _run(run, started, context, splits, backbone, trackers, start=start, resumed=resumed)
     return Run(run.folder)
 
 
-def _started_config(requested: TrainConfig, run: Run) -> TrainConfig:
-    """Return the settings a run was started with, which the requested ones must not contradict."""
+def _resume(requested: TrainConfig, run: OpenRun, trackers: Sequence[str]) -> TrainConfig | None:
+    """Return the settings that a run was started with, which the requested ones must not contradict.
+
+    Of a finished run the last steps are repeated, as it may have been stopped between them; then there are no settings.
+    """
     started = run.config
     if Path(requested.data).is_absolute():
         started = with_absolute_paths(started)  # runs of earlier versions have relative paths
     explicit = requested.model_fields_set
     chosen = {name: value for name, value in requested if name in explicit and value not in (None, "auto")}
     run.output.check_same(dict(started), chosen)
-    return started
-
-
-def _finish_again(run: OpenRun, trackers: Sequence[str]) -> None:
-    """Repeat the last steps of a finished run, which may have been stopped between them."""
+    run.resume()
+    if not run.finished:
+        return started
     run.remove_checkpoint()
     log.info("run '%s' is finished already; nothing to resume", run.name)
-    with tracked(trackers, run, run.config) as tracking:
+    with tracked(trackers, run, started) as tracking:
         tracking.epochs(run.history)
         tracking.results(run.metrics)
+    return None
 
 
 class _RunCheckpointer:
