@@ -10,7 +10,7 @@ OUTPUT/
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from frostline.data.splits import limited, per_class
 from frostline.errors import ConfigError, RunError
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.resolve import load_images
-from frostline.studies.learning_curve_methods import Setting, Way, fine_tuned, frozen, pixels, scratch
+from frostline.studies.learning_curve_methods import METHODS, Setting, Way
 from frostline.studies.learning_curve_results import (
     ALL,
     WAYS,
@@ -216,7 +216,7 @@ def _measure(
         needed = np.unique(np.concatenate([drawn[labels, repeat] for _, labels, repeat in own]))
         setting = Setting(config, pool, test, needed, spec.seconds, spec.train_size, context)
         started = time.perf_counter()
-        way = _open(name, setting)
+        way = METHODS[name](setting)
         log.info("%s: prepared in %.1f s", title, time.perf_counter() - started)
         with (context.progress or Silent()).bar(title, len(own), "points") as bar:
             for point in own:
@@ -230,17 +230,6 @@ def _measure(
 
 def _draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     return np.arange(len(labels)) if count == ALL else per_class(labels, count, seed)
-
-
-def _open(name: str, setting: Setting) -> Way:
-    ways: dict[str, Callable[[], Way]] = {
-        "pixels": lambda: pixels(setting),
-        "random-frozen": lambda: frozen(setting, "random"),
-        "frozen": lambda: frozen(setting, setting.config.weights),
-        "fine-tuned": lambda: fine_tuned(setting, setting.config.weights),
-        "scratch": lambda: scratch(setting),
-    }
-    return ways[name]()
 
 
 def _point(way: Way, point: tuple[str, int, int], labeled: NDArray[np.int64]) -> CurvePoint:

@@ -187,9 +187,9 @@ class _Trainer:
         return float((logits.argmax(1).numpy() == self.setting.test.labels).mean())
 
 
-def frozen(setting: Setting, weights: str) -> Way:
+def frozen(setting: Setting, weights: str | None = None) -> Way:
     """Train a head on the cached features of frozen stages, which run once for all points."""
-    network = _Trainer(setting, weights=weights)
+    network = _Trainer(setting, weights=weights or setting.config.weights)
     rows, test = network.features()
 
     def way(labeled: Labeled, repeat: int) -> MethodResult:
@@ -199,9 +199,9 @@ def frozen(setting: Setting, weights: str) -> Way:
     return way
 
 
-def fine_tuned(setting: Setting, weights: str) -> Way:
+def fine_tuned(setting: Setting) -> Way:
     """Train the head on cached features, then all stages within the time limit of a point."""
-    network = _Trainer(setting, weights=weights, freeze="none", image_size=setting.train_size)
+    network = _Trainer(setting, freeze="none", image_size=setting.train_size)
     rows, _ = network.features()
 
     def way(labeled: Labeled, repeat: int) -> MethodResult:
@@ -221,6 +221,15 @@ def scratch(setting: Setting) -> Way:
         return network.train_all(labeled, repeat, None, time.perf_counter())
 
     return way
+
+
+METHODS: dict[str, Callable[[Setting], Way]] = {
+    "pixels": pixels,
+    "random-frozen": lambda setting: frozen(setting, "random"),
+    "frozen": frozen,
+    "fine-tuned": fine_tuned,
+    "scratch": scratch,
+}
 
 
 def _epochs_in(seconds: float, module: nn.Module, examples: Examples, recipe: Recipe) -> int:
