@@ -1,4 +1,4 @@
-"""Settings are validated before anything long begins, and survive the way through a file."""
+"""Settings: validation, defaults, and writing to and reading from TOML."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -39,13 +39,13 @@ from frostline.errors import ConfigError
         ({"zzz": 3}, "unknown setting 'zzz'."),
     ],
 )
-def test_bad_value_is_answered_with_what_is_allowed(values: dict[str, Any], message: str) -> None:
+def test_invalid_value_is_refused_with_the_allowed_ones(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         TrainConfig(data="fashion-mnist", **values)
     assert str(refused.value) == message
 
 
-def test_every_bad_value_is_named_at_once() -> None:
+def test_all_invalid_values_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         TrainConfig(data="fashion-mnist", lr=-1, epochs=0)
     assert str(refused.value) == (
@@ -69,7 +69,7 @@ def test_missing_data_set_is_named() -> None:
         (["conv2"], ("conv2",)),
     ],
 )
-def test_taps_are_read_from_words_and_lists(given: object, taps: object) -> None:
+def test_taps_are_parsed_from_strings_and_lists(given: object, taps: object) -> None:
     assert TrainConfig(data="fashion-mnist", taps=given).taps == taps
 
 
@@ -79,7 +79,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         config.epochs = 3
 
 
-def test_a_bad_value_in_json_is_answered_in_the_same_words() -> None:
+def test_invalid_value_in_json_has_the_same_message() -> None:
     with pytest.raises(ConfigError, match=r"^--lr: expected greater than 0, got -1\.$"):
         TrainConfig.model_validate_json('{"data": "fashion-mnist", "lr": -1}')
 
@@ -99,7 +99,7 @@ def test_a_copy_with_changes_keeps_what_was_set() -> None:
     assert copied.model_fields_set == {"data", "lr", "epochs"}
 
 
-def test_choices_are_the_words_a_setting_may_be() -> None:
+def test_choices() -> None:
     assert choices("head") == ["auto", "linear", "mlp", "ridge"]
     assert choices("epochs") == []
 
@@ -116,7 +116,7 @@ def test_unknown_group_is_refused() -> None:
         setting("Trainig", "epochs")
 
 
-def test_default_settings_survive_a_file(tmp_path: Path) -> None:
+def test_default_settings_round_trip_through_a_file(tmp_path: Path) -> None:
     config = TrainConfig(data="fashion-mnist")
     write_config(config, tmp_path / "config.toml")
     assert TrainConfig(**read_config(tmp_path / "config.toml")) == config
@@ -142,7 +142,9 @@ SETTINGS = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(values=SETTINGS)
-def test_any_settings_survive_a_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+def test_any_settings_round_trip_through_a_file(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
+) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"
     config = TrainConfig(**values)
     write_config(config, path)
@@ -155,7 +157,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"epochs = ", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n", b"a = " + b"[" * 99_999])
-def test_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+def test_invalid_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^{path} is damaged .*: give a TOML file"):

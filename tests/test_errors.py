@@ -1,4 +1,4 @@
-"""The error tree, the nearest match and the one line that a disk's refusal becomes."""
+"""The error tree, suggestions for misspelled names, and system errors as one line."""
 
 import errno
 import inspect
@@ -24,24 +24,24 @@ from frostline.errors import (
 )
 
 
-def test_tree_is_the_one_drawn_at_the_top() -> None:
+def test_tree_in_the_docstring_is_complete() -> None:
     drawn = set(re.findall(r"\w+Error\b", errors.__doc__ or ""))
     defined = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FrostlineError)}
     assert drawn == defined
 
 
-def test_unknown_name_says_what_is_allowed_and_what_is_near() -> None:
+def test_unknown_name_lists_the_allowed_and_suggests_the_nearest() -> None:
     error = UnknownNameError("model", "alexnt", ["alexnet", "vgg16"])
     assert str(error) == "unknown model 'alexnt': expected one of alexnet, vgg16. Did you mean 'alexnet'?"
     assert (error.name, error.allowed) == ("alexnt", ["alexnet", "vgg16"])
 
 
-def test_unknown_name_far_from_all_gets_no_guess() -> None:
+def test_unknown_name_unlike_any_other_gets_no_suggestion() -> None:
     assert str(UnknownNameError("model", "qqq", ["alexnet"])) == "unknown model 'qqq': expected one of alexnet."
 
 
 @pytest.mark.parametrize("name", ["AlexNet", "ALEXNT", "alex-net"])
-def test_nearest_match_does_not_mind_capitals(name: str) -> None:
+def test_nearest_match_ignores_case(name: str) -> None:
     assert did_you_mean(name, ["alexnet", "vgg16"]) == " Did you mean 'alexnet'?"
 
 
@@ -54,11 +54,11 @@ def test_nearest_match_does_not_mind_capitals(name: str) -> None:
         (errno.EROFS, "read-only"),
         (errno.EACCES, "permission denied"),
         (errno.ENOTDIR, "is a file, not a folder"),
-        (errno.EEXIST, "stands in the way"),
+        (errno.EEXIST, "already exists"),
         (errno.EIO, "input/output error"),
     ],
 )
-def test_disk_refusal_says_path_cause_and_option(number: int, words: str) -> None:
+def test_disk_error_has_path_cause_and_option(number: int, words: str) -> None:
     refusal = OSError(number, "cause", "/some/file")
     message = str(storage_error(refusal, remedy="--cache-dir chooses another"))
     assert is_disk_error(refusal)
@@ -70,15 +70,15 @@ def test_disk_refusal_says_path_cause_and_option(number: int, words: str) -> Non
 
 
 @pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES])
-def test_errors_of_one_file_are_the_users_only_where_they_name_it(number: int) -> None:
+def test_errors_of_one_file_are_user_errors_only_if_they_name_it(number: int) -> None:
     assert is_disk_error(OSError(number, "cause", "/some/file"))
     assert not is_disk_error(OSError(number, "cause"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.EIO])
-def test_errors_of_the_system_are_never_ours(number: int) -> None:
+def test_errors_of_the_system_are_not_defects(number: int) -> None:
     assert is_disk_error(OSError(number, "cause"))
-    assert "cannot use a file (the system did not say which): " in str(storage_error(OSError(number, "cause")))
+    assert "cannot use a file (not named by the system): " in str(storage_error(OSError(number, "cause")))
 
 
 def test_a_stream_is_named() -> None:
@@ -86,7 +86,7 @@ def test_a_stream_is_named() -> None:
     assert message.startswith("cannot write to standard output: the disk is full")
 
 
-def test_memory_that_nobody_has_is_recognized() -> None:
+def test_out_of_memory_is_recognized() -> None:
     assert is_out_of_memory(MemoryError())
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 46)
@@ -94,7 +94,7 @@ def test_memory_that_nobody_has_is_recognized() -> None:
     assert not is_out_of_memory(RecursionError("maximum recursion depth exceeded"))
 
 
-def test_other_system_errors_keep_their_own_words() -> None:
+def test_other_system_errors_keep_their_message() -> None:
     other = OSError(errno.ECONNREFUSED, "Connection refused", "/socket")
     assert not is_disk_error(other)
     error = storage_error(other, "/there")
@@ -102,7 +102,7 @@ def test_other_system_errors_keep_their_own_words() -> None:
     assert "cannot use /there: Connection refused." in str(error)
 
 
-def test_packages_that_are_installed_pass() -> None:
+def test_installed_packages_are_accepted() -> None:
     require("explain", "explain", "json", "xml.dom")
 
 
@@ -119,6 +119,6 @@ def test_a_missing_module_is_named_by_its_package(monkeypatch: pytest.MonkeyPatc
         require("explain", "explain", "xml.dom")
 
 
-def test_error_may_be_that_of_the_caller() -> None:
+def test_missing_package_with_another_error_type() -> None:
     with pytest.raises(DataError, match=r"^a table needs no_such_package, which is not installed"):
         require("a table", "parquet", "no_such_package", error=DataError)

@@ -23,18 +23,18 @@ GROUPS = ("Data", "Network", "Head", "Training", "Fine-tuning", "Augmentation", 
 
 
 def setting(group: str, description: str, *, unset: str = "", metavar: str = "", **bounds: Any) -> Any:
-    """Return the description of a field of `TrainConfig`; command line, reference and estimators take it from there.
+    """Return a field of `TrainConfig` with the description that command line, reference and estimators use.
 
     Parameters
     ----------
     group : str
         One of `GROUPS`.
     description : str
-        Help text, without a capital, a full stop and the default.
+        Help text, without capital letter, full stop or default.
     unset : str
-        What ``None``, ``"auto"`` or an empty value resolves to.
+        What ``None``, ``"auto"`` or an empty value resolves to, for the help.
     metavar : str
-        Placeholder for the value in the help; by type when left out.
+        Placeholder for the value in the help; by default from the type.
     **bounds
         ``ge``, ``gt``, ``le``, ``lt`` and ``min_length``, as in `pydantic.Field`.
     """
@@ -49,12 +49,12 @@ class TrainConfig(BaseModel):
     """All settings of a run.
 
     ``None`` and ``"auto"`` are resolved from the data. The ``config.toml`` of a finished run holds the resolved values,
-    so it repeats the run; ``device`` alone stays ``"auto"``, which another machine may resolve otherwise.
+    so it reproduces the run; only ``device`` remains ``"auto"``, which another machine may resolve differently.
 
     Raises
     ------
     ConfigError
-        One sentence for each invalid value: its name, what was expected, what came.
+        One sentence for each invalid value: name, expected and actual value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -299,9 +299,8 @@ def _explain(item: Any) -> str:
 
 
 def choices(name: str) -> list[str]:
-    """Return the words that a setting accepts, e.g. ``["auto", "linear", "mlp", "ridge"]`` for ``head``."""
-    words = get_args(TrainConfig.model_fields[name].annotation)
-    return [word for word in words if isinstance(word, str)]
+    """Return the choices of a setting, e.g. ``["auto", "linear", "mlp", "ridge"]`` for ``head``."""
+    return [word for word in get_args(TrainConfig.model_fields[name].annotation) if isinstance(word, str)]
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -310,24 +309,18 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        When the file is missing or not TOML.
+        If the file is missing or not TOML.
     """
     with reading(path, ConfigError, "give a TOML file, such as a run's config.toml"):
         return parse_config(read_bytes(path))
 
 
 def parse_config(data: bytes) -> dict[str, Any]:
-    """Return the settings in a TOML file's content.
-
-    Raises
-    ------
-    ValueError
-        When it is not TOML in UTF-8.
-    """
+    """Parse the content of a TOML file; raises `ValueError` if it is not TOML in UTF-8."""
     return tomllib.loads(data.decode())
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
-    """Write settings as TOML, without those that are ``None``."""
+    """Write settings as TOML, except those that are ``None``."""
     values = config.model_dump(mode="json", exclude_none=True)
     write_bytes(path, tomli_w.dumps(values).encode())

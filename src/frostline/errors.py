@@ -1,18 +1,18 @@
-"""Every error a user can meet.
+"""The errors that users can cause, and the conversion of system errors to them.
 
 FrostlineError
-├── ConfigError            an option, name or file that says something impossible
-│   └── UnknownNameError   a name that is not among those known; carries the nearest match
-├── DataError              a data set or image that is missing, damaged or not what it claims
-│   └── InputError         what a scikit-learn estimator cannot take as images
-├── DownloadError          a file that no address delivered whole
+├── ConfigError            an invalid option, name or configuration file
+│   └── UnknownNameError   an unknown name, with the nearest known one
+├── DataError              a data set or image that is missing, damaged or invalid
+│   └── InputError         invalid input of a scikit-learn estimator
+├── DownloadError          a file that could not be downloaded
 ├── WeightsError           a weight file that does not fit the network
-├── StorageError           a disk that is full, read-only or out of reach
-├── RunError               a run folder that is missing, taken, unfinished or does not match
+├── StorageError           a disk that is full, read-only or unavailable
+├── RunError               a run folder that is missing, in use, unfinished or does not match
 ├── DivergedError          a training whose loss is no longer finite
-└── ExportError            a model that cannot be exported, or whose exported file gives something else
+└── ExportError            a model that cannot be exported, or predicts differently once exported
 
-A message says what was expected, what came and what to do, on one line. The command line prints it
+A message states on one line what was expected, what was found and what to do. The command line prints it
 without a traceback and exits with 2.
 """
 
@@ -33,22 +33,22 @@ class FrostlineError(Exception):
 
 
 class ConfigError(FrostlineError):
-    """An option, a name or a configuration file says something impossible."""
+    """An option, a name or a configuration file is invalid."""
 
 
 class UnknownNameError(ConfigError):
-    """A name is not among those known.
+    """A name is unknown.
 
     Parameters
     ----------
     kind : str
         What the name stands for, e.g. ``"data set"``.
     name : str
-        What came.
+        The unknown name.
     allowed : iterable of str
-        What is allowed; the nearest match is offered.
+        Known names; the nearest one is suggested.
     otherwise : str
-        What else would have been allowed.
+        What else is allowed.
     """
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], otherwise: str = "") -> None:
@@ -59,27 +59,27 @@ class UnknownNameError(ConfigError):
 
 
 class DataError(FrostlineError):
-    """A data set or image is missing, damaged or not what it claims to be."""
+    """A data set or image is missing, damaged or invalid."""
 
 
 class InputError(DataError, ValueError):
-    """A scikit-learn estimator was given no images; a ``ValueError`` too, as scikit-learn's tools expect."""
+    """Invalid input of a scikit-learn estimator; also a ``ValueError``, as scikit-learn expects."""
 
 
 class DownloadError(FrostlineError):
-    """No address delivered the file whole."""
+    """A file could not be downloaded from any address."""
 
 
 class WeightsError(FrostlineError):
-    """A weight file does not fit the network, or is no weight file."""
+    """A weight file is invalid or does not fit the network."""
 
 
 class StorageError(FrostlineError):
-    """The disk is full, read-only or out of reach."""
+    """The disk is full, read-only or unavailable."""
 
 
 class RunError(FrostlineError):
-    """A run folder is missing, taken, unfinished or does not match what was asked."""
+    """A run folder is missing, in use, unfinished or does not match the request."""
 
 
 class DivergedError(FrostlineError):
@@ -87,7 +87,7 @@ class DivergedError(FrostlineError):
 
 
 class ExportError(FrostlineError):
-    """A model cannot be exported, or its exported file does not give what the model gives."""
+    """A model cannot be exported, or its exported file predicts differently."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
@@ -124,35 +124,35 @@ def missing_package(user: str, package: str, extra: str, error: type[FrostlineEr
     return error(f"{user} needs {package}, which is not installed: pip install 'frostline[{extra}]'.")
 
 
-_ANY_PLACE = {  # whatever was done, the system or the disk is at fault
+_SYSTEM_REASONS = {  # the system or the disk is at fault
     errno.ENOSPC: "the disk is full: free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another place",
     errno.EFBIG: "the file would be larger than the system allows here: choose another place",
     errno.EROFS: "the file system is read-only: choose another place",
     errno.EIO: "the disk reported an input/output error: check the disk or choose another place",
-    errno.ENOMEM: "the system has no memory left for it: close other programs",
+    errno.ENOMEM: "the system is out of memory: close other programs",
     errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
     errno.ENFILE: "too many files are open on this system: close other programs",
 }
-_THAT_PLACE = {  # the person's fault only where the error says which file
+_FILE_REASONS = {  # the user's error only if a file is named
     errno.EACCES: "permission denied: choose a place that you may write to",
     errno.EPERM: "operation not permitted: choose a place that you may write to",
     errno.ENOTDIR: "a part of that path is a file, not a folder: choose another place",
-    errno.EEXIST: "a file or folder of that name stands in the way: choose another place",
+    errno.EEXIST: "a file or folder of that name already exists: choose another place",
     errno.EISDIR: "it is a folder, and a file was expected: choose another name",
     errno.ENOENT: "it does not exist, or no longer: check the path",
     errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
     errno.ELOOP: "its symbolic links lead in a circle: remove one",
     errno.ENOTEMPTY: "the folder is not empty: choose another place",
     errno.EBUSY: "it is in use by the system or another program: try again, or choose another place",
-    errno.ETXTBSY: "it is a program that runs now: choose another name",
-    errno.ESTALE: "the network drive has lost it: mount it again",
-    errno.ENXIO: "it is no file that can be read or written: choose another",
+    errno.ETXTBSY: "it is a running program: choose another name",
+    errno.ESTALE: "it is gone from the network drive: mount the drive again",
+    errno.ENXIO: "it is not a file that can be read or written: choose another",
     errno.ENODEV: "its device is gone: check the path",
-    errno.EINVAL: "the system takes no such path or file here: choose another place",
-    errno.EILSEQ: "the file system takes no such name: choose another",
+    errno.EINVAL: "the system does not accept this path or file: choose another place",
+    errno.EILSEQ: "the file system does not accept this name: choose another",
 }
-_REASONS = _ANY_PLACE | _THAT_PLACE
+_REASONS = _SYSTEM_REASONS | _FILE_REASONS
 
 
 def storage_error(error: OSError, path: Path | str | None = None, remedy: str = "") -> StorageError:
@@ -167,7 +167,7 @@ def storage_error(error: OSError, path: Path | str | None = None, remedy: str = 
     remedy : str
         The option that chooses another place, e.g. ``"--cache-dir"``.
     """
-    where = path if path is not None else _file_of(error) or "a file (the system did not say which)"
+    where = path if path is not None else _file_of(error) or "a file (not named by the system)"
     how = f" ({remedy})" if remedy else ""
     return StorageError(f"cannot use {where}: {_reason(error)}{how}. Existing files were not modified.")
 
@@ -178,8 +178,8 @@ def stream_error(error: OSError, stream: str) -> StorageError:
 
 
 def is_disk_error(error: OSError) -> bool:
-    """Whether the error is about a file that it names, or about the disk or system; else it is a defect of ours."""
-    return error.errno in _ANY_PLACE or (error.errno in _THAT_PLACE and _file_of(error) is not None)
+    """Whether the error concerns the disk, the system or a named file; otherwise it is a defect of Frostline."""
+    return error.errno in _SYSTEM_REASONS or (error.errno in _FILE_REASONS and _file_of(error) is not None)
 
 
 def _reason(error: OSError) -> str:
@@ -192,11 +192,11 @@ def _file_of(error: OSError) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, numpy or torch could not get the memory that it asked for."""
+    """Whether Python, numpy or torch ran out of memory."""
     words = str(error)
     return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 def first_line(error: BaseException) -> str:
-    """Return the beginning of another library's message, short enough to stand in ours."""
+    """Return the beginning of another library's message, short enough to quote."""
     return str(error).partition("\n")[0][:120] or type(error).__name__

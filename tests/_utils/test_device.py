@@ -1,4 +1,4 @@
-"""Processor, seeds, memory."""
+"""Devices, seeds, memory."""
 
 import random
 import re
@@ -15,14 +15,14 @@ from frostline.errors import ConfigError
 MEBIBYTE = 1 << 20
 
 
-def test_processor_is_always_there() -> None:
+def test_cpu_is_always_available() -> None:
     assert pick_device() == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
     ("available", "picked"), [(("cuda", "mps"), "cuda"), (("cuda",), "cuda"), (("mps",), "mps"), ((), "cpu")]
 )
-def test_auto_prefers_cuda_then_mps_then_the_processor(
+def test_auto_prefers_cuda_then_mps_then_cpu(
     monkeypatch: pytest.MonkeyPatch, available: tuple[str, ...], picked: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in available)
@@ -30,9 +30,9 @@ def test_auto_prefers_cuda_then_mps_then_the_processor(
     assert pick_device("auto") == torch.device(picked)
 
 
-def test_absent_device_is_refused_with_what_is_here() -> None:
+def test_missing_device_is_refused_with_the_available_ones() -> None:
     missing = "cuda" if torch.backends.mps.is_available() else "mps"
-    with pytest.raises(ConfigError, match=rf"^device '{missing}' is not available here: use --device cpu"):
+    with pytest.raises(ConfigError, match=rf"^device '{missing}' is not available: use --device cpu"):
         pick_device(missing)
 
 
@@ -51,7 +51,7 @@ def test_seed_reaches_python_numpy_and_torch() -> None:
     assert all(a != b for a, b in zip(first, other, strict=True))
 
 
-def test_largest_allowed_seed_is_taken() -> None:
+def test_largest_allowed_seed_is_accepted() -> None:
     assert draw(2**63 - 1) == draw(2**63 - 1)
 
 
@@ -59,7 +59,7 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_peak_memory_grows_with_what_was_held_and_stays() -> None:
+def test_peak_memory_includes_freed_memory() -> None:
     code = """
 from frostline._utils.device import peak_memory_bytes
 before = peak_memory_bytes()
@@ -71,7 +71,7 @@ print(peak_memory_bytes() - before)
     assert 190 <= grown <= 260
 
 
-def test_peak_memory_is_not_that_of_the_program_that_started_this_one() -> None:
+def test_peak_memory_excludes_the_parent_process() -> None:
     code = """
 import subprocess, sys
 block = bytes(range(256)) * (768 * 4096)  # 768 MiB
@@ -81,7 +81,7 @@ print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=Tr
     assert int(run_python(code)) / MEBIBYTE < 700
 
 
-def test_cores_are_those_this_process_may_use() -> None:
+def test_cores_respect_the_affinity() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     code += "from frostline._utils.device import cores; "
     assert run_python(code + "print(cores())") == "1\n"

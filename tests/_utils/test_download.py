@@ -1,4 +1,4 @@
-"""Downloads from real servers on 127.0.0.1: whole and checked, or not there at all."""
+"""Downloads from real servers on 127.0.0.1: complete and verified, or no file at all."""
 
 import hashlib
 import socket
@@ -23,7 +23,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @contextmanager
 def raw_server(answer: bytes) -> Iterator[str]:
-    """A server that reads a request, sends these bytes and hangs up; yields its address."""
+    """Run a server that reads a request, sends these bytes and closes the connection; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -46,13 +46,13 @@ def raw_server(answer: bytes) -> Iterator[str]:
 
 
 def closed_port() -> str:
-    """An address on this machine where nobody listens."""
+    """Return a local address without a server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 class Recorded:
-    """A progress display that writes down what it was told."""
+    """A progress display that records its calls."""
 
     def __init__(self) -> None:
         self.bars: list[tuple[str, int, str]] = []
@@ -81,7 +81,7 @@ def official(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
-def test_file_arrives_whole_in_a_folder_that_is_made(official: Server, tmp_path: Path) -> None:
+def test_file_is_downloaded_into_a_new_folder(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT)
     target = tmp_path / "new" / "file.bin"
     assert download([f"{official.address}/file.bin"], target, algorithm="md5", digest_head=MD5) == target
@@ -89,14 +89,14 @@ def test_file_arrives_whole_in_a_folder_that_is_made(official: Server, tmp_path:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_head_of_a_sha256_is_enough(official: Server, tmp_path: Path) -> None:
+def test_prefix_of_a_sha256_is_enough(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT)
     target = tmp_path / "file.bin"
     download([f"{official.address}/file.bin"], target, algorithm="sha256", digest_head=SHA256[:8])
     assert target.read_bytes() == CONTENT
 
 
-def test_next_address_is_asked_when_one_lacks_the_file(official: Server, tmp_path: Path) -> None:
+def test_next_address_is_tried(official: Server, tmp_path: Path) -> None:
     (official.folder / "good.bin").write_bytes(CONTENT)
     urls = [f"{official.address}/{name}.bin" for name in ("gone", "good", "never-asked")]
     download(urls, tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
@@ -104,7 +104,7 @@ def test_next_address_is_asked_when_one_lacks_the_file(official: Server, tmp_pat
     assert official.asked == ["/gone.bin", "/good.bin"]
 
 
-def test_wrong_checksum_is_refused_and_nothing_stays(official: Server, tmp_path: Path) -> None:
+def test_wrong_checksum_is_refused_and_no_file_is_left(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT[:-1] + b"?")
     found = hashlib.md5(CONTENT[:-1] + b"?").hexdigest()
     url = f"{official.address}/file.bin"
@@ -117,7 +117,7 @@ def test_wrong_checksum_is_refused_and_nothing_stays(official: Server, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refused_file_leaves_the_older_one(official: Server, tmp_path: Path) -> None:
+def test_refused_download_keeps_the_existing_file(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(b"something else")
     (tmp_path / "file.bin").write_bytes(b"old")
     with pytest.raises(DownloadError):
@@ -127,11 +127,11 @@ def test_refused_file_leaves_the_older_one(official: Server, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("sent", [0, 1000, 200_000])
-def test_server_that_breaks_off_is_named_and_the_next_one_asked(official: Server, tmp_path: Path, sent: int) -> None:
+def test_lost_connection_is_named_and_the_next_address_tried(official: Server, tmp_path: Path, sent: int) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT)
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT[:sent]
     with raw_server(answer) as broken:
-        with pytest.raises(DownloadError, match=rf"\({broken}/file.bin: broke off\)"):
+        with pytest.raises(DownloadError, match=rf"\({broken}/file.bin: connection lost\)"):
             download([f"{broken}/file.bin"], tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
         assert list(tmp_path.iterdir()) == []
         urls = [f"{broken}/file.bin", f"{official.address}/file.bin"]
@@ -139,13 +139,13 @@ def test_server_that_breaks_off_is_named_and_the_next_one_asked(official: Server
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_server_that_cannot_say_its_length_is_no_trouble(official: Server, tmp_path: Path) -> None:
-    with raw_server(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT) as wordless:
-        download([f"{wordless}/file.bin"], tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
+def test_server_without_content_length(official: Server, tmp_path: Path) -> None:
+    with raw_server(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT) as server:
+        download([f"{server}/file.bin"], tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_every_answer_is_in_the_message(official: Server, tmp_path: Path) -> None:
+def test_every_failure_is_in_the_message(official: Server, tmp_path: Path) -> None:
     nobody = closed_port()
     urls = [f"{nobody}/file.bin", f"{official.address}/file.bin", "file.bin"]
     with raw_server(b"nonsense\r\n\r\n") as strange, pytest.raises(DownloadError) as refused:
@@ -153,7 +153,7 @@ def test_every_answer_is_in_the_message(official: Server, tmp_path: Path) -> Non
     message = str(refused.value)
     assert f"{nobody}/file.bin: not reachable" in message
     assert f"{official.address}/file.bin: answered 404" in message
-    assert "file.bin: is no http address" in message
+    assert "file.bin: not an HTTP address" in message
     assert f"{strange}/file.bin: " in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
@@ -167,13 +167,13 @@ def test_server_error_is_named(official: Server, tmp_path: Path) -> None:
         download([f"{busy}/file.bin"], tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
 
 
-def test_certificate_that_cannot_be_checked_is_named(official: Server, tmp_path: Path) -> None:
+def test_invalid_certificate_is_named(official: Server, tmp_path: Path) -> None:
     url = official.address.replace("http:", "https:") + "/file.bin"  # plain HTTP answers the TLS greeting
     with pytest.raises(DownloadError, match=f"{url}: its certificate was not accepted"):
         download([url], tmp_path / "file.bin", algorithm="md5", digest_head=MD5)
 
 
-def test_offline_asks_no_address(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_makes_no_request(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (server.folder / "file.bin").write_bytes(CONTENT)
     monkeypatch.setenv("FROSTLINE_OFFLINE", "1")
     target = tmp_path / "file.bin"
@@ -187,12 +187,12 @@ def test_offline_asks_no_address(server: Server, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("value", "means"), [("1", True), ("yes", True), ("0", False), ("", False)])
-def test_offline_is_any_value_but_nothing_and_zero(value: str, means: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_is_any_value_but_empty_and_zero(value: str, means: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_OFFLINE", value)
     assert offline() is means
 
 
-def test_mirror_is_asked_instead_of_the_official_addresses(
+def test_mirror_replaces_the_official_addresses(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (server.folder / "deep").mkdir()
@@ -216,7 +216,7 @@ def test_progress_advances_to_the_total_exactly_once(official: Server, tmp_path:
     assert shown.closed == 1
 
 
-def test_bar_of_a_broken_download_is_closed_and_the_next_one_is_full(official: Server, tmp_path: Path) -> None:
+def test_each_attempt_has_its_own_bar(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT)
     shown = Recorded()
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT[:150_000]
@@ -240,7 +240,7 @@ except StorageError as error:
 """
 
 
-def test_full_disk_is_said_and_nothing_stays(official: Server, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_no_file_is_left(official: Server, tmp_path: Path) -> None:
     (official.folder / "file.bin").write_bytes(CONTENT)
     arguments = [f"{official.address}/file.bin", tmp_path / "file.bin", MD5]
     done = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=True)

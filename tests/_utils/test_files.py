@@ -1,4 +1,4 @@
-"""Files that anybody may have changed: what is no regular file is refused, and a parser's trouble names the file."""
+"""Reading untrusted files: only regular files are read, and parser errors name the file."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/mem", "/", "/nope/\0", "/" + "a" * 300])
-def test_what_is_no_file_becomes_one_error_that_names_it(path: str) -> None:
+def test_anything_but_a_file_is_one_error_that_names_it(path: str) -> None:
     with (
         pytest.raises(RunError, match=r"cannot be read .*: run it again"),
         reading(Path(path), RunError, "run it again"),
@@ -37,26 +37,26 @@ def test_file_larger_than_allowed_is_not_read(tmp_path: Path) -> None:
         read_bytes(tmp_path / "large", 10)
 
 
-def test_size_that_the_system_does_not_tell_is_limited_too() -> None:
+def test_file_of_unknown_size_is_limited_too() -> None:
     with pytest.raises(OSError, match="more than 10 bytes"):
         read_bytes(Path("/proc/self/maps"), 10)
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a": NaN}', b"\xff", b"", b"[1" + b"0" * 5000 + b"]"])
-def test_json_that_breaks_parsers_is_a_value_error(text: bytes) -> None:
+def test_malformed_json_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match="line 1"):
         parse_json(text)
 
 
 @pytest.mark.parametrize("text", [b'{"accuracy": 1e999}', b'{"accuracy": "high"}', b"{}", b"[" * 100_000])
-def test_json_that_fits_no_schema_names_the_file(tmp_path: Path, text: bytes) -> None:
+def test_json_that_does_not_match_the_schema_names_the_file(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "metrics.json"
     path.write_bytes(text)
     with pytest.raises(RunError, match=r"metrics\.json is damaged"):
         read_json(path, Record, RunError, "run it again")
 
 
-def test_missing_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+def test_missing_file_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no") as caught:
         read_json(tmp_path / "metrics.json", Record, RunError, "run it again")
     assert isinstance(caught.value.__cause__, FileNotFoundError)

@@ -1,4 +1,4 @@
-"""Digests are stable, and differ where what they name differs."""
+"""Digests are stable, and differ for different content."""
 
 import hashlib
 import subprocess
@@ -21,13 +21,13 @@ def test_json_digest_ignores_key_order() -> None:
     assert digest_json({"a": 1, "b": [2, "ä"]}) == digest_json({"b": [2, "ä"], "a": 1})
 
 
-def test_json_digest_is_the_same_for_ever() -> None:
+def test_json_digest_is_stable() -> None:
     text = b'{"a":1,"b":[2,"x"]}'
     assert digest_json({"b": [2, "x"], "a": 1}) == hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {"a": 1, "b": None}])
-def test_json_digest_sees_every_difference(other: dict[str, object]) -> None:
+def test_json_digest_depends_on_every_value(other: dict[str, object]) -> None:
     assert digest_json({"a": 1}) != digest_json(other)
 
 
@@ -39,7 +39,7 @@ def test_file_digests_equal_those_of_coreutils(tmp_path: Path) -> None:
         assert ours == theirs
 
 
-def test_row_ids_depend_on_pixels_alone_not_on_place() -> None:
+def test_row_ids_depend_on_pixels_alone() -> None:
     images = np.random.default_rng(2).integers(0, 256, (5, 6, 4), dtype=np.uint8)
     ids = row_ids_of_pixels(images)
     assert len(set(ids)) == 5
@@ -60,7 +60,7 @@ def test_row_id_of_a_file_is_not_that_of_equal_pixels() -> None:
     assert row_id_of_bytes(b"a") == row_id_of_bytes(bytes([97])) != row_id_of_bytes(b"b")
 
 
-def test_array_digest_sees_name_type_shape_order_and_values() -> None:
+def test_array_digest_depends_on_name_type_shape_order_and_values() -> None:
     zeros = np.zeros((2, 3), np.float32)
     digests = [
         digest_arrays(arrays)

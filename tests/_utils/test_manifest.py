@@ -1,4 +1,4 @@
-"""Manifests: the files that they list are checked when they are read."""
+"""Manifests: listed files are verified when they are read."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_listed_files_are_read_and_those_that_are_not_there_are_left_out(folder):
+def test_listed_files_are_read_and_missing_ones_omitted(folder):
     manifest = read_manifest(folder)
     assert manifest.files == {"points.jsonl": digest_bytes(b"1\n"), "model/model.json": digest_bytes(b"{}")}
     assert manifest.read("points.jsonl") == b"1\n"
@@ -40,7 +40,7 @@ def test_changed_file_is_refused_by_name(folder, read):
         getattr(read_manifest(folder), read)("points.jsonl")
 
 
-def test_file_that_is_not_listed_is_refused_once_all_is_there(folder):
+def test_unlisted_file_is_refused_in_a_complete_folder(folder):
     (folder / "extra.json").write_bytes(b"{}")
     with pytest.raises(RunError, match=r"extra\.json is not the file that Frostline wrote \(manifest\.json does not"):
         read_manifest(folder).read("extra.json")
@@ -48,7 +48,7 @@ def test_file_that_is_not_listed_is_refused_once_all_is_there(folder):
     assert read_manifest(folder).read("extra.json") == b"{}"
 
 
-def test_missing_file_is_told_from_a_changed_one(folder):
+def test_missing_file_is_not_called_changed(folder):
     (folder / "points.jsonl").unlink()
     with pytest.raises(RunError, match="there is no") as caught:
         read_manifest(folder).read("points.jsonl")
@@ -57,7 +57,7 @@ def test_missing_file_is_told_from_a_changed_one(folder):
 
 @pytest.mark.parametrize("name", ["points.jsonl", MANIFEST])
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
-def test_what_is_no_file_is_refused_at_once(folder, name, kind):
+def test_anything_but_a_file_is_refused_at_once(folder, name, kind):
     (folder / name).unlink()
     if kind == "pipe":
         os.mkfifo(folder / name)
@@ -76,7 +76,7 @@ def test_folder_without_a_manifest_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("position", [0.1, 0.4, 0.8])
-def test_flipped_bit_in_the_manifest_is_seen(folder, position):
+def test_flipped_bit_in_the_manifest_is_detected(folder, position):
     data = bytearray((folder / MANIFEST).read_bytes())
     data[int(len(data) * position)] ^= 1
     (folder / MANIFEST).write_bytes(data)
@@ -88,14 +88,14 @@ def test_flipped_bit_in_the_manifest_is_seen(folder, position):
     "entry",
     [{"files": {"../thesis.txt": "0" * 32}}, {"files": {"/etc/passwd": "0" * 32}}, {"complete": 1}, {"kind": "thesis"}],
 )
-def test_manifest_that_names_what_it_must_not_is_refused(folder, entry):
+def test_manifest_with_invalid_entries_is_refused(folder, entry):
     value = json.loads((folder / MANIFEST).read_text()) | entry
     (folder / MANIFEST).write_text(json.dumps(value))
     with pytest.raises(RunError, match=r"manifest\.json is damaged"):
         read_manifest(folder)
 
 
-def test_known_digests_are_not_taken_anew(folder):
+def test_known_digests_are_not_recomputed(folder):
     before = read_manifest(folder).files
     (folder / "points.jsonl").write_bytes(b"changed meanwhile")
     write_manifest(folder, "curve", NAMES, complete=True, known=before)

@@ -1,4 +1,4 @@
-"""Output folders: one process claims one, and files of others are never removed."""
+"""Output folders: claimed by one process at a time; foreign files are never removed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_new_folder_is_marked_and_claimed_by_one_process(tmp_path):
         pass
 
 
-def test_failing_start_removes_what_it_made_and_nothing_else(tmp_path):
+def test_failed_start_removes_only_its_own_files(tmp_path):
     with pytest.raises(KeyError), claiming(tmp_path / "mine"):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
@@ -59,14 +59,14 @@ def test_failing_start_removes_what_it_made_and_nothing_else(tmp_path):
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine", tmp_path / "mine/thesis.txt"]
 
 
-def test_failing_start_leaves_a_folder_of_ours_whole(folder):
+def test_failed_start_does_not_change_an_existing_folder(folder):
     before = everything(folder)
     with pytest.raises(KeyError), claiming(folder):
         raise KeyError
     assert everything(folder) == before
 
 
-def test_what_is_kept_stays_when_the_block_fails(tmp_path):
+def test_kept_files_remain_after_a_failure(tmp_path):
     with pytest.raises(KeyError), claiming(tmp_path / "mine") as claim:
         claim.keep()
         raise KeyError
@@ -74,7 +74,7 @@ def test_what_is_kept_stays_when_the_block_fails(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "model/thesis.txt", "log.txt", ".hidden", "lock", "points.jsonl"])
-def test_folder_with_anything_of_others_is_refused(tmp_path, name):
+def test_folder_with_foreign_files_is_refused(tmp_path, name):
     path = tmp_path / "mine" / name
     path.parent.mkdir(parents=True)
     path.write_text("years of work")
@@ -83,7 +83,7 @@ def test_folder_with_anything_of_others_is_refused(tmp_path, name):
     assert everything(tmp_path / "mine") == {name: b"years of work"}
 
 
-def test_manifest_of_another_program_is_no_mark(tmp_path):
+def test_manifest_of_another_program_is_refused(tmp_path):
     (tmp_path / MANIFEST).write_text('{"name": "a web page", "icons": []}')
     with pytest.raises(RunError, match=r"manifest\.json is damaged"), claiming(tmp_path):
         pass
@@ -95,7 +95,7 @@ def test_folder_of_another_kind_is_refused(folder):
         replace(output(folder), kind="run").check()
 
 
-def test_start_that_was_killed_before_its_mark_leaves_the_name_free(tmp_path):
+def test_killed_start_does_not_block_the_name(tmp_path):
     (tmp_path / "lock").touch()
     (tmp_path / f".{MANIFEST}.0a1b2c3d.part").write_bytes(b"{")
     with claiming(tmp_path):
@@ -104,7 +104,7 @@ def test_start_that_was_killed_before_its_mark_leaves_the_name_free(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["points.jsonl", "log.txt", "lock", "model"])
-def test_link_inside_a_folder_of_ours_is_refused(folder, tmp_path, name):
+def test_link_inside_an_output_folder_is_refused(folder, tmp_path, name):
     elsewhere = tmp_path / "elsewhere"
     if name == "model":
         (folder / name).rename(elsewhere)
@@ -120,13 +120,13 @@ def test_link_inside_a_folder_of_ours_is_refused(folder, tmp_path, name):
     assert elsewhere.is_file() or everything(elsewhere) == {"model.json": b"{}"}
 
 
-def test_linked_folder_itself_is_fine(folder, tmp_path):
+def test_linked_folder_is_accepted(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     with claiming(tmp_path / "link"):
         assert read_manifest(tmp_path / "link").read("points.jsonl") == b"1\n"
 
 
-def test_only_exact_names_are_removed_and_folders_only_when_empty(folder):
+def test_only_listed_files_and_empty_folders_are_removed(folder):
     (folder / "model/thesis.txt").write_text("years of work")
     (folder / "log.txt").mkdir()
     (folder / "log.txt/inside.txt").write_text("more work")
@@ -137,7 +137,7 @@ def test_only_exact_names_are_removed_and_folders_only_when_empty(folder):
     assert not (folder / "model").exists()
 
 
-def test_only_temporary_files_of_ours_are_removed(folder):
+def test_only_own_temporary_files_are_removed(folder):
     ours = [folder / ".points.jsonl.0a1b2c3d.part", folder / "model/.model.json.0a1b2c3d.part"]
     others = [folder / ".thesis.txt.0a1b2c3d.part", folder / ".points.jsonl.mine.part", folder / "model/.x.part"]
     for path in (*ours, *others):
@@ -147,7 +147,7 @@ def test_only_temporary_files_of_ours_are_removed(folder):
     assert all(path.exists() for path in others)
 
 
-def test_failing_start_leaves_a_manifest_as_it_was(tmp_path):
+def test_failed_start_restores_the_manifest(tmp_path):
     place = tmp_path / "mine"
     with claiming(place) as claim:
         claim.keep()
@@ -160,7 +160,7 @@ def test_failing_start_leaves_a_manifest_as_it_was(tmp_path):
     assert everything(place) == before
 
 
-def test_failing_start_that_replaced_files_leaves_a_manifest_of_the_new_ones(folder):
+def test_failed_start_that_replaced_files_keeps_a_manifest_of_the_new_ones(folder):
     with pytest.raises(KeyError), claiming(folder) as claim:
         claim.will_write(*NAMES)
         remove_files(folder, NAMES)
@@ -172,7 +172,7 @@ def test_failing_start_that_replaced_files_leaves_a_manifest_of_the_new_ones(fol
     assert manifest.read("points.jsonl") == b"2\n"
 
 
-def test_file_that_was_there_before_is_not_the_process_own_to_remove(folder):
+def test_files_that_existed_before_are_not_removed(folder):
     with pytest.raises(KeyError), claiming(folder) as claim:
         claim.will_write(*NAMES)
         assert claim.made == {"log.txt", "lock"}
@@ -181,7 +181,7 @@ def test_file_that_was_there_before_is_not_the_process_own_to_remove(folder):
     assert set(everything(folder)) == {"points.jsonl", "model/model.json", MANIFEST}
 
 
-def test_folder_that_changes_before_the_lock_is_taken_is_refused_and_left_alone(tmp_path, monkeypatch):
+def test_folder_that_changes_before_it_is_locked_is_refused(tmp_path, monkeypatch):
     place = tmp_path / "mine"
     check, checks = OutputFolder.check, []
 
@@ -198,7 +198,7 @@ def test_folder_that_changes_before_the_lock_is_taken_is_refused_and_left_alone(
     assert everything(place) == {"thesis.txt": b"years of work"}
 
 
-def test_existing_output_names_the_options():
+def test_error_for_existing_output_names_the_options():
     run = Output("run 'mine'", ELSEWHERE)
     assert str(run.exists_error("finished")) == (
         "run 'mine' exists (finished): choose another --name, --resume to continue it, or --overwrite to replace it."

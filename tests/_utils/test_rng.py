@@ -1,14 +1,14 @@
-"""Random numbers by counting."""
+"""Counter-based random numbers."""
 
 import torch
 
-from frostline._utils.rng import Stream, mixed
+from frostline._utils.rng import Stream, hash32
 
 
 def test_the_hash_is_a_bijection_on_a_stretch_of_numbers():
     values = torch.arange(200_000)
-    assert len(mixed(values).unique()) == len(values)
-    assert mixed(values).min() >= 0 and mixed(values).max() < 2**32
+    assert len(hash32(values).unique()) == len(values)
+    assert hash32(values).min() >= 0 and hash32(values).max() < 2**32
 
 
 def test_numbers_do_not_depend_on_the_neighbors():
@@ -17,7 +17,7 @@ def test_numbers_do_not_depend_on_the_neighbors():
     assert torch.equal(together[17:18], alone)
 
 
-def test_numbers_do_not_depend_on_how_they_are_asked_for():
+def test_numbers_do_not_depend_on_how_they_are_requested():
     index = torch.arange(9)
     once = Stream(5, index).uniform(300)
     stream = Stream(5, index)

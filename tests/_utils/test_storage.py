@@ -1,4 +1,4 @@
-"""Files are whole or not there: failing, killed and full-disk writers leave the old file as it was."""
+"""Atomic writing: failed and killed writers and full disks leave the old file unchanged."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def parts(folder: Path) -> list[Path]:
     return list(folder.glob(".*.part"))
 
 
-def test_written_file_is_whole_and_alone(tmp_path: Path) -> None:
+def test_written_file_is_complete_without_temporary_files(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file"
     write_bytes(path, b"one")
     write_bytes(path, memoryview(b"two"))
@@ -42,7 +42,7 @@ def test_json_keeps_the_order_of_keys(tmp_path: Path) -> None:
     assert "é" in text
 
 
-def test_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_writer_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError, match="in the middle"), replacing(path) as beside:
@@ -63,7 +63,7 @@ with replacing(Path(sys.argv[1])) as beside:
 """
 
 
-def test_killed_writer_leaves_the_old_file_and_a_part_that_is_cleared(tmp_path: Path) -> None:
+def test_killed_writer_keeps_the_old_file_and_its_part_is_cleared(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, text=True) as writer:
@@ -89,7 +89,7 @@ except StorageError as error:
 """
 
 
-def test_full_disk_is_one_clear_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+def test_full_disk_is_one_clear_line_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
@@ -114,7 +114,7 @@ def test_file_in_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")
     with pytest.raises(
-        StorageError, match=r"(stands in the way|is a file, not a folder).*Existing files were not modified"
+        StorageError, match=r"(already exists|is a file, not a folder).*Existing files were not modified"
     ):
         write_bytes(file / below, b"new")
     assert file.read_bytes() == b"old"
@@ -127,7 +127,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     assert parts(tmp_path) == []
 
 
-def test_clearing_parts_spares_everything_else(tmp_path: Path) -> None:
+def test_only_parts_are_cleared(tmp_path: Path) -> None:
     names = (".hidden", "a.part", "b", ".notes.part", ".b.0123abc.part", ".b.0123ABCD.part", ".0123abcd.part")
     kept = [tmp_path / name for name in names]
     for path in [*kept, tmp_path / ".b.0123abcd.part"]:
@@ -149,19 +149,19 @@ def test_cache_is_the_chosen_one_then_the_variable_then_the_platform(
     assert cache_dir() == tmp_path / "xdg" / "frostline"
 
 
-def test_json_has_a_line_for_each_row_of_a_matrix_and_says_the_same() -> None:
+def test_json_has_a_line_for_each_row_of_a_matrix() -> None:
     value = {"a": [1, 2.5, None], "m": [[1, 0], [0, 1]], "s": ["x", "é"], "e": {}, "n": {"k": [], "t": (True,)}, 3: "n"}
     text = json_text(value)
     assert json.loads(text) == json.loads(json.dumps(value))
     assert text.splitlines()[1:5] == ['  "a": [1,2.5,null],', '  "m": [', "    [1,0],", "    [0,1]"]
 
 
-def test_json_of_a_name_that_is_no_utf8_is_json(tmp_path: Path) -> None:
+def test_json_of_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"file": "caf\udce9"})
     assert json.loads((tmp_path / "a.json").read_text()) == {"file": "caf\udce9"}
 
 
-def test_a_file_that_an_option_names_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_output_file_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path, pipe, link = tmp_path / "page.html", tmp_path / "pipe", tmp_path / "link"
     check_output(path, overwrite=False)
     path.write_text("mine")
@@ -180,7 +180,7 @@ def test_a_file_that_an_option_names_is_replaced_only_when_asked(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["folder", "link", "pipe"])
-def test_what_is_called_lock_and_is_none_is_never_opened(tmp_path: Path, name: str) -> None:
+def test_lock_that_is_not_a_file_is_not_opened(tmp_path: Path, name: str) -> None:
     lock = tmp_path / "lock"
     {"folder": lock.mkdir, "link": lambda: lock.symlink_to(tmp_path / "made"), "pipe": lambda: os.mkfifo(lock)}[name]()
     with pytest.raises(FileExistsError):

@@ -1,4 +1,4 @@
-"""Pages: one content policy, and names that are text whatever they are."""
+"""HTML templates: the content policy and escaping."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PAGES = sorted(Path(frostline.__file__).parent.rglob("templates/*.html"))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_page_has_the_policy_before_anything_that_it_rules(path: Path) -> None:
+def test_every_page_starts_with_the_policy(path: Path) -> None:
     head = path.read_text(encoding="utf-8").partition("<head>")[2]
     first = [line for line in head.splitlines() if line][:2]
     assert first == [
@@ -21,7 +21,7 @@ def test_every_page_has_the_policy_before_anything_that_it_rules(path: Path) -> 
     ]
 
 
-def test_the_policy_lets_nothing_in_or_out() -> None:
+def test_the_policy_blocks_all_requests() -> None:
     assert len(PAGES) >= 3
     assert CONTENT_POLICY.startswith("default-src 'none';")
     assert "script" not in CONTENT_POLICY and "http" not in CONTENT_POLICY
@@ -29,7 +29,7 @@ def test_the_policy_lets_nothing_in_or_out() -> None:
     assert Markup(shown).unescape() == f'<meta content="{CONTENT_POLICY}">'
 
 
-def test_text_is_escaped_and_its_control_characters_are_shown() -> None:
+def test_text_and_control_characters_are_escaped() -> None:
     page = templates("frostline.report").from_string('<p title="{{ name }}">{{ name }}</p>{{ number }}{{ ours }}')
     name = "</script><b \x1b[31m\u202e \"'"
     shown = page.render(name=name, number=1.5, ours=Markup("<i>\x1b</i>"))

@@ -1,4 +1,4 @@
-"""Names that others wrote, made safe for terminals, spreadsheets and Markdown."""
+"""Untrusted names escaped for terminals, spreadsheets and Markdown."""
 
 import csv
 import io
@@ -31,14 +31,14 @@ def test_control_characters_are_escaped_and_everything_else_stays(text: str, sho
     "text",
     ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\rx", " =1", "＝1", "'=1", "''-x"],
 )
-def test_formulas_become_text_and_come_back(text: str) -> None:
+def test_formulas_are_quoted_and_restored(text: str) -> None:
     cell = csv_text(text)
     assert cell == "'" + text
     assert from_csv_text(cell) == text
 
 
 @pytest.mark.parametrize("text", ["cat", "a=b", "'quoted'", "", "3-4", "O'Hara"])
-def test_other_cells_are_left_alone(text: str) -> None:
+def test_other_cells_are_unchanged(text: str) -> None:
     assert csv_text(text) == text
     assert from_csv_text(text) == text
 
@@ -51,7 +51,7 @@ def test_a_quoted_cell_survives_a_csv_file() -> None:
     assert [from_csv_text(cell) for cell in row] == names
 
 
-def test_markdown_and_html_in_a_name_mean_nothing() -> None:
+def test_markdown_and_html_in_a_name_are_escaped() -> None:
     assert markdown_text("<script>alert(1)</script>|*a*") == ("&lt;script&gt;alert\\(1\\)&lt;/script&gt;\\|\\*a\\*")
     assert markdown_text("a\nb") == "a\\\\nb"
 

@@ -1,4 +1,4 @@
-"""Which processor does the work, with which seed, and how much memory it took."""
+"""Device selection, seeding and memory measurement."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ def pick_device(name: str = "cpu") -> torch.device:
     Raises
     ------
     ConfigError
-        When this machine has no such device, or there is no such name.
+        If the name is unknown or this machine has no such device.
     """
     ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -26,13 +26,13 @@ def pick_device(name: str = "cpu") -> torch.device:
     if name not in ready:
         raise UnknownNameError("device", name, ["auto", *ready])
     if not ready[name]:
-        here = ", ".join(kind for kind, there in ready.items() if there)
-        raise ConfigError(f"device '{name}' is not available here: use --device {here}.")
+        usable = ", ".join(kind for kind, available in ready.items() if available)
+        raise ConfigError(f"device '{name}' is not available: use --device {usable}.")
     return torch.device(name)
 
 
 def describe_device(device: torch.device) -> str:
-    """Return a plain description, e.g. ``cpu (AMD EPYC, 2 threads)``."""
+    """Return a description, e.g. ``cpu (AMD EPYC, 2 threads)``."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({_processor()}, {torch.get_num_threads()} threads)"
@@ -48,14 +48,14 @@ def _processor() -> str:
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """Return the 16-bit type that makes training faster on a device, or ``None`` where nothing speeds it up.
+    """Return the 16-bit type that speeds up training on a device, or ``None``.
 
-    A processor that must imitate bfloat16 takes 44 to 499 times as long (pytorch/pytorch#146508).
+    A processor that emulates bfloat16 takes 44 to 499 times as long (pytorch/pytorch#146508).
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    quick = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if quick else None
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else None
 
 
 def seed_everything(seed: int) -> None:
@@ -68,7 +68,7 @@ def seed_everything(seed: int) -> None:
 def peak_memory_bytes() -> int:
     """Return the largest resident memory of this process so far, in bytes; 0 where it is unknown (Windows)."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux's getrusage also counts the program that started this one
+    if status.exists():  # on Linux, getrusage also counts the parent process
         peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
         if peaks:
             return int(peaks[0]) * 1024
@@ -81,5 +81,5 @@ def peak_memory_bytes() -> int:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Download a file once: several addresses, a checksum, progress, and no partial file in the cache."""
+"""Verified downloads with alternative addresses, a checksum and progress; no partial file is left behind."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ PART_BYTES = 1 << 16
 
 
 def offline() -> bool:
-    """Whether ``FROSTLINE_OFFLINE`` forbids asking any address."""
+    """Whether ``FROSTLINE_OFFLINE`` forbids network access."""
     return os.environ.get("FROSTLINE_OFFLINE", "") not in ("", "0")
 
 
 def addresses(official: Sequence[str]) -> list[str]:
-    """Return the addresses of a file; ``FROSTLINE_MIRROR`` (a base address) replaces them for closed networks."""
+    """Return the addresses of a file; ``FROSTLINE_MIRROR`` (a base address) replaces them."""
     mirror = os.environ.get("FROSTLINE_MIRROR", "")
     if mirror:
         return [f"{mirror.rstrip('/')}/{official[0].rsplit('/', 1)[1]}"]
@@ -35,47 +35,38 @@ def download(
     digest_head: str,
     progress: Progress | None = None,
 ) -> Path:
-    """Download one file to ``target``, trying the addresses in order.
+    """Download one file to ``target``, trying its addresses in order.
 
-    Parameters
-    ----------
-    urls : sequence of str
-        Addresses of the same file.
-    target : Path
-        Where the whole, checked file ends up.
-    algorithm, digest_head : str
-        ``"md5"`` or ``"sha256"`` and the hex digits that its digest must begin with.
-    progress : Progress, optional
-        Where the bar is drawn.
+    Its ``algorithm`` (``"md5"`` or ``"sha256"``) digest must begin with the hex digits ``digest_head``.
 
     Raises
     ------
     DownloadError
-        When no address delivered a file with that digest; says what each one answered.
+        If no address delivered a file with that digest; lists the reason for each.
     """
     if offline():
         raise DownloadError(
             f"{target.name} is not here and FROSTLINE_OFFLINE forbids downloading it: "
             f"unset it, or place the file at {target}."
         )
-    answers = []
+    failures = []
     for url in addresses(urls):
         try:
-            with replacing(target) as beside:
-                _fetch(url, beside, progress or Silent(), target.name)
-                _check(beside, algorithm, digest_head)
+            with replacing(target) as partial:
+                _fetch(url, partial, progress or Silent(), target.name)
+                _check(partial, algorithm, digest_head)
             log.info("downloaded %s from %s", target.name, url)
             return target
-        except _Refused as refusal:
-            answers.append(f"{url}: {refusal}")
+        except _Failed as failure:
+            failures.append(f"{url}: {failure}")
     raise DownloadError(
-        f"{target.name} could not be downloaded ({'; '.join(answers)}). "
+        f"{target.name} could not be downloaded ({'; '.join(failures)}). "
         f"Try again later, set FROSTLINE_MIRROR to a base address that has it, or place the file at {target}."
     )
 
 
-class _Refused(Exception):  # noqa: N818  (not an error by itself: the next address may answer)
-    """One address did not deliver."""
+class _Failed(Exception):  # noqa: N818 - not an error by itself: the next address may work
+    """One address did not deliver the file."""
 
 
 def _fetch(url: str, target: Path, progress: Progress, label: str) -> None:
@@ -84,13 +75,13 @@ def _fetch(url: str, target: Path, progress: Progress, label: str) -> None:
     try:
         with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as response:
             response.raise_for_status()
-            total = int(response.headers.get("content-length", 0))  # 0: the server does not say
+            total = int(response.headers.get("content-length", 0))  # 0: unknown
             with target.open("wb") as file, progress.bar(f"downloading {label}", total, "B") as bar:
                 for part in response.iter_content(PART_BYTES):
                     file.write(part)
                     bar.advance(len(part))
     except requests.exceptions.RequestException as error:
-        raise _Refused(_reason(error)) from error
+        raise _Failed(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
@@ -106,12 +97,12 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ConnectionError):
         return "not reachable"
     if isinstance(error, (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)):
-        return "is no http address"
-    return "broke off"
+        return "not an HTTP address"
+    return "connection lost"
 
 
 def _check(path: Path, algorithm: str, digest_head: str) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, algorithm).hexdigest()
     if not digest.startswith(digest_head):
-        raise _Refused(f"sent a file with {algorithm} {digest}, expected {digest_head}")
+        raise _Failed(f"sent a file with {algorithm} {digest}, expected {digest_head}")

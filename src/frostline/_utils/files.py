@@ -1,7 +1,7 @@
-"""Reading files that anybody may have changed since they were written.
+"""Safe reading of untrusted files.
 
-Kind and size are checked before a byte is read: a pipe would be waited for, a device never ends. Whatever the content
-leads a parser to becomes one error that names the file.
+The file type and size are checked before reading, since pipes block and devices never end. Every error of a parser
+becomes one error that names the file.
 """
 
 import errno
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from frostline.errors import FrostlineError, first_line
 
-if TYPE_CHECKING:  # processes that decode images use this module, and start quicker without
+if TYPE_CHECKING:  # decoding processes import this module: keep their start fast
     from pydantic import BaseModel
     from torch import Tensor
 
@@ -28,23 +28,15 @@ Schema = TypeVar("Schema", bound="BaseModel")
 
 
 def open_file(path: Path, most: int = MAX_TEXT_BYTES) -> BufferedReader:
-    """Open a regular file for reading.
-
-    Parameters
-    ----------
-    path : Path
-        Links are followed.
-    most : int
-        Bytes that it may have.
+    """Open a regular file of at most ``most`` bytes for reading; links are followed.
 
     Raises
     ------
     OSError
-        When it is a folder, pipe, device or socket (``EISDIR``, ``EINVAL``), is larger (``EFBIG``), or cannot be
-        opened. Its ``strerror`` says which, in words.
+        If it is a folder, pipe, device or socket (``EISDIR``, ``EINVAL``), too large (``EFBIG``), or cannot be opened.
     """
     try:
-        _check_regular(path.stat(), path, most)  # a pipe is not opened: who writes to it would be cut off
+        _check_regular(path.stat(), path, most)  # before opening: opening and closing a pipe disturbs its writer
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a NUL in the path
         raise OSError(errno.EINVAL, "no path that a file can have", str(path)) from error
@@ -66,35 +58,27 @@ def _check_regular(facts: os.stat_result, path: Path, most: int) -> None:
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
-    """Return the content of a regular file; see `open_file` for what is refused."""
+    """Return the content of a regular file; raises as `open_file`."""
     with open_file(path, most) as file:
-        data = file.read(os.fstat(file.fileno()).st_size + 1)  # no more: as much memory is taken as is asked for
+        data = file.read(os.fstat(file.fileno()).st_size + 1)  # a larger request would allocate more memory
         while len(data) <= most and (more := file.read(MIB)):
             data += more
-    if len(data) > most:  # it grew meanwhile, or its size was no truth (/proc)
+    if len(data) > most:  # it grew meanwhile, or reports a wrong size (/proc)
         raise OSError(errno.EFBIG, f"more than {most:,} bytes came out of it", str(path))
     return data
 
 
 @contextmanager
 def reading(path: Path, error: type[FrostlineError], remedy: str) -> Iterator[None]:
-    """Turn whatever reading and parsing a file leads to into one error that names the file.
+    """Turn every exception of reading and parsing a file into one error that names the file.
 
-    Keep the block to the reading itself: every exception in it is taken for the file's fault.
-
-    Parameters
-    ----------
-    path : Path
-        Named in the message.
-    error : type of FrostlineError
-        What is raised.
-    remedy : str
-        What the user can do, e.g. ``"run it again from its config.toml"``.
+    Keep the block short: every exception in it is attributed to the file. ``remedy`` tells the user what to do, e.g.
+    ``"run it again from its config.toml"``.
 
     Raises
     ------
     FrostlineError
-        Of the type given; its ``__cause__`` is the original error, e.g. ``FileNotFoundError``.
+        Of type ``error``; its ``__cause__`` is the original exception, e.g. ``FileNotFoundError``.
     """
     try:
         yield
@@ -104,12 +88,12 @@ def reading(path: Path, error: type[FrostlineError], remedy: str) -> Iterator[No
         raise error(f"there is no {path}: {remedy}.") from cause
     except OSError as cause:
         raise error(f"{path} cannot be read ({cause.strerror or first_line(cause)}): {remedy}.") from cause
-    except Exception as cause:  # parsers raise whatever a damaged file leads them to, MemoryError included
+    except Exception as cause:  # parsers raise anything on a damaged file, even MemoryError
         raise error(f"{path} is damaged ({fault_of(cause)}): {remedy}.") from cause
 
 
 def fault_of(error: Exception) -> str:
-    """Return what a parser or schema found wrong, in a few words."""
+    """Return the problem that a parser or schema found, in a few words."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
@@ -120,13 +104,12 @@ def fault_of(error: Exception) -> str:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the value of JSON text.
+    """Parse JSON; a number beyond float64 becomes infinity, which a schema must refuse.
 
     Raises
     ------
     ValueError
-        When it is no JSON in UTF-8, is nested deeper than 200 levels, or holds NaN. A number beyond float64 becomes
-        infinity, which a schema must refuse.
+        If it is not JSON in UTF-8, is nested deeper than 200 levels, or contains NaN.
     """
     from pydantic_core import from_json
 
@@ -139,7 +122,7 @@ def parse_tensors(data: bytes) -> "dict[str, Tensor]":
     Raises
     ------
     ValueError, safetensors.SafetensorError
-        When it is no whole safetensors file, or its header is larger than any of ours.
+        If it is not a complete safetensors file, or its header is larger than 10 MiB.
     """
     from safetensors.torch import load
 
@@ -148,14 +131,14 @@ def parse_tensors(data: bytes) -> "dict[str, Tensor]":
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Read a safetensors file that may be large: its tensors, and its metadata.
+    """Read the tensors and metadata of a safetensors file that may be large.
 
     Raises
     ------
     OSError
-        See `open_file`.
+        As `open_file`.
     ValueError, safetensors.SafetensorError
-        When it is no whole safetensors file, or its header is larger than any of ours.
+        If it is not a complete safetensors file, or its header is larger than 10 MiB.
     """
     import safetensors
 
@@ -172,20 +155,12 @@ def _check_header(first: bytes) -> None:
 
 
 def fit_schema(schema: type[Schema], data: str | bytes, path: Path, error: type[FrostlineError], remedy: str) -> Schema:
-    """Return what JSON text says; what the schema refuses is the file's fault, and nothing else.
-
-    Parameters
-    ----------
-    schema : type of BaseModel
-    data : str or bytes
-        The text.
-    path, error, remedy
-        As in `reading`.
+    """Validate JSON text against a schema; the other parameters are those of `reading`.
 
     Raises
     ------
     FrostlineError
-        Of the type given. Other errors in a validator are defects of ours, and stay what they are.
+        Of type ``error``, for validation errors only: other exceptions in a validator are defects.
     """
     from pydantic import ValidationError
 
@@ -196,7 +171,7 @@ def fit_schema(schema: type[Schema], data: str | bytes, path: Path, error: type[
 
 
 def read_json(path: Path, schema: type[Schema], error: type[FrostlineError], remedy: str) -> Schema:
-    """Read a JSON file that must fit a schema; see `reading` for what is raised."""
+    """Read a JSON file and validate it against a schema; raises as `reading`."""
     with reading(path, error, remedy):
         data = read_bytes(path)
     return fit_schema(schema, data, path, error, remedy)

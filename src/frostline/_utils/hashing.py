@@ -1,6 +1,6 @@
-"""Digests: short, stable names for pixels, files and the way something was computed.
+"""Digests of pixels, files, arrays and JSON values.
 
-BLAKE2b throughout: it needs no special processor instruction to be fast, and it is in the standard library.
+BLAKE2b, which is fast without special processor instructions and in the standard library; SHA-256 for weights.
 """
 
 import hashlib
@@ -23,34 +23,34 @@ def digest_json(value: Any) -> str:
 
 
 def digest_bytes(data: bytes) -> str:
-    """Return 32 hex digits for some bytes."""
+    """Return 32 hex digits for bytes."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:
-    """Return what `digest_bytes` gives for the bytes of a file, read in pieces."""
+    """Return the `digest_bytes` of a file, read in pieces."""
     with path.open("rb") as file:
         return digest_open_file(file)
 
 
 def digest_open_file(file: BinaryIO) -> str:
-    """Return what `digest_bytes` gives for what is left of an open file, read in pieces."""
+    """Return the `digest_bytes` of the rest of an open file, read in pieces."""
     return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits: the form that weight files are published with."""
+    """Return the SHA-256 of a file as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def row_id_of_bytes(data: bytes) -> bytes:
-    """Return the 16-byte identity of an image file: of its bytes, so a renamed copy is the same row."""
+    """Return the 16-byte row ID of an image file, from its bytes: a renamed copy has the same ID."""
     return hashlib.blake2b(data, digest_size=ROW_ID_BYTES, person=b"file").digest()
 
 
 def row_ids_of_pixels(images: NDArray[np.uint8]) -> list[bytes]:
-    """Return one 16-byte identity per image of an array (N, H, W) or (N, H, W, 3), from its pixels and shape."""
+    """Return a 16-byte row ID for each image of an array (N, H, W) or (N, H, W, 3), from its pixels and shape."""
     shape = "x".join(map(str, images.shape[1:])).encode()[:16]
     flat = np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
     return [hashlib.blake2b(row.data, digest_size=ROW_ID_BYTES, person=shape).digest() for row in flat]

@@ -1,8 +1,7 @@
-"""``manifest.json``: marks a folder that Frostline made, and lists the files in it with their digests.
+"""``manifest.json``: marks a folder that Frostline created, and lists its files with BLAKE2b digests.
 
-It is written first, when the folder is made; again when the files exist that a resumed process relies on; and last,
-when every file does (``complete``). It lists the files that are read again, each with its BLAKE2b digest, and every
-reader checks the files that it reads.
+It is written when the folder is created, again when the files exist that a resumed process needs, and finally when all
+files exist (``complete``). It lists the files that are read later; readers verify them.
 """
 
 import os
@@ -57,13 +56,13 @@ class Manifest:
     ----------
     folder : Path
     kind : str
-        ``run``, ``bundle``, ``search``, ``curve`` or ``audit``.
+        One of `Kind`.
     complete : bool
         Whether every file was written.
     files : mapping of str to str
         Digests by relative name.
     remedy : str
-        What the user can do when a file is damaged.
+        What the user can do if a file is damaged.
     """
 
     folder: Path
@@ -73,14 +72,12 @@ class Manifest:
     remedy: str = "make the folder again"
 
     def read(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
-        """Return the content of a file.
-
-        A file that is not listed is read unchecked until the folder is complete: it changes until then.
+        """Return the content of a file; until the folder is complete, unlisted files are not verified.
 
         Raises
         ------
         RunError
-            When it is missing, not a regular file, larger than ``most``, or not the file that Frostline wrote.
+            If it is missing, not a regular file, larger than ``most``, or not the file that Frostline wrote.
         """
         path = self.folder / name
         with reading(path, RunError, self.remedy):
@@ -105,18 +102,12 @@ class Manifest:
 
 
 def read_manifest(folder: Path, remedy: str = Manifest.remedy) -> Manifest | None:
-    """Return a folder's manifest, or ``None`` where there is none: another's folder, or one of an earlier version.
-
-    Parameters
-    ----------
-    folder : Path
-    remedy : str
-        What the user can do when it or a file that it lists is damaged.
+    """Return a folder's manifest, or ``None`` for a foreign folder or one of an earlier version.
 
     Raises
     ------
     RunError
-        When it is unreadable, damaged or of a later version.
+        If it is unreadable, damaged or of a later version.
     """
     path = folder / MANIFEST
     if not os.path.lexists(path):
@@ -140,25 +131,15 @@ def write_manifest(
     known: Mapping[str, str] | None = None,
     remedy: str = "",
 ) -> None:
-    """Write a folder's manifest, whole or not at all.
+    """Write a folder's manifest, listing those of the named files that exist.
 
-    Parameters
-    ----------
-    folder : Path
-    kind : str
-    names : iterable of str
-        The files to list, relative to the folder; those that do not exist are left out.
-    complete : bool
-        Whether every file was written.
-    known : mapping of str to str, optional
-        Known digests, e.g. of the manifest before: a file that was listed then is not read again, so that a change
-        in between is noticed.
-    remedy : str
-        The option that chooses another place.
+    Files with a digest in ``known``, e.g. from the previous manifest, are not read again, so that changes in between
+    are detected.
 
     Raises
     ------
     StorageError
+        With ``remedy``, the option that chooses another place.
     """
     known = known or {}
     files = {name: known.get(name) or _digest(folder / name, remedy) for name in sorted({*names})}

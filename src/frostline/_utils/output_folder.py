@@ -6,7 +6,6 @@ and symbolic links are never followed.
 """
 
 import os
-import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from frostline._utils.manifest import MANIFEST, Kind, read_manifest, write_manifest
+from frostline._utils.storage import part_of
 from frostline.errors import ConfigError, FrostlineError, RunError, StorageError, storage_error
 
 LOCK = "lock"
@@ -24,19 +24,14 @@ START_OVER = "--overwrite starts over"
 
 
 def check_mode(*, overwrite: bool, resume: bool) -> None:
-    """Refuse ``--overwrite`` and ``--resume`` together.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Raise `ConfigError` for ``--overwrite`` together with ``--resume``."""
     if overwrite and resume:
         raise ConfigError("--overwrite starts over and --resume continues: use one of the two.")
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file or folder that a command writes, and the errors when an earlier command's output is there.
+    """A file or folder that a command writes, with the errors if earlier output exists.
 
     Attributes
     ----------
@@ -50,28 +45,21 @@ class Output:
     elsewhere: str
 
     def exists_error(self, note: str = "", *, can_resume: bool = True) -> RunError:
-        """Return the error for output that is neither to be resumed nor to be overwritten."""
+        """Return the error for existing output without ``--resume`` or ``--overwrite``."""
         note, resume = note and f" ({note})", "--resume to continue it, " if can_resume else ""
         return RunError(f"{self.title} exists{note}: {self.elsewhere}, {resume}or --overwrite to replace it.")
 
     def changed_error(self, change: str, restore: str = "use the same value") -> RunError:
-        """Return the error for output that was started with something else, and therefore cannot be resumed."""
+        """Return the error for output that was started differently and cannot be resumed."""
         return RunError(
             f"{self.title} was started with {change}: {restore} to resume, {self.elsewhere}, "
             "or --overwrite to replace it."
         )
 
     def check_same(self, before: Mapping[str, Any], now: Mapping[str, Any], record: Path | None = None) -> None:
-        """Refuse to resume with other settings than the output was started with.
+        """Refuse to resume with settings that differ from those in ``before``; only those in ``now`` are compared.
 
-        Parameters
-        ----------
-        before : mapping of str to object
-            The settings that it was started with.
-        now : mapping of str to object
-            The settings to compare; others may differ.
-        record : Path, optional
-            The file that ``before`` was read from, where no digest protects it: the error names it.
+        ``record`` is the file that ``before`` was read from, if it is not protected by a digest: the error names it.
 
         Raises
         ------
@@ -83,10 +71,6 @@ class Output:
                 raise self.changed_error(f"{name} = {before.get(name)!r}, not {value!r}{source}")
 
 
-def _none_earlier(_: Path) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class OutputFolder(Output):
     """A folder that a command writes.
@@ -94,36 +78,36 @@ class OutputFolder(Output):
     Attributes
     ----------
     path : Path
-        May be a symbolic link itself.
+        May be a symbolic link.
     kind : str
-        ``run``, ``bundle``, ``search``, ``curve``, ``audit`` or ``explanation``.
+        One of `Kind`.
     names : collection of str
-        Every file that Frostline writes in it, relative to it; the manifest and the lock aside.
+        Every file that Frostline writes in it, as relative names, except the manifest and the lock.
     remedy : str
         The option that chooses another place, for errors of the file system.
     made_earlier : callable
-        Whether a version that wrote no manifests has made the folder.
+        Whether the folder was created by a version that wrote no manifests.
     """
 
     path: Path
     kind: Kind
     names: Collection[str]
     remedy: str = ""
-    made_earlier: Callable[[Path], bool] = _none_earlier
+    made_earlier: Callable[[Path], bool] = lambda _: False
 
     @contextmanager
     def claim(self) -> Iterator["Claim"]:
         """Lock the folder for this process, and mark it with a manifest if it is new or empty.
 
-        When the block fails before `Claim.keep` was called, the files in ``Claim.made`` are removed, and the folder if
-        this process made it and it is empty.
+        If the block fails before `Claim.keep` was called, the files in ``Claim.made`` are removed, and the folder if
+        this process created it and it is empty.
 
         Raises
         ------
         RunError
-            As `check`, or when another process is writing there.
+            As `check`, or if another process is writing there.
         StorageError
-            When it cannot be written.
+            If it cannot be written.
         """
         self.check()
         claim = Claim(self)
@@ -131,7 +115,7 @@ class OutputFolder(Output):
         try:
             if not self.path.is_dir():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # made by another process, or not a folder: taking the lock shows which
+                with suppress(FileExistsError):  # created meanwhile, or not a folder: the lock will show
                     self.path.mkdir()
                     made_folder = True
             claim.will_write(LOCK)
@@ -162,13 +146,13 @@ class OutputFolder(Output):
             lock.release()
 
     def _undo(self, made: set[str], *, marked: bool) -> None:
-        """Remove the files that were made, which the manifest no longer lists then: a kill may come at any moment."""
+        """Remove created files, first from the manifest: the process may be killed at any moment."""
         if marked:
             remove_parts(self.path, self.names)
             manifest = read_manifest(self.path)
             if manifest is not None and not made.isdisjoint(manifest.files):
                 files = {name: digest for name, digest in manifest.files.items() if name not in made}
-                with suppress(StorageError):  # a full disk: remove the files all the same
+                with suppress(StorageError):  # a full disk: remove the files anyway
                     self.mark(files, complete=manifest.complete, known=files)
         marks = {MANIFEST, LOCK}
         remove_files(self.path, made - marks)
@@ -180,10 +164,10 @@ class OutputFolder(Output):
         Raises
         ------
         RunError
-            Also when something other than a regular file has the name of one of Frostline's files, or a symbolic link
-            that of one of its folders: writing or removing would happen elsewhere.
+            Also if one of Frostline's files is not a regular file there, or one of its folders is a symbolic link, so
+            that files elsewhere would be written or removed.
         StorageError
-            When it cannot be read.
+            If it cannot be read.
         """
         try:
             found = sorted(entry.name for entry in os.scandir(self.path))
@@ -193,7 +177,7 @@ class OutputFolder(Output):
             raise RunError(f"{self.path!r} cannot be the path of a folder: {self.elsewhere}.") from error
         except OSError as error:
             raise storage_error(error, self.path) from error
-        foreign = [name for name in found if not _left_by_a_start(self.path / name)]
+        foreign = [name for name in found if not _left_by_killed_start(self.path / name)]
         if not foreign:
             return
         if MANIFEST in found:
@@ -236,9 +220,9 @@ class Claim:
     ----------
     folder : OutputFolder
     made : set of str
-        Names of the files that this process makes: they are removed when it fails before `keep`.
+        Names of the files that this process creates: they are removed if it fails before `keep`.
     kept : bool
-        Whether the folder stays as it is when the process fails.
+        Whether the files are kept if the process fails.
     """
 
     folder: OutputFolder
@@ -246,11 +230,11 @@ class Claim:
     kept: bool = False
 
     def will_write(self, *names: str) -> None:
-        """Note that this process may write some files; those that exist already are not its own to remove."""
+        """Register files that this process may write; those that exist already will not be removed."""
         self.made |= {name for name in names if not os.path.lexists(self.folder.path / name)}
 
     def keep(self) -> None:
-        """Leave the folder as it is from now on, whatever happens."""
+        """Keep all files from now on, even if the process fails."""
         self.kept = True
 
 
@@ -258,15 +242,15 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _left_by_a_start(path: Path) -> bool:
-    """Whether a file is what a process leaves that is killed before it has written the manifest."""
+def _left_by_killed_start(path: Path) -> bool:
+    """Whether a file is left from a process that was killed before it wrote the manifest."""
     facts = path.lstat()
     empty_lock = path.name == LOCK and not facts.st_size
-    return stat.S_ISREG(facts.st_mode) and (empty_lock or _is_part(path.name, {MANIFEST}))
+    return stat.S_ISREG(facts.st_mode) and (empty_lock or part_of(path.name) == MANIFEST)
 
 
 def _obstacle(folder: Path, name: str) -> str:
-    """Return what prevents a regular file of that name, in words; empty when nothing does."""
+    """Return why the name cannot be used for a regular file; empty if it can."""
     *parents, last = name.split("/")
     path = folder
     for parent in parents:
@@ -288,14 +272,9 @@ def _obstacle(folder: Path, name: str) -> str:
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Remove files by their exact names, and the subfolders that are empty then.
+    """Remove files in a folder by their relative names, and subfolders that are empty afterwards.
 
-    Parameters
-    ----------
-    folder : Path
-        It stays.
-    names : iterable of str
-        Relative to it. Anything but a regular file, or beyond a symbolic link, is left alone.
+    Anything but a regular file, or behind a symbolic link, is not removed.
 
     Raises
     ------
@@ -312,7 +291,7 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def remove_parts(folder: Path, names: Iterable[str]) -> None:
-    """Remove the temporary files that killed writers of some files left. Call it under the folder's lock.
+    """Remove temporary files that killed writers of these files left behind. Call it under the folder's lock.
 
     Raises
     ------
@@ -324,11 +303,5 @@ def remove_parts(folder: Path, names: Iterable[str]) -> None:
         by_parent.setdefault(parent, set()).add(last)
     for parent, wanted in by_parent.items():
         if (folder / parent).is_dir() and not (parent and _obstacle(folder, f"{parent}/file")):
-            found = [entry.name for entry in os.scandir(folder / parent) if _is_part(entry.name, wanted)]
+            found = [entry.name for entry in os.scandir(folder / parent) if part_of(entry.name) in wanted]
             remove_files(folder, [f"{parent}/{name}" if parent else name for name in found])
-
-
-def _is_part(name: str, wanted: Collection[str]) -> bool:
-    """Whether a name is that of a temporary file of `frostline._utils.storage.replacing` for one of some names."""
-    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", name)
-    return match is not None and match[1] in wanted

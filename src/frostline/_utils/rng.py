@@ -1,4 +1,4 @@
-"""Random numbers by counting: what image 7 gets does not depend on which other images are drawn beside it."""
+"""Counter-based random numbers: those of one image do not depend on the other images in the batch."""
 
 import math
 
@@ -9,7 +9,7 @@ GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: far apart for neighboring counters
 BLOCK = 128
 
 
-def mixed(bits: torch.Tensor) -> torch.Tensor:
+def hash32(bits: torch.Tensor) -> torch.Tensor:
     """Return a 32-bit integer hash (a bijection) of an int64 tensor of values below 2^32.
 
     Xor-shift and multiply; shifts and constants from C. Wellons' search for low bias, "Prospecting for hash functions".
@@ -20,19 +20,18 @@ def mixed(bits: torch.Tensor) -> torch.Tensor:
 
 
 class Stream:
-    """One stream of random numbers per image, all drawn side by side.
+    """One stream of random numbers per image, drawn in parallel.
 
     Parameters
     ----------
     seed : int
-        Another seed, other streams.
     index : Tensor of int64, shape (n,)
-        The images' numbers, 0 to 2^32 - 1.
+        Image numbers, 0 to 2^32 - 1.
     """
 
     def __init__(self, seed: int, index: torch.Tensor) -> None:
-        start = mixed(torch.tensor([(seed ^ (seed >> 32)) & MASK], device=index.device))
-        self._key = mixed((index + start) & MASK)[:, None]
+        start = hash32(torch.tensor([(seed ^ (seed >> 32)) & MASK], device=index.device))
+        self._key = hash32((index + start) & MASK)[:, None]
         self._numbers = torch.empty(len(index), 0, device=index.device)
         self._drawn = 0
 
@@ -48,10 +47,10 @@ class Stream:
         return (taken * (high - low) + low).reshape(-1, *shape)
 
     def _draw(self, count: int) -> None:
-        """Draw numbers ahead: a few large tensors are quicker than many small ones."""
+        """Draw numbers ahead: a few large tensors are faster than many small ones."""
         counters = torch.arange(self._drawn, self._drawn + count, device=self._key.device) * GOLDEN & MASK
         self._drawn += count
-        bits = mixed(mixed(self._key ^ counters) + self._key & MASK)
+        bits = hash32(hash32(self._key ^ counters) + self._key & MASK)
         self._numbers = torch.cat([self._numbers, (bits >> 8).float() / 2**24], 1)
 
     def normal(self, *shape: int) -> torch.Tensor:

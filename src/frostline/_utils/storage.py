@@ -1,4 +1,4 @@
-"""Where files live, and how they are written so that a killed program leaves none half-made."""
+"""The cache folder, atomic writing of files, and file locks."""
 
 import errno
 import json
@@ -15,38 +15,32 @@ from platformdirs import user_cache_path
 
 from frostline.errors import ConfigError, StorageError, storage_error
 
-if TYPE_CHECKING:  # it takes as long to import as all the rest
+if TYPE_CHECKING:  # slow to import
     from filelock import FileLock
 
 
-# Remedies that `storage_error` names: the option that chooses another place, or begins again there.
+# Remedies in storage errors: the option that chooses another place.
 OTHER_OUTPUT = "--output chooses another place"
 OTHER_OUTPUT_DIR = "--output-dir chooses another place"
 OTHER_CACHE = "--cache-dir chooses another cache"
-BEGIN_AGAIN = "--overwrite begins again"
 
 
 def cache_dir(chosen: Path | str | None = None) -> Path:
-    """Return the cache folder: the one chosen, else ``FROSTLINE_CACHE_DIR``, else the platform's own."""
+    """Return the cache folder: the one chosen, else ``FROSTLINE_CACHE_DIR``, else the platform's default."""
     place = chosen or os.environ.get("FROSTLINE_CACHE_DIR")
     return Path(place).expanduser() if place else user_cache_path("frostline", appauthor=False)
 
 
 @contextmanager
 def replacing(path: Path, remedy: str = "") -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success sync it and rename it into place, else remove it.
+    """Yield a temporary path beside ``path``; on success sync it and rename it to ``path``, else remove it.
 
-    Parameters
-    ----------
-    path : Path
-        The file to write or replace. Its folder is made.
-    remedy : str
-        The option that chooses another place; named when the disk refuses.
+    The folder is created if it is missing.
 
     Raises
     ------
     StorageError
-        When the disk is full, read-only or out of reach; an older file at ``path`` stays whole.
+        If the disk is full, read-only or unavailable, with ``remedy``; an existing file at ``path`` is not modified.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -64,7 +58,7 @@ def replacing(path: Path, remedy: str = "") -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # other systems do not open folders
+    if os.name != "posix":  # folders cannot be opened elsewhere
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -74,30 +68,30 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview, remedy: str = "") -> None:
-    """Write a whole file or leave the old one; see `replacing`."""
+    """Write a file atomically; see `replacing`."""
     with replacing(path, remedy) as beside:
         beside.write_bytes(data)
 
 
 def write_json(path: Path, value: Any, remedy: str = "") -> None:
-    """Write JSON, whole or not at all; see `replacing`. The order of keys is kept: it is the order of the classes."""
+    """Write JSON atomically, see `replacing`, with keys in their order: it is the order of the classes."""
     write_bytes(path, (json_text(value) + "\n").encode(errors="backslashreplace"), remedy)
 
 
 def json_text(value: Any, indent: str = "") -> str:
-    """Return JSON to be read by people, too: indented, but a list of numbers on one line.
+    """Return readable JSON: indented, but with lists of numbers on one line.
 
-    A matrix has a line for each row: the confusion of 1,200 classes is 3 MB instead of 16.
+    The confusion matrix of 1,200 classes, a line per row, has 3 MB instead of 16.
     """
     inner = indent + "  "
     if isinstance(value, dict) and value:
         lines = [
-            f"{inner}{_dumped(key if isinstance(key, str) else _dumped(key))}: {json_text(one, inner)}"
-            for key, one in value.items()
+            f"{inner}{_dumped(key if isinstance(key, str) else _dumped(key))}: {json_text(item, inner)}"
+            for key, item in value.items()
         ]
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
-    if isinstance(value, list | tuple) and any(isinstance(one, dict | list | tuple | str) for one in value):
-        return "[\n" + ",\n".join(inner + json_text(one, inner) for one in value) + f"\n{indent}]"
+    if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple | str) for item in value):
+        return "[\n" + ",\n".join(inner + json_text(item, inner) for item in value) + f"\n{indent}]"
     return _dumped(value)
 
 
@@ -106,22 +100,14 @@ def _dumped(value: Any) -> str:
 
 
 def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> None:
-    """Refuse to write to a file that an option names: one rule for all of them, asked before any work is done.
-
-    Parameters
-    ----------
-    path : Path
-        What was there before stays unless it is a file and ``overwrite`` is given.
-    overwrite : bool
-    option : str
-        What chooses another place.
+    """Check, before any work is done, that the file given by ``option`` may be written.
 
     Raises
     ------
     ConfigError
-        When the path cannot name a file.
+        If the path cannot name a file.
     StorageError
-        When something is there.
+        If it exists without ``overwrite``, or is not a regular file.
     """
     if not path.name or "\0" in str(path):
         raise ConfigError(f"{option} {str(path)!r}: expected the name of a file.")
@@ -134,7 +120,7 @@ def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> No
 
 
 def is_file_itself(path: Path) -> bool:
-    """Whether a path is a regular file and no link to one: what may be removed by its name."""
+    """Whether a path is a regular file, not a link to one, and so may be removed."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -142,12 +128,12 @@ def is_file_itself(path: Path) -> bool:
 
 
 def lock_in(folder: Path) -> "FileLock":
-    """Return the lock of a folder, not yet held.
+    """Return the lock of a folder, not yet acquired.
 
     Raises
     ------
     OSError
-        When ``lock`` is there and is no file of its own: a link would be opened, and made, where it points to.
+        If ``lock`` exists and is not a regular file: the target of a link would be opened or created.
     """
     from filelock import FileLock
 
@@ -159,18 +145,18 @@ def lock_in(folder: Path) -> "FileLock":
 
 @contextmanager
 def alone_in(folder: Path, remedy: str = "") -> Iterator[bool]:
-    """Hold a folder's lock, waiting for a process that has it; the folder is made. Yields whether there are locks here.
+    """Hold the lock of a folder, which is created; yield False on a file system without locks.
 
     Raises
     ------
     StorageError
-        When the folder cannot be written; ``remedy`` names what chooses another.
+        If the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = lock_in(folder)
         lock.acquire()
-    except NotImplementedError:  # a file system without locks
+    except NotImplementedError:
         yield False
         return
     except OSError as error:
@@ -181,16 +167,22 @@ def alone_in(folder: Path, remedy: str = "") -> Iterator[bool]:
         lock.release()
 
 
-_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+
+
+def part_of(name: str) -> str | None:
+    """Return the name of the file that a temporary file of `replacing` belongs to; ``None`` for other files."""
+    match = _PART.fullmatch(name)
+    return match and match[1]
 
 
 def is_part(name: str) -> bool:
-    """Whether a file is called as `replacing` calls what it has not finished."""
-    return _PART.fullmatch(name) is not None
+    """Whether a name is that of a temporary file of `replacing`."""
+    return part_of(name) is not None
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what killed writers left in a folder. Call it only under the folder's lock."""
+    """Remove temporary files that killed writers left in a folder. Call it under the folder's lock."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():
