@@ -41,7 +41,7 @@ sys.exit(run(["--version"]))
 """
 
 
-def test_ctrl_c_when_all_is_written_is_told_like_any_other(tmp_path):
+def test_ctrl_c_at_the_end_is_reported_as_usual(tmp_path):
     done = subprocess.run([sys.executable, "-c", LATE], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nfrostline: interrupted.\n")
 

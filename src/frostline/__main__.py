@@ -1,13 +1,13 @@
-"""``frostline`` and ``python -m frostline``: the command line; Ctrl-C while it is imported leaves no traceback."""
+"""`frostline` and `python -m frostline`: run the command line, without a traceback on Ctrl-C during imports."""
 
 import signal
 import sys
 
 
 def main() -> None:
-    """Import the command line and run it; before and after that Ctrl-C simply ends the process."""
+    """Import and run the command line; before and after that, Ctrl-C ends the process at once."""
     handler = signal.getsignal(signal.SIGINT)
-    importing = handler is signal.default_int_handler  # not ignored, as under `nohup`, nor taken by somebody else
+    importing = handler is signal.default_int_handler  # neither ignored (`nohup`) nor handled elsewhere
     if importing:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from frostline.cli.main import INTERRUPTED, run
@@ -20,7 +20,7 @@ def main() -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        if importing:  # all is done
+        if importing:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 

@@ -40,13 +40,13 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, run_c
     ("arguments", "fault"),
     [
         (["fashion-mnis"], "unknown run or data set 'fashion-mnis': expected one of"),
-        (["first", "--limit", 5], "--limit is a setting of run 'first' already: leave it out"),
-        (["fashion-mnist", "--output", "x.csv"], "--output is where --apply writes"),
+        (["first", "--limit", 5], "--limit is set by run 'first': leave it out"),
+        (["fashion-mnist", "--output", "x.csv"], "--output is for --apply"),
         (["fashion-mnist", "--name", "../x"], "--name '../x'"),
         (["fashion-mnist", "--apply", "gone.csv"], "there is no gone.csv"),
     ],
 )
-def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, arguments, fault):
+def test_invalid_options_are_refused(frostline, finished, tmp_path, arguments, fault):
     done = frostline("audit", *arguments, "--runs-dir", finished.folder.parent)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -54,7 +54,7 @@ def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, arguments
     assert not list(tmp_path.iterdir())
 
 
-def test_without_cleanlab_one_line_says_what_to_install(frostline, tmp_path):
+def test_missing_cleanlab_is_named_with_its_extra(frostline, tmp_path):
     done = frostline("audit", "drawn-objects", "--quiet", within=partial(lacking, "cleanlab"))
     assert done.returncode == 2
     assert done.stderr == "frostline: audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.\n"

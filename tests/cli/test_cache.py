@@ -27,7 +27,7 @@ def test_an_empty_cache_is_listed_verified_and_pruned(frostline: Frostline, cach
     assert (pruned.returncode, pruned.stdout) == (0, "removed 0 stores, 0.0 MiB\n")
 
 
-def test_stores_are_listed_verified_and_mended(frostline: Frostline, cache: Path) -> None:
+def test_stores_are_listed_verified_and_repaired(frostline: Frostline, cache: Path) -> None:
     assert frostline(*TRAIN).returncode == 0
     listed = frostline("cache", "list")
     assert listed.returncode == 0 and "2 stores" in listed.stdout
@@ -36,12 +36,12 @@ def test_stores_are_listed_verified_and_mended(frostline: Frostline, cache: Path
     verified = frostline("cache", "verify")
     assert verified.returncode == 0
     assert sorted(verified.stdout.splitlines()) == sorted(
-        f"{row[0]}: {row[-4]} rows in 1 shards: whole" for row in (known, test)
+        f"{row[0]}: {row[-4]} rows in 1 shards: intact" for row in (known, test)
     )
     [path] = cache.rglob(f"{known[0]}*/shard-*")
     flip_bit(path, 5000)
     damaged = frostline("cache", "verify")
-    assert refusal(damaged) == "frostline: 1 damaged: the next run that needs those rows computes them again."
+    assert refusal(damaged) == "frostline: 1 damaged: the next run that needs those rows recomputes them."
     assert "DAMAGED" in damaged.stdout and f"  {path}: its checksum is wrong" in damaged.stdout
     again = frostline(*TRAIN)
     assert again.returncode == 0
@@ -70,7 +70,7 @@ def test_every_damaged_shard_is_named(frostline: Frostline, cache: Path) -> None
     assert done.stdout.count("DAMAGED") == 2
 
 
-def test_prune_asks_what_should_go(frostline: Frostline, cache: Path) -> None:
+def test_prune_needs_an_option(frostline: Frostline, cache: Path) -> None:
     make_store(cache)
     line = refusal(frostline("cache", "prune"))
     assert "--older-than DAYS" in line and "--all" in line
@@ -78,7 +78,7 @@ def test_prune_asks_what_should_go(frostline: Frostline, cache: Path) -> None:
     assert list(cache.rglob("shard-*"))
 
 
-def test_prune_takes_what_is_old(frostline: Frostline, cache: Path) -> None:
+def test_prune_removes_old_stores(frostline: Frostline, cache: Path) -> None:
     old, new = (make_store(cache, (4,), make_spec(network=name)) for name in ("old", "new"))
     then = time.time() - 40 * 86400
     os.utime(old.folder / "manifest.json", (then, then))
@@ -88,7 +88,7 @@ def test_prune_takes_what_is_old(frostline: Frostline, cache: Path) -> None:
     assert "removed 1 stores" in done.stdout
 
 
-def test_prune_leaves_a_store_in_use(frostline: Frostline, cache: Path) -> None:
+def test_prune_keeps_a_store_in_use(frostline: Frostline, cache: Path) -> None:
     used, idle = (make_store(cache, (4,), make_spec(network=name)) for name in ("used", "idle"))
     with used.locked():
         done = frostline("cache", "prune", "--all")
@@ -97,7 +97,7 @@ def test_prune_leaves_a_store_in_use(frostline: Frostline, cache: Path) -> None:
     assert used.folder.exists() and not idle.folder.exists()
 
 
-def test_another_cache_can_be_named(frostline: Frostline, cache: Path, tmp_path: Path) -> None:
+def test_cache_dir(frostline: Frostline, cache: Path, tmp_path: Path) -> None:
     make_store(tmp_path / "other", (4,))
     assert "1 stores" in frostline("cache", "list", "--cache-dir", tmp_path / "other").stdout
     assert "0 stores" in frostline("cache", "list").stdout

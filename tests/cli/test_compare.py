@@ -14,13 +14,13 @@ from tests.small_run import reseal, unfinish
 
 @pytest.fixture
 def copies(finished, tmp_path):
-    """``first``, and ``second`` with another rate and the last 20 test images answered at random."""
+    """``first``, and ``second`` with another learning rate and random predictions for the last 20 test images."""
     first, second = (shutil.copytree(finished.folder, tmp_path / "runs" / name) for name in ("first", "second"))
     config = (second / "config.toml").read_text()
     (second / "config.toml").write_text(re.sub(r"^lr = .*$", "lr = 0.01", config, flags=re.MULTILINE))
     tensors = load_file(second / "evidence.safetensors")
-    answers = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32))
-    tensors["test.probabilities"][-20:] = answers
+    probabilities = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32))
+    tensors["test.probabilities"][-20:] = probabilities
     save_file(tensors, second / "evidence.safetensors")
     reseal(second)
     return first, second
@@ -37,7 +37,7 @@ def edit(folder, change):
     reseal(folder)
 
 
-def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, finished, tmp_path):
+def test_runs_are_compared_on_the_terminal_and_on_a_page(frostline, copies, finished, tmp_path):
     done = frostline("compare", "first", "second", "--html", "page.html")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^lr +0\.003 +0\.01$", done.stdout, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_runs_stand_side_by_side_and_the_page_says_the_same(frostline, copies, f
     assert not re.search(r"(src|href)=.?(http|//)|url\(", page)
 
 
-def test_names_are_shown_as_text(frostline, copies, tmp_path):
+def test_names_are_escaped(frostline, copies, tmp_path):
     for folder in copies:
         edit(folder, lambda metrics: [rename(metrics[split], lambda name: f"<b>{name}") for split in ("val", "test")])
     assert frostline("compare", "first", "second", "--output", "page.html").returncode == 0
@@ -58,13 +58,13 @@ def test_names_are_shown_as_text(frostline, copies, tmp_path):
     assert "<b>" not in page
 
 
-def test_equal_answers_are_called_so(frostline, finished, tmp_path):
+def test_equal_predictions(frostline, finished, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(finished.folder, tmp_path / "runs" / name)
     assert "'one' and 'two' classify the same of all 40 images correctly." in frostline("compare", "one", "two").stdout
 
 
-def test_what_cannot_be_compared_is_one_clear_line(frostline, copies):
+def test_incomparable_runs_are_one_clear_line(frostline, copies):
     def refused(*names):
         done = frostline("compare", *names)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -3,7 +3,7 @@
 import pytest
 
 
-def test_a_curve_is_measured_drawn_and_told(frostline, small_fashion, tmp_path):
+def test_curve_is_measured_drawn_and_summarized(frostline, small_fashion, tmp_path):
     options = ("--data-dir", small_fashion, "--image-size", 64, "--labels", "2,8,all", "--repeats", 2, "--target", 0.6)
     done = frostline("curve", "fashion-mnist", *options, "--ways", "pixels,frozen", "--weights", "bundled")
     assert (done.returncode, done.stderr) == (0, "")
@@ -24,7 +24,7 @@ def test_a_curve_is_measured_drawn_and_told(frostline, small_fashion, tmp_path):
         (["--labels", "5000", "--limit", "600", "--ways", "pixels"], "5000 were asked for"),
     ],
 )
-def test_impossible_wishes_get_one_line(frostline, options, fault):
+def test_invalid_options_are_refused(frostline, options, fault):
     done = frostline("curve", "fashion-mnist", *options)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -14,7 +14,7 @@ def test_list_names_every_data_set_and_where_it_is(frostline):
     assert line.rstrip().endswith("fashion-mnist")
 
 
-def test_get_says_what_is_here_and_where(frostline, small_fashion):
+def test_get_prints_location_and_counts(frostline, small_fashion):
     done = frostline("data", "get", "fashion-mnist", "--data-dir", small_fashion)
     assert done.returncode == 0
     told, line = done.stdout.splitlines()
@@ -22,7 +22,7 @@ def test_get_says_what_is_here_and_where(frostline, small_fashion):
     assert line == f"fashion-mnist: 1,200 train and 300 test images in {small_fashion}"
 
 
-def test_check_finds_the_published_data_whole(frostline):
+def test_check_accepts_the_published_data(frostline):
     done = frostline("data", "check", "fashion-mnist")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -32,11 +32,11 @@ def test_check_finds_the_published_data_whole(frostline):
     assert not any("WRONG" in line for line in lines)
 
 
-def test_check_names_what_is_not_as_published(frostline, small_fashion):
+def test_check_lists_differences_from_the_published_data(frostline, small_fashion):
     done = frostline("data", "check", "fashion-mnist", "--data-dir", small_fashion)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("frostline: fashion-mnist is not as published: ")
+    assert line.startswith("frostline: fashion-mnist differs from the published data: ")
     assert "train-images-idx3-ubyte" in line
     assert "counts" in line
     assert done.stdout.count("WRONG") == 5

@@ -5,7 +5,7 @@ import shutil
 from tests.small_run import unfinish
 
 
-def test_the_recorded_result_is_measured_again(frostline, finished, run_cache):
+def test_recorded_result_is_reproduced(frostline, finished, run_cache):
     place = finished.folder.parent
     done = frostline("evaluate", "first", "--output-dir", place, "--cache-dir", run_cache)
     assert (done.returncode, done.stderr) == (0, "")
@@ -28,7 +28,7 @@ def test_views_are_averaged_on_request(frostline, finished, run_cache):
     assert "; now, averaged over 2 views: 0." in done.stdout
 
 
-def test_quiet_says_nothing(frostline, finished):
+def test_quiet_prints_nothing(frostline, finished):
     done = frostline("evaluate", finished.folder, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -1,4 +1,4 @@
-"""`frostline explain`: images to look at, and JSON that names them."""
+"""`frostline explain`: written images and JSON."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def explain(frostline, finished):
     return run
 
 
-def test_json_names_the_files_and_agrees_with_predict(explain, images, finished, tmp_path):
+def test_json_lists_the_files_and_agrees_with_predict(explain, images, finished, tmp_path):
     done = explain(images, "--format", "json", "--stage", "conv2", "--top", 2, "--neighbors", 3)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
@@ -57,7 +57,7 @@ def test_json_names_the_files_and_agrees_with_predict(explain, images, finished,
     assert sorted(path.name for path in output.iterdir()) == ["a", "a-2", "b-1-i-靴", "sheet.png"]
 
 
-def test_a_folder_of_other_things_is_left_alone(explain, images, tmp_path):
+def test_foreign_folder_is_not_modified(explain, images, tmp_path):
     theirs = tmp_path / "thesis" / "sheet.png"
     theirs.parent.mkdir()
     theirs.write_text("mine")
@@ -67,25 +67,25 @@ def test_a_folder_of_other_things_is_left_alone(explain, images, tmp_path):
     assert (theirs.read_text(), len(list(theirs.parent.iterdir()))) == ("mine", 1)
 
 
-def test_a_table_for_people_and_a_sheet(explain, images, tmp_path):
+def test_table_and_contact_sheet(explain, images, tmp_path):
     done = explain(images / "a.png", "--output", "why", "--method", "hirescam")
     assert (done.returncode, done.stderr) == (0, "")
     heading, line, _, last = done.stdout.splitlines()
     assert heading.split() == ["file", "best", "2", "3", "nearest", "training", "images"]
     assert "a.png" in line and line.count(", ") == 4
-    assert last == "wrote why/sheet.png, and beside it a folder of images for each file"
+    assert last == "wrote why/sheet.png, with a folder of images for each file beside it"
     with Image.open(tmp_path / "why" / "sheet.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 1000 and sheet.height < 600
 
 
-def test_a_run_without_an_index_says_so(frostline, finished, images, tmp_path):
+def test_run_without_an_index(frostline, finished, images, tmp_path):
     old = tmp_path / "runs" / "old"
     shutil.copytree(finished.folder, old)
     (old / "index.safetensors").unlink()
     reseal(old)
     done = frostline("explain", "old", images / "a.png", "--format", "json", "--top", 1)
     assert done.returncode == 0
-    assert done.stderr == "warning: run 'old' has no index.safetensors: no training images are shown\n"
+    assert done.stderr == "warning: run 'old' has no index.safetensors: similar training images are not shown\n"
     (one,) = json.loads(done.stdout)["images"]
     assert one["neighbors"] is None
 
@@ -99,7 +99,7 @@ def test_a_run_without_an_index_says_so(frostline, finished, images, tmp_path):
         (["--method", "gradcam", "--top", 0], "--top"),
     ],
 )
-def test_impossible_wishes_get_one_line_and_leave_nothing(explain, images, tmp_path, arguments, fault):
+def test_invalid_options_are_refused_and_nothing_is_written(explain, images, tmp_path, arguments, fault):
     (tmp_path / "notes.png").write_text("no image")
     done = explain(images, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -108,7 +108,7 @@ def test_impossible_wishes_get_one_line_and_leave_nothing(explain, images, tmp_p
     assert not (tmp_path / "explained").exists()
 
 
-def test_a_file_that_cannot_be_read_costs_the_others_nothing(explain, images, tmp_path):
+def test_unreadable_files_are_reported_and_the_others_explained(explain, images, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     done = explain(images, "notes.png", "nowhere.png", "--format", "json", "--top", 1)
     assert done.returncode == 0
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_costs_the_others_nothing(explain, images, tm
     assert explain(images, "notes.png", "--strict").returncode == 2
 
 
-def test_nothing_is_written_where_nothing_can_be_read(explain, tmp_path):
+def test_nothing_is_written_if_no_file_can_be_read(explain, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     done = explain("notes.png")
     assert (done.returncode, done.stdout) == (2, "")
@@ -128,7 +128,7 @@ def test_nothing_is_written_where_nothing_can_be_read(explain, tmp_path):
     assert not (tmp_path / "explained").exists()
 
 
-def test_without_captum_one_line_says_what_to_install(frostline, finished, images, tmp_path):
+def test_missing_captum_is_named_with_its_extra(frostline, finished, images, tmp_path):
     done = frostline("explain", finished.folder, "my images", within=partial(lacking, "captum"))
     assert done.returncode == 2
     assert done.stderr == "frostline: explain needs captum, which is not installed: pip install 'frostline[explain]'.\n"

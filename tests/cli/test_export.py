@@ -17,7 +17,7 @@ def export(frostline, finished, *options):
     )
 
 
-def test_a_file_in_eight_bits_is_written_with_what_it_cost(frostline, finished, tmp_path, fashion):
+def test_int8_file_is_written_with_its_loss_of_accuracy(frostline, finished, tmp_path, fashion):
     done = export(frostline, finished, "--quantize", "int8", "--allow-loss")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first-int8.onnx", "first-int8.onnx.parity.json"]
@@ -32,12 +32,12 @@ def test_a_file_in_eight_bits_is_written_with_what_it_cost(frostline, finished, 
     quantized = OnnxClassifier(tmp_path / "first-int8.onnx")
     assert quantized.about["quantized"] == "int8"
     images = np.asarray(fashion.test.images[:20])
-    found, expected = (one.predict_proba(images) for one in (quantized, Classifier.load(finished.folder)))
+    found, expected = (classifier.predict_proba(images) for classifier in (quantized, Classifier.load(finished.folder)))
     assert 1e-4 < np.abs(found - expected).max() < 0.3
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.8
 
 
-def test_a_program_of_torch_is_written_where_it_is_asked_for(frostline, finished, tmp_path):
+def test_torch_program_is_written_to_output(frostline, finished, tmp_path):
     done = export(frostline, finished, "--format", "torch", "--output", tmp_path / "out" / "a.pt2", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.pt2", "a.pt2.parity.json"]
@@ -51,7 +51,7 @@ def test_a_program_of_torch_is_written_where_it_is_asked_for(frostline, finished
         (["--output", "model.bin"], "--output model.bin: expected a name that ends in .onnx"),
     ],
 )
-def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, options, fault):
+def test_invalid_options_are_refused(frostline, finished, tmp_path, options, fault):
     done = export(frostline, finished, *options)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -59,7 +59,7 @@ def test_impossible_wishes_get_one_line(frostline, finished, tmp_path, options, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra_one_line_says_what_to_install(frostline, finished, tmp_path):
+def test_missing_onnxruntime_is_named_with_its_extra(frostline, finished, tmp_path):
     done = frostline("export", finished.folder, "--quiet", within=partial(lacking, "onnxruntime"))
     assert done.returncode == 2
     assert done.stderr == (

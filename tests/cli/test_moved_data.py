@@ -1,4 +1,4 @@
-"""A run whose images were moved: said before work begins, and `--data` leads to them."""
+"""Runs whose images were moved: an early error, and `--data` for the new location."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def write_classes(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Path]:
-    """A run, where its images were, and where they are."""
+    """A run, the old and the new location of its images."""
     place = tmp_path_factory.mktemp("moved")
     before = write_classes(place / "before")
     config = TrainConfig(
@@ -42,9 +42,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Path]:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export", "audit"])
-def test_images_that_are_gone_are_one_line_before_work_begins(
-    frostline: Frostline, moved: tuple[Run, Path, Path], command: str
-) -> None:
+def test_missing_images_are_an_early_error(frostline: Frostline, moved: tuple[Run, Path, Path], command: str) -> None:
     run, before, _ = moved
     done = frostline(command, run.folder)
     assert (done.returncode, done.stdout) == (2, "")
@@ -52,7 +50,7 @@ def test_images_that_are_gone_are_one_line_before_work_begins(
     assert line.startswith("frostline: " + GONE.format(before))
 
 
-def test_data_leads_to_them(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
+def test_data_names_the_new_location(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
     run, _, after = moved
     done = frostline("evaluate", run.folder, "--data", after)
     assert done.returncode == 0, done.stderr
@@ -64,7 +62,7 @@ def test_data_leads_to_them(frostline: Frostline, moved: tuple[Run, Path, Path],
     assert json.loads((tmp_path / "audits" / "x" / "audit.json").read_text())
 
 
-def test_data_that_is_not_there_either_is_named(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+def test_wrong_data_option_is_named(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
     run, _, _ = moved
     for command in ("evaluate", "export"):
         done = frostline(command, run.folder, "--data", "nowhere")
@@ -72,10 +70,10 @@ def test_data_that_is_not_there_either_is_named(frostline: Frostline, moved: tup
         assert "nowhere" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_data_belongs_to_a_run(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+def test_data_option_needs_a_run(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
     done = frostline("audit", moved[2], "--data", "elsewhere")
     assert done.returncode == 2
-    assert "is no run: leave it out" in done.stderr
+    assert "is not a run: leave it out" in done.stderr
 
 
 def test_predict_needs_no_data_and_works_from_any_folder(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:

@@ -16,7 +16,7 @@ def photos(tmp_path, fashion):
     return folder
 
 
-def test_the_file_says_why_and_trains_as_it_stands(frostline, photos, tmp_path):
+def test_file_has_reasons_and_can_be_trained_with(frostline, photos, tmp_path):
     done = frostline("new", "photos")
     assert (done.returncode, done.stderr) == (0, "")
     text = (tmp_path / "config.toml").read_text()
@@ -41,7 +41,7 @@ def test_many_images_get_a_head_that_is_trained(frostline, tmp_path):
     assert "gradient steps per epoch: 211" in text
 
 
-def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
+def test_existing_file_is_kept(frostline, photos, tmp_path):
     (tmp_path / "config.toml").write_text("mine")
     done = frostline("new", "photos")
     assert done.returncode == 2
@@ -51,7 +51,7 @@ def test_a_file_that_is_there_stays(frostline, photos, tmp_path):
     assert (tmp_path / "config.toml").read_text() != "mine"
 
 
-def test_large_uneven_colored_images_are_seen(frostline, tmp_path):
+def test_large_unbalanced_color_images(frostline, tmp_path):
     for name, count, turned in (("cat", 40, 0), ("dog", 6, 3)):
         (tmp_path / "large" / name).mkdir(parents=True)
         for i in range(count):
@@ -65,7 +65,7 @@ def test_large_uneven_colored_images_are_seen(frostline, tmp_path):
     assert "times as many images as dog" in flat and "all colored" in flat
 
 
-def test_what_is_no_data_set_gets_one_line(frostline, tmp_path):
+def test_unknown_data_set_is_one_line(frostline, tmp_path):
     done = frostline("new", "nothing")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import torch
 from frostline.models.external import PACKAGES
 
 
-def test_a_file_with_the_networks_weights_is_trained_on(frostline, small_fashion, tmp_path):
+def test_weights_file_of_another_network(frostline, small_fashion, tmp_path):
     torch.save(PACKAGES["torchvision"].make("mobilenet_v3_small", seed=1).state_dict(), tmp_path / "net.pth")
     small = ["--data-dir", small_fashion, "--limit", 120, "--val-fraction", 0.2, "--epochs", 1, "--image-size", 32]
     done = frostline(
@@ -32,7 +32,7 @@ def test_list_and_show(frostline):
     assert lines["layer3"][6] == "thawed"
 
 
-def test_pretrained_weights_that_cannot_be_had_are_one_clear_line(frostline, small_fashion):
+def test_unavailable_weights_are_one_clear_line(frostline, small_fashion):
     done = frostline("train", "fashion-mnist", "--data-dir", small_fashion, "--model", "timm:resnet18")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -40,8 +40,8 @@ def test_pretrained_weights_that_cannot_be_had_are_one_clear_line(frostline, sma
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])
-def test_a_package_that_is_not_installed_is_one_clear_line(installed, tmp_path, package):
-    # What hides the package from a process that has it: a finder that knows of none, before all others.
+def test_missing_package_is_one_clear_line(installed, tmp_path, package):
+    # Hides an installed package from the process.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util, sys\n"
         f"hidden, known = '{package}', importlib.util.find_spec\n"

@@ -1,4 +1,4 @@
-"""`frostline predict`: standard output carries the data and nothing else."""
+"""`frostline predict`: only data on standard output."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ def test_csv_is_csv(predict, images):
     assert lines[-1]["file"].endswith("c.webp")
 
 
-def test_a_table_in_a_pipe_cuts_no_name(predict, images):
+def test_table_in_a_pipe_is_not_cut(predict, images):
     done = predict(images)
     assert (done.returncode, done.stderr) == (0, "")
     heading, *lines = done.stdout.splitlines()
@@ -76,7 +76,7 @@ def test_a_table_in_a_pipe_cuts_no_name(predict, images):
         assert sum(name in line for name in CLASS_NAMES) >= 5
 
 
-def test_a_run_may_be_given_by_its_folder(frostline, finished, images):
+def test_run_is_accepted_by_its_folder(frostline, finished, images):
     done = frostline("predict", finished.folder, images / "a.png", "--top", 1, "--format", "csv")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
@@ -84,14 +84,14 @@ def test_a_run_may_be_given_by_its_folder(frostline, finished, images):
 
 @pytest.fixture
 def mixed(images):
-    """The images with files that cannot be read, and names that are more than names."""
+    """The images, files that cannot be read, and names with control characters or formulas."""
     (images / "._a.png").write_text("passed over")
     (images / "=cmd.png").write_text("no image")
     (images / "\x1b[31m.png").write_bytes((images / "a.png").read_bytes()[:40])
     return images
 
 
-def test_files_that_cannot_be_read_cost_the_others_nothing(predict, mixed):
+def test_unreadable_files_are_reported_and_the_others_predicted(predict, mixed):
     done = predict(mixed, mixed / "nowhere.png", "--format", "json", "--top", 2)
     assert done.returncode == 0
     found = {entry["file"]: entry for entry in json.loads(done.stdout)}
@@ -106,21 +106,21 @@ def test_files_that_cannot_be_read_cost_the_others_nothing(predict, mixed):
     assert "\x1b" not in done.stderr and "\\x1b[31m.png" in done.stderr
 
 
-def test_strict_answers_the_others_and_exits_with_2(predict, mixed):
+def test_strict_predicts_the_others_and_exits_with_2(predict, mixed):
     done = predict(mixed, "--format", "csv", "--top", 1, "--strict")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("frostline: 2 of 5 images could not be read (--strict); ")
     assert len(done.stdout.splitlines()) == 6
 
 
-def test_where_nothing_can_be_read_the_exit_code_is_2(predict, mixed):
+def test_exit_code_is_2_if_no_file_can_be_read(predict, mixed):
     done = predict(mixed / "=cmd.png")
     assert done.returncode == 2
     assert "frostline: none of 1 images could be read; " in done.stderr
     assert "=cmd.png is no image that can be read" in done.stderr
 
 
-def test_a_line_of_csv_says_why_and_no_cell_is_a_formula(predict, mixed):
+def test_csv_has_the_reason_and_no_formulas(predict, mixed):
     done = predict(".", "--format", "csv", "--top", 1, within=partial(chdir, mixed))
     assert done.returncode == 0
     lines = list(csv.reader(io.StringIO(done.stdout)))
@@ -131,14 +131,14 @@ def test_a_line_of_csv_says_why_and_no_cell_is_a_formula(predict, mixed):
     assert by_name["a.png"][1] == "1" and by_name["a.png"][4] == ""
 
 
-def test_a_table_names_the_reason(predict, mixed):
+def test_table_has_the_reason(predict, mixed):
     done = predict(mixed)
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if "=cmd.png" in line]
     assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is no image that can be read")
 
 
-def test_unknown_is_said_in_every_format(predict, images, finished):
+def test_rejected_predictions_in_every_format(predict, images, finished):
     classifier = Classifier.load(finished.folder)
     paths = sorted(images.iterdir())
     expected = [float(row.max()) < classifier.threshold(0.5) for row in classifier.predict_proba(paths)]
@@ -168,19 +168,21 @@ def test_images_are_sorted_into_folders_of_their_class(predict, mixed, tmp_path,
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
-def test_a_file_is_written_whole_and_over_no_other(predict, images, tmp_path):
+def test_output_file_is_complete_and_needs_overwrite_to_replace(predict, images, tmp_path):
     done = predict(images, "--format", "csv", "--output", "found.csv")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     text = (tmp_path / "found.csv").read_text()
     assert text == predict(images, "--format", "csv").stdout
     refused = predict(images, "--output", "found.csv")
     assert refused.returncode == 2
-    assert refused.stderr == ("frostline: found.csv exists: --overwrite replaces it, --output chooses another name.\n")
+    assert refused.stderr == (
+        "frostline: found.csv exists: --overwrite replaces it, or --output chooses another place.\n"
+    )
     assert predict(images, "--output", "found.csv", "--overwrite").returncode == 0
     assert (tmp_path / "found.csv").read_text().startswith("file ")
 
 
-def test_a_reader_that_goes_or_a_full_disk_ends_it_in_one_line_at_most(predict, images):
+def test_closed_pipe_and_full_disk(predict, images):
     gone = predict(images, "--format", "csv", within=reader_gone)
     assert (gone.returncode, gone.stderr) == (0, "")
     full = predict(images, "--format", "csv", within=partial(stream_to, 1, "/dev/full"))
@@ -188,11 +190,11 @@ def test_a_reader_that_goes_or_a_full_disk_ends_it_in_one_line_at_most(predict, 
     assert full.stderr.startswith("frostline: cannot write to standard output: the disk is full")
 
 
-def test_impossible_options_are_refused_before_work(predict, images):
+def test_invalid_options_are_refused(predict, images):
     for options, words in (
         (["--link", "hard"], "--link is for --sort-into"),
         (["--link", "soft", "--sort-into", "x"], "unknown kind of link 'soft'"),
-        (["--max-pixels", 0], "--max-pixels 0: expected 1 or more"),
+        (["--max-pixels", 0], "'--max-pixels'"),
         (["--reject", -1], "--reject -1: expected the proportion"),
     ):
         done = predict(images, *options)
@@ -212,13 +214,13 @@ def test_an_unfinished_run_cannot_predict(frostline, finished, images, tmp_path)
     assert "contains no model: the run is not finished" in line
 
 
-def test_a_misspelt_run_gets_the_nearest(frostline, finished, images):
+def test_misspelt_run_gets_the_nearest_name(frostline, finished, images):
     done = frostline("predict", "frist", images, "--output-dir", finished.folder.parent)
     assert done.returncode == 2
     assert done.stderr.endswith("runs there: first. Did you mean 'first'?\n")
 
 
-def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, images, tmp_path):
+def test_table_is_not_cut_if_only_stderr_is_a_terminal(finished, images, tmp_path):
     terminal, other_end = os.openpty()
     try:
         termios.tcsetwinsize(other_end, (24, 60))
@@ -234,7 +236,7 @@ def test_a_table_is_whole_also_when_only_the_messages_have_a_terminal(finished, 
     assert str(images / "c.webp") in done.stdout
 
 
-def test_a_narrow_terminal_cuts_nothing_off(finished, images, tmp_path):
+def test_table_is_not_cut_on_a_narrow_terminal(finished, images, tmp_path):
     (tmp_path / "b.jpg").write_bytes((images / "b.jpg").read_bytes())
     expected = Classifier.load(finished.folder).predict_proba([tmp_path / "b.jpg"])[0]
     terminal, other_end = os.openpty()

@@ -4,7 +4,7 @@ from frostline.runs.folder import Run
 from tests.small_run import OPTIONS
 
 
-def test_train_leaves_the_report_that_the_command_writes_again(frostline, small_fashion, tmp_path):
+def test_report_writes_the_same_page_as_train(frostline, small_fashion, tmp_path):
     fixed = ["train", "fashion-mnist", "--data-dir", small_fashion, "--limit", 240, "--epochs", 1, *OPTIONS[:-1]]
     done = frostline(*fixed, "--name", "mine")
     assert (done.returncode, done.stderr) == (0, "")
@@ -22,7 +22,7 @@ def test_train_leaves_the_report_that_the_command_writes_again(frostline, small_
     assert written.is_file()
 
 
-def test_a_run_that_is_not_there_is_named(frostline):
+def test_missing_run_is_named(frostline):
     done = frostline("report", "nope")
     assert done.returncode == 2
     assert done.stderr.startswith("frostline: no run 'nope' in runs:")

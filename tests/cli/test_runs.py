@@ -6,13 +6,13 @@ import shutil
 from tests.small_run import unfinish
 
 
-def test_without_runs_it_says_how_to_make_one(frostline):
+def test_without_runs_the_command_to_create_one_is_printed(frostline):
     done = frostline("runs")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "no runs in runs: `frostline train fashion-mnist` makes one\n"
+    assert done.stdout == "no runs in runs: create one with `frostline train fashion-mnist`\n"
 
 
-def test_runs_stand_side_by_side(frostline, finished, tmp_path):
+def test_runs_are_listed_side_by_side(frostline, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
     stopped = shutil.copytree(finished.folder, tmp_path / "runs" / "stopped")
     unfinish(stopped)
@@ -27,12 +27,12 @@ def test_runs_stand_side_by_side(frostline, finished, tmp_path):
     assert second.split()[-1] == "unfinished"
 
 
-def test_another_folder_of_runs_is_read(frostline, finished):
+def test_output_dir(frostline, finished):
     done = frostline("runs", "--output-dir", finished.folder.parent)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "first"]
 
 
-def test_a_damaged_run_is_named_and_hides_no_other(frostline, finished, tmp_path):
+def test_damaged_run_is_listed_with_the_others(frostline, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "runs" / "whole")
     folder = shutil.copytree(finished.folder, tmp_path / "runs" / "copy")
     (folder / "metrics.json").write_text('{"schema"')
@@ -43,7 +43,7 @@ def test_a_damaged_run_is_named_and_hides_no_other(frostline, finished, tmp_path
     assert f"{finished.metrics['test']['accuracy']:.4f}" in rows["whole"]
 
 
-def test_whatever_is_wrong_with_a_run_it_is_one_row(frostline, finished, tmp_path):
+def test_any_damage_is_one_row(frostline, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "runs" / "whole")
     harm = {
         "nested": lambda path: path.write_text("[" * 100_000),

@@ -1,4 +1,4 @@
-"""Options of the commands are generated from the settings."""
+"""Command options generated from the settings."""
 
 import pytest
 from typer.main import get_command
@@ -31,7 +31,7 @@ def test_help_of_train_has_the_groups_of_the_settings(frostline):
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "find-lr", "audit", "curve"])
-def test_every_command_describes_a_setting_alike(command):
+def test_every_command_has_the_same_help_for_a_setting(command):
     params = {param.name: param for param in get_command(app).commands[command].params}
     shared = [name for name in SETTINGS if name in params]
     assert {"seed", "model", "weights", "device", "limit"} <= set(shared)
@@ -71,7 +71,7 @@ def test_choices_are_the_placeholder():
         assert params[name].metavar == "|".join(choices(name))
 
 
-def test_numbers_as_the_help_shows_them_are_accepted():
+def test_numbers_are_accepted_as_the_help_prints_them():
     command = get_command(app).commands["train"]
     context = command.make_context("train", ["--max-pixels", "100_000_000", "--hidden-width", "65_536"])
     assert (context.params["max_pixels"], context.params["hidden_width"]) == (100_000_000, 65_536)

@@ -1,4 +1,4 @@
-"""What standard output and standard error can do to a command: nothing."""
+"""Standard output and standard error that are closed, full or cannot encode a character."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ from tests.small_run import OPTIONS
 
 @contextmanager
 def stream_to(number: int, place: str) -> Iterator[None]:
-    """A stream goes to a file or device."""
+    """Redirect a stream to a file or device."""
     os.dup2(os.open(place, os.O_WRONLY), number)
     yield
 
 
 @contextmanager
 def reader_gone(number: int = 1) -> Iterator[None]:
-    """Nobody reads a stream any more."""
+    """Close the reading end of a stream."""
     reader, writer = os.pipe()
     os.dup2(writer, number)
     os.close(reader)
@@ -35,7 +35,7 @@ def reader_gone(number: int = 1) -> Iterator[None]:
 
 @contextmanager
 def encoded(name: str) -> Iterator[None]:
-    """The terminal knows few characters."""
+    """Set the encoding of the terminal."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding=name, errors="strict")
     yield
@@ -55,7 +55,7 @@ def train(frostline, small_fashion):
     return partial(frostline, "train", "fashion-mnist", *fixed, *OPTIONS)
 
 
-def test_characters_that_a_terminal_lacks_are_escaped(train, finished, frostline, tmp_path):
+def test_characters_missing_from_the_encoding_are_escaped(train, finished, frostline, tmp_path):
     done = train(within=partial(encoded, "latin-1"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u2026" in done.stdout
@@ -68,7 +68,7 @@ def test_characters_that_a_terminal_lacks_are_escaped(train, finished, frostline
     )
 
 
-def test_a_run_is_not_lost_when_the_reader_goes(train, tmp_path):
+def test_train_finishes_when_the_pipe_is_closed(train, tmp_path):
     done = train(within=reader_gone)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "runs" / "mine" / "metrics.json").is_file()
@@ -84,7 +84,7 @@ def test_the_installed_script_survives_head(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device")
-def test_a_full_stream_is_named_and_the_run_is_there(train, tmp_path):
+def test_train_finishes_on_a_full_device_and_reports_it(train, tmp_path):
     done = train(within=partial(stream_to, 1, "/dev/full"))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -94,7 +94,7 @@ def test_a_full_stream_is_named_and_the_run_is_there(train, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device")
 @pytest.mark.parametrize("within", [partial(stream_to, 2, "/dev/full"), partial(reader_gone, 2)])
-def test_standard_error_that_fails_changes_nothing(frostline, finished, within):
+def test_failing_standard_error_is_ignored(frostline, finished, within):
     assert frostline("runs", "--output-dir", finished.folder.parent, within=within).returncode == 0
     assert frostline("runs", "--outputdir", "x", within=within).returncode == 2
 
@@ -129,7 +129,7 @@ def test_an_empty_value_is_a_mistake(frostline, arguments, named):
     assert named in line and "give one, or leave it out" in line
 
 
-def test_control_characters_in_names_never_reach_a_stream(frostline, finished, tmp_path):
+def test_control_characters_in_names_are_escaped(frostline, finished, tmp_path):
     name = "\x1b[31mred\x9b\u202e\nline"
     folder = shutil.copytree(finished.folder, tmp_path / "runs" / name)
     (folder / "metrics.json").write_text("[")
@@ -140,15 +140,15 @@ def test_control_characters_in_names_never_reach_a_stream(frostline, finished, t
         assert len(done.stderr.splitlines()) <= 1
 
 
-def test_sigterm_leaves_a_run_that_can_be_resumed(small_fashion, tmp_path):
+def test_run_can_be_resumed_after_sigterm(small_fashion, tmp_path):
     options = [*OPTIONS, "--limit", 600, "--epochs", 200, "--patience", 200, "--name", "long", "--head", "mlp"]
     words = ["train", "fashion-mnist", "--data-dir", small_fashion, *options]
-    with started(words, tmp_path, dict(os.environ)) as (process, said):
-        for line in said:
+    with started(words, tmp_path, dict(os.environ)) as (process, output):
+        for line in output:
             if line.startswith("epoch   2/200"):
                 os.kill(process.pid, signal.SIGTERM)
                 break
-        rest = said.read()
+        rest = output.read()
     assert process.exitcode == 128 + signal.SIGTERM
     assert "frostline: interrupted; partial results are saved. Run the same command with --resume" in rest
     assert (tmp_path / "runs" / "long" / "checkpoint.safetensors").is_file()

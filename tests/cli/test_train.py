@@ -1,4 +1,4 @@
-"""`frostline train` as a person sees it."""
+"""`frostline train`: its output, interruption and resumption."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def train(frostline, small_fashion):
     return run
 
 
-def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostline, tmp_path):
+def test_train_prints_progress_and_results_and_refuses_a_used_name(train, frostline, tmp_path):
     done = train("--epochs", 3, "--name", "mine")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -75,13 +75,13 @@ def test_a_run_tells_its_flow_and_its_result_and_its_name_is_taken(train, frostl
     assert "run 'mine' is finished already; nothing to resume" in resumed.stdout
 
 
-def test_quiet_says_nothing(train, tmp_path):
+def test_quiet_prints_nothing(train, tmp_path):
     done = train("--epochs", 1, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert Run.load("fashion-mnist-1", tmp_path / "runs").finished
 
 
-def test_settings_come_from_a_file_and_options_win(frostline, small_fashion, tmp_path):
+def test_options_override_a_file(frostline, small_fashion, tmp_path):
     (tmp_path / "my.toml").write_text(
         f'data = "fashion-mnist"\ndata_dir = "{small_fashion}"\nweights = "random"\nimage_size = 64\ntaps = []\n'
         'limit = 120\nval_fraction = 0.2\nepochs = 7\nhead = "mlp"\nhidden_width = 16\n'
@@ -126,7 +126,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(train, small_fashion, tmp_path
     assert run.finished
 
 
-def test_folder_of_others_in_the_place_of_the_run_is_refused_and_kept(frostline, tmp_path):
+def test_foreign_folder_is_refused_and_not_modified(frostline, tmp_path):
     thesis = tmp_path / "runs/mine/model/thesis.txt"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("thesis")
@@ -137,24 +137,24 @@ def test_folder_of_others_in_the_place_of_the_run_is_refused_and_kept(frostline,
         assert thesis.read_text() == "thesis"
 
 
-def test_finished_run_without_its_settings_is_replaced_only_when_asked(frostline, finished, tmp_path):
+def test_finished_run_without_its_settings_needs_overwrite(frostline, finished, tmp_path):
     run = shutil.copytree(finished.folder, tmp_path / "runs/mine")
     (run / "config.toml").unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     weights = ("--weights", "/nonexistent.pth")
-    for how, said in (
+    for options, message in (
         ((), "run 'mine' exists (finished)"),
         (weights, "run 'mine' exists (finished)"),
         (("--overwrite", *weights), "/nonexistent.pth"),
         (("--resume",), "there is no runs/mine/config.toml"),
     ):
-        done = frostline("train", "fashion-mnist", "--name", "mine", *how)
+        done = frostline("train", "fashion-mnist", "--name", "mine", *options)
         assert done.returncode == 2
-        assert said in done.stderr
+        assert message in done.stderr
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_folder_in_the_place_of_the_settings_starts_nothing_anew(frostline, finished, tmp_path):
+def test_folder_in_place_of_the_settings_is_refused(frostline, finished, tmp_path):
     run = shutil.copytree(finished.folder, tmp_path / "runs/mine")
     (run / "config.toml").unlink()
     (run / "config.toml").mkdir()

@@ -11,7 +11,7 @@ from tests.small_run import OPTIONS
 SMALL = ["--limit", 240, *OPTIONS[:6], "--epochs", 2]
 
 
-def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashion, tmp_path):
+def test_search_writes_settings_and_a_summary(frostline, small_fashion, tmp_path):
     done = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, "--trials", 8)
     assert (done.returncode, done.stderr) == (0, "")
     assert "searched: learning rate, weight decay, head, label smoothing, batch size" in done.stdout
@@ -34,7 +34,7 @@ def test_a_search_leaves_settings_and_says_how_sure_it_is(frostline, small_fashi
         (["--freeze", "none", "--search", "freeze"], "--search freeze starts at the configured boundary"),
     ],
 )
-def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, options, fault):
+def test_invalid_options_are_refused(frostline, small_fashion, tmp_path, options, fault):
     done = frostline("tune", "fashion-mnist", "--data-dir", small_fashion, *SMALL, *options)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -42,7 +42,7 @@ def test_impossible_wishes_get_one_line(frostline, small_fashion, tmp_path, opti
     assert not list(tmp_path.glob("*/*"))
 
 
-def test_without_optuna_one_line_says_what_to_install(frostline, tmp_path):
+def test_missing_optuna_is_named_with_its_extra(frostline, tmp_path):
     done = frostline("tune", "drawn-objects", "--quiet", within=partial(lacking, "optuna"))
     assert done.returncode == 2
     assert done.stderr == "frostline: tune needs optuna, which is not installed: pip install 'frostline[tune]'.\n"

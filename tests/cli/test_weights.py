@@ -1,4 +1,4 @@
-"""Weights through the command line: torchvision's layout, and files that must not be trusted."""
+"""`--weights`: torchvision's layout, and untrusted files."""
 
 import os
 import pickle
@@ -21,7 +21,7 @@ def train(frostline, small_fashion):
     return run
 
 
-def test_a_pth_in_torchvisions_layout_is_used(train, tmp_path):
+def test_pth_in_torchvisions_layout(train, tmp_path):
     network = save_features(tmp_path / "mine.pth")
     done = train("mine.pth", "--name", "mine")
     assert (done.returncode, done.stderr) == (0, "")
@@ -34,7 +34,7 @@ def test_a_pth_in_torchvisions_layout_is_used(train, tmp_path):
 
 
 class Malicious:
-    """Runs a command when it is unpickled without care."""
+    """Runs a command when it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -44,7 +44,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_a_malicious_pickle_is_refused_and_not_run(train, tmp_path, form):
+def test_malicious_pickle_is_refused_and_not_executed(train, tmp_path, form):
     marker, path = tmp_path / "marker", tmp_path / "evil.pth"
     harm = {"features.0.weight": Malicious(marker)}
     if form == "torch":
@@ -68,7 +68,7 @@ def test_weights_of_another_network_are_named(train, tmp_path):
     assert "looks like vgg16" in line
 
 
-def test_features_alone_cannot_freeze_deeper(train, tmp_path):
+def test_convolutions_alone_cannot_be_frozen_deeper(train, tmp_path):
     save_features(tmp_path / "mine.pth")
     done = train("mine.pth", "--freeze", "fc6")
     assert done.returncode == 2
@@ -77,7 +77,7 @@ def test_features_alone_cannot_freeze_deeper(train, tmp_path):
     assert "It holds the features alone: freeze at conv5 or below." in line
 
 
-def test_imagenet_weights_that_are_not_here_are_not_asked_for_offline(train):
+def test_missing_imagenet_weights_are_not_downloaded_offline(train):
     done = train("imagenet")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -53,7 +53,7 @@ def test_smaller_copy_is_wrong_on_the_command_line(small_fashion: Path, frostlin
     assert done.returncode == 2
     assert "1,200 train, 300 test" in done.stdout
     assert done.stdout.count("WRONG") == 5
-    assert done.stderr.startswith("frostline: fashion-mnist is not as published: train-images-idx3-ubyte, ")
+    assert done.stderr.startswith("frostline: fashion-mnist differs from the published data: train-images-idx3-ubyte, ")
     assert done.stderr.count("\n") == 1
 
 

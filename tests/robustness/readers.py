@@ -205,9 +205,9 @@ def _weights(path: Path) -> Answer:
 
 
 def config(material: Path) -> Answer:
-    from frostline.cli.settings import gather
+    from frostline.cli.settings import read_settings
 
-    return gather("train", None, Path("runs/first/config.toml"), {}).model_dump(mode="json")
+    return read_settings("train", None, Path("runs/first/config.toml"), {}).model_dump(mode="json")
 
 
 def tune(material: Path) -> Answer:

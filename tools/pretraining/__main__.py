@@ -63,11 +63,11 @@ def pretrain(
     if show is not None:
         check_output(show, overwrite=overwrite, option="--show")
         draw_program(recipe.program, show)
-        screen.say(f"wrote {show}")
+        screen.print(f"wrote {show}")
     if output is None:
         return
     chosen = pick_device(device)
-    with screen.lines():
+    with screen.show_log():
         from frostline.models.registry import load_backbone
         from tools.pretraining.train import pretrain as teach
 
@@ -82,7 +82,7 @@ def pretrain(
             overwrite=overwrite,
             progress=screen.progress,
         )
-    screen.say(f"wrote {output}, SHA-256 {digest}    try: frostline train fashion-mnist --weights {output}")
+    screen.print(f"wrote {output}, SHA-256 {digest}    try: frostline train fashion-mnist --weights {output}")
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

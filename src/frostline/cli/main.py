@@ -1,4 +1,4 @@
-"""The entry point: which command, and how errors reach a person."""
+"""The command-line application: its commands, exit codes, error messages and signals."""
 
 import signal
 import sys
@@ -15,11 +15,11 @@ import typer
 from frostline._utils.text import printable
 from frostline.cli.deploy import export, serve
 from frostline.cli.explain import explain
-from frostline.cli.inspect import cache_app, data_app, models_app, runs
+from frostline.cli.inspect import cache_app, data_app, models_app
 from frostline.cli.predict import predict
-from frostline.cli.results import compare, evaluate, report
+from frostline.cli.results import compare, evaluate, report, runs
 from frostline.cli.settings import GroupedCommand
-from frostline.cli.streams import ReaderGone, lasting_streams
+from frostline.cli.streams import ReaderGone, resilient_streams
 from frostline.cli.studies import audit, curve, find_lr, tune
 from frostline.cli.train import new, train
 from frostline.errors import (
@@ -31,8 +31,8 @@ from frostline.errors import (
     storage_error,
 )
 
-DONE, DEFECT, USER_CAN_MEND, INTERRUPTED = 0, 1, 2, 130
-RESUMABLE = ("train", "tune")  # by --resume
+DONE, USER_ERROR, INTERRUPTED = 0, 2, 130  # and 1 for a defect of Frostline: a traceback
+RESUMABLE = ("train", "tune")  # with --resume
 
 app = typer.Typer(
     name="frostline",
@@ -61,8 +61,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from frostline import __version__
 
         typer.echo(f"frostline {__version__}")
@@ -72,7 +72,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     pass
@@ -81,31 +81,31 @@ def _root(
 def run(arguments: list[str], app: typer.Typer = app, name: str = "frostline") -> int:
     """Run one command of an application and return its exit code.
 
-    0 done, 2 caused by user input or the environment, 1 a defect of ours, 130 interrupted by Ctrl-C, 143 by SIGTERM.
-    When the reader of standard output has gone, a command that works (train) finishes its work, one that only answers
-    (predict) stops; both exit with 0.
+    0 done, 2 an error caused by user input or the environment, 1 a defect of Frostline, 130 interrupted by Ctrl-C, 143
+    by SIGTERM. When the reader of standard output has closed it, a command that writes files (train) finishes, one that
+    only prints results (predict) stops; both exit with 0.
     """
     code = INTERRUPTED
     try:
-        with lasting_streams() as failure, stop_signals() as received:
+        with resilient_streams() as failure, stop_signals() as received:
             try:
                 code = _run(arguments, app, name)
                 unwritten = failure()
             except KeyboardInterrupt:
                 code, unwritten = INTERRUPTED, None
             if code == INTERRUPTED:
-                _say(f"\nfrostline: interrupted{_continue_hint(arguments)}")
+                _print_error(f"\nfrostline: interrupted{_continue_hint(arguments)}")
                 code = 128 + received[-1] if received else INTERRUPTED
             elif code == DONE and unwritten is not None:
-                code = _refuse(f"{unwritten} Everything else was done.")
-    except KeyboardInterrupt:  # before anything began, or after everything was done and said
+                code = _refuse(f"{unwritten} The command has finished otherwise.")
+    except KeyboardInterrupt:  # before the command began or after it ended
         pass
     return code
 
 
 def _run(arguments: list[str], app: typer.Typer, name: str) -> int:
     try:
-        _check_surroundings(arguments)
+        _check_environment(arguments)
         code = app(arguments, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
         return _refuse_usage(error)
@@ -121,19 +121,19 @@ def _run(arguments: list[str], app: typer.Typer, name: str) -> int:
         raise
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            fault = f"there is not enough memory ({first_line(error)})"
-            return _refuse(f"{fault}: close other programs, or use fewer or smaller images.")
+            return _refuse(
+                f"not enough memory ({first_line(error)}): close other programs, or use fewer or smaller images."
+            )
         raise
     return code if isinstance(code, int) else DONE  # newer versions of typer turn Ctrl-C into its code
 
 
-def _check_surroundings(arguments: list[str]) -> None:
-    """Refuse what no command can work with, before a library does so in its own words.
+def _check_environment(arguments: list[str]) -> None:
+    """Refuse empty arguments and a missing working directory, before a library fails on them.
 
     Raises
     ------
     ConfigError
-        When an argument is empty, or the working directory is gone.
     """
     for before, argument in pairwise(["", *arguments]):
         name = argument.removesuffix("=") if argument.startswith("-") else before if before.startswith("--") else ""
@@ -150,9 +150,9 @@ def _check_surroundings(arguments: list[str]) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Take SIGTERM, and the terminal's end, as Ctrl-C is taken; yield those that came.
+    """Handle SIGTERM and SIGHUP like Ctrl-C; yield the list of signals received.
 
-    A signal that somebody has set a handler for, or that is ignored (`nohup`), is left alone.
+    Signals that are ignored (`nohup`) or have another handler are not changed.
     """
     received: list[int] = []
 
@@ -160,16 +160,16 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
-    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
-        wanted = []  # no other thread may set handlers
-    taken = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
+        numbers = []  # only the main thread may set handlers
+    handled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, stop)
     try:
         yield received
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -183,17 +183,17 @@ def _continue_hint(arguments: list[str]) -> str:
 def _refuse_usage(error: typer.TyperException) -> int:
     message = error.format_message()
     if message.startswith("Usage:"):  # no command was given: the message is the help
-        _say(message)
-        return USER_CAN_MEND
-    where = getattr(error, "ctx", None)
-    hint = f" See `{where.command_path} --help`." if where is not None else ""
+        _print_error(message)
+        return USER_ERROR
+    context = getattr(error, "ctx", None)
+    hint = f" See `{context.command_path} --help`." if context is not None else ""
     return _refuse(" ".join(message.split()) + ("" if message.endswith((".", "?")) else ".") + hint)
 
 
 def _refuse(message: str) -> int:
-    _say(f"frostline: {printable(message.strip())}")
-    return USER_CAN_MEND
+    _print_error(f"frostline: {printable(message.strip())}")
+    return USER_ERROR
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     sys.stderr.write(text + "\n")

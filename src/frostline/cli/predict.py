@@ -1,100 +1,99 @@
 """`frostline predict`."""
 
-import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
 from frostline._utils.storage import OTHER_OUTPUT
-from frostline.cli.settings import Device, OutputDir, check_name, option
+from frostline.cli.settings import Device, ImagePaths, OutputDir, Overwrite, RunName, Strict, Tta, check_name, option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from frostline._utils.progress import Bar
-    from frostline.cli.console import Unread
-    from frostline.cli.predictions import FilePrediction, Writer
+    from frostline.cli.console import UnreadableImages
+    from frostline.cli.prediction_output import FilePrediction, Writer
     from frostline.inference.classifier import Classifier
     from frostline.inference.image_files import FileAnswer
     from frostline.inference.sort_into import ClassFolders
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
-Tta = Annotated[
-    int, typer.Option(help="Average over V views of each image: itself, its mirror image, …", metavar="V", min=1)
-]
-
 
 def predict(
     run: RunName,
-    paths: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", show_default=False)],
-    top: Annotated[int, typer.Option(help="How many classes to name.", min=1)] = 5,
+    paths: ImagePaths,
+    top: Annotated[int, typer.Option(help="How many classes to list.", min=1)] = 5,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     output: Annotated[Path | None, option("Write to a file (standard output).", "FILE")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --output.")] = False,
+    overwrite: Overwrite = False,
     reject: Annotated[
         float | None,
-        option("Answer 'unknown' below the confidence that loses at most this share of the validation images.", "X"),
+        option("Answer 'unknown' below the confidence that rejects at most this share of the validation images.", "X"),
     ] = None,
-    sort_into: Annotated[Path | None, option("Copy each image into DIR/CLASS, over no other file.", "DIR")] = None,
+    sort_into: Annotated[Path | None, option("Copy each image into DIR/CLASS; no file is replaced.", "DIR")] = None,
     link: Annotated[str | None, option("With --sort-into: hard or symbolic links, not copies.", "KIND")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 2 when some images cannot be read, after answering the others.")
-    ] = False,
-    max_pixels: Annotated[int | None, option("Refuse images that claim more pixels (100 million).", "N")] = None,
+    strict: Strict = False,
+    max_pixels: Annotated[int | None, option("Refuse images with more pixels (100 million).", "N", min=1)] = None,
     tta: Tta = 1,
     device: Device = "auto",
     output_dir: OutputDir = Path("runs"),
 ) -> None:
-    """Name the most probable classes of images of any size; what cannot be read is named, too."""
+    """Predict the classes of images of any size; files that cannot be read are listed with the reason."""
     from frostline._utils.progress import Silent
-    from frostline._utils.storage import write_bytes
-    from frostline.cli.console import Screen, Unread
-    from frostline.cli.predictions import FORMATS, FilePrediction, make_writer
+    from frostline._utils.storage import check_output, write_bytes
+    from frostline.cli.console import Screen, UnreadableImages
+    from frostline.cli.prediction_output import FORMATS, FilePrediction, make_writer
     from frostline.cli.streams import write_result
-    from frostline.config import choices
     from frostline.runs.folder import Run
 
     check_name("format", output_format, FORMATS)
-    check_name("device", device, choices("device"))
-    _check_options(reject, sort_into, link, max_pixels)
-    refuse_taken(output, overwrite=overwrite)
+    _check_options(device, reject, sort_into, link)
+    if output is not None:
+        check_output(output, overwrite=overwrite)
     found = Run.load(run, output_dir)
     screen = Screen(stderr=True)
-    with screen.lines():
-        from frostline.data.decoding.decode import MAX_PIXELS
-        from frostline.inference.classifier import Classifier
-        from frostline.inference.image_files import classify_files, find_images
-        from frostline.inference.sort_into import ClassFolders, check_target
+    with screen.show_log():
+        from frostline.inference.image_files import find_images
+        from frostline.inference.sort_into import check_target
 
         if sort_into is not None:
             check_target(sort_into, paths)
         images = find_images(paths)
-        classifier = Classifier.load(found.folder, device)
-        names = classifier.class_names
-        threshold = None if reject is None else _threshold(classifier, reject)
-        folders = ClassFolders(sort_into, names, rejected=reject is not None, link=link) if sort_into else None
+        predictor = _Predictor.load(found.folder, device, top, reject, sort_into, link)
         chunks: list[str] = []
-        write = write_result if output is None else chunks.append
         writer = make_writer(
-            output_format, write, None if output else Screen(), images.files, names, top,
+            output_format, write_result if output is None else chunks.append, None if output else Screen(),
+            images.files, predictor.classifier.class_names, top,
             rejecting=reject is not None, sorting=sort_into is not None,
         )  # fmt: skip
-        unread = Unread(len(images.files) + len(images.bad))
-        answers = classify_files(classifier, images.files, tta=tta, max_pixels=max_pixels or MAX_PIXELS)
-        missing = [FilePrediction(one.path, error=one.reason) for one in images.bad]
-        judged = ([_judged(one, names, top, threshold, folders) for one in batch] for batch in answers)
-        to_terminal = output is None and sys.stdout.isatty()  # what is drawn there is progress enough
+        unreadable = UnreadableImages(len(images.files) + len(images.bad))
+        missing = [FilePrediction(bad.path, error=bad.reason) for bad in images.bad]
+        predictions = chain([missing], predictor.predict(images.files, tta, max_pixels))
+        to_terminal = output is None and sys.stdout.isatty()  # the growing table shows the progress
         with (Silent() if to_terminal else screen.progress).bar("predicting", len(images.files), "images") as bar:
-            _write(writer, chain([missing], judged), unread, bar)
+            _write(writer, predictions, unreadable, bar)
         if output is not None:
-            refuse_taken(output, overwrite=overwrite)
+            check_output(output, overwrite=overwrite)  # again: it may have been created meanwhile
             write_bytes(output, "".join(chunks).encode(), OTHER_OUTPUT)
-    if folders is not None:
-        screen.say(f"{sort_into}: {folders.summary}")
-    unread.conclude(screen, strict=strict)
+    if predictor.folders is not None:
+        screen.print(f"{sort_into}: {predictor.folders.summary}")
+    unreadable.conclude(screen, strict=strict)
+
+
+def _check_options(device: str, reject: float | None, sort_into: Path | None, link: str | None) -> None:
+    from frostline.config import choices
+    from frostline.errors import ConfigError
+    from frostline.evaluation.rejection import check_share
+
+    check_name("device", device, choices("device"))
+    if link is not None:
+        check_name("kind of link", link, ("hard", "symbolic"))
+        if sort_into is None:
+            raise ConfigError("--link is for --sort-into: give both, or neither.")
+    if reject is not None:
+        check_share(reject)
 
 
 def _threshold(classifier: "Classifier", reject: float) -> float:
@@ -103,71 +102,71 @@ def _threshold(classifier: "Classifier", reject: float) -> float:
     images = classifier.rejection.images
     if reject * images < 1:
         log.warning(
-            "--reject %g of %d validation images is none of them: answers less sure than all of these are unknown",
-            reject, images,
+            "--reject %g of %d validation images is less than one image: only predictions less confident than all of "
+            "them are unknown", reject, images,
         )  # fmt: skip
     return classifier.threshold(reject)
 
 
-def _write(writer: "Writer", batches: "Iterable[Sequence[FilePrediction]]", unread: "Unread", bar: "Bar") -> None:
+def _write(
+    writer: "Writer", batches: Iterable[Sequence["FilePrediction"]], unreadable: "UnreadableImages", bar: "Bar"
+) -> None:
     writer.begin()
     try:
         for batch in batches:
-            unread.tell((one.file, one.error) for one in batch if one.error)
+            unreadable.report((prediction.file, prediction.error) for prediction in batch if prediction.error)
             writer.rows(batch)
             bar.advance(len(batch))
     finally:  # after Ctrl-C, too
         writer.end()
 
 
-def _check_options(reject: float | None, sort_into: Path | None, link: str | None, max_pixels: int | None) -> None:
-    from frostline.errors import ConfigError
-    from frostline.evaluation.rejection import check_share
+@dataclass(frozen=True)
+class _Predictor:
+    """Predicts image files: the top classes, whether they are rejected, and the class folder they are sorted into."""
 
-    if link is not None:
-        check_name("kind of link", link, ("hard", "symbolic"))
-        if sort_into is None:
-            raise ConfigError("--link is for --sort-into: give both, or neither.")
-    if max_pixels is not None and max_pixels < 1:
-        raise ConfigError(f"--max-pixels {max_pixels}: expected 1 or more.")
-    if reject is not None:
-        check_share(reject)
+    classifier: "Classifier"
+    top: int
+    threshold: float | None
+    folders: "ClassFolders | None"
 
+    @classmethod
+    def load(
+        cls, model: Path, device: str, top: int, reject: float | None, sort_into: Path | None, link: str | None
+    ) -> Self:
+        from frostline.inference.classifier import Classifier
+        from frostline.inference.sort_into import ClassFolders
 
-def refuse_taken(output: Path | None, *, overwrite: bool) -> None:
-    """Refuse to write over a file.
+        classifier = Classifier.load(model, device)
+        threshold, folders = None, None
+        if reject is not None:
+            threshold = _threshold(classifier, reject)
+        if sort_into is not None:
+            folders = ClassFolders(sort_into, classifier.class_names, rejected=reject is not None, link=link)
+        return cls(classifier, top, threshold, folders)
 
-    Raises
-    ------
-    ConfigError
-    """
-    from frostline.errors import ConfigError
+    def predict(self, files: Sequence[Path], tta: int, max_pixels: int | None) -> Iterator[Sequence["FilePrediction"]]:
+        from frostline.data.decoding.decode import MAX_PIXELS
+        from frostline.inference.image_files import classify_files
 
-    if output is not None and os.path.lexists(output) and not overwrite:
-        raise ConfigError(f"{output} exists: --overwrite replaces it, --output chooses another name.")
+        for answers in classify_files(self.classifier, files, tta=tta, max_pixels=max_pixels or MAX_PIXELS):
+            yield [self._prediction(answer) for answer in answers]
 
+    def _prediction(self, answer: "FileAnswer") -> "FilePrediction":
+        from frostline.cli.prediction_output import FilePrediction
+        from frostline.errors import DataError
+        from frostline.inference.image_files import reason_of
 
-def _judged(
-    answer: "FileAnswer",
-    class_names: "Sequence[str]",
-    top: int,
-    threshold: float | None,
-    folders: "ClassFolders | None",
-) -> "FilePrediction":
-    from frostline.cli.predictions import FilePrediction
-    from frostline.errors import DataError
-    from frostline.inference.image_files import reason_of
-
-    row = answer.probabilities
-    if row is None:
-        return FilePrediction(answer.file, error=answer.reason)
-    order = row.argsort()[::-1][:top]
-    best = tuple((class_names[i], float(row[i])) for i in order)
-    unknown = None if threshold is None else bool(row.max() < threshold)
-    place, error = None, ""
-    if folders is not None:
-        try:
-            place = folders.place(answer.file, None if unknown else int(order[0]))
-        except DataError as fault:
-            error = reason_of(fault, answer.file)
-    return FilePrediction(answer.file, best, error, unknown, place)
+        probabilities = answer.probabilities
+        if probabilities is None:
+            return FilePrediction(answer.file, error=answer.reason)
+        order = probabilities.argsort()[::-1][: self.top]
+        best = tuple((self.classifier.class_names[i], float(probabilities[i])) for i in order)
+        rejected = None if self.threshold is None else bool(probabilities.max() < self.threshold)
+        sorted_to, error = None, ""
+        if self.folders is not None:
+            try:
+                sorted_to = self.folders.place(answer.file, None if rejected else int(order[0]))
+            except DataError as problem:
+                error = reason_of(problem, answer.file)
+        return FilePrediction(answer.file, best, error, rejected, sorted_to)

@@ -1,7 +1,7 @@
-"""Options of the commands: those shared by hand, and one for each setting, generated from `TrainConfig`."""
+"""Options of the commands: the shared ones, and one per setting, generated from `TrainConfig`."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args
@@ -15,12 +15,12 @@ from frostline.errors import ConfigError, UnknownNameError
 Command = Callable[..., None]
 
 DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a .csv, .tsv, .parquet or .npz file."
-OUTPUT = "Output"  # the group of options that say where results go
+OUTPUT = "Output"  # group of the options for where results are written
 
 
-def option(help_text: str, metavar: str | None = None, *, group: str | None = None) -> Any:
+def option(help_text: str, metavar: str | None = None, *, group: str | None = None, min: int | None = None) -> Any:
     """Return an option whose help text states the default."""
-    return typer.Option(help=help_text, metavar=metavar, show_default=False, rich_help_panel=group)
+    return typer.Option(help=help_text, metavar=metavar, show_default=False, rich_help_panel=group, min=min)
 
 
 def flag(name: str, help_text: str, *, group: str | None = None) -> Any:
@@ -37,27 +37,35 @@ CacheDir = Annotated[
         help="Folder of the feature cache and of downloads.", envvar="FROSTLINE_CACHE_DIR", rich_help_panel=OUTPUT
     ),
 ]
-Quiet = Annotated[bool, flag("--quiet", "Print nothing but errors.", group=OUTPUT)]
+Quiet = Annotated[bool, flag("--quiet", "Print only errors.", group=OUTPUT)]
 MovedData = Annotated[str | None, option("Where the run's images are now, if they were moved.", "PATH")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
+ImagePaths = Annotated[list[Path], typer.Argument(help="Image files or folders of them.", show_default=False)]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace a file of that name.")]
+OverwriteOutput = Annotated[bool, flag("--overwrite", "Replace a file of that name.", group=OUTPUT)]
+Strict = Annotated[bool, flag("--strict", "Exit with 2 if any image cannot be read, after processing the others.")]
+Tta = Annotated[
+    int, typer.Option(help="Average over V views of each image: itself, its mirror image, …", metavar="V", min=1)
+]
 ConfigFile = Annotated[Path | None, option("TOML file with any of the settings below; options win.", "FILE")]
 
 
 def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
-    """Refuse a name that is not among those allowed, and suggest the nearest.
-
-    Raises
-    ------
-    UnknownNameError
-    """
+    """Raise `UnknownNameError`, with the nearest match, unless a name is among those allowed."""
     allowed = tuple(allowed)
     if name not in allowed:
         raise UnknownNameError(kind, name, allowed)
 
 
-def setting_option(name: str) -> Any:
-    """Return the annotation of the option for a setting; without a value the option is ``None``.
+def provided(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
 
-    The option parses numbers and paths. `TrainConfig` has the default and checks the value.
+
+def setting_option(name: str) -> Any:
+    """Return the annotation of the option for a setting; it is ``None`` unless given.
+
+    The option parses numbers and paths; `TrainConfig` holds the default and validates the value.
     """
     kind, group = _kind(name), _extra(name)["group"]
     if kind is bool:
@@ -76,9 +84,9 @@ def setting_help(name: str) -> str:
 
 
 def bounds(name: str) -> str:
-    """Return the range of a number, e.g. ``0<=X<1``; nothing for other settings and for any count."""
-    limits = {sign: getattr(one, sign) for one in TrainConfig.model_fields[name].metadata for sign in SIGNS
-              if getattr(one, sign, MOST) < MOST}  # fmt: skip
+    """Return the range of a number, e.g. ``0<=X<1``; empty for other settings and for counts without a maximum."""
+    limits = {sign: getattr(bound, sign) for bound in TrainConfig.model_fields[name].metadata for sign in SIGNS
+              if getattr(bound, sign, LARGE) < LARGE}  # fmt: skip
     if not limits or (_kind(name) is int and limits.keys() == {"ge"}):
         return ""
     low = next((_number(limits[sign]) + SIGNS[sign] for sign in ("ge", "gt") if sign in limits), "")
@@ -87,7 +95,7 @@ def bounds(name: str) -> str:
 
 
 SIGNS = {"ge": "<=", "gt": "<", "le": "<=", "lt": "<"}
-MOST = 10**6  # larger limits guard the storage: the help leaves them out
+LARGE = 10**6  # larger limits only protect the storage: the help omits them
 
 
 def _number(value: float) -> str:
@@ -98,7 +106,7 @@ def _kind(name: str) -> Any:
     """Return the type that an option parses: bool, int, float, Path or str."""
     kind = TrainConfig.model_fields[name].annotation
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    return next((one for one in (bool, int, float, Path) if one in kinds), str)
+    return next((parsed for parsed in (bool, int, float, Path) if parsed in kinds), str)
 
 
 def _metavar(name: str) -> str:
@@ -111,23 +119,23 @@ def _extra(name: str) -> dict[str, str]:
 
 
 Device = Annotated[str, option(setting_help("device"), _metavar("device"))]
-# Set in other ways: by the argument, and in a configuration file alone.
+# Without those set by the argument, or only in a configuration file.
 SETTINGS = tuple(name for name in TrainConfig.model_fields if name not in ("data", "weights_sha256"))
-# How a data set from files is read.
+# Options for reading a data set from files.
 SOURCE_SETTINGS = ("path_column", "label_column", "split_column", "group_column", "root", "test_fraction")
 
 
 def with_settings(names: Iterable[str] = SETTINGS) -> Callable[[Command], Command]:
-    """Add the options of settings to a command that takes ``**given``."""
+    """Add the options of settings to a command that takes ``**options``."""
 
     def decorate(command: Command) -> Command:
-        own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
-        more = [
+        parameters = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=setting_option(name))
             for name in names
         ]
-        command.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
-        command.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command
 
     return decorate
@@ -136,7 +144,7 @@ def with_settings(names: Iterable[str] = SETTINGS) -> Callable[[Command], Comman
 class GroupedCommand(TyperCommand):
     """A command whose plain help lists its options in groups: its own, then those of `GROUPS`.
 
-    typer itself groups only what rich draws, and rich takes longer to import than all the rest.
+    typer groups options only with rich, which takes longer to import than everything else.
     """
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -145,28 +153,28 @@ class GroupedCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections[getattr(parameter, "rich_help_panel", None) or usual].append(record)
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections[getattr(parameter, "rich_help_panel", None) or default].append(record)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
 
 
-def gather(command: str, data: str | None, config: Path | None, given: dict[str, Any]) -> TrainConfig:
+def read_settings(command: str, data: str | None, config: Path | None, options: Mapping[str, Any]) -> TrainConfig:
     """Return the settings of a configuration file, overridden by the options that were given.
 
     Raises
     ------
     ConfigError
-        When a value is invalid, or no data set is named.
+        If a value is invalid or no data set is named.
     """
-    settings = _read(config) if config else {}
-    settings |= {name: value for name, value in ({"data": data} | given).items() if value is not None}
+    settings = _read_file(config) if config else {}
+    settings |= provided({"data": data, **options})
     if "data" not in settings:
-        silent = f" {config} names none." if config else ""
+        hint = f" {config} names none." if config else ""
         raise ConfigError(
-            f"which data set?{silent} Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
+            f"which data set?{hint} Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
     from frostline.data.registry import with_absolute_paths
@@ -174,8 +182,8 @@ def gather(command: str, data: str | None, config: Path | None, given: dict[str,
     return with_absolute_paths(TrainConfig(**settings))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the settings in a file; an error about one of them names the file."""
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return the settings in a file; errors about them name the file."""
     settings = read_config(path)
     try:
         TrainConfig(**({"data": "any"} | settings))

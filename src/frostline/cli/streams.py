@@ -1,8 +1,8 @@
-"""Standard output and standard error as a command uses them: no character and no reader can end its work.
+"""Standard output and standard error that survive encoding errors, a closed pipe and a full disk.
 
-What an encoding lacks is escaped. Once a stream fails, its output is dropped and the work goes on: when the reader has
-gone (`train … | head -1`) that is no error; when the disk behind it is full, the command says so at its end and exits
-with 2. A command whose output is its result (`predict`) writes it by `write_result` and stops instead.
+Characters that the encoding lacks are escaped. Once a write fails, further output is dropped and the command continues:
+a reader that closed the pipe (`train … | head -1`) is not an error; after a full disk the command exits with 2 at its
+end. A command whose output is its result (`predict`) writes with `write_result`, which stops it instead.
 """
 
 import errno
@@ -16,58 +16,57 @@ from typing import Any, TextIO
 
 from frostline.errors import StorageError, stream_error
 
-READER_GONE = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET})
+CLOSED_PIPE = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET})
 
 
-class ReaderGone(Exception):  # noqa: N818 - it is the reader's right
-    """Whoever read standard output has stopped: a command that has nothing else to do ends quietly."""
+class ReaderGone(Exception):  # noqa: N818 - not an error
+    """The reader of standard output has closed it; a command that only prints results ends quietly."""
 
 
-class _Lasting(io.RawIOBase):
-    """A stream's lowest layer, which drops what it is given once a write has failed, and remembers why."""
+class _ResilientRaw(io.RawIOBase):
+    """A raw stream that drops all data after the first failed write, whose error it keeps."""
 
-    def __init__(self, lowest: Any) -> None:
-        self._lowest = lowest
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
         self.failure: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return int(self._lowest.fileno())
+        return int(self._raw.fileno())
 
     def isatty(self) -> bool:
-        return bool(self._lowest.isatty())
+        return bool(self._raw.isatty())
 
     def write(self, data: Any) -> int:
         while self.failure is None:
             try:
-                written = self._lowest.write(data)
+                written = self._raw.write(data)
             except OSError as error:
                 self.failure = error
-                self._drop_the_rest()
+                self._redirect_to_null()
                 break
             if written is not None:
                 return int(written)
-            select.select([], [self.fileno()], [])  # somebody made it non-blocking: wait for its reader
+            select.select([], [self.fileno()], [])  # a non-blocking stream: wait for its reader
         return memoryview(data).nbytes
 
-    def _drop_the_rest(self) -> None:
-        """Let what processes of ours and libraries in C write there go nowhere, too."""
+    def _redirect_to_null(self) -> None:
+        """Also drop what child processes and C libraries write to the file descriptor."""
         with suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
 
 
-class _Stream(io.TextIOWrapper):
-    """Standard output or standard error over a layer that lasts."""
+class _ResilientStream(io.TextIOWrapper):
+    """Standard output or standard error on a `_ResilientRaw`."""
 
     def __init__(self, original: TextIO) -> None:
-        lowest = getattr(original.buffer, "raw", original.buffer)
-        self.layer = _Lasting(lowest)
+        self.raw = _ResilientRaw(getattr(original.buffer, "raw", original.buffer))
         super().__init__(
-            io.BufferedWriter(self.layer),
+            io.BufferedWriter(self.raw),
             encoding=original.encoding,
             errors="backslashreplace",
             line_buffering=bool(original.line_buffering or getattr(original, "write_through", False)),
@@ -75,17 +74,17 @@ class _Stream(io.TextIOWrapper):
 
 
 @contextmanager
-def lasting_streams() -> Iterator[Callable[[], StorageError | None]]:
-    """Use streams that last while a command runs; yield what says whether standard output failed.
+def resilient_streams() -> Iterator[Callable[[], StorageError | None]]:
+    """Replace the standard streams by resilient ones; yield a function that returns the error of standard output.
 
-    A reader that has gone counts as no failure.
+    A closed pipe is not an error.
     """
     _open_closed()
     originals = sys.stdout, sys.stderr
     for original in originals:
         with suppress(OSError):
             original.flush()
-    sys.stdout, sys.stderr = (_lasting(original) for original in originals)
+    sys.stdout, sys.stderr = (_resilient(original) for original in originals)
     try:
         yield _failure
     finally:
@@ -95,36 +94,37 @@ def lasting_streams() -> Iterator[Callable[[], StorageError | None]]:
 
 
 def write_result(text: str) -> None:
-    """Write a part of a command's result to standard output, now.
+    """Write a part of a command's result to standard output, and flush it.
 
     Raises
     ------
     ReaderGone
-        When nobody reads it any more.
+        If the reader has closed standard output.
     StorageError
-        When it cannot be written.
+        If it cannot be written.
     """
     sys.stdout.write(text)
     failure = _failure()
     if failure is not None:
         raise failure
-    if isinstance(sys.stdout, _Stream) and sys.stdout.layer.failure is not None:
+    if isinstance(sys.stdout, _ResilientStream) and sys.stdout.raw.failure is not None:
         raise ReaderGone
 
 
 def _failure() -> StorageError | None:
     sys.stdout.flush()
-    failure = sys.stdout.layer.failure if isinstance(sys.stdout, _Stream) else None
-    gone = failure is None or failure.errno in READER_GONE
-    return None if failure is None or gone else stream_error(failure, "standard output")
+    failure = sys.stdout.raw.failure if isinstance(sys.stdout, _ResilientStream) else None
+    if failure is None or failure.errno in CLOSED_PIPE:
+        return None
+    return stream_error(failure, "standard output")
 
 
-def _lasting(original: TextIO) -> TextIO:
-    return _Stream(original) if hasattr(original, "buffer") else original  # a notebook's has none
+def _resilient(original: TextIO) -> TextIO:
+    return _ResilientStream(original) if hasattr(original, "buffer") else original  # not in a notebook
 
 
 def _open_closed() -> None:
-    """Give a stream that was closed before the start (`>&-`) a place, or the next file that is opened takes it."""
+    """Open streams that were closed before the start (`>&-`), so that no other file gets their descriptors."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)

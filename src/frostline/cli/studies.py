@@ -1,4 +1,4 @@
-"""``frostline find-lr``, ``tune``, ``curve`` and ``audit``: many trainings over one cache."""
+"""`frostline find-lr`, `tune`, `curve` and `audit`: studies over one feature cache."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,12 @@ from frostline.cli.settings import (
     Data,
     DataName,
     MovedData,
+    OverwriteOutput,
     Quiet,
     flag,
-    gather,
     option,
+    provided,
+    read_settings,
     with_settings,
 )
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from frostline.cli.console import Screen
+    from frostline.config import TrainConfig
+    from frostline.studies.audit.audit import Audit
     from frostline.studies.learning_curve_results import CurvePoint, CurveSpec
 
 
@@ -39,98 +43,96 @@ def find_lr(
     output: Annotated[Path, typer.Option(help="Image to write.", metavar="PNG", rich_help_panel=OUTPUT)] = Path(
         "find-lr.png"
     ),
-    overwrite: Annotated[bool, flag("--overwrite", "Replace a file of that name.", group=OUTPUT)] = False,
+    overwrite: OverwriteOutput = False,
     steps: Annotated[int, typer.Option(help="Learning rates to try, one gradient step each.", metavar="N")] = 100,
     lowest: Annotated[float, typer.Option(help="First learning rate.", metavar="X")] = 1e-6,
     highest: Annotated[
-        float, typer.Option(help="Last learning rate, unless the loss diverges before.", metavar="X")
+        float, typer.Option(help="Last learning rate, unless the loss diverges earlier.", metavar="X")
     ] = 1.0,
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
-    **given: Any,
+    **options: Any,
 ) -> None:
-    """Suggest a learning rate for train by a range test: raise it at every step and watch the loss."""
+    """Suggest a learning rate for train by a range test: raise it at every step and record the loss."""
     from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
     from frostline.errors import ConfigError
 
-    checked = gather("find-lr", data, config, given)
+    settings = read_settings("find-lr", data, config, options)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output {output}: expected a name that ends in .png.")
     check_output(output, overwrite=overwrite)
     screen = Screen(quiet=quiet)
-    with screen.lines():
+    with screen.show_log():
         from frostline.studies.lr_finder import draw_curve
         from frostline.studies.lr_finder import find_lr as test_range
 
         test = test_range(
-            checked, lowest=lowest, highest=highest, steps=steps, cache_dir=cache_dir, progress=screen.progress
+            settings, lowest=lowest, highest=highest, steps=steps, cache_dir=cache_dir, progress=screen.progress
         )
-    draw_curve(test, f"{checked.data}: learning-rate range test", output)
-    screen.say("")
-    fall = f"{test.steepest:.1e}" if test.steepest else "none: the loss does not fall by a twentieth"
-    screen.say(f"steepest descent                             {fall}")
-    screen.say(f"a tenth of the last rate before it rises     {test.tenth:.1e}")
-    screen.say(
-        f"suggestion: --lr {test.suggestion:.1e}, the latter; read off {len(test.rates)} steps it is a place to begin, "
-        "and only a training can tell"
+    draw_curve(test, f"{settings.data}: learning-rate range test", output)
+    steepest = f"{test.steepest:.1e}" if test.steepest else "none: the loss falls by less than 5 %"
+    screen.print(
+        "",
+        f"steepest descent                             {steepest}",
+        f"a tenth of the last rate before it rises     {test.tenth:.1e}",
+        f"suggestion: --lr {test.suggestion:.1e}, the latter; a starting point from {len(test.rates)} steps: compare "
+        "it with other rates in full trainings",
+        f"wrote {output}",
     )
-    screen.say(f"wrote {output}")
 
 
 @with_settings()
 def tune(
     data: Data = None,
     *,
-    trials: Annotated[int, typer.Option(help="Number of trials, those before a --resume included.", metavar="N")] = 50,
-    seconds: Annotated[float | None, option("Begin no trial after S seconds.", "S")] = None,
+    trials: Annotated[int, typer.Option(help="Number of trials, including those before --resume.", metavar="N")] = 50,
+    seconds: Annotated[float | None, option("Start no trial after S seconds.", "S")] = None,
     search: Annotated[
         str | None,
         option(
             "Settings to search, of lr, weight_decay, head, taps, label_smoothing, batch_size, freeze and augment.  "
-            "[default: the first six, without those that are given]",
+            "[default: the first six, except those given as options]",
             "NAME,…",
         ),
     ] = None,
     name: Annotated[str | None, option("Name of the search.  [default: DATA]", "NAME", group=OUTPUT)] = None,
     overwrite: Annotated[bool, flag("--overwrite", "Replace a search of that name.", group=OUTPUT)] = False,
-    resume: Annotated[bool, flag("--resume", "Continue a stopped search.", group=OUTPUT)] = False,
+    resume: Annotated[bool, flag("--resume", "Continue an interrupted search.", group=OUTPUT)] = False,
     output_dir: Annotated[Path, typer.Option(help="Folder that holds the searches.", rich_help_panel=OUTPUT)] = Path(
         "tunes"
     ),
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Search for better settings of train with short trainings, scored on the validation split."""
     from frostline.cli.console import Screen
 
-    checked = gather("tune", data, config, given)
+    settings = read_settings("tune", data, config, options)
     screen = Screen(quiet=quiet)
-    with screen.lines():
+    with screen.show_log():
         from frostline.data.registry import check_data, data_name
         from frostline.runs.folder import check_name
-        from frostline.studies.tune import tune as find
+        from frostline.studies.tune import tune as run_search
         from frostline.studies.tune_results import format_summary
 
         names = None if search is None else tuple(part.strip() for part in search.split(",") if part.strip())
-        check_data(checked.data)
+        check_data(settings.data)
         if name is not None:
             check_name(name)
-        folder = output_dir / (data_name(checked.data) if name is None else name)
-        result = find(
-            checked, folder, trials=trials, seconds=seconds, search=names, cache_dir=cache_dir, overwrite=overwrite,
+        folder = output_dir / (data_name(settings.data) if name is None else name)
+        result = run_search(
+            settings, folder, trials=trials, seconds=seconds, search=names, cache_dir=cache_dir, overwrite=overwrite,
             resume=resume, progress=screen.progress,
         )  # fmt: skip
-    screen.say("")
-    for line in format_summary(result):
-        screen.say(line)
+    screen.print("", *format_summary(result))
     if result.best is not None:
         image = "importance.png, " if result.importances else ""
-        screen.say("", f"wrote {folder}: config.toml, trials.csv, {image}summary.txt and study.db")
-        screen.say(f"try: frostline train --config {folder / 'config.toml'}")
+        screen.print("", f"wrote {folder}: config.toml, trials.csv, {image}summary.txt and study.db")
+        screen.print(f"try: frostline train --config {folder / 'config.toml'}")
 
 
 @with_settings(("data_dir", "limit", "image_size", "model", "weights", "amp", "seed", "device"))
@@ -138,7 +140,7 @@ def curve(
     data: DataName,
     *,
     labels: Annotated[
-        str, typer.Option(help="Labeled images per class; all: every one.", metavar="N,…")
+        str, typer.Option(help="Labeled images per class; all: the whole training split.", metavar="N,…")
     ] = "1,5,10,50,100,500,all",
     ways: Annotated[
         str, typer.Option(help="Methods to compare.", metavar="WAY,…")
@@ -147,8 +149,8 @@ def curve(
     seconds_per_point: Annotated[
         float, typer.Option(help="Time for each point of the methods that train the network.", metavar="S")
     ] = 60.0,
-    full: Annotated[bool, flag("--full", "Run the methods that train the network with all labels, too.")] = False,
-    target: Annotated[float, typer.Option(help="Accuracy to count the needed labels for.", metavar="X")] = 0.8,
+    full: Annotated[bool, flag("--full", "Run the methods that train the network with all labels too.")] = False,
+    target: Annotated[float, typer.Option(help="Accuracy to report the required labels for.", metavar="X")] = 0.8,
     train_size: Annotated[
         int, typer.Option(help="Image side in pixels for the methods that train the network.", metavar="N")
     ] = 64,
@@ -158,33 +160,33 @@ def curve(
     overwrite: Annotated[bool, flag("--overwrite", "Replace a curve with other settings.", group=OUTPUT)] = False,
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
-    **given: Any,
+    **options: Any,
 ) -> None:
-    """Measure accuracy against the number of labeled images, for five ways to train a classifier."""
+    """Measure accuracy against the number of labeled images, for five training methods."""
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
 
     numbers = _numbers(labels)
-    config = TrainConfig(data=data, **{name: value for name, value in given.items() if value is not None})
+    config = TrainConfig(data=data, **provided(options))
     screen = Screen(quiet=quiet)
-    with screen.lines():
+    with screen.show_log():
         from frostline.data.registry import check_data, data_name
         from frostline.studies.learning_curve import curve as measure
         from frostline.studies.learning_curve_results import CurveSpec, check_spec
 
-        question = CurveSpec(
+        spec = CurveSpec(
             numbers, tuple(way.strip() for way in ways.split(",")), repeats, seconds_per_point, train_size, full, target
         )
-        check_spec(question)
+        check_spec(spec)
         check_data(data)
         output = output_dir or Path("curves") / data_name(data)
-        points = measure(config, question, output, cache_dir=cache_dir, overwrite=overwrite, progress=screen.progress)
-    _show(screen, points, question)
-    screen.say("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")
+        points = measure(config, spec, output, cache_dir=cache_dir, overwrite=overwrite, progress=screen.progress)
+    _show_curve(screen, points, spec)
+    screen.print("", f"wrote {output}/curve.png, curve.csv, summary.txt and points.jsonl")
 
 
 def _numbers(labels: str) -> tuple[int, ...]:
-    """Return numbers of labels per class; 0 stands for ``all``."""
+    """Parse numbers of labels per class; ``all`` becomes 0."""
     from frostline.errors import ConfigError
 
     parts = [part.strip() for part in labels.split(",")]
@@ -197,7 +199,7 @@ def _numbers(labels: str) -> tuple[int, ...]:
     return numbers
 
 
-def _show(screen: "Screen", points: "Sequence[CurvePoint]", question: "CurveSpec") -> None:
+def _show_curve(screen: "Screen", points: "Sequence[CurvePoint]", spec: "CurveSpec") -> None:
     from frostline.studies.learning_curve_results import WAYS, summarize, tabulate
 
     rows = [
@@ -209,9 +211,9 @@ def _show(screen: "Screen", points: "Sequence[CurvePoint]", question: "CurveSpec
         ]
         for cell in tabulate(points)
     ]
-    screen.say("")
-    screen.table(["way", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
-    screen.say("", *summarize(points, question))
+    screen.print("")
+    screen.table(["method", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
+    screen.print("", *summarize(points, spec))
 
 
 AUDIT_SETTINGS = (
@@ -233,7 +235,7 @@ def audit(
     ],
     *,
     data: MovedData = None,
-    include_test: Annotated[bool, flag("--include-test", "Audit the test split, too.")] = False,
+    include_test: Annotated[bool, flag("--include-test", "Audit the test split too.")] = False,
     apply: Annotated[
         Path | None,
         option("Apply the corrections in an edited audit.csv and write the corrected data set.", "FILE", group=OUTPUT),
@@ -252,7 +254,7 @@ def audit(
     overwrite: Annotated[bool, flag("--overwrite", "Replace an audit of that name.", group=OUTPUT)] = False,
     cache_dir: CacheDir = None,
     quiet: Quiet = False,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Find suspected label errors, near-duplicates, outliers and ambiguous images."""
     from frostline.cli.console import Screen
@@ -260,72 +262,84 @@ def audit(
     from frostline.runs.folder import check_name
 
     if output is not None and apply is None:
-        raise ConfigError("--output is where --apply writes: --output-dir holds what an audit finds.")
+        raise ConfigError("--output is for --apply: use --output-dir to choose the folder of an audit.")
     if name is not None:
         check_name(name)
-    config, own_name = _subject(subject, data, runs_dir, given)
+    config, default_name = _resolve_subject(subject, data, runs_dir, options)
     screen = Screen(quiet=quiet)
     if apply is not None:
-        _correct(screen, config, apply, output, overwrite=overwrite, cache_dir=cache_dir)
+        _apply_corrections(screen, config, apply, output, overwrite=overwrite, cache_dir=cache_dir)
         return
-    with screen.lines():
-        from frostline.studies.audit.audit import audit as look
-        from frostline.studies.audit.audit import top_lines
-        from frostline.studies.audit.findings import KINDS
+    folder = output_dir / (name or default_name)
+    with screen.show_log():
+        from frostline.studies.audit.audit import audit as run_audit
 
-        folder = output_dir / (name or own_name)
-        found = look(
+        found = run_audit(
             config, folder, include_test=include_test, cache_dir=cache_dir, overwrite=overwrite,
             progress=screen.progress,
         )  # fmt: skip
-    screen.say("")
-    screen.table(["found", "number"], [[KINDS[kind], f"{n:,}"] for kind, n in found.facts["findings"].items()])
+    _show_audit(screen, found)
+    screen.print("", f"wrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
+    screen.print(f"edit audit.csv, then run: frostline audit {subject} --apply {folder / 'audit.csv'}")
+
+
+def _show_audit(screen: "Screen", found: "Audit") -> None:
+    from frostline.studies.audit.audit import top_lines
+    from frostline.studies.audit.findings import KINDS
+
+    screen.print("")
+    screen.table(["finding", "number"], [[KINDS[kind], f"{n:,}"] for kind, n in found.facts["findings"].items()])
     rows = top_lines(found)
     if rows:
-        screen.say("")
+        screen.print("")
         screen.table(["most suspicious", "label", "suggested", "p(label)", "p(suggested)"], rows, left=3)
-    screen.say("", f"wrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
-    screen.say(f"look, edit audit.csv, then: frostline audit {subject} --apply {folder / 'audit.csv'}")
 
 
-def _subject(subject: str, data: str | None, runs_dir: Path, given: dict[str, Any]) -> Any:
-    """Return the settings of a run, or those that are given for a data set; and a name."""
+def _resolve_subject(
+    subject: str, data: str | None, runs_dir: Path, options: dict[str, Any]
+) -> "tuple[TrainConfig, str]":
+    """Return the settings of a run, or those given for a data set, and the default name of the audit."""
     from frostline.config import TrainConfig
     from frostline.data.registry import SOURCES, check_data, data_name, redirected
     from frostline.errors import ConfigError, UnknownNameError
     from frostline.runs.folder import Run, list_runs
 
-    chosen = {key: value for key, value in given.items() if value is not None}
-    for folder in (runs_dir / subject, Path(subject)):
-        if Run(folder).begun:
-            contrary = sorted(set(chosen) - {"data_dir", "device", "workers"})
-            if contrary:
+    settings = provided(options)
+    for run in (Run(runs_dir / subject), Run(Path(subject))):
+        if run.begun:
+            fixed = sorted(set(settings) - {"data_dir", "device", "workers"})
+            if fixed:
                 raise ConfigError(
-                    f"--{contrary[0].replace('_', '-')} is a setting of run '{subject}' already: leave it out, or "
-                    "audit the data set by its own name."
+                    f"--{fixed[0].replace('_', '-')} is set by run '{subject}': leave it out, or audit the data set "
+                    "by its own name."
                 )
-            run = Run(folder)
-            settings = redirected(run.config, data, run.name).model_dump() | chosen
-            return TrainConfig(**settings), run.folder.absolute().name
+            config = redirected(run.config, data, run.name).model_dump() | settings
+            return TrainConfig(**config), run.folder.absolute().name
     if data is not None:
-        raise ConfigError(f"--data is where the images of a run are now, and {subject} is no run: leave it out.")
+        raise ConfigError(f"--data is where the images of a run are now, and {subject} is not a run: leave it out.")
     if subject not in SOURCES and not Path(subject).exists():
         if "/" in subject:
-            check_data(subject)  # says that there is no such path
+            check_data(subject)  # its error says that there is no such path
         known = [run.name for run in list_runs(runs_dir)]
-        own = ", or a folder or file (.csv, .tsv, .parquet, .npz) of yours, and no such file or folder exists"
+        own = ", or an existing folder or file (.csv, .tsv, .parquet, .npz)"
         raise UnknownNameError("run or data set", subject, [*SOURCES, *known], own)
     check_data(subject)
-    return TrainConfig(data=subject, **chosen), data_name(subject)
+    return TrainConfig(data=subject, **settings), data_name(subject)
 
 
-def _correct(
-    screen: Any, config: Any, table: Path, output: Path | None, *, overwrite: bool, cache_dir: Path | None
+def _apply_corrections(
+    screen: "Screen",
+    config: "TrainConfig",
+    table: Path,
+    output: Path | None,
+    *,
+    overwrite: bool,
+    cache_dir: Path | None,
 ) -> None:
-    with screen.lines():
+    with screen.show_log():
         from frostline.data.registry import load_configured
         from frostline.studies.audit.corrections import write_corrected
 
         splits = load_configured(config, cache_dir, screen.progress)
         path = write_corrected(splits, table, output, overwrite=overwrite)
-    screen.say(f"try: frostline train {path}")
+    screen.print(f"try: frostline train {path}")

@@ -1,16 +1,17 @@
-"""Results on the screen: all classes of few, the worst of many."""
+"""Results on the terminal: all classes, or the worst of many."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from frostline.cli.console import Screen, show_results
+from frostline.cli.console import Screen
+from frostline.cli.results import show_results
 from frostline.evaluation.metrics import evaluate
 
 
 def results(classes: int, images: int = 4000) -> dict[str, Any]:
-    """Of a classifier that is right on half of the images, and on none of class 7."""
+    """Results of a classifier that is correct on half of the images, and on none of class 7."""
     draw = np.random.default_rng(0)
     labels = draw.integers(0, classes, images)
     answers = np.where((draw.random(images) < 0.5) & (labels != 7), labels, (labels + 1) % classes)

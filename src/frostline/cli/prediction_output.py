@@ -1,12 +1,12 @@
-"""Predictions of image files as a table, CSV or JSON, written as they come."""
+"""Output of `frostline predict`: predictions as a table, CSV or JSON, written batch by batch."""
 
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rich.cells import cell_len
 
@@ -20,18 +20,18 @@ Write = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What is said of one file.
+    """The prediction for one file.
 
     Attributes
     ----------
     best : tuple of (class name, probability)
-        The most probable first; empty when the file could not be read.
+        The most probable first; empty if the file could not be read.
     error : str
-        Why it could not be read, or not be put where it belongs.
+        Why it could not be read, or not be sorted into its class folder.
     rejected : bool or None
-        Whether the answer counts as unknown; ``None`` when that was not asked.
+        Whether the prediction counts as unknown; ``None`` without ``--reject``.
     sorted_to : Path or None
-        Where it was put.
+        The copy or link in the class folder.
     """
 
     file: Path
@@ -41,17 +41,21 @@ class FilePrediction:
     sorted_to: Path | None = None
 
 
-class Writer(Protocol):
-    """Writes predictions of one format."""
+class Writer(ABC):
+    """Writes predictions in one format."""
 
-    def begin(self) -> None:
-        """Write what comes first."""
+    def __init__(self, write: Write) -> None:
+        self._write = write
 
+    def begin(self) -> None:  # noqa: B027 - not every format has a header
+        """Write the header."""
+
+    @abstractmethod
     def rows(self, predictions: Sequence[FilePrediction]) -> None:
-        """Write some predictions."""
+        """Write a batch of predictions."""
 
-    def end(self) -> None:
-        """Write what comes last."""
+    def end(self) -> None:  # noqa: B027 - not every format has a footer
+        """Write the footer."""
 
 
 def make_writer(
@@ -65,7 +69,7 @@ def make_writer(
     rejecting: bool,
     sorting: bool,
 ) -> Writer:
-    """Return what writes one of `FORMATS`; see `CsvWriter` and `TableWriter` for the parameters."""
+    """Return the writer for one of `FORMATS`; see `CsvWriter` and `TableWriter` for the parameters."""
     if kind == "json":
         return JsonWriter(write)
     if kind == "csv":
@@ -73,36 +77,34 @@ def make_writer(
     return TableWriter(write, screen, files, class_names, top, rejecting=rejecting)
 
 
-class CsvWriter:
+class CsvWriter(Writer):
     """One line for each class of each file; a file that could not be read has one line with the reason.
 
-    Columns: file, rank, class, probability, error; then ``rejected`` (true or false) and ``sorted_to`` where they were
-    asked for. Names that a spreadsheet would take for formulas have a ``'`` before them.
+    Columns: file, rank, class, probability, error; then ``rejected`` (true or false) and ``sorted_to`` if requested.
+    Names that a spreadsheet would read as formulas are prefixed with ``'``.
     """
 
     def __init__(self, write: Write, *, rejecting: bool, sorting: bool) -> None:
-        self._write, self._rejecting, self._sorting = write, rejecting, sorting
+        super().__init__(write)
+        self._rejecting, self._sorting = rejecting, sorting
 
     def begin(self) -> None:
-        """Write the heading."""
+        """Write the header."""
         extra = ["rejected"] * self._rejecting + ["sorted_to"] * self._sorting
         self._lines([["file", "rank", "class", "probability", "error", *extra]])
 
     def rows(self, predictions: Sequence[FilePrediction]) -> None:
-        """Write some predictions."""
+        """Write a batch of predictions."""
         lines = []
-        for one in predictions:
-            extra = [("true" if one.rejected else "false") if one.best else ""] * self._rejecting
-            extra += [_cell(str(one.sorted_to or ""))] * self._sorting
-            file = _cell(str(one.file))
-            for rank, (name, probability) in enumerate(one.best, 1):
-                lines.append([file, str(rank), _cell(name), f"{probability:.6f}", _cell(one.error), *extra])
-            if not one.best:
-                lines.append([file, "", "", "", _cell(one.error), *extra])
+        for prediction in predictions:
+            extra = [("true" if prediction.rejected else "false") if prediction.best else ""] * self._rejecting
+            extra += [_cell(str(prediction.sorted_to or ""))] * self._sorting
+            file = _cell(str(prediction.file))
+            for rank, (name, probability) in enumerate(prediction.best, 1):
+                lines.append([file, str(rank), _cell(name), f"{probability:.6f}", _cell(prediction.error), *extra])
+            if not prediction.best:
+                lines.append([file, "", "", "", _cell(prediction.error), *extra])
         self._lines(lines)
-
-    def end(self) -> None:
-        """Nothing comes last."""
 
     def _lines(self, lines: Sequence[Sequence[str]]) -> None:
         text = io.StringIO()
@@ -110,43 +112,43 @@ class CsvWriter:
         self._write(text.getvalue())
 
 
-class JsonWriter:
-    """A list with one object for each file, in ASCII: any reader of it can show it."""
+class JsonWriter(Writer):
+    """A list with one object per file, in ASCII."""
 
     def __init__(self, write: Write) -> None:
-        self._write = write
-        self._begun = False
+        super().__init__(write)
+        self._separator = ""
 
     def begin(self) -> None:
         """Open the list."""
         self._write("[")
 
     def rows(self, predictions: Sequence[FilePrediction]) -> None:
-        """Write some predictions."""
-        for one in predictions:
-            text = json.dumps(_as_json(one), indent=2).replace("\n", "\n  ")
-            self._write(f"{',' if self._begun else ''}\n  {text}")
-            self._begun = True
+        """Write a batch of predictions."""
+        for prediction in predictions:
+            text = json.dumps(_as_json(prediction), indent=2).replace("\n", "\n  ")
+            self._write(f"{self._separator}\n  {text}")
+            self._separator = ","
 
     def end(self) -> None:
         """Close the list."""
         self._write("\n]\n")
 
 
-class TableWriter:
+class TableWriter(Writer):
     """A line for each file, columns as wide as the longest names.
 
     Parameters
     ----------
     write : callable
     screen : Screen or None
-        A terminal, where a table that is too wide for it is folded.
+        Where the table is shown; a table wider than the terminal is wrapped.
     files, class_names : sequence
-        All that may come, for the widths.
+        All possible files and class names, for the column widths.
     top : int
-        How many classes are named.
+        Number of classes per file.
     rejecting : bool
-        Whether answers may count as unknown.
+        Whether predictions may count as unknown.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class TableWriter:
         *,
         rejecting: bool,
     ) -> None:
-        self._write = write
+        super().__init__(write)
         self._columns = ["file", "best", *map(str, range(2, min(top, len(class_names)) + 1))]
         name = max(cell_len(printable(name)) for name in class_names) + len(" 0.000")
         guess = name + len(f"{UNKNOWN} (best guess )") if rejecting else name
@@ -170,44 +172,41 @@ class TableWriter:
         self._screen = screen if folded else None
 
     def begin(self) -> None:
-        """Write the heading, unless the first rows bring it."""
-        if self._screen is None:
+        """Write the header."""
+        if self._screen is None:  # a wrapped table repeats its header with each batch
             self._write(self._line(self._columns))
 
     def rows(self, predictions: Sequence[FilePrediction]) -> None:
-        """Write some predictions."""
-        cells = [[printable(str(one.file)), *self._cells(one)] for one in predictions]
+        """Write a batch of predictions."""
+        cells = [[printable(str(prediction.file)), *self._cells(prediction)] for prediction in predictions]
         if self._screen is None:
             self._write("".join(map(self._line, cells)))
         else:
             self._screen.table(self._columns, cells, left=len(self._columns))
 
-    def end(self) -> None:
-        """Nothing comes last."""
-
-    def _cells(self, one: FilePrediction) -> list[str]:
-        if not one.best:
-            return [f"cannot be used: {printable(one.error)}"]
-        said = [f"{printable(name)} {probability:.3f}" for name, probability in one.best]
-        return [f"{UNKNOWN} (best guess {said[0]})", *said[1:]] if one.rejected else said
+    def _cells(self, prediction: FilePrediction) -> list[str]:
+        if not prediction.best:
+            return [f"cannot be used: {printable(prediction.error)}"]
+        cells = [f"{printable(name)} {probability:.3f}" for name, probability in prediction.best]
+        return [f"{UNKNOWN} (best guess {cells[0]})", *cells[1:]] if prediction.rejected else cells
 
     def _line(self, cells: Sequence[str]) -> str:
         padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, self._widths, strict=False))
         return "  ".join(padded).rstrip() + "\n"
 
 
-def _as_json(one: FilePrediction) -> dict[str, object]:
-    found: dict[str, object] = {
-        "file": str(one.file),
-        "predictions": [{"class": name, "probability": probability} for name, probability in one.best],
+def _as_json(prediction: FilePrediction) -> dict[str, object]:
+    value: dict[str, object] = {
+        "file": str(prediction.file),
+        "predictions": [{"class": name, "probability": probability} for name, probability in prediction.best],
     }
-    if one.error:
-        found["error"] = one.error
-    if one.rejected is not None:
-        found["rejected"] = one.rejected
-    if one.sorted_to is not None:
-        found["sorted_to"] = str(one.sorted_to)
-    return found
+    if prediction.error:
+        value["error"] = prediction.error
+    if prediction.rejected is not None:
+        value["rejected"] = prediction.rejected
+    if prediction.sorted_to is not None:
+        value["sorted_to"] = str(prediction.sorted_to)
+    return value
 
 
 def _cell(text: str) -> str:

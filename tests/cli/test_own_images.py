@@ -1,4 +1,4 @@
-"""`frostline` on a person's own folder: mixed kinds of images, files that are none, and everything in between."""
+"""`frostline` on a user's own folder with images of many kinds and files that cannot be read."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def images(tmp_path, fashion):
     return write_classes(tmp_path / "my images", fashion.train)
 
 
-def test_a_folder_trains_and_what_cannot_be_read_is_named(images, frostline, fashion, tmp_path):
+def test_folder_is_trained_on_and_unreadable_files_are_listed(images, frostline, fashion, tmp_path):
     hostile = write_hostile(images / "bag", fashion.train)
     done = frostline("train", "my images/", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
@@ -81,19 +81,19 @@ def test_a_folder_is_checked_and_shown(images, frostline, fashion, tmp_path):
         "frostline: my-images.png exists: --overwrite replaces it, or --output chooses another place.\n"
     )
     none = frostline("data", "show", "my images/", "--split", "val", "--overwrite")
-    assert none.stderr == ("frostline: my images/ has no validation split of its own: each run draws one from train.\n")
+    assert none.stderr == ("frostline: my images/ has no validation split: each run draws one from train.\n")
     assert frostline("data", "get", "my images").stdout == (
         f"{scale}my-images: 51 train and 9 test images in my images\n"
     )
     write_hostile(images / "bag", fashion.train)
     checked = frostline("data", "check", "my images/")
     assert checked.returncode == 2
-    assert checked.stderr == "frostline: my images/: not as it should be: images that cannot be read.\n"
+    assert checked.stderr == "frostline: my images/: problems found: images that cannot be read.\n"
     for name in ("truncated.jpg", "empty.png", "text.png", "huge.png"):
         assert f"my images/bag/{name}" in checked.stdout
 
 
-def test_other_classes_than_the_run_had_are_refused(images, frostline, fashion, tmp_path):
+def test_changed_classes_are_refused(images, frostline, fashion, tmp_path):
     assert frostline("train", "my images", *SMALL, "--name", "first").returncode == 0
     load_dataset(str(images)).test.images[0].unlink()
     fewer = frostline("evaluate", "first")
@@ -108,7 +108,7 @@ def test_other_classes_than_the_run_had_are_refused(images, frostline, fashion, 
     )
 
 
-def test_a_curve_and_a_range_test_take_a_folder(images, frostline, tmp_path):
+def test_curve_and_range_test_on_a_folder(images, frostline, tmp_path):
     options = ("--weights", "random", "--image-size", 64)
     drawn = frostline(
         "curve", "my images", "--labels", "1,5", "--ways", "pixels,random-frozen", "--repeats", 1, *options
@@ -158,7 +158,7 @@ def write_squares(root, count=20):
     return root
 
 
-def test_swapped_folders_of_equal_times_are_seen(frostline, tmp_path):
+def test_swapped_folders_of_equal_times_are_noticed(frostline, tmp_path):
     squares = write_squares(tmp_path / "p")
     for path in squares.rglob("*.bmp"):
         os.utime(path, (1_700_000_000, 1_700_000_000))
@@ -166,8 +166,8 @@ def test_swapped_folders_of_equal_times_are_seen(frostline, tmp_path):
     for source, target in (("red", "x"), ("blue", "red"), ("x", "blue")):
         (squares / source).rename(squares / target)
     assert frostline("train", "p", *FEW, "--name", "b").returncode == 0
-    said = frostline("predict", "b", "p/red", "p/blue", "--format", "json").stdout
-    assert all(entry["file"].split("/")[1] == entry["predictions"][0]["class"] for entry in json.loads(said))
+    output = frostline("predict", "b", "p/red", "p/blue", "--format", "json").stdout
+    assert all(entry["file"].split("/")[1] == entry["predictions"][0]["class"] for entry in json.loads(output))
 
 
 def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostline, tmp_path, monkeypatch):
@@ -187,19 +187,19 @@ def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostli
     assert evaluate_run(run, data="../moved")["test"]["accuracy"] == accuracy
 
 
-def test_a_path_that_leads_nowhere_is_no_unknown_name(frostline, tmp_path):
+def test_missing_path_is_not_called_an_unknown_name(frostline, tmp_path):
     for data in ("no/where", "/no/where", "no.csv"):
         done = frostline("train", data, *FEW)
         assert done.returncode == 2
         assert done.stderr.startswith(f"frostline: there is no folder or file {data}")
 
 
-def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
+def test_run_without_test_split(frostline, tmp_path):
     write_squares(tmp_path / "p", 2)
     done = frostline("train", "p", *FEW[:-1], "--name", "a", "--test-fraction", 0)
     assert (done.returncode, done.stderr) == (0, "")
     assert "images: 2 train, 2 validation, 0 test" in done.stdout
-    assert "there is no test split: nothing measured the accuracy on new images." in done.stdout
+    assert "there is no test split, so accuracy on new images was not measured." in done.stdout
     run = Run.load("a", tmp_path / "runs")
     assert run.metrics["test"] is None
     assert run.metrics["val"]["images"] == 2
@@ -218,7 +218,7 @@ def test_a_run_without_test_split_says_so_everywhere(frostline, tmp_path):
     assert compared.stderr == ("frostline: run 'a' has no test split (--test-fraction 0), so it cannot be compared.\n")
 
 
-def test_images_in_two_splits_are_said_and_kept(frostline, tmp_path):
+def test_images_in_two_splits_are_reported_and_kept(frostline, tmp_path):
     write_squares(tmp_path / "p" / "train")
     for name in COLORS:
         (tmp_path / "p" / "test" / name).mkdir(parents=True)
@@ -260,7 +260,7 @@ def test_a_table_with_columns_of_other_names_and_groups_trains(frostline, tmp_pa
     assert refused.stderr.startswith("frostline: --path-column belongs to a table (.csv, .tsv, .parquet): ")
 
 
-def test_a_linked_loop_is_named_and_refused_when_strict(frostline, tmp_path):
+def test_link_loop_is_reported_and_refused_when_strict(frostline, tmp_path):
     squares = write_squares(tmp_path / "p")
     (squares / "red" / "up").symlink_to("..", target_is_directory=True)
     done = frostline("train", "p", *FEW, "--name", "a")
