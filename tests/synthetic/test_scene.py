@@ -1,4 +1,4 @@
-"""Whole images."""
+"""Synthetic images."""
 
 import dataclasses
 

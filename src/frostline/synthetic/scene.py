@@ -1,4 +1,4 @@
-"""One image: a lit, textured object on a background, perhaps with a second one, tinted, inverted or blurred."""
+"""Draw synthetic images: a lit, textured object on a background, sometimes cluttered, tinted, inverted or blurred."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,27 @@ from torch.nn import functional
 from frostline._utils.rng import Stream
 from frostline.synthetic import shapes, textures
 
-VERSION = 1  # of the program: another version may draw other images for the same numbers
-CHUNK = 1 << 17  # pixels drawn at once on a processor: their intermediates stay in its cache
-THUMBNAILS = (20, 28, 40)  # sides of the small images that some were enlarged from
-THUMBNAIL_SHARE = 0.12  # of the images, for each of them
-OBJECT_SEED, CLUTTER_SEED = 1, 2  # added to the seed: what decides the class must not decide the looks
+VERSION = 1  # increment when the same numbers give other images
+CHUNK = 1 << 17  # pixels drawn at once on a CPU: the intermediates stay in its cache
+THUMBNAILS = (20, 28, 40)  # sides to which some images are shrunk, and enlarged again
+THUMBNAIL_SHARE = 0.12  # of the images, for each side
+OBJECT_SEED, CLUTTER_SEED = 1, 2  # added to the seed: the appearance must be independent of the class
 
 
 @dataclass(frozen=True)
 class Program:
-    """What is drawn; with an image's number it decides every pixel.
+    """Parameters of the drawing; together with an image's number they determine every pixel.
 
     Attributes
     ----------
     seed : int
-        Another seed, other images of the same classes.
+        Another seed gives other images of the same classes.
     classes, textures : int
-        How many object and texture classes.
+        Number of object and texture classes.
     first_class : int
-        Number of the first object class: programs whose numbers differ never show the same object.
+        Number of the first object class: programs with different ranges have no object in common.
     clutter : float
-        Share of images with a second, smaller object behind or before the first.
+        Share of images with a second, smaller object behind or in front of the first.
     """
 
     seed: int = 0
@@ -46,22 +46,22 @@ class Labels:
     textures: torch.Tensor
 
     def part(self, chosen: slice) -> "Labels":
-        """Return some of them."""
+        """Return the labels of some images."""
         return Labels(self.objects[chosen], self.textures[chosen])
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Images and what the program knows of them.
+    """Images with their ground truth.
 
     Attributes
     ----------
     images : Tensor of float32 (n, 3, size, size)
         0 to 1.
     cover : Tensor of float32 (n, 1, size, size)
-        How much of a pixel the object covers, 0 to 1, whatever stands before it.
+        Fraction of a pixel that the object covers, 0 to 1, ignoring objects in front of it.
     shade : Tensor of float32 (n, 1, size, size)
-        Brightness that light and the parts' own tones add to the object's surface.
+        Brightness added to the object's surface by light and by the albedo of its parts.
     """
 
     images: torch.Tensor
@@ -83,17 +83,17 @@ def draw_images(program: Program, index: torch.Tensor, size: int, labels: Labels
 def draw_scenes(program: Program, index: torch.Tensor, size: int, labels: Labels | None = None) -> Drawing:
     """Draw the images with these numbers.
 
-    An image does not depend on the others that are drawn with it; its last bits depend on the device.
+    An image does not depend on the rest of its batch; its last bits depend on the device.
 
     Parameters
     ----------
     program : Program
     index : Tensor of int64, shape (n,)
-        0 to 2^32 - 1, on the device that shall draw.
+        0 to 2^32 - 1, on the device to draw on.
     size : int
         Side in pixels.
     labels : Labels, optional
-        The classes, in place of those that the program would choose.
+        The classes. Default: chosen by the program.
     """
     labels = labels or draw_labels(program, index)
     step = max(1, CHUNK // size**2) if index.device.type == "cpu" else max(1, len(index))
@@ -178,10 +178,7 @@ def _object(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw one object each, turned by up to 14 degrees, stretched and moved by up to ``reach``.
 
-    Returns
-    -------
-    cover, shade, x, y : Tensor (n, pixels)
-        As `shapes.render` gives them, and where each pixel lies in the object's frame.
+    Returns cover and shade (`shapes.render`), and each pixel's x and y in the object's frame: Tensors (n, pixels).
     """
     across, down = _grid(size, kind.device)
     scale = draw.uniform(1, low=scales[0], high=scales[1])
@@ -197,7 +194,7 @@ def _object(
 
 
 def _background(draw: Stream, size: int) -> torch.Tensor:
-    """Draw backgrounds (n, pixels): half of them plain, often black; the others sloping, with noise."""
+    """Draw backgrounds (n, pixels): half of them plain, often black; the others gradients with noise."""
     plain, black = draw.chance(0.5, 1), draw.chance(0.6, 1)
     level, amplitude = draw.uniform(1), draw.uniform(1, high=0.2)
     slope = draw.uniform(2, low=-0.2, high=0.2)
@@ -209,23 +206,23 @@ def _background(draw: Stream, size: int) -> torch.Tensor:
     return torch.where(plain, level * ~black, uneven)
 
 
-def _add_clutter(layers: _Layers, program: Program, index: torch.Tensor, size: int, some: torch.Tensor) -> None:
-    """Put a second, smaller, plain object of any class behind the object, or, three times in ten, before it."""
-    draw = Stream(program.seed + CLUTTER_SEED, index[some])
+def _add_clutter(layers: _Layers, program: Program, index: torch.Tensor, size: int, mask: torch.Tensor) -> None:
+    """Add a second, smaller, plain object of any class behind the object or, with probability 0.3, in front of it."""
+    draw = Stream(program.seed + CLUTTER_SEED, index[mask])
     kind = draw.below(program.classes) + program.first_class
     cover, shade, _, _ = _object(draw, size, kind, (0.3, 0.6), 0.9)
     tone = shade + draw.uniform(1)
-    before = draw.chance(0.3, 1)
-    layers.behind[some] = torch.lerp(layers.behind[some], tone, cover)
-    layers.front[some] = torch.lerp(layers.front[some], tone, cover * before)
+    in_front = draw.chance(0.3, 1)
+    layers.behind[mask] = torch.lerp(layers.behind[mask], tone, cover)
+    layers.front[mask] = torch.lerp(layers.front[mask], tone, cover * in_front)
 
 
 def _blurred(draw: Stream, images: torch.Tensor) -> torch.Tensor:
-    """Make some images smaller and enlarge them again, as the thumbnails of many data sets are."""
-    size, lot = images.shape[-1], draw.uniform()
+    """Shrink some images and enlarge them again, like the thumbnails of many data sets."""
+    size, u = images.shape[-1], draw.uniform()
     for number, side in enumerate(THUMBNAILS):
-        some = (lot >= THUMBNAIL_SHARE * number) & (lot < THUMBNAIL_SHARE * (number + 1))
-        if side < size and some.any():
-            small = functional.interpolate(images[some], size=(side, side), mode="area")
-            images[some] = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
+        mask = (u >= THUMBNAIL_SHARE * number) & (u < THUMBNAIL_SHARE * (number + 1))
+        if side < size and mask.any():
+            small = functional.interpolate(images[mask], size=(side, side), mode="area")
+            images[mask] = functional.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
     return images

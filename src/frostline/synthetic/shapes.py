@@ -10,7 +10,7 @@ from frostline._utils.rng import Stream
 PARTS = 4
 HARMONICS = 5
 ANGLES = 256  # entries of a contour's table
-SHAPE_SEED = 7  # what class 12 looks like does not change with the seed of a data set
+SHAPE_SEED = 7  # the prototypes do not depend on the seed of a data set
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Shapes:
     ----------
     center : Tensor (n, P, 2)
     size : Tensor (n, P)
-        Half length; 0 for a part that is not there.
+        Half length; 0 for an absent part.
     aspect, angle, power : Tensor (n, P)
         Width over length; tilt; 2 is an ellipse, large is a box (superellipse).
     waves : Tensor (n, P, 2 * HARMONICS)
         Cosine and sine amplitudes of the contour.
     cut : Tensor of bool (n, P)
-        Parts taken away instead of added.
+        Parts that are subtracted instead of added.
     albedo : Tensor (n, P)
-        How much brighter a part is than the object.
+        Brightness of a part relative to the object.
     symmetric : Tensor of bool (n,)
-        Right half is the mirrored left half.
+        The right half mirrors the left half.
     """
 
     center: torch.Tensor
@@ -104,14 +104,13 @@ def contours(shapes: Shapes) -> torch.Tensor:
 def render(
     shapes: Shapes, x: torch.Tensor, y: torch.Tensor, light: torch.Tensor, sharpness: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw the objects.
+    """Draw n objects.
 
     Parameters
     ----------
     shapes : Shapes
-        n objects.
     x, y : Tensor (n, pixels)
-        Where each pixel lies in the object's frame.
+        Coordinates of each pixel in the object's frame.
     light : Tensor (n, P, 2)
         Each part's shading along its own two axes.
     sharpness : Tensor (n,)
@@ -120,7 +119,7 @@ def render(
     Returns
     -------
     cover, shade : Tensor (n, pixels)
-        How much of a pixel the object covers, 0 to 1; brightness to add there.
+        Fraction of a pixel that the object covers, 0 to 1, and brightness to add there.
     """
     n, pixels = x.shape
     x = torch.where(shapes.symmetric[:, None], x.abs(), x)

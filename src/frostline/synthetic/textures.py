@@ -17,30 +17,14 @@ KINDS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.6, 0.0, 0.4))
 
 @dataclass(frozen=True)
 class Textures:
-    """Parameters of n textures.
+    """Parameters of n textures, Tensors of n rows."""
 
-    Attributes
-    ----------
-    angle : Tensor (n, 1)
-        Radians.
-    frequency : Tensor (n, 2)
-        Of the grating and of the one that crosses it, in radians per half frame.
-    weights : Tensor (n, 3)
-        Of grating, product and noise.
-    contrast : Tensor (n, 1)
-        Hardens sines into stripes.
-    tile : Tensor of int64 (n,)
-        Which noise.
-    stretch : Tensor (n, 1)
-        How long its grain is.
-    """
-
-    angle: torch.Tensor
-    frequency: torch.Tensor
-    weights: torch.Tensor
-    contrast: torch.Tensor
-    tile: torch.Tensor
-    stretch: torch.Tensor
+    angle: torch.Tensor  # (n, 1), radians
+    frequency: torch.Tensor  # (n, 2), of the two crossing gratings, in radians per half frame
+    weights: torch.Tensor  # (n, 3), of grating, product and noise
+    contrast: torch.Tensor  # (n, 1), hardens sines into stripes
+    tile: torch.Tensor  # (n,), int64, number of the noise tile
+    stretch: torch.Tensor  # (n, 1), elongation of the noise
 
 
 def textures(classes: torch.Tensor) -> Textures:
@@ -57,7 +41,7 @@ def textures(classes: torch.Tensor) -> Textures:
 
 @lru_cache(maxsize=2)
 def _tiles(device: torch.device) -> torch.Tensor:
-    """Return ``TILES`` seamless tiles of 1/f^a noise, a from 0.5 to 2.2, zero mean and unit deviation, flat."""
+    """Return ``TILES`` seamless tiles of 1/f^a noise, a from 0.5 to 2.2, zero mean and unit deviation, flattened."""
     white = torch.randn(TILES, TILE, TILE, generator=torch.Generator().manual_seed(TEXTURE_SEED))
     squared = torch.fft.fftfreq(TILE)[:, None] ** 2 + torch.fft.rfftfreq(TILE) ** 2
     squared[0, 0] = 1
@@ -69,42 +53,36 @@ def _tiles(device: torch.device) -> torch.Tensor:
 
 
 def noise_at(tile: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Look noise up: ``tile`` (n,) says which, ``x`` and ``y`` (n, pixels) where, in pixels of the endless tile."""
+    """Sample noise tiles (n,), repeated endlessly, at ``x`` and ``y`` (n, pixels), in pixels of the tile."""
     column = x.floor().int().bitwise_and_(TILE - 1)
     row = y.floor().int().bitwise_and_(TILE - 1)
     place = row.mul_(TILE).add_(column).add_((tile * TILE * TILE).int()[:, None])
     return _tiles(x.device).index_select(0, place.flatten()).view_as(x)
 
 
-def render(look: Textures, x: torch.Tensor, y: torch.Tensor, phase: torch.Tensor, pitch: float) -> torch.Tensor:
-    """Draw the textures.
+def render(texture: Textures, x: torch.Tensor, y: torch.Tensor, phase: torch.Tensor, pitch: float) -> torch.Tensor:
+    """Draw n textures, -1 to 1, (n, pixels).
 
     Parameters
     ----------
-    look : Textures
-        n textures.
+    texture : Textures
     x, y : Tensor (n, pixels)
-        Where each pixel lies in the object's frame.
+        Coordinates of each pixel in the object's frame.
     phase : Tensor (n, 2)
         0 to 1.
     pitch : float
         Tile pixels per half frame.
-
-    Returns
-    -------
-    Tensor (n, pixels)
-        -1 to 1.
     """
-    cos, sin = look.angle.cos(), look.angle.sin()
+    cos, sin = texture.angle.cos(), texture.angle.sin()
     along, across = x * cos + y * sin, y * cos - x * sin
     turn = 2 * math.pi * phase
-    first = torch.sin(along * look.frequency[:, :1] + turn[:, :1])
-    second = torch.sin(across * look.frequency[:, 1:] + turn[:, 1:])
+    first = torch.sin(along * texture.frequency[:, :1] + turn[:, :1])
+    second = torch.sin(across * texture.frequency[:, 1:] + turn[:, 1:])
     grain = noise_at(
-        look.tile,
-        along.mul_(pitch * look.stretch).add_(TILE * phase[:, :1]),
-        across.mul_(pitch / look.stretch).add_(TILE * phase[:, 1:]),
+        texture.tile,
+        along.mul_(pitch * texture.stretch).add_(TILE * phase[:, :1]),
+        across.mul_(pitch / texture.stretch).add_(TILE * phase[:, 1:]),
     )
-    product = second.mul_(first).mul_(1.5 * look.weights[:, 1:2])
-    total = first.mul_(look.weights[:, :1]).add_(product).add_(grain.mul_(0.7 * look.weights[:, 2:]))
-    return total.mul_(look.contrast).clamp_(-1, 1)
+    product = second.mul_(first).mul_(1.5 * texture.weights[:, 1:2])
+    total = first.mul_(texture.weights[:, :1]).add_(product).add_(grain.mul_(0.7 * texture.weights[:, 2:]))
+    return total.mul_(texture.contrast).clamp_(-1, 1)
