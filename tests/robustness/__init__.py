@@ -1,5 +1,6 @@
-"""Damage to any file that a command reads, and the short recipes of people's reports, tried on the whole program.
+"""Tests of the entire program on damaged files, and on the situations of users' bug reports.
 
-Other tests mirror one module each; these mirror none. `damages.py` has the kinds of damage, `material.py` the files,
-`readers.py` what reads them, `trials.py` runs cases in a process that is watched. `bench/damage.py` tries many more.
+Other tests mirror one module each; these do not. `damages.py` has the types of damage, `material.py` the files,
+`readers.py` the commands that read them, and `trials.py` runs the cases in a monitored process. `bench/damage.py` runs
+many more.
 """

@@ -21,7 +21,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def watched(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A process that tries cases, and is ended when one hangs."""
+    """A process that runs cases, and is killed when one hangs."""
     with Watched(material, tmp_path_factory.mktemp("watched") / "place") as process:
         yield process
 

@@ -1,4 +1,4 @@
-"""Kinds of damage to one file, drawn from a seed: to its bytes, to values in it, and to what stands in its place."""
+"""Kinds of damage to one file, drawn from a seed: to its bytes, to values in it, or a replacement."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def nul_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def huge_claim(data: bytes, rng: random.Random) -> bytes:
-    """Let the first bytes of the file, or a number in it, claim more than anybody has."""
+    """Make the first bytes of the file, or a number in it, state an enormous size."""
     if data[8:9] == b"{":  # safetensors: length of the header, or a size in it
         if rng.random() < 0.5:
             return struct.pack("<Q", rng.choice((1 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1))) + data[8:]
@@ -175,7 +175,7 @@ def edit_json(data: bytes, rng: random.Random, numbers: tuple[object, ...] = ())
 
 
 def edit_safetensors(data: bytes, rng: random.Random, numbers: tuple[object, ...] = ()) -> bytes:
-    """Change one value of the header, and let the file's first bytes say its new length."""
+    """Change one value of the header, and update the length in the file's first bytes."""
     length = int.from_bytes(data[:8], "little")
     try:
         header = edit_json(data[8 : 8 + length], rng, numbers)
@@ -185,7 +185,7 @@ def edit_safetensors(data: bytes, rng: random.Random, numbers: tuple[object, ...
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield every place of a value in JSON, as what holds it and its key there."""
+    """Yield every value in JSON, as its container and its key."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key
@@ -203,7 +203,7 @@ CONTENT: dict[str, Damage] = {
 }  # fmt: skip
 PLACES = ("missing", "folder", "pipe", "endless device", "broken link", "link loop")
 OTHERS = ("of another run", "all of another run")
-UNREADABLE = () if os.geteuid() == 0 else ("unreadable",)  # root reads what nobody may
+UNREADABLE = () if os.geteuid() == 0 else ("unreadable",)  # root can read everything
 KINDS = (*CONTENT, "value edited", "value edited", *PLACES, *OTHERS, *UNREADABLE)  # a value: three times as often
 
 

@@ -1,4 +1,4 @@
-"""The property that every reader has: damage leads to the right answer, or to a refusal that names the file."""
+"""The property of every reader: damage leads to the right answer, or to an error that names the file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CASES = 2_000  # over all readers; bench/damage.py tries ten times as many
 
 
 def check_reader(name: str, material: Path, watched: Watched) -> None:
-    """Try a reader's share of all cases, the same in each run of the tests."""
+    """Run a reader's share of all cases, the same in each run of the tests."""
     files = damaged_files(READERS[name], material / "base")
 
     @settings(

@@ -1,4 +1,4 @@
-"""Everything that reads files which somebody may have changed: what it needs, and what it answers."""
+"""Everything that reads files a user may have changed: the files it needs, and its answer."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ Answer = Any
 
 
 class Refused(Exception):  # noqa: N818  (it is no error)
-    """Exit code 2, and what was said on standard error; ``listed`` is what standard output had before."""
+    """Exit code 2, with the text of standard error; ``listed`` is the text of standard output."""
 
     def __init__(self, text: str, listed: str = "") -> None:
         super().__init__(text)
@@ -29,18 +29,18 @@ class Reader:
     Parameters
     ----------
     read : callable
-        Answers from the files of the present folder, whose material (`material.py`) it is given; raises `Refused` or
+        Returns an answer from the files in the current folder, given the folder of `material.py`; raises `Refused` or
         a `FrostlineError`.
     needs : tuple of str
-        Files and folders of the material that must be there.
+        Files and folders that it needs.
     files : tuple of str
         Globs of the files that are damaged.
     share : int
-        Of all cases; what takes long has a small one.
+        Weight among all cases; slow readers have a small one.
     checked : bool
-        Whether other content must be noticed. A table or a file of settings is a person's own: it is taken as it is.
+        Whether changed content must be detected. Users may edit tables and settings: these are used as they are.
     partial : bool
-        Whether an answer may lack what the damaged file holds, if it names the file.
+        Whether an answer may omit the content of the damaged file, if it names the file.
     """
 
     read: Callable[[Path], Answer]
@@ -52,15 +52,15 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Told:
-    """An answer, and all that was said besides, where damaged files may be named."""
+class LoggedAnswer:
+    """An answer, and all other output, where damaged files may be named."""
 
     answer: Answer
     text: str
 
 
 def command(*words: object) -> tuple[str, str]:
-    """Run a command in this process; return what it wrote.
+    """Run a command in this process; return its standard output and standard error.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def command(*words: object) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _logged() -> Iterator[io.StringIO]:
-    """Collect what the library logs."""
+    """Collect the library's log."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     log = logging.getLogger("frostline")
@@ -107,7 +107,7 @@ def bundle(material: Path) -> Answer:
     return [list(classifier.class_names), classifier.predict_proba(samples(material)).tolist()]
 
 
-def serve(material: Path) -> Told:
+def serve(material: Path) -> LoggedAnswer:
     from frostline.data.decoding.decode import decode_image
     from frostline.serve.model import load_served
 
@@ -117,7 +117,7 @@ def serve(material: Path) -> Told:
     found = served.explainer.neighbors(pixels, 2) if served.explainer and served.knows_neighbors else []
     neighbors = [[one.class_name for one in near] for near in found]
     answer = [list(served.classifier.class_names), served.classifier.predict_proba(pixels).tolist(), neighbors]
-    return Told(answer, text.getvalue())
+    return LoggedAnswer(answer, text.getvalue())
 
 
 def onnx(material: Path) -> Answer:
@@ -127,9 +127,9 @@ def onnx(material: Path) -> Answer:
     return [list(classifier.class_names), classifier.predict_proba(samples(material)).tolist()]
 
 
-def explain(material: Path) -> Told:
+def explain(material: Path) -> LoggedAnswer:
     out, errors = command("explain", "first", samples(material)[0], "--format", "json", "--output", "explained")
-    return Told(json.loads(out), errors)
+    return LoggedAnswer(json.loads(out), errors)
 
 
 def evaluate(material: Path) -> Answer:
@@ -137,23 +137,23 @@ def evaluate(material: Path) -> Answer:
     return out[out.index("\n\n") :]
 
 
-def runs(material: Path) -> Told:
+def runs(material: Path) -> LoggedAnswer:
     out, errors = command("runs")
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert "second" in rows, f"the other run's row is gone: {out}{errors}"
     row = rows.get("first", "")
-    return Told([" ".join(rows["second"].split()), " ".join(row.split())], out + errors)
+    return LoggedAnswer([" ".join(rows["second"].split()), " ".join(row.split())], out + errors)
 
 
-def compare(material: Path) -> Told:
+def compare(material: Path) -> LoggedAnswer:
     out, errors = command("compare", "first", "second")
-    return Told(re.sub(r" +", " ", out), out + errors)
+    return LoggedAnswer(re.sub(r" +", " ", out), out + errors)
 
 
-def report(material: Path) -> Told:
+def report(material: Path) -> LoggedAnswer:
     out, errors = command("report", "first", "--output", "page.html")
     page = Path("page.html").read_text(encoding="utf-8")
-    return Told(page, page + out + errors)
+    return LoggedAnswer(page, page + out + errors)
 
 
 def resume(material: Path) -> Answer:
@@ -169,11 +169,11 @@ def verify(material: Path) -> Answer:
     return command("cache", "verify", "--cache-dir", "cache")[0]
 
 
-def list_cache(material: Path) -> Told:
+def list_cache(material: Path) -> LoggedAnswer:
     out, errors = command("cache", "list", "--cache-dir", "cache")
     lines = out[: out.rindex(" stores")].splitlines()
     rows = [[cell for cell in re.split(r" {2,}", line.strip()) if "MiB" not in cell] for line in sorted(lines)]
-    return Told(
+    return LoggedAnswer(
         [[cell for cell in row if not re.match(r"\d{4}-\d\d-|[\d.]+ ?[KM]i?B", cell)] for row in rows], out + errors
     )
 

@@ -1,4 +1,4 @@
-"""Short recipes of things that went wrong for people: what was lost, silently wrong, or ended in a traceback."""
+"""Situations from users' bug reports: lost files, silently wrong results, tracebacks."""
 
 import csv
 import hashlib
@@ -23,13 +23,13 @@ COLORS = {"red": 0, "blue": 2}
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return what every file below a folder holds, by path; logs and locks may change."""
+    """Return the digest of every file below a folder, except logs and locks, by path."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.txt", "lock")]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit code 2 with a short message that has these words."""
+    """Check for exit code 2 and a short message with these words."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 6, done.stderr
@@ -38,12 +38,12 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def best(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the likeliest class of each image of `predict --format json`."""
+    """Return the most probable class of each image of `predict --format json`."""
     assert done.returncode == 0, done.stderr
     return [item["predictions"][0]["class"] for item in json.loads(done.stdout) if item.get("predictions")]
 
 
-# --- nothing of a person's is removed ---
+# --- files of users are not removed ---
 
 
 @pytest.mark.parametrize("options", [("--weights", "/nonexistent.pth"), (), ("--overwrite",), ("--resume",)])
@@ -64,7 +64,7 @@ def test_a_finished_run_without_its_settings_is_kept(frostline, trained, options
     assert digests(run) == before
 
 
-def test_settings_that_are_a_folder_begin_nothing_anew(frostline, trained):
+def test_settings_that_are_a_folder_start_no_new_run(frostline, trained):
     run = trained / "runs" / "first"
     (run / "config.toml").unlink()
     (run / "config.toml").mkdir()
@@ -95,10 +95,10 @@ def test_prune_does_not_follow_a_link(frostline, trained):
     assert digests(elsewhere) == before
 
 
-# --- an image is taken for what it is ---
+# --- images keep their identity ---
 
 
-def test_images_that_change_places_with_equal_times_are_seen(frostline, tmp_path):
+def test_swapped_folders_with_equal_times_are_detected(frostline, tmp_path):
     draw_images(tmp_path / "p", COLORS)
     for path in (tmp_path / "p").rglob("*.bmp"):
         os.utime(path, (1_704_067_200, 1_704_067_200))
@@ -120,13 +120,13 @@ def test_folders_of_splits_are_no_classes(frostline, tmp_path, names):
     assert sorted(metrics["test"]["per_class"]) == ["blue", "red"]
 
 
-def test_folders_that_hold_the_same_classes_are_refused(frostline, tmp_path):
+def test_folders_with_the_same_subfolders_are_refused(frostline, tmp_path):
     for seed, name in enumerate(("alpha", "beta")):
         draw_images(tmp_path / "q" / name, COLORS, seed=seed)
     refused(frostline("train", "q", "--name", "q", *QUICK), "alpha", "beta", "train")
 
 
-def test_a_folder_around_the_classes_is_gone_into(frostline, tmp_path):
+def test_a_folder_around_the_classes_is_entered(frostline, tmp_path):
     draw_images(tmp_path / "archive" / "photos", COLORS)
     done = frostline("train", "archive", "--name", "q", *QUICK)
     assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ def test_a_linked_folder_is_followed_once(frostline, tmp_path):
     assert sum(metrics["data"]["images"].values()) == 22
 
 
-# --- one bad item does not cost the others ---
+# --- one bad file does not affect the others ---
 
 
 def test_predict_answers_for_the_good_images_of_a_folder(frostline, trained, material):
@@ -173,7 +173,7 @@ def test_runs_lists_the_others_when_one_is_damaged(frostline, trained, content):
     assert "damaged" in done.stdout + done.stderr
 
 
-# --- what is read is checked ---
+# --- files are verified ---
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_results_of_another_run_are_refused(frostline, trained):
     refused(frostline("evaluate", "first", "--cache-dir", "cache"), "metrics.json")
 
 
-# --- streams, places and names ---
+# --- streams, folders and names ---
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def deleted_folder() -> Iterator[None]:
     yield
 
 
-def test_a_stream_that_cannot_show_a_letter_stops_nothing(frostline, tmp_path):
+def test_a_stream_that_cannot_encode_a_character_is_no_problem(frostline, tmp_path):
     draw_images(tmp_path / "p", {"été": 0, "猫": 2})
     assert frostline("train", "p", "--name", "a", *QUICK, within=ascii_streams).returncode == 0
     done = frostline("predict", "a", "p/été/000.bmp", within=ascii_streams)
@@ -256,7 +256,7 @@ def run_with_output(
     )
 
 
-def test_output_that_nobody_reads_is_no_defect(trained):
+def test_a_closed_output_pipe_is_no_defect(trained):
     here, there = os.pipe()
     os.close(here)
     done = run_with_output(("predict", "first", "p/red"), trained, there)
@@ -273,7 +273,7 @@ def test_a_full_device_is_named(trained):
     assert "Exception ignored" not in done.stderr
 
 
-def test_a_deleted_working_folder_is_said(frostline, trained):
+def test_a_deleted_working_folder_is_reported(frostline, trained):
     done = frostline("predict", trained / "runs" / "first", trained / "p" / "red" / "000.bmp", within=deleted_folder)
     refused(done, "working directory")
 
@@ -283,7 +283,7 @@ def test_an_empty_name_is_refused(frostline, trained):
     assert sorted(path.name for path in (trained / "runs").iterdir()) == ["first", "second"]
 
 
-def test_data_that_was_moved_is_asked_for(frostline, tmp_path):
+def test_moved_data_is_reported(frostline, tmp_path):
     draw_images(tmp_path / "p", COLORS)
     assert frostline("train", "p", "--name", "a", *QUICK).returncode == 0
     (tmp_path / "p").rename(tmp_path / "moved")

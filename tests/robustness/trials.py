@@ -1,4 +1,4 @@
-"""One case after the other in a process that is watched: what hangs or eats memory is ended, and counts as a fault."""
+"""Run cases one by one in a monitored process: hanging or using too much memory ends it, and counts as a fault."""
 
 import contextlib
 import math
@@ -19,10 +19,10 @@ from typing import Any
 from tests.commands import PROCESSES
 from tests.robustness.damages import KINDS, OTHERS, PLACES, damage
 from tests.robustness.material import build_material
-from tests.robustness.readers import READERS, Reader, Refused, Told
+from tests.robustness.readers import READERS, LoggedAnswer, Reader, Refused
 
-BUSY, WALL = 10.0, 60.0  # seconds of processor time, and by the clock, that a case may take
-MEMORY = 4 << 30  # bytes that a case may claim over what an idle process has
+BUSY, WALL = 10.0, 60.0  # limits of processor time and wall-clock time per case, in seconds
+MEMORY = 4 << 30  # bytes of address space per case, in addition to the idle process
 LINES = 6
 SMALL = 1 << 16  # bytes; larger files are linked, not copied
 RIGHT, REFUSED = "right", "refused"
@@ -30,7 +30,7 @@ RIGHT, REFUSED = "right", "refused"
 
 @dataclass(frozen=True)
 class Case:
-    """A reader, the file of it that is damaged, how, and the seed of the damage."""
+    """A reader, its file that is damaged, the kind of damage, and its seed."""
 
     reader: str
     file: str
@@ -39,13 +39,13 @@ class Case:
 
     @property
     def line(self) -> str:
-        """What ``python -m bench damage --case`` repeats it by."""
+        """The argument of ``python -m bench damage --case`` that repeats it."""
         return f"{self.reader}|{self.file}|{self.kind}|{self.seed}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``right``, ``refused`` or a kind of fault, and what shows it."""
+    """``right``, ``refused`` or a kind of fault, and its evidence."""
 
     what: str
     shown: str = ""
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def damaged_files(reader: Reader, base: Path) -> list[str]:
-    """Return the files of a reader that can be damaged, relative to the material's base."""
+    """Return the files of a reader that can be damaged, relative to the base folder."""
     found = [
         path for glob in reader.files for path in sorted(base.glob(glob)) if path.is_file() and path.name != "lock"
     ]
@@ -64,7 +64,7 @@ def damaged_files(reader: Reader, base: Path) -> list[str]:
 
 
 def draw_cases(base: Path, count: int, seed: int) -> list[Case]:
-    """Return about so many cases: each reader has its share, its files and the kinds of damage take turns."""
+    """Draw about ``count`` cases: each reader has its share, and its files and the kinds of damage alternate."""
     rng = random.Random(seed)
     cases = []
     for name, reader in READERS.items():
@@ -77,7 +77,7 @@ def draw_cases(base: Path, count: int, seed: int) -> list[Case]:
 
 
 def possible(reader: str, file: str, kind: str) -> str:
-    """Return the kind of damage, or another for one that nobody can notice: what is whole and belongs to nothing."""
+    """Return the kind of damage, or another in place of one that cannot be detected: valid files of another run."""
     if kind in OTHERS and reader in ("npz", "pth"):
         return "bits flipped"
     noticed = file.startswith(("cache/", "runs/first/model/")) and reader not in ("bundle", "verify", "list")
@@ -85,12 +85,12 @@ def possible(reader: str, file: str, kind: str) -> str:
 
 
 def quota(reader: Reader, count: int) -> int:
-    """Return a reader's part of so many cases."""
+    """Return a reader's share of ``count`` cases."""
     return round(count * reader.share / sum(one.share for one in READERS.values()))
 
 
 class Watched:
-    """A process that tries cases on copies of the material, begun anew when one ends it."""
+    """A process that runs cases on copies of the material, and is restarted when one ends it."""
 
     def __init__(self, material: Path, place: Path) -> None:
         self._material, self._place = material, place
@@ -117,10 +117,10 @@ class Watched:
         self.close()
 
     def try_case(self, case: Case) -> Verdict:
-        """Damage the file, let the reader read, and judge what came of it."""
+        """Damage the file, run the reader, and classify the outcome."""
         self._here.send(case)
         begun, busy = time.monotonic(), self._seconds()
-        still = begun  # since when it has used no processor time, asleep
+        still = begun  # start of the current period of sleep without processor time
         last = busy
         while not self._here.poll(0.5):
             if not self._process.is_alive():
@@ -145,7 +145,7 @@ class Watched:
         return verdict
 
     def _session(self) -> dict[int, list[str]]:
-        """Return the state and times of the process and of those that it started: images are decoded elsewhere."""
+        """Return the state and times of the process and of those it started, such as the decoding processes."""
         found = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it has just ended
@@ -163,7 +163,7 @@ class Watched:
 
 
 def prepare(material: Path) -> None:
-    """Build the material in a process of its own, unless it is there."""
+    """Build the material in a separate process, unless it exists."""
     process = PROCESSES.Process(target=_build, args=(material,))
     process.start()
     process.join()
@@ -180,43 +180,43 @@ def _calm() -> None:
     import torch
 
     measuring = coverage.Coverage.current()
-    if measuring is not None:  # it would take as long again
+    if measuring is not None:  # it would double the time
         measuring.stop()
     torch.set_num_threads(1)
     os.environ["FROSTLINE_OFFLINE"] = "1"
     os.environ.pop("FROSTLINE_CACHE_DIR", None)
 
 
-def _serve(material: Path, place: Path, wishes: Connection) -> None:
-    """Try the cases that come until nobody asks any more."""
+def _serve(material: Path, place: Path, cases: Connection) -> None:
+    """Run the cases from a connection until it is closed."""
     os.setsid()
     _calm()
-    warnings.simplefilter("ignore")  # those of other libraries: what reaches a person is judged by lines
-    said = os.open(place.with_suffix(".said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    warnings.simplefilter("ignore")  # of other libraries: the length of our output is checked
+    output = os.open(place.with_suffix(".output"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
-        os.dup2(said, stream)
-    claimed = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (claimed + MEMORY, claimed + MEMORY))
+        os.dup2(output, stream)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     expected: dict[str, Any] = {}
-    wishes.send("ready")
+    cases.send("ready")
     with contextlib.suppress(EOFError):
         while True:
-            case = wishes.recv()
+            case = cases.recv()
             reader = READERS[case.reader]
             if case.reader not in expected:
                 try:
                     with _place(place, material, reader):
                         expected[case.reader] = reader.read(material)
                 except Exception as error:
-                    wishes.send(Verdict("fails on whole files", f"{type(error).__name__}: {error}"[:300]))
+                    cases.send(Verdict("fails on undamaged files", f"{type(error).__name__}: {error}"[:300]))
                     continue
-            wishes.send(_try(case, reader, expected[case.reader], material, place))
+            cases.send(_try(case, reader, expected[case.reader], material, place))
 
 
 @contextlib.contextmanager
 def _place(place: Path, material: Path, reader: Reader) -> Iterator[None]:
-    """Be in a folder with what a reader needs; large files are links."""
+    """Enter a folder with the files that a reader needs; large files are links."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     base = material / "base"
@@ -252,7 +252,7 @@ def _try(case: Case, reader: Reader, expected: Any, material: Path, place: Path)
         try:
             found = reader.read(material)
         except (Refused, FrostlineError) as error:
-            verdict = _judge_refusal(str(error), getattr(error, "listed", ""), case)
+            verdict = _check_refusal(str(error), getattr(error, "listed", ""), case)
         except AssertionError as error:
             verdict = Verdict("wrong", str(error)[:300])
         except BaseException as error:
@@ -263,7 +263,7 @@ def _try(case: Case, reader: Reader, expected: Any, material: Path, place: Path)
             at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else f"{where.filename}:{where.lineno}"
             verdict = Verdict("traceback", f"{type(error).__name__} at {at}: {str(error)[:120]!r}")
         else:
-            verdict = _judge_answer(found, expected, case, reader)
+            verdict = _check_answer(found, expected, case, reader)
         lost = [path for path in before - _tree(place) if not path.is_relative_to(place / "cache")]
         if lost and not verdict.fault and case.reader != "resume":
             return Verdict("lost", f"removed {lost[0].relative_to(place)}")
@@ -275,7 +275,7 @@ def _tree(place: Path) -> set[Path]:
 
 
 def _names(case: Case) -> set[str]:
-    """Return what a message must name one of: the file, or where it is missing the folder that lacks it."""
+    """Return the names of which a message must contain one: the file, or the folder where it is missing."""
     path = Path(case.file)
     names = {path.name.removesuffix(".gz")}
     if case.kind in ("missing", "broken link") or path.name == "manifest.json":  # which of two files is wrong?
@@ -285,7 +285,7 @@ def _names(case: Case) -> set[str]:
     return names
 
 
-def _judge_refusal(text: str, listed: str, case: Case) -> Verdict:
+def _check_refusal(text: str, listed: str, case: Case) -> Verdict:
     lines = text.strip().splitlines()
     if not any(name in text + listed for name in _names(case)):
         return Verdict("unnamed", text.strip()[:300])
@@ -296,14 +296,14 @@ def _judge_refusal(text: str, listed: str, case: Case) -> Verdict:
     return Verdict(REFUSED, text.strip()[:300])
 
 
-def _judge_answer(found: Any, expected: Any, case: Case, reader: Reader) -> Verdict:
-    told = isinstance(found, Told)
-    value, right = (found.answer, expected.answer) if told else (found, expected)
+def _check_answer(found: Any, expected: Any, case: Case, reader: Reader) -> Verdict:
+    logged = isinstance(found, LoggedAnswer)
+    value, right = (found.answer, expected.answer) if logged else (found, expected)
     if equal(value, right):
         return Verdict(RIGHT)
     if not reader.checked and case.kind not in PLACES:
         return Verdict(RIGHT, "another content, another answer")
-    if reader.partial and told and any(found.text.count(name) > expected.text.count(name) for name in _words(case)):
+    if reader.partial and logged and any(found.text.count(name) > expected.text.count(name) for name in _words(case)):
         return Verdict(REFUSED, "in part")
     return Verdict("silently wrong", f"{_difference(value, right)}"[:300])
 
@@ -313,22 +313,22 @@ def _words(case: Case) -> set[str]:
     return _names(case) | listed
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two answers are the same, numbers to 1e-6."""
-    if isinstance(one, float) or isinstance(other, float):
+def equal(a: Any, b: Any) -> bool:
+    """Whether two answers are equal, numbers to 1e-6."""
+    if isinstance(a, float) or isinstance(b, float):
         try:
-            return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6) or (math.isnan(one) and math.isnan(other))
+            return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) or (math.isnan(a) and math.isnan(b))
         except TypeError:
             return False
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
 
 
-def _difference(one: Any, other: Any) -> str:
-    if isinstance(one, str) and isinstance(other, str):
-        at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-        return f"…{one[max(at - 40, 0) : at + 60]!r} for …{other[max(at - 40, 0) : at + 60]!r}"
-    return f"{one} for {other}"
+def _difference(a: Any, b: Any) -> str:
+    if isinstance(a, str) and isinstance(b, str):
+        at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        return f"…{a[max(at - 40, 0) : at + 60]!r} for …{b[max(at - 40, 0) : at + 60]!r}"
+    return f"{a} for {b}"
