@@ -72,7 +72,7 @@ def write_hostile(folder: Path, images: ImageDataset) -> dict[str, str]:
     files = {
         "truncated.jpg": (whole[: len(whole) // 2], "is damaged and cannot be decoded"),
         "empty.png": (b"", "is empty"),
-        "text.png": (b"this is no image\n" * 9, "is no image that can be read"),
+        "text.png": (b"this is no image\n" * 9, "is not a readable image"),
         "huge.png": (huge_claim(), "claims"),
     }
     for name, (data, _) in files.items():

@@ -21,7 +21,7 @@ def test_curve_is_measured_drawn_and_summarized(frostline, small_fashion, tmp_pa
         (["--labels", "1,many"], "--labels 1,many: expected numbers per class and all"),
         (["--labels", "0,1"], "--labels 0,1: expected numbers of 1 or more"),
         (["--ways", "frozn"], "Did you mean 'frozen'?"),
-        (["--labels", "5000", "--limit", "600", "--ways", "pixels"], "5000 were asked for"),
+        (["--labels", "5000", "--limit", "600", "--ways", "pixels"], "5000 are required"),
     ],
 )
 def test_invalid_options_are_refused(frostline, options, fault):

@@ -18,7 +18,7 @@ def test_get_prints_location_and_counts(frostline, small_fashion):
     done = frostline("data", "get", "fashion-mnist", "--data-dir", small_fashion)
     assert done.returncode == 0
     told, line = done.stdout.splitlines()
-    assert told.startswith("not the published files of Fashion-MNIST, taken as they are: train-images-idx3-ubyte, ")
+    assert told.startswith("not the published files of Fashion-MNIST, used anyway: train-images-idx3-ubyte, ")
     assert line == f"fashion-mnist: 1,200 train and 300 test images in {small_fashion}"
 
 

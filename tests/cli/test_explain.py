@@ -115,7 +115,7 @@ def test_unreadable_files_are_reported_and_the_others_explained(explain, images,
     found = json.loads(done.stdout)["images"]
     assert [bool(one["classes"]) for one in found] == [True, True, True, False, False]
     assert [one["file"] for one in found[3:]] == ["nowhere.png", "notes.png"]
-    assert found[4]["error"].startswith("is no image that can be read")
+    assert found[4]["error"].startswith("is not a readable image")
     assert done.stderr.splitlines()[-1] == "warning: 2 of 5 images could not be read; the others were used"
     assert explain(images, "notes.png", "--strict").returncode == 2
 
@@ -124,7 +124,7 @@ def test_nothing_is_written_if_no_file_can_be_read(explain, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     done = explain("notes.png")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "frostline: none of 1 images could be read; notes.png is no image" in done.stderr
+    assert "frostline: none of 1 images could be read; notes.png is not a readable image" in done.stderr
     assert not (tmp_path / "explained").exists()
 
 

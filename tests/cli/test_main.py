@@ -31,7 +31,7 @@ WRONG = {
     "command": (["trian"], "No such command 'trian'. Did you mean 'train'? See `frostline --help`."),
     "two data sets": ([*TRAIN, "cifar"], "unexpected extra argument"),
     "no data set": (["train"], "which data set? Give its name or folder, e.g. `frostline train fashion-mnist`"),
-    "missing data": ([*TRAIN, "--data-dir", "nowhere"], "nowhere does not hold Fashion-MNIST: expected train-images"),
+    "missing data": ([*TRAIN, "--data-dir", "nowhere"], "nowhere does not contain Fashion-MNIST: expected train-"),
     "missing configuration": (["train", "--config", "no.toml"], "there is no no.toml: give a TOML file"),
     "data get": (["data", "get", "fasion-mnist"], "Did you mean 'fashion-mnist'?"),
     "data show": (["data", "show", "fashion-mnist", "--split", "tset"], "unknown split 'tset': * Did you mean 'test'?"),

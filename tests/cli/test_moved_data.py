@@ -13,7 +13,7 @@ from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from tests.conftest import Frostline
 
-GONE = "the images of run 'moved' are no longer at {}: they were moved, renamed or removed. --data PATH says"
+GONE = "the images of run 'moved' are no longer at {}: they were moved, renamed or removed. Give their new location"
 
 
 def write_classes(root: Path) -> Path:

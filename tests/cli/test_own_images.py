@@ -64,7 +64,7 @@ def test_strict_refuses_and_leaves_no_run(images, frostline, fashion, tmp_path):
     assert done.returncode == 2
     assert done.stderr == (
         f"frostline: {images}: 4 of 64 images cannot be read; {images}/bag/empty.png is empty: "
-        "repair or remove them, or leave --strict out.\n"
+        "repair or remove them, or omit --strict.\n"
     )
     assert not any((tmp_path / "runs").iterdir())
 
@@ -73,7 +73,7 @@ def test_a_folder_is_checked_and_shown(images, frostline, fashion, tmp_path):
     whole = frostline("data", "check", "my images/")
     assert (whole.returncode, whole.stderr) == (0, "")
     assert "17 to 17 images in each class" in whole.stdout
-    scale = "my images: 6 images hold 16-bit or 32-bit numbers, read with 0 as black and 65,535 as white\n"
+    scale = "my images: 6 images have 16-bit or 32-bit integers, read with 0 as black and 65,535 as white\n"
     shown = frostline("data", "show", "my images/")
     assert (shown.returncode, shown.stdout) == (0, f"{scale}wrote my-images.png\n")
     again = frostline("data", "show", "my images/")
@@ -241,7 +241,7 @@ def test_every_clash_is_listed_by_the_check(frostline, tmp_path):
         (squares / "blue" / f"copy{number}.bmp").write_bytes((squares / "red" / f"{number:03d}.bmp").read_bytes())
     done = frostline("data", "check", "p")
     assert done.returncode == 2
-    assert "5 images have the same bytes under two classes" in done.stderr
+    assert "5 files are in two classes with the same content" in done.stderr
     assert all(f"p/blue/copy{number}.bmp" in done.stdout for number in range(5))
 
 
@@ -257,7 +257,7 @@ def test_a_table_with_columns_of_other_names_and_groups_trains(frostline, tmp_pa
     evaluated = frostline("evaluate", "a")
     assert (evaluated.returncode, "not the one" in evaluated.stdout) == (0, False)
     refused = frostline("train", "p", "--path-column", "Datei", *FEW)
-    assert refused.stderr.startswith("frostline: --path-column belongs to a table (.csv, .tsv, .parquet): ")
+    assert refused.stderr.startswith("frostline: --path-column applies to tables (.csv, .tsv, .parquet) only: ")
 
 
 def test_link_loop_is_reported_and_refused_when_strict(frostline, tmp_path):
@@ -265,8 +265,8 @@ def test_link_loop_is_reported_and_refused_when_strict(frostline, tmp_path):
     (squares / "red" / "up").symlink_to("..", target_is_directory=True)
     done = frostline("train", "p", *FEW, "--name", "a")
     assert done.returncode == 0
-    assert "/p/red/up is a link to a folder that holds it" in done.stdout
-    assert "is a link to a folder that holds it" in (tmp_path / "runs/a/bad_images.csv").read_text()
+    assert "/p/red/up is a link to a folder that contains it" in done.stdout
+    assert "is a link to a folder that contains it" in (tmp_path / "runs/a/bad_images.csv").read_text()
     strict = frostline("train", "p", *FEW, "--strict")
     assert strict.returncode == 2
-    assert "/p/red/up is a link to a folder that holds it: repair or remove them" in strict.stderr
+    assert "/p/red/up is a link to a folder that contains it: repair or remove them" in strict.stderr

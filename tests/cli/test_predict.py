@@ -99,7 +99,7 @@ def test_unreadable_files_are_reported_and_the_others_predicted(predict, mixed):
     assert {name for name, entry in found.items() if not entry["predictions"]} == bad
     assert len(found) == 6
     assert found[str(mixed / "nowhere.png")]["error"] == "does not exist"
-    assert found[str(mixed / "=cmd.png")]["error"].startswith("is no image that can be read")
+    assert found[str(mixed / "=cmd.png")]["error"].startswith("is not a readable image")
     *named, counted = done.stderr.splitlines()
     assert counted == "warning: 3 of 6 images could not be read; the others were used"
     assert len(named) == 3 and all(line.startswith("warning: ") for line in named)
@@ -117,7 +117,7 @@ def test_exit_code_is_2_if_no_file_can_be_read(predict, mixed):
     done = predict(mixed / "=cmd.png")
     assert done.returncode == 2
     assert "frostline: none of 1 images could be read; " in done.stderr
-    assert "=cmd.png is no image that can be read" in done.stderr
+    assert "=cmd.png is not a readable image" in done.stderr
 
 
 def test_csv_has_the_reason_and_no_formulas(predict, mixed):
@@ -127,7 +127,7 @@ def test_csv_has_the_reason_and_no_formulas(predict, mixed):
     assert lines[0] == ["file", "rank", "class", "probability", "error"]
     by_name = {line[0]: line for line in lines[1:]}
     assert by_name["\\x1b[31m.png"][1:4] == ["", "", ""]
-    assert by_name["'=cmd.png"][4].startswith("is no image")
+    assert by_name["'=cmd.png"][4].startswith("is not a readable image")
     assert by_name["a.png"][1] == "1" and by_name["a.png"][4] == ""
 
 
@@ -135,7 +135,7 @@ def test_table_has_the_reason(predict, mixed):
     done = predict(mixed)
     assert done.returncode == 0
     (line,) = [line for line in done.stdout.splitlines() if "=cmd.png" in line]
-    assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is no image that can be read")
+    assert line.split("=cmd.png")[1].strip().startswith("cannot be used: is not a readable image")
 
 
 def test_rejected_predictions_in_every_format(predict, images, finished):

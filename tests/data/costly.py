@@ -1,4 +1,4 @@
-"""Work for decoding processes that costs too much, or ends them; it must load no torch."""
+"""Work for decoding processes that exceeds their limits, or ends them; it must load no torch."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Arrays in memory, in a file, and in a Hugging Face data set become the same splits."""
+"""Arrays in memory, in a file, and in a Hugging Face data set give the same splits."""
 
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def test_texts_columns_and_a_last_axis_of_one_are_taken(some) -> None:
     [
         (lambda x, y: (x / 255, y), r"expected a uint8 array of shape \(N, H, W\)"),
         (lambda x, y: (x[:9], y), "memory, train: 9 images but 300 labels"),
-        (lambda x, y: (x, np.zeros(300, int)), "memory has one class alone, 0 with 300 images"),
-        (lambda x, y: (x[:0], y[:0]), "memory has no training images"),
+        (lambda x, y: (x, np.zeros(300, int)), "memory has only one class, 0 with 300 images"),
+        (lambda x, y: (x[:0], y[:0]), "memory has no readable training images"),
         (lambda x, y: (x[0], y), r"expected a uint8 array .* got uint8 \(28, 28\)"),
     ],
 )
@@ -104,12 +104,12 @@ def test_a_damaged_or_foreign_file_is_refused(some, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected arrays x_train and y_train, or images and labels, got images, names"):
         load_npz(path, "a")
     np.savez(path, images=some[0], labels=np.array([object()] * 300))
-    with pytest.raises(DataError, match=r"is no readable \.npz file of arrays: Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match=r"is not a readable \.npz file of arrays: Object arrays cannot be loaded"):
         load_npz(path, "a")
     whole = path.read_bytes()
     for data in (b"", b"text", whole[:5000], whole[:3000] + b"\xff" * 999 + whole[3999:]):
         path.write_bytes(data)
-        with pytest.raises(DataError, match=r"is no readable \.npz file of arrays"):
+        with pytest.raises(DataError, match=r"is not a readable \.npz file of arrays"):
             load_npz(path, "a")
 
 
@@ -188,7 +188,7 @@ def test_groups_of_arrays_are_not_split(some) -> None:
 def test_arrays_need_no_test_split(some) -> None:
     splits = from_arrays(*some, test_fraction=0)
     assert (len(splits.train), len(splits.test)) == (300, 0)
-    with pytest.raises(DataError, match="test_fraction: expected a share from 0 to less than 1, got 1"):
+    with pytest.raises(DataError, match="test_fraction: expected a number from 0 to less than 1, got 1"):
         from_arrays(*some, test_fraction=1)
 
 
@@ -196,12 +196,12 @@ def test_arrays_need_no_test_split(some) -> None:
     "labels", [[None, *["a"] * 299], [float("nan"), *[1.0] * 299], np.array(["a", None] * 150, object)]
 )
 def test_missing_labels_are_refused(some, labels) -> None:
-    with pytest.raises(DataError, match=r"memory, train: some images have no label \(None or NaN\): leave them out"):
+    with pytest.raises(DataError, match=r"memory, train: some images have no label \(None or NaN\): remove them"):
         from_arrays(some[0], labels)
 
 
 def test_class_names_that_repeat_are_refused(some) -> None:
-    with pytest.raises(DataError, match="memory: two classes are called 'caf\u00e9': give each its own name"):
+    with pytest.raises(DataError, match="memory: two classes have the name 'caf\u00e9': rename one"):
         from_arrays(*some, [*"abcdefgh", "caf\u00e9", "cafe\u0301"])
 
 
@@ -228,7 +228,7 @@ def test_usual_names_of_arrays_are_known(some, tmp_path: Path, train: str, test:
 
 def test_two_arrays_for_one_split_are_refused(some, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=some[0], y_train=some[1], x_val=some[0], y_val=some[1], x_dev=some[0])
-    with pytest.raises(DataError, match="x_val and x_dev could both be of the validation split: leave one out"):
+    with pytest.raises(DataError, match="x_val and x_dev could both be the validation split: remove one"):
         load_npz(tmp_path / "a.npz", "a")
 
 
@@ -249,5 +249,5 @@ def test_a_shortened_header_in_an_npz_is_noticed(tmp_path: Path) -> None:
     place = content.index(b"\x93NUMPY") + 8  # the header's length
     content[place] -= 4
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"t\.npz is no readable \.npz file of arrays"):
+    with pytest.raises(DataError, match=r"t\.npz is not a readable \.npz file of arrays"):
         load_npz(path, "t")

@@ -1,12 +1,13 @@
-"""The check finds nothing wrong with the real data, and what is wrong with a damaged copy."""
+"""The check of a data set, and the images that splits share."""
 
+import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from frostline.data.check import CheckResult, check
+from frostline.data.check import CheckResult, check, overlaps, warn_overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.fashion_mnist import load
 from tests.conftest import Frostline, write_idx
@@ -78,7 +79,7 @@ def test_images_that_look_alike_in_both_parts_are_remarked() -> None:
     whole = ImageDataset(images, np.arange(10) % 2, ("a", "b"), groups=groups)
     splits = Splits("tiny", whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), "memory")
     findings = {f.what: f for f in check(splits)}
-    remark = findings["images that look alike in train and test"]
+    remark = findings["similar images in train and test"]
     assert (remark.found, remark.ok) == ("1 of test", None)
 
 
@@ -88,10 +89,53 @@ def test_repeated_and_empty_images_are_remarked() -> None:
     images[4] = 77
     findings = {f.what: f for f in check(tiny(images[:8], images[8:]))}
     assert findings["train repeated images"] == CheckResult("train repeated images", "2 identical", None)
-    assert findings["train empty images"] == CheckResult("train empty images", "1 of one single value", None)
+    assert findings["train empty images"] == CheckResult("train empty images", "1 with a single value", None)
 
 
 def test_missing_class_and_black_images_are_wrong() -> None:
     black = ImageDataset(np.zeros((4, 8, 8), np.uint8), np.zeros(4, int), ("a", "b"))
     wrong = {finding.what for finding in check(Splits("tiny", black, black, "memory")) if finding.ok is False}
     assert wrong == {"train labels", "train pixels", "test labels", "test pixels"}
+
+
+def parts() -> dict[str, ImageDataset | None]:
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    images[9], images[10] = images[0], images[1]
+    groups = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 5])
+    whole = ImageDataset(images, np.arange(12) % 2, ("a", "b"), groups=groups)
+    return {"train": whole.subset(np.arange(8)), "val": None, "test": whole.subset(np.arange(8, 12))}
+
+
+def test_identical_and_alike_images_are_counted_apart() -> None:
+    (shared,) = overlaps(parts()).values()
+    assert (shared.first, shared.second, shared.identical, shared.look_alike) == ("train", "test", 2, 1)
+    assert shared.examples == (("train 0", "test 1"), ("train 1", "test 2"))
+    assert shared.facts == {
+        "identical": 2, "look_alike": 1, "examples": [["train 0", "test 1"], ["train 1", "test 2"]]
+    }  # fmt: skip
+
+
+def test_one_warning_says_what_is_shared(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "frostline"):
+        warn_overlaps(overlaps(parts()), "here")
+    assert caplog.messages == [
+        "here: splits share images, which makes results too optimistic: 2 of test are also in train and 1 "
+        "are similar to one (identical: train 0 = test 1, train 1 = test 2)"
+    ]
+
+
+def test_nothing_is_said_of_splits_that_share_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    clean = parts() | {"test": None}
+    with caplog.at_level(logging.WARNING, "frostline"):
+        warn_overlaps(overlaps(clean), "here")
+    assert caplog.messages == []
+    assert overlaps(clean) == {}
+
+
+def test_files_are_named_by_their_paths() -> None:
+    rows = {Path("a/1.png"): b"1" * 16, Path("b/2.png"): b"1" * 16}
+    one, other = (
+        ImageDataset((path,), np.array([0]), ("a",), identify=lambda wanted: [rows[path] for path in wanted])
+        for path in rows
+    )
+    assert overlaps({"train": one, "test": other})["train_test"].examples == (("a/1.png", "b/2.png"),)

@@ -1,4 +1,4 @@
-"""A data set holds pixels or files, and refuses what does not fit together."""
+"""A data set of pixels or files, and the checks of its arguments."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_damaged_file_is_no_trouble_until_it_is_read(files: tuple[Path, ...]) ->
     files[3].write_text("no image")
     dataset = ImageDataset(files, labels(), NAMES)
     assert len(dataset.pixels(np.array([0, 1]))) == 2
-    with pytest.raises(DataError, match=f"^{files[3]} is no image"):
+    with pytest.raises(DataError, match=f"^{files[3]} is not a readable image"):
         dataset.pixels(np.array([2, 3]))
 
 

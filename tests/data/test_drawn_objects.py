@@ -1,4 +1,4 @@
-"""drawn-objects: a data set without a file."""
+"""The synthetic data set drawn-objects."""
 
 import numpy as np
 import pytest

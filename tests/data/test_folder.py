@@ -1,4 +1,4 @@
-"""Class folders as people have them: with and without splits, deep, untidy, or not class folders at all."""
+"""Class folders: with and without splits, nested, untidy, or invalid."""
 
 import logging
 import os
@@ -59,7 +59,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_splits_beside_classes_are_refused(tmp_path: Path) -> None:
     made(tmp_path, "train/cat/1.png", "test/cat/2.png", "more/cat/3.png")
-    with pytest.raises(DataError, match="holds folders of splits and others, such as more: expected only train"):
+    with pytest.raises(DataError, match="has split folders and others, such as more: expected only train"):
         list_folder(tmp_path)
 
 
@@ -76,7 +76,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING, "frostline"):
         assert {name for name, _, _ in rows(tmp_path)} == {"cat/1.png", "dog/1.png"}
     assert caplog.messages == [
-        f"{tmp_path}: 4 files are left out: 2 .psd, 1 no ending, 1 beside the class folders",
+        f"{tmp_path}: 4 files are left out: 2 .psd, 1 no ending, 1 outside the class folders",
         f"{tmp_path}: no images in empty: not a class",
     ]
 
@@ -105,7 +105,7 @@ def test_two_folders_of_one_split_are_joined_and_named(tmp_path: Path, caplog: p
     made(tmp_path, "train/cat/1.png", "train/dog/1.png", "val/cat/2.png", "dev/dog/2.png")
     with caplog.at_level(logging.WARNING, "frostline"):
         assert {split for _, _, split in rows(tmp_path)} == {"train", "val"}
-    assert caplog.messages == [f"{tmp_path}: dev, val are together the val split"]
+    assert caplog.messages == [f"{tmp_path}: dev, val are merged into the val split"]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,7 @@ def test_two_folders_of_one_split_are_joined_and_named(tmp_path: Path, caplog: p
 )
 def test_folders_with_the_same_sub_folders_and_unknown_names_are_refused(tmp_path: Path, tops: tuple[str, ...]) -> None:
     made(tmp_path, *(f"{top}/{name}/1.png" for top in tops for name in ("cat", "dog")))
-    with pytest.raises(
-        DataError, match=r"hold the same sub-folders \(cat, dog\)\. If they are splits, name them train"
-    ):
+    with pytest.raises(DataError, match=r"have the same subfolders \(cat, dog\)\. If they are splits, name them train"):
         list_folder(tmp_path)
 
 
@@ -137,9 +135,7 @@ def test_classes_that_share_some_sub_folders_are_kept_with_a_warning(
     made(tmp_path, "cat/day/1.png", "cat/night/1.png", "dog/day/1.png", "dog/night/1.png", "dog/dusk/1.png")
     with caplog.at_level(logging.WARNING, "frostline"):
         assert {name for _, name, _ in rows(tmp_path)} == {"cat", "dog"}
-    assert caplog.messages == [
-        f"{tmp_path}: taken for classes: cat, dog; the sub-folders day, night are in each of them"
-    ]
+    assert caplog.messages == [f"{tmp_path}: read as classes: cat, dog; each of them has the subfolders day, night"]
 
 
 def test_class_folders_some_levels_down_are_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,9 +186,9 @@ def test_loops_and_links_to_nothing_are_named(tmp_path: Path) -> None:
     (tmp_path / "bird").symlink_to(tmp_path / "gone")
     listing = list_folder(tmp_path)
     assert {(str(bad.path.relative_to(tmp_path)), bad.reason) for bad in listing.bad} == {
-        ("cat/deep/up", "is a link to a folder that holds it"),
-        ("dog/itself", "is a link to nothing, or in a loop of links"),
-        ("bird", "is a link to nothing, or in a loop of links"),
+        ("cat/deep/up", "is a link to a folder that contains it"),
+        ("dog/itself", "is a broken link, or in a loop of links"),
+        ("bird", "is a broken link, or in a loop of links"),
     }
     assert len(listing.paths) == 2
 
@@ -212,7 +208,7 @@ def test_a_folder_that_several_links_lead_to_is_listed_once_in_each_class(tmp_pa
 def test_folders_without_end_are_named(tmp_path: Path) -> None:
     made(tmp_path, "cat/1.png", "dog/" + "x/" * 70 + "1.png", "dog/1.png")
     (bad,) = list_folder(tmp_path).bad
-    assert bad.reason == "lies more than 64 folders deep"
+    assert bad.reason == "is more than 64 folders deep"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,4 +1,4 @@
-"""Hundreds of files that are no images among hundreds that are: each is named, nothing hangs, memory stays."""
+"""Hundreds of invalid files among valid ones: each is named, nothing hangs, memory stays low."""
 
 import csv
 import json
@@ -80,7 +80,7 @@ def test_reasons_tell_what_is_wrong(tmp_path: Path) -> None:
     expected = {
         "empty.jpg": "is empty",
         "archive.jpeg": "is an archive: unpack it",
-        "text.jpg": "is no image that can be read: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
+        "text.jpg": "is not a readable image: expected one of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM, AVIF, HEIF",
         "bomb 20000.png": "claims too many pixels: at most 100,000,000 are read",
         "folder.jpg": "cannot be opened: it is a folder",
         "dangling.png": "cannot be opened: No such file or directory",

@@ -1,4 +1,4 @@
-"""Whatever a caller calls an image is taken for what it is, or refused with what to do."""
+"""Images in every form that a caller may pass, and the errors for unsupported ones."""
 
 import io
 from pathlib import Path
@@ -118,9 +118,9 @@ def test_a_pil_image_of_any_mode_is_seen_as_it_is_shown(mode: str) -> None:
         (np.moveaxis(np.stack([COLOR] * 2), -1, 1), r"channels come last: np\.moveaxis\(x, -3, -1\)"),
         ([np.moveaxis(COLOR, -1, 0)], "channels come last"),
         (COLOR.ravel(), "reshape flattened pixels"),
-        (np.zeros((2, 2, 6, 9, 3), np.uint8), "give each image by itself"),
-        ([np.stack([COLOR])], "give each image by itself"),
-        ({"a": COLOR}, "got a dict: give its values"),
+        (np.zeros((2, 2, 6, 9, 3), np.uint8), "pass each image separately"),
+        ([np.stack([COLOR])], "pass each image separately"),
+        ({"a": COLOR}, "got a dict: pass its values"),
         (None, "got NoneType"),
         (7, "got int"),
         ([None], "got object"),
@@ -135,7 +135,7 @@ def test_anything_else_is_refused_with_what_to_do(images: Any, words: str) -> No
 
 def test_three_gray_images_are_three_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert len(as_images(np.moveaxis(COLOR, -1, 0))) == 3
-    assert "taken for three gray images: give np.moveaxis(x, 0, -1)" in caplog.text
+    assert "read as three gray images: pass np.moveaxis(x, 0, -1)" in caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:

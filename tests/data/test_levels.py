@@ -1,4 +1,4 @@
-"""One scale for all files of a data set; what has no scale is left out, and what is odd is said."""
+"""The value scale of a data set, and the warnings about its values."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from frostline.data.decoding.decode import decode_image
-from frostline.data.levels import Levels, Tones, choose_levels, remarks, scales
+from frostline.data.levels import Levels, Tones, choose_levels, describe_oddities, describe_scales
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import load_dataset
 from frostline.data.scan_file import scan_file
@@ -84,8 +84,8 @@ def test_negative_numbers_are_not_cut_off_where_the_scale_has_them() -> None:
 def test_a_value_that_is_no_number_is_a_reason_to_leave_a_file_out(tmp_path: Path, odd: float) -> None:
     path = tmp_path / "odd.tif"
     path.write_bytes(tiff(np.array([[0, 0.5, odd]], np.float32)))
-    assert scan_file(path).reason == "holds values that are no numbers (NaN) or infinite"
-    with pytest.raises(DataError, match=f"^{path} holds values that are no numbers"):
+    assert scan_file(path).reason == "contains NaN or infinite values"
+    with pytest.raises(DataError, match=f"^{path} contains NaN"):
         decode_image(path, 1)
 
 
@@ -129,12 +129,12 @@ def test_impossible_scales_are_refused(whole: list[float]) -> None:
 def test_remarks_name_what_is_odd() -> None:
     paths = [Path(f"{number}.png") for number in range(4)]
     tones = [Tones("byte", 0, 9), Tones("byte", 2, 2, flat=True), Tones("byte", 0, 255), Tones("whole", 0, 4095)]
-    lines = remarks(tones, ["train", "train", "test", "test"], paths)
-    assert lines[0] == "1 of 4 images are of one single color, such as 1.png"
+    lines = describe_oddities(tones, ["train", "train", "test", "test"], paths)
+    assert lines[0] == "1 of 4 images have a single color, such as 1.png"
     assert lines[1].startswith("no pixel of the train images is brighter than 9 of 255")
     assert len(lines) == 2
-    assert scales(tones, choose_levels(tones)) == [
-        "1 images hold 16-bit or 32-bit numbers, read with 0 as black and 4,095 as white"
+    assert describe_scales(tones, choose_levels(tones)) == [
+        "1 images have 16-bit or 32-bit integers, read with 0 as black and 4,095 as white"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A listing becomes splits: what is missing is drawn, always the same, and what cannot be is refused in one line."""
+"""Splits from a listing: missing ones are drawn, always the same; invalid listings are refused in one line."""
 
 import hashlib
 import logging
@@ -19,23 +19,23 @@ from tests.small_run import small_config
 Row = tuple[str, str, str | None]  # path, class, split
 
 
-def seen(paths: Sequence[Path]) -> list[ScannedFile]:
-    """Names tell all: `copy-of-X` has X's bytes, `like-X.1` looks like X, `bad` cannot be read."""
-    looks = []
+def fake_scan(paths: Sequence[Path]) -> list[ScannedFile]:
+    """Decide by the names: `copy-of-X` has X's bytes, `like-X.1` is similar to X, `bad` cannot be read."""
+    files = []
     for path in paths:
         stem = path.stem.removeprefix("copy-of-")
-        look = stem.removeprefix("like-").partition(".")[0]
+        content = stem.removeprefix("like-").partition(".")[0]
         digests = [
             hashlib.blake2b(text.encode(errors="replace"), digest_size=size).digest()
-            for text, size in ((stem, 16), (look, 8))
+            for text, size in ((stem, 16), (content, 8))
         ]
-        looks.append(ScannedFile(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None, Tones()))
-    return looks
+        files.append(ScannedFile(digests[0], digests[1], 64, "is damaged" if stem.startswith("bad") else None, Tones()))
+    return files
 
 
 def splits_of(*rows: Row, strict: bool = False) -> Splits:
     paths, classes, splits = zip(*rows, strict=True)
-    return listed_splits(Listing(tuple(map(Path, paths)), classes, splits, "here"), "mine", seen, strict=strict)
+    return listed_splits(Listing(tuple(map(Path, paths)), classes, splits, "here"), "mine", fake_scan, strict=strict)
 
 
 def many(name: str, count: int, split: str | None = None, first: int = 0) -> list[Row]:
@@ -100,7 +100,7 @@ def test_a_very_small_class_stays_in_training_and_is_named(count: int, caplog: p
     with caplog.at_level(logging.WARNING, "frostline"):
         splits = splits_of(*many("cat", 30), *many("bird", 30), *many("wren", count))
     (line,) = caplog.messages
-    assert f"that do not look alike: wren ({count})" in line
+    assert f"that are not similar: wren ({count})" in line
     parts = split(splits, small_config(Path("unused"), limit=None))
     counts = [np.bincount(part.labels, minlength=3).tolist() for part in vars(parts).values()]
     assert [line[2] for line in counts] == [count, 0, 0]
@@ -121,7 +121,7 @@ def test_unreadable_images_are_left_out_and_told(caplog: pytest.LogCaptureFixtur
     ]  # fmt: skip
     assert caplog.messages == [
         "2 of 42 images cannot be read and are left out; cat/bad.png is damaged",
-        "no image can be read of gone",
+        "no readable image of gone",
     ]
     assert splits.train.class_names == ("bird", "cat")
     with pytest.raises(DataError, match=r"^here: 2 of 42 images cannot be read; cat/bad.png is damaged: repair"):
@@ -131,16 +131,16 @@ def test_unreadable_images_are_left_out_and_told(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("bad.png", "cat", None)], "here has no training images that can be read"),
-        (many("cat", 9, "test"), "here has no training images that can be read"),
-        (many("cat", 9), "here has one class alone, cat with 9 images: two or more are needed"),
+        ([("bad.png", "cat", None)], "here has no readable training images"),
+        (many("cat", 9, "test"), "here has no readable training images"),
+        (many("cat", 9), "here has only one class, cat with 9 images: two or more are needed"),
         ([*many("cat", 9), *many("bird", 9), *many("fish", 2, "test"), *many("wren", 1, "test")],
-         r"here: classes with test images but none to train on: fish \(2\), wren \(1\)"),
+         r"here: classes with test images but no training images: fish \(2\), wren \(1\)"),
         ([*many("cat", 9), *many("bird", 9), ("x/copy-of-cat3.png", "bird", None)],
-         r"here: 1 images have the same bytes under two classes: cat/cat3.png \(cat\) and x/copy-of-cat3.png "
-         r"\(bird\): keep each under one. `frostline data check here` lists all"),
+         r"here: 1 files are in two classes with the same content: cat/cat3.png \(cat\) and x/copy-of-cat3.png "
+         r"\(bird\): keep each in one. `frostline data check here` lists all"),
         ([*many("cat", 9), *many("b\udce9\n", 9)], r"here: the class 'b\\udce9\\n' cannot be printed: rename it"),
-        ([*many("cat", 2), *many("bird", 2)], "too few images to draw what is missing: 4 .*: --test-fraction 0"),
+        ([*many("cat", 2), *many("bird", 2)], "too few images to draw the missing splits: 4 .*: --test-fraction 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split_is_refused_in_one_line(rows: list[Row], message: str) -> None:
@@ -163,7 +163,7 @@ def test_arrays_without_groups_keep_their_published_parts(fashion: Splits) -> No
 def grouped(*rows: tuple[str, str, str | None, str | None], fraction: float = 0.15) -> Splits:
     paths, classes, splits, groups = zip(*rows, strict=True)
     listing = Listing(tuple(map(Path, paths)), classes, splits, "here", groups)
-    return listed_splits(listing, "mine", seen, test_fraction=fraction)
+    return listed_splits(listing, "mine", fake_scan, test_fraction=fraction)
 
 
 def patients(count: int, split: str | None = None) -> list[tuple[str, str, str | None, str | None]]:
@@ -220,9 +220,7 @@ def test_no_test_split_is_drawn_when_none_is_wanted(caplog: pytest.LogCaptureFix
         splits = grouped(*rows, fraction=0)
     assert (len(splits.train), len(splits.test)) == (40, 0)
     assert splits.test.class_names == ("bird", "cat")
-    assert caplog.messages == [
-        "here: no test split (--test-fraction 0): nothing will measure the accuracy on new images"
-    ]
+    assert caplog.messages == ["here: no test split (--test-fraction 0): accuracy on new images will not be measured"]
     given = grouped(*rows, ("cat/t.png", "cat", "test", None), fraction=0)
     assert len(given.test) == 1
 
@@ -245,7 +243,7 @@ def test_both_spellings_of_a_class_are_one_in_training_and_test(caplog: pytest.L
         splits = splits_of(*rows, *((f"y{i}.png", decomposed, "test") for i in range(3)))
     assert splits.train.class_names == splits.test.class_names == ("bar", composed)
     assert np.bincount(splits.test.labels).tolist() == [2, 3]
-    assert "are one class" in caplog.text
+    assert "are merged" in caplog.text
 
 
 def test_classes_are_numbered_in_natural_order() -> None:
@@ -255,7 +253,7 @@ def test_classes_are_numbered_in_natural_order() -> None:
 
 def test_every_clash_is_kept_in_the_error() -> None:
     copies = [(f"x/copy-of-cat{i}.png", "bird", None) for i in range(7)]
-    with pytest.raises(ClashError, match=r"7 images have the same bytes .* and 4 more: keep each") as refused:
+    with pytest.raises(ClashError, match=r"7 files are in two classes .* and 4 more: keep each") as refused:
         splits_of(*many("cat", 9), *many("bird", 9), *copies)
     pairs = [(one.path.name, one.reason, other.path.name, other.reason) for one, other in refused.value.pairs]
     assert pairs == [(f"cat{i}.png", "cat", f"copy-of-cat{i}.png", "bird") for i in range(7)]
@@ -266,6 +264,6 @@ def test_folders_that_cannot_be_read_are_bad_and_refused_when_strict() -> None:
     listing = Listing(
         tuple(map(Path, paths)), classes, sides, "here", bad=(BadImage(Path("here/fish"), "cannot be opened: no"),)
     )
-    assert [bad.path for bad in listed_splits(listing, "mine", seen).bad] == [Path("here/fish")]
+    assert [bad.path for bad in listed_splits(listing, "mine", fake_scan).bad] == [Path("here/fish")]
     with pytest.raises(DataError, match=r"1 of 19 images, folders and links cannot be read; here/fish cannot be op"):
-        listed_splits(listing, "mine", seen, strict=True)
+        listed_splits(listing, "mine", fake_scan, strict=True)

@@ -1,4 +1,4 @@
-"""Pixels become the network's input as the spec says, equal to independent implementations."""
+"""Preprocessing is as specified, and equal to independent implementations."""
 
 import json
 

@@ -38,7 +38,7 @@ def test_every_source_says_what_it_is_and_where() -> None:
     source = SOURCES["fashion-mnist"]
     assert "60,000 + 10,000" in source.description
     assert load_dataset("fashion-mnist").source == source.where(None)
-    assert SOURCES["drawn-objects"].where(None) == "drawn when it is needed: no file"
+    assert SOURCES["drawn-objects"].where(None) == "drawn on demand: no file"
 
 
 def test_a_folder_a_table_and_a_file_of_arrays_are_loaded(tmp_path: Path, fashion: Splits) -> None:
@@ -91,5 +91,5 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_no_other_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--data-dir belongs to a data set with a name"):
+    with pytest.raises(ConfigError, match="--data-dir applies to named data sets only"):
         load_dataset(str(tmp_path), tmp_path)

@@ -1,4 +1,4 @@
-"""Every file is looked at once; what was seen is remembered, and looked at again only when the file was changed."""
+"""Scanning image files, and the stored results."""
 
 import json
 import os
@@ -14,10 +14,35 @@ from PIL import Image
 from frostline._utils.hashing import digest_bytes, row_id_of_bytes
 from frostline._utils.progress import Silent
 from frostline.data.dataset import Splits
+from frostline.data.decoding.decode import decode_image
 from frostline.data.scan import scan
-from frostline.data.scan_file import ScannedFile
+from frostline.data.scan_file import ScannedFile, scan_file
+from frostline.data.splits import difference_hash
 from frostline.errors import StorageError
 from tests.class_folders import garments, write_classes, write_hostile
+
+
+def test_a_look_has_identity_and_hash(tmp_path: Path, fashion: Splits) -> None:
+    for path in write_classes(tmp_path, fashion.train, 8).rglob("*.*"):
+        data = path.read_bytes()
+        pixels = decode_image(data)
+        assert scan_file(path) == ScannedFile(
+            row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None, scan_file(path).tones
+        )
+
+
+def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) -> None:
+    for name, reason in write_hostile(tmp_path, fashion.train).items():
+        look = scan_file(tmp_path / name)
+        assert look.reason is not None and look.reason.startswith(reason)
+        assert "\n" not in look.reason
+    assert scan_file(tmp_path / "missing.png").reason == "cannot be opened: No such file or directory"
+    assert scan_file(tmp_path).reason == "cannot be opened: it is a folder"
+
+
+def test_the_processes_that_look_do_not_load_torch() -> None:
+    code = "import sys, frostline.data.scan_file; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class Counting(Silent):
@@ -46,8 +71,8 @@ def write_square(path: Path, color: str) -> Path:
     return path
 
 
-def looked(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[ScannedFile], int]:
-    """Return the looks, and how many files were read for them; what was written this instant counts as at rest."""
+def scanned(files: list[Path], root: Path, cache: Path, rest: float = 0) -> tuple[list[ScannedFile], int]:
+    """Return the results, and how many files were read; files modified just now count as at rest."""
     progress = Counting()
     return scan(files, root, cache, progress, 1, rest_seconds=rest), progress.totals[0]
 
@@ -62,24 +87,24 @@ def test_a_second_scan_looks_at_nothing_and_a_changed_file_again(
 ) -> None:
     write_hostile(files[0].parent, fashion.train)
     files = [*files, files[0].with_name("text.png"), tmp_path / "missing.png"]
-    first, count = looked(files, tmp_path, cache)
+    first, count = scanned(files, tmp_path, cache)
     assert count == len(files)
-    assert looked(files, tmp_path, cache) == (first, 1)  # what could not be opened is tried again
+    assert scanned(files, tmp_path, cache) == (first, 1)  # what could not be opened is tried again
     files[3].write_bytes(files[4].read_bytes())
-    again, count = looked(files[::-1], tmp_path, cache)
+    again, count = scanned(files[::-1], tmp_path, cache)
     assert count == 2
     assert again[::-1] == [*first[:3], first[4], *first[4:]]
 
 
 def test_files_that_are_gone_are_forgotten(files: list[Path], tmp_path: Path, cache: Path) -> None:
-    looked(files, tmp_path, cache)
-    looked(files[:2], tmp_path, cache)
+    scanned(files, tmp_path, cache)
+    scanned(files[:2], tmp_path, cache)
     assert len(entries(cache)) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "other", "old"])
 def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: Path, damage: str) -> None:
-    first, _ = looked(files, tmp_path, cache)
+    first, _ = scanned(files, tmp_path, cache)
     (memo,) = (cache / "scans").glob("*.json")
     whole = memo.read_bytes()
     row = first[5].row_id.hex().encode()
@@ -91,8 +116,8 @@ def test_a_damaged_memo_is_made_anew(files: list[Path], tmp_path: Path, cache: P
         "old": whole.replace(b"version 4", b"version 3"),
     }
     memo.write_bytes(damaged[damage])
-    assert looked(files, tmp_path, cache) == (first, len(files))
-    assert looked(files, tmp_path, cache) == (first, 0)
+    assert scanned(files, tmp_path, cache) == (first, len(files))
+    assert scanned(files, tmp_path, cache) == (first, 0)
 
 
 def forged(cache: Path, change: Callable[[list], object]) -> None:
@@ -120,17 +145,17 @@ def forged(cache: Path, change: Callable[[list], object]) -> None:
 def test_a_memo_that_breaks_the_schema_is_made_anew(
     files: list[Path], tmp_path: Path, cache: Path, change: Callable[[list], object]
 ) -> None:
-    first, _ = looked(files, tmp_path, cache)
+    first, _ = scanned(files, tmp_path, cache)
     forged(cache, change)
-    assert looked(files, tmp_path, cache) == (first, len(files))
+    assert scanned(files, tmp_path, cache) == (first, len(files))
 
 
 def test_a_pipe_in_place_of_the_memo_is_not_waited_for(files: list[Path], tmp_path: Path, cache: Path) -> None:
-    first, _ = looked(files, tmp_path, cache)
+    first, _ = scanned(files, tmp_path, cache)
     (memo,) = (cache / "scans").glob("*.json")
     memo.unlink()
     os.mkfifo(memo)
-    assert looked(files, tmp_path, cache) == (first, len(files))
+    assert scanned(files, tmp_path, cache) == (first, len(files))
 
 
 def aged(paths: Iterable[Path]) -> None:
@@ -141,10 +166,10 @@ def aged(paths: Iterable[Path]) -> None:
 def test_folders_of_equal_times_and_sizes_can_be_swapped(tmp_path: Path, cache: Path) -> None:
     places = [write_square(tmp_path / "p" / name / "0.bmp", name) for name in COLORS]
     aged(places)
-    first, _ = looked(places, tmp_path / "p", cache)
+    first, _ = scanned(places, tmp_path / "p", cache)
     for source, target in (("red", "x"), ("blue", "red"), ("x", "blue")):
         (tmp_path / "p" / source).rename(tmp_path / "p" / target)
-    again, count = looked(places, tmp_path / "p", cache)
+    again, count = scanned(places, tmp_path / "p", cache)
     assert again == first[::-1] != first
     assert count == 2
 
@@ -153,11 +178,11 @@ def test_an_edit_in_place_with_its_time_put_back_is_seen(tmp_path: Path, cache: 
     place = write_square(tmp_path / "a.bmp", "red")
     other = write_square(tmp_path / "b.bmp", "blue").read_bytes()
     aged([place])
-    first, _ = looked([place], tmp_path, cache)
+    first, _ = scanned([place], tmp_path, cache)
     time.sleep(0.02)  # a clock of the file system ticks
     place.write_bytes(other)
     aged([place])
-    again, count = looked([place], tmp_path, cache)
+    again, count = scanned([place], tmp_path, cache)
     assert (again[0].row_id, count) == (row_id_of_bytes(other), 1)
     assert again != first
 
@@ -165,29 +190,29 @@ def test_an_edit_in_place_with_its_time_put_back_is_seen(tmp_path: Path, cache: 
 def test_hard_links_can_be_swapped(tmp_path: Path, cache: Path) -> None:
     places = [write_square(tmp_path / f"{name}.bmp", name) for name in COLORS]
     aged(places)
-    first, _ = looked(places, tmp_path, cache)
+    first, _ = scanned(places, tmp_path, cache)
     copies = [tmp_path / f"{name}.kept" for name in COLORS]
     for place, copy in zip(places, copies, strict=True):
         copy.hardlink_to(place)
         place.unlink()
     for place, copy in zip(places, copies[::-1], strict=True):
         place.hardlink_to(copy)
-    assert looked(places, tmp_path, cache)[0] == first[::-1]
+    assert scanned(places, tmp_path, cache)[0] == first[::-1]
 
 
 def test_a_file_looked_at_in_the_second_of_its_change_is_read_again(tmp_path: Path, cache: Path) -> None:
     place = write_square(tmp_path / "a.bmp", "red")
-    first, _ = looked([place], tmp_path, cache, rest=60)
-    assert looked([place], tmp_path, cache, rest=60) == (first, 1)
+    first, _ = scanned([place], tmp_path, cache, rest=60)
+    assert scanned([place], tmp_path, cache, rest=60) == (first, 1)
     (entry,) = entries(cache).values()
     facts = place.stat()
     assert entry[:5] == [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
-    assert looked([place], tmp_path, cache) == (first, 0)
+    assert scanned([place], tmp_path, cache) == (first, 0)
 
 
 def test_known_content_under_another_name_is_not_decoded_again(tmp_path: Path, cache: Path) -> None:
     place = write_square(tmp_path / "a.bmp", "red")
-    looked([place], tmp_path, cache)
+    scanned([place], tmp_path, cache)
     forged_side = 77
     (memo,) = (cache / "scans").glob("*.json")
     first, second = memo.read_bytes().splitlines()
@@ -196,8 +221,8 @@ def test_known_content_under_another_name_is_not_decoded_again(tmp_path: Path, c
     body = json.dumps(files).encode()
     memo.write_bytes(json.dumps(json.loads(first) | {"checksum": digest_bytes(body)}).encode() + b"\n" + body)
     place.rename(tmp_path / "b.bmp")
-    ((look,), count) = looked([tmp_path / "b.bmp"], tmp_path, cache)
-    assert (look.side, count) == (forged_side, 1)
+    ((file,), count) = scanned([tmp_path / "b.bmp"], tmp_path, cache)
+    assert (file.side, count) == (forged_side, 1)
 
 
 def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_path: Path, cache: Path) -> None:
@@ -219,7 +244,7 @@ def test_what_was_seen_before_an_interruption_is_kept(files: list[Path], tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         scan(files, tmp_path, cache, Interrupted(), 1, rest_seconds=0)
-    assert looked(files, tmp_path, cache)[1] == len(files) - 11
+    assert scanned(files, tmp_path, cache)[1] == len(files) - 11
 
 
 def test_what_a_killed_scan_left_half_written_is_removed(files: list[Path], tmp_path: Path, cache: Path) -> None:
@@ -227,7 +252,7 @@ def test_what_a_killed_scan_left_half_written_is_removed(files: list[Path], tmp_
     left, own = cache / "scans" / ".0123.json.0123abcd.part", cache / "scans" / "notes.part"
     left.write_text("half of")
     own.write_text("a person's")
-    looked(files, tmp_path, cache)
+    scanned(files, tmp_path, cache)
     assert own.is_file() and not left.exists()
     assert len(entries(cache)) == len(files)
 
@@ -241,9 +266,9 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(files: list[Path], tmp
 def test_a_name_that_is_no_utf8_is_remembered(files: list[Path], tmp_path: Path, cache: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     odd.write_bytes(files[0].read_bytes())
-    first, _ = looked([odd], tmp_path, cache)
+    first, _ = scanned([odd], tmp_path, cache)
     assert first[0].reason is None
-    assert looked([odd], tmp_path, cache) == (first, 0)
+    assert scanned([odd], tmp_path, cache) == (first, 0)
 
 
 MANY = 70
@@ -253,8 +278,8 @@ from pathlib import Path
 print("begun", flush=True)
 from frostline.data.scan import scan
 files = sorted(Path("many").iterdir())
-looks = scan(files, Path("many"), Path("cache"), None, 2)
-print(len(looks), sum(look.reason is None for look in looks), looks[1].row_id.hex())
+files = scan(files, Path("many"), Path("cache"), None, 2)
+print(len(files), sum(file.reason is None for file in files), files[1].row_id.hex())
 """
 
 

@@ -1,12 +1,25 @@
-"""Splits are stratified, seeded and honest about what they cannot do."""
+"""Splits are stratified and seeded; groups of similar images stay together."""
+
+import io
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from frostline.data.dataset import Splits
-from frostline.data.splits import by_group, drawable, limited, per_class, stratified, train_val
+from frostline.data.splits import (
+    FLAT,
+    by_group,
+    difference_hash,
+    drawable,
+    group_numbers,
+    limited,
+    per_class,
+    stratified,
+    train_val,
+)
 from frostline.errors import ConfigError, DataError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100]))
@@ -82,7 +95,7 @@ def test_seed_decides_which_labels() -> None:
 
 
 def test_more_labels_than_there_are_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^class 2 has 100 labeled images for training, 101 were asked for\.$"):
+    with pytest.raises(DataError, match=r"^class 2 has 100 labeled images for training, but 101 are required\.$"):
         per_class(LABELS, 101, seed=0)
 
 
@@ -146,3 +159,35 @@ def test_groups_over_several_classes_are_drawn_whole_and_every_class_keeps_some(
         assert len(set(groups[rest][labels[rest] == label].tolist())) >= keep
     if keep == 1:
         assert bool(len(drawn)) == drawable(labels, groups)
+
+
+def test_a_hash_survives_another_size_and_format(fashion: Splits) -> None:
+    coat = np.asarray(fashion.train.images[np.flatnonzero(fashion.train.labels == 4)[0]])
+    large = np.kron(coat, np.ones((9, 8), np.uint8))
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack([large] * 3)).save(buffer, "JPEG", quality=95)
+    jpeg = np.asarray(Image.open(buffer))
+    hashes = [difference_hash(pixels) for pixels in (large, np.dstack([large] * 3), jpeg)]
+    assert len(hashes[0]) == 8
+    assert hashes[0] == hashes[1]
+    bits = np.unpackbits(np.frombuffer(hashes[0], np.uint8)) != np.unpackbits(np.frombuffer(hashes[2], np.uint8))
+    assert bits.sum() <= 4
+
+
+def test_other_garments_have_other_hashes(fashion: Splits) -> None:
+    bags = np.asarray(fashion.train.images[fashion.train.labels == 8][:200])
+    assert len({difference_hash(bag) for bag in bags}) > 190
+
+
+def test_a_flat_image_and_a_single_pixel_are_flat() -> None:
+    assert difference_hash(np.full((50, 40), 9, np.uint8)) == FLAT
+    assert difference_hash(np.full((1, 1, 3), 9, np.uint8)) == FLAT
+
+
+def test_numbers_belong_to_a_class_and_a_look() -> None:
+    rows = [bytes([i]) * 16 for i in range(6)]
+    looks = [b"lookalik", b"lookalik", b"lookalik", b"another1", FLAT, FLAT]
+    numbers = group_numbers(["a", "a", "b", "a", "a", "a"], rows, looks)
+    assert numbers[0] == numbers[1]
+    assert len(set(numbers.tolist())) == 5
+    assert group_numbers(["a"], rows[1:2], looks[1:2])[0] == numbers[0]  # whatever else is there

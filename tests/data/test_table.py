@@ -1,4 +1,4 @@
-"""Tables of images: column names, paths, splits, and what is wrong in which row."""
+"""Tables of images: column names, paths, splits, and errors with the row."""
 
 from pathlib import Path
 
@@ -39,8 +39,8 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column path or file or .* or image: its columns are none; --path-column names another"),
-        ("photo,label\na.png,cat\n", "no column path or .* or image: its columns are photo, label; --path-column"),
+        ("", "no column path or file or .* or image: its columns are none; use --path-column for another name"),
+        ("photo,label\na.png,cat\n", "no column path or .* or image: its columns are photo, label; use --path-column"),
         ("path,kind\na.png,cat\n", "no column label or class: its columns are path, kind"),
         ("path,label\n", "has no rows: each image needs one"),
         ("path,label\na.png,cat\n,dog\n", "row 2: expected the path of an image, got ''"),
@@ -56,7 +56,7 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path, text: str, message:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"path,label\n\xff\xfe\xfa,cat\n")
-    with pytest.raises(DataError, match=r"table\.csv is damaged .*: expected a CSV file in UTF-8: save it so"):
+    with pytest.raises(DataError, match=r"table\.csv is damaged .*: expected a CSV file in UTF-8: save it as UTF-8"):
         list_table(tmp_path / "table.csv")
     with pytest.raises(DataError, match=r"there is no .*missing\.csv: expected a CSV file"):
         list_table(tmp_path / "missing.csv")
@@ -132,7 +132,7 @@ def test_names_without_ending_and_with_backslashes_are_found(tmp_path: Path) -> 
     ]  # fmt: skip
     assert listing.classes == ("a", "b", "d", "e", "f")
     (bad,) = listing.bad
-    assert (bad.path, bad.reason) == (tmp_path / "in/img_2", "may be any of img_2.jpg, img_2.png: give the ending")
+    assert (bad.path, bad.reason) == (tmp_path / "in/img_2", "may be any of img_2.jpg, img_2.png: add the ending")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_names_without_ending_and_with_backslashes_are_found(tmp_path: Path) -> 
     [
         (
             "path,label\na,b.png,cat\n",
-            "row 1: 3 values for 2 columns separated by commas: put a value that holds one in",
+            "row 1: 3 values for 2 columns separated by commas: quote values that contain one",
         ),
-        ("path,label,path\na.png,cat,b.png\n", "two columns are called path: rename one"),
+        ("path,label,path\na.png,cat,b.png\n", "two columns have the name path: rename one"),
         ("path,label\na\0.png,cat\n", "row 1: expected the path of an image"),
     ],
 )

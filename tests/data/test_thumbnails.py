@@ -1,13 +1,15 @@
-"""Small images: readable, small, found by position, and the same after a round trip."""
+"""Thumbnails and contact sheets."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.thumbnails import SIDE, Thumbnails, encode, make_thumbnails
+from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
+from frostline.errors import StorageError
 
 
 def test_small_images_lose_nothing(fashion: Splits) -> None:
@@ -36,3 +38,46 @@ def test_files_keep_their_names_in_a_round_trip(tmp_path: Path) -> None:
 def test_none_is_a_round_trip_too() -> None:
     none = Thumbnails(np.array([], np.int64), [], [])
     assert len(Thumbnails.from_tensors("no", none.to_tensors("no"))) == 0
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("L"))
+
+
+def test_sheet_of_the_real_data_shows_ten_rows(fashion: Splits, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "sheet.png"
+    draw_sheet(fashion.test, "Fashion-MNIST", path, per_class=4)
+    sheet = pixels(path)
+    height, width = sheet.shape
+    assert height > 700
+    assert width > 400
+    for row in np.array_split(sheet[height // 10 :], 10):  # below the title, every class has something dark in it
+        assert (row < 100).mean() > 0.02
+
+
+def test_seed_decides_which_images(fashion: Splits, tmp_path: Path) -> None:
+    part = fashion.test.subset(np.arange(400))
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        draw_sheet(part, "sheet", tmp_path / f"{name}.png", seed, per_class=3)
+    a, b, c = (pixels(tmp_path / f"{name}.png") for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_files_of_many_sizes_and_an_empty_class_are_shown(tmp_path: Path) -> None:
+    paths = []
+    for number, size in enumerate([(20, 30), (64, 10), (5, 5)]):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", size, (200, 30 * number, 0)).save(paths[-1])
+    dataset = ImageDataset(tuple(paths), np.array([0, 0, 2]), ("cat", "none of it", "$_{dog$"))
+    draw_sheet(dataset, "few", tmp_path / "sheet.png", per_class=3)
+    assert pixels(tmp_path / "sheet.png").std() > 10
+
+
+def test_place_that_cannot_be_written_is_named(fashion: Splits, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    part = fashion.test.subset(np.arange(40))
+    with pytest.raises(StorageError, match=rf"cannot use {tmp_path}/file/sheet.png: .*--output"):
+        draw_sheet(part, "sheet", tmp_path / "file" / "sheet.png", per_class=1)

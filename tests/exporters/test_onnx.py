@@ -98,7 +98,7 @@ def test_what_is_no_image_is_refused(onnx_classifier, tmp_path):
     with pytest.raises(DataError, match="expected a uint8 array"):
         onnx_classifier.predict_proba(np.zeros((2, 8, 8), np.float32))
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(DataError, match="is no image that can be read"):
+    with pytest.raises(DataError, match="is not a readable image"):
         onnx_classifier.predict_proba([tmp_path / "a.png"])
 
 

@@ -182,7 +182,7 @@ def test_what_cannot_be_explained_is_said(explainer: Explainer, garments: np.nda
     with pytest.raises(ConfigError, match="classes run from 10 to 10: expected 0 to 9"):
         explainer.explain(garments[:1], [10])
     (tmp_path / "notes.png").write_text("no image")
-    with pytest.raises(DataError, match=r"notes\.png is no image that can be read"):
+    with pytest.raises(DataError, match=r"notes\.png is not a readable image"):
         explainer.explain([tmp_path / "notes.png"])
     with pytest.raises(DataError, match="expected a uint8 array"):
         explainer.explain(garments.astype(np.float32))

@@ -121,7 +121,7 @@ def test_wrong_and_too_large_files_are_named_and_the_others_classified(
     expect(page.get_by_role("status")).to_have_text("4 images done, 3 failed")
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).to_contain_text("notes.txt")
-    expect(rows.nth(0)).to_contain_text("is no image that can be read: expected one of PNG")
+    expect(rows.nth(0)).to_contain_text("is not a readable image: expected one of PNG")
     expect(rows.nth(1)).to_contain_text("empty")
     expect(rows.nth(2)).to_contain_text("too large: 33.0 MiB, at most 32.0 MiB are allowed")
     expect(page.locator("#name")).to_have_text("boot.png")

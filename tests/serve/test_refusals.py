@@ -29,9 +29,9 @@ def vast_png() -> bytes:
     [
         ("cut.png", NOISE[:2000], "cut.png is damaged"),
         ("vast.png", vast_png(), "too many pixels"),
-        ("notes.txt", b"just words", "notes.txt is no image that can be read: expected one of PNG, JPEG"),
-        ("empty.png", b"", "empty.png is no image"),
-        ("pixels.ppm", b"P6 1 1 255\nabc", "pixels.ppm is no image"),
+        ("notes.txt", b"just words", "notes.txt is not a readable image: expected one of PNG, JPEG"),
+        ("empty.png", b"", "empty.png is not a readable image"),
+        ("pixels.ppm", b"P6 1 1 255\nabc", "pixels.ppm is not a readable image"),
     ],
     ids=["cut", "vast", "words", "empty", "ppm"],
 )

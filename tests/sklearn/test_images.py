@@ -57,7 +57,8 @@ def test_unreadable_files_are_left_out_with_a_warning(
     Image.fromarray(GRAY[0]).resize((70, 30)).save(tmp_path / "wide.png")
     dataset, kept = readable_images((tmp_path / ".DS_Store", tmp_path / "wide.png"), cache)
     assert (dataset.images, dataset.side, kept.tolist()) == ((tmp_path / "wide.png",), 70, [1])
-    assert f"1 of 2 files cannot be read and are left out; {tmp_path / '.DS_Store'} is no image" in caplog.text
+    reason = f"{tmp_path / '.DS_Store'} is not a readable image"
+    assert f"1 of 2 files cannot be read and are left out; {reason}" in caplog.text
     with pytest.raises(InputError, match=r"none of 1 files is a readable image; .*DS_Store"):
         readable_images((tmp_path / ".DS_Store",), cache)
 

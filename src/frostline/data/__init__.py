@@ -1,1 +1,1 @@
-"""What comes in: images, labels, splits and how pixels are prepared."""
+"""Data sets: sources, splits, decoding, preprocessing and augmentation."""

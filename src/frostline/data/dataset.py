@@ -1,4 +1,4 @@
-"""A labeled set of images: pixels in memory, or files that are decoded when they are needed."""
+"""A labeled set of images: pixels in memory, or files that are decoded on demand."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +16,12 @@ from frostline.data.levels import Levels
 from frostline.errors import DataError
 
 Pixels = NDArray[np.uint8]  # (H, W) gray or (H, W, 3) RGB
-AT_ONCE = 4  # files that a process is handed together
+CHUNK = 4  # files per task of a decoding process
 RowIds = Callable[[Sequence[Path]], list[bytes]]
 
 
 def check_pixels(images: NDArray[np.uint8]) -> Pixels:
-    """Return the images when they are bytes of shape (N, H, W) or (N, H, W, 3).
-
-    Raises
-    ------
-    DataError
-    """
+    """Return the images; raise ``DataError`` unless they are uint8 of shape (N, H, W) or (N, H, W, 3)."""
     gray, color = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
     if images.dtype != np.uint8 or not (gray or color):
         raise DataError(
@@ -49,15 +44,15 @@ class ImageDataset:
     class_names : tuple of str
         One name per class.
     identify : callable, optional
-        How image files get their row ids; hashes the files' bytes when left out.
+        Returns the row ids of image files. Default: hashes of the files' bytes.
     groups : ndarray of int64, shape (N,), optional
-        Images of one number look alike: a split that is drawn keeps them on one side.
+        Images with the same number are similar, or belong together: they are kept in the same split.
     longest_side : int, optional
-        Of image files, in pixels, where it is known.
+        Longest side of the image files in pixels, where it is known.
     levels : Levels, optional
-        How files of more than 8 bits, or with transparency, become bytes.
+        Value scale of files with more than 8 bits, and background of transparent ones.
     max_pixels : int
-        What a file may claim to have.
+        Larger image files are refused.
 
     Raises
     ------
@@ -97,7 +92,7 @@ class ImageDataset:
 
     @cached_property
     def row_ids(self) -> list[bytes]:
-        """The 16-byte identity of every image: of its pixels, or of its file's bytes."""
+        """A 16-byte digest of each image: of its pixels, or of its file's bytes."""
         if isinstance(self.images, np.ndarray):
             return row_ids_of_pixels(self.images)
         if self.identify is not None:
@@ -121,7 +116,7 @@ class ImageDataset:
         return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
     def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
-        """Return the images at ``indices``, in that order; row ids that are known already go along."""
+        """Return the images at ``indices``, in that order; row ids that are known are kept."""
         images = self.images[indices] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in indices)
         groups = None if self.groups is None else self.groups[indices]
         part = replace(self, images=images, labels=self.labels[indices], groups=groups)
@@ -130,19 +125,18 @@ class ImageDataset:
         return part
 
     def pixels(self, indices: NDArray[np.integer], side: int | None = None) -> Pixels | list[Pixels]:
-        """Return the pixels at ``indices``: one array when they are in memory, else one for each file.
+        """Return the pixels at ``indices``: one array when they are in memory, else one array per file.
 
         Parameters
         ----------
         indices : ndarray of int, shape (B,)
-            Which images.
         side : int, optional
-            Of the network's input: files give no more than it needs (`decode_image`).
+            Side of the network's input: files are reduced accordingly (`decode_image`).
 
         Raises
         ------
         DataError
-            When a file is no readable image.
+            When a file is not a readable image.
         """
         return self.decoding(indices, side, levels=self.levels)()
 
@@ -154,16 +148,16 @@ class ImageDataset:
         *,
         levels: Levels | None = None,
     ) -> Callable[[], Pixels | list[Pixels]]:
-        """Begin with what `pixels` returns, and return what waits for it.
+        """Start decoding the images at ``indices``, and return a function that waits for the result of `pixels`.
 
-        A file whose row id is known must still have that content: no row is ever kept under another image's id.
+        A file whose row id is known must still have that content, so that no features are stored under the wrong id.
 
         Parameters
         ----------
         workers : Workers, optional
-            Processes that decode.
+            Decoding processes.
         levels : Levels, optional
-            In place of the data set's own: those that a model was trained with.
+            Used instead of the data set's own: those that a model was trained with.
         """
         if isinstance(self.images, np.ndarray):
             images = self.images
@@ -173,7 +167,7 @@ class ImageDataset:
         work = partial(_decode_file, side=side, levels=levels, max_pixels=self.max_pixels)
         budget = budget_of(self.max_pixels)
         files = list(zip(paths, row_ids, strict=True))
-        decoded = (workers or Workers()).map(work, files, AT_ONCE, budget=budget, lost=_refuse_file)
+        decoded = (workers or Workers()).map(work, files, CHUNK, budget=budget, lost=_refuse_file)
         return lambda: list(decoded)
 
 
@@ -195,31 +189,31 @@ def _row_id(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image file that is left out, and why."""
+    """An image file that is left out, and the reason."""
 
     path: Path
     reason: str
 
     @property
     def shown_path(self) -> str:
-        """The path as one line that can be printed: a file's name may be no UTF-8, or hold a line break."""
+        """The path as one printable line: a file's name may be invalid UTF-8, or contain a line break."""
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(self.path))
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set: a training part and a test part that is read once, at the end.
+    """A data set: its training, validation and test splits. The test split is read once, at the end.
 
     Attributes
     ----------
     name : str
     train, test : ImageDataset
     source : str
-        Where it came from.
+        Its origin.
     val : ImageDataset or None
-        Its own validation part; when there is none a run draws one from ``train``.
+        The validation split; a run draws one from ``train`` when it is ``None``.
     bad : tuple of BadImage
-        What could not be read.
+        Images that could not be read.
     """
 
     name: str

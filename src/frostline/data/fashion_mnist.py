@@ -26,35 +26,29 @@ from frostline.data.dataset import ImageDataset, Splits
 from frostline.errors import DataError
 
 MAX_HEADER_BYTES = 4 + 4 * 255
-MAX_BYTES = 1 << 30  # no member of the family comes near; a header that claims more is a broken or hostile file
-
-
-def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes; see `read_idx_and_md5`."""
-    return read_idx_and_md5(path, dimensions)[0]
+MAX_BYTES = 1 << 30  # far above any published file; a larger size in a header means a broken or hostile file
 
 
 def read_idx_and_md5(path: Path, dimensions: int) -> tuple[NDArray[np.uint8], str]:
-    """Read an IDX file of unsigned bytes, and return the MD5 of what it holds unpacked, too.
+    """Read an IDX file of unsigned bytes, plain or gzip by its content; return the array and the unpacked file's MD5.
 
     Parameters
     ----------
     path : Path
-        The file, plain or gzip (told by its first two bytes, not by its name).
     dimensions : int
-        How many dimensions it must have: 3 for images (N, H, W), 1 for labels (N,).
+        Expected number of dimensions: 3 for images (N, H, W), 1 for labels (N,).
 
     Raises
     ------
     DataError
-        When it is missing, of another kind, cut short, longer than its header says, or claims over 1 GiB.
+        When it is missing, of another type, truncated, longer than its header states, or larger than 1 GiB.
     """
     try:
         with open_file(path, MAX_BYTES + MAX_HEADER_BYTES) as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             return _read(cast(BinaryIO, gzip.open(raw) if packed else raw), path, dimensions)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged or cut short ({error}): get the file again.") from error
+        raise DataError(f"{path} is damaged or truncated ({error}): get the file again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
@@ -63,7 +57,7 @@ def _read(file: BinaryIO, path: Path, dimensions: int) -> tuple[NDArray[np.uint8
     header = file.read(4 + 4 * dimensions)
     if header[:4] != bytes((0, 0, 8, dimensions)) or len(header) < 4 + 4 * dimensions:
         raise DataError(
-            f"{path} is no IDX file of {dimensions}-dimensional bytes: expected it to begin with "
+            f"{path} is not an IDX file of {dimensions}-dimensional bytes: expected it to begin with "
             f"00 00 08 {dimensions:02x}, got {header[:4].hex(' ') or 'nothing'}."
         )
     shape = struct.unpack(f">{dimensions}I", header[4:])
@@ -73,7 +67,7 @@ def _read(file: BinaryIO, path: Path, dimensions: int) -> tuple[NDArray[np.uint8
     data = file.read(size + 1)
     if len(data) != size:
         found = "more than" if len(data) > size else f"{len(data):,} of"
-        raise DataError(f"{path} holds {found} the {size:,} bytes its header {shape} promises: get the file again.")
+        raise DataError(f"{path} has {found} the {size:,} bytes that its header {shape} states: get the file again.")
     digest = hashlib.md5(header, usedforsecurity=False)
     digest.update(data)
     return np.frombuffer(data, np.uint8).reshape(shape), digest.hexdigest()
@@ -81,17 +75,8 @@ def _read(file: BinaryIO, path: Path, dimensions: int) -> tuple[NDArray[np.uint8
 
 NAME = "fashion-mnist"
 CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 PUBLISHED_COUNTS = {60_000, 10_000}
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: apt-get install dataset-fashion-mnist
 BASES = (
@@ -103,9 +88,9 @@ BASES = (
 
 @dataclass(frozen=True)
 class Part:
-    """One published file: its name without ``.gz``, the MD5 of the published gz, the MD5 of what it unpacks to.
+    """One published file: its name without ``.gz``, the MD5 of the published gz, and the MD5 of the unpacked content.
 
-    The second is that of Debian's package ``dataset-fashion-mnist`` 0.0~git20200523.55506a9-1: packed anew.
+    The content is also that of Debian's package ``dataset-fashion-mnist`` 0.0~git20200523.55506a9-1, which repacks it.
     """
 
     name: str
@@ -132,14 +117,12 @@ FILES = {
 def find(
     directory: Path | None = None, cache: Path | None = None, *, system: Path = SYSTEM_FOLDER
 ) -> dict[str, Path] | None:
-    """Return the four files' paths, or ``None`` when no folder has them all.
+    """Return the paths of the four files, or ``None`` when no folder has them all.
 
-    Looked for in ``directory`` alone when it is given, else in the ``system`` folder, then in Frostline's cache.
+    Only ``directory`` is searched when it is given; otherwise the ``system`` folder, then Frostline's cache.
     """
-    folders = [directory] if directory else [system, store(cache)]
-    for folder in folders:
-        found = {role: _present(folder, part.name) for role, part in FILES.items()}
-        paths = {role: path for role, path in found.items() if path is not None}
+    for folder in [directory] if directory else [system, store(cache)]:
+        paths = {role: path for role, part in FILES.items() if (path := _existing(folder, part.name)) is not None}
         if len(paths) == len(FILES):
             return paths
     return None
@@ -150,11 +133,8 @@ def store(cache: Path | None = None) -> Path:
     return cache_dir(cache) / "datasets" / NAME
 
 
-def _present(folder: Path, name: str) -> Path | None:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    return None
+def _existing(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def get(
@@ -178,16 +158,16 @@ def get(
         return paths
     if directory is not None:
         names = ", ".join(part.name for part in FILES.values())
-        raise DataError(f"{directory} does not hold Fashion-MNIST: expected {names} (plain or .gz).")
+        raise DataError(f"{directory} does not contain Fashion-MNIST: expected {names} (plain or .gz).")
     folder = store(cache)
     for part in FILES.values():
-        if _present(folder, part.name) is None:
+        if _existing(folder, part.name) is None:
             file = f"{part.name}.gz"
             urls = [base + file for base in BASES]
             download(urls, folder / file, algorithm="md5", digest_head=part.gz_md5, progress=progress)
     paths = find(None, cache, system=system)
     if paths is None:
-        raise DataError(f"the files of Fashion-MNIST vanished from {folder} while they were being fetched.")
+        raise DataError(f"the files of Fashion-MNIST disappeared from {folder} during the download.")
     return paths
 
 
@@ -198,26 +178,24 @@ def load(
     *,
     system: Path = SYSTEM_FOLDER,
 ) -> Splits:
-    """Load Fashion-MNIST; see `get` for where it is looked for.
-
-    Files in an explicit ``directory`` may be others than the published ones: one line in the log says so.
+    """Load Fashion-MNIST from the files of `get`, which may be modified ones in an explicit ``directory``.
 
     Raises
     ------
     DataError
-        When a file is damaged or not the published one, or counts and labels do not fit.
+        When a file is damaged or not the published one, or images and labels do not fit together.
     """
     paths = get(directory, cache, progress, system=system)
-    with ThreadPoolExecutor(2) as pool:  # unpacking and digests run beside each other
+    with ThreadPoolExecutor(2) as pool:  # unpacking and hashing release the GIL
         read = dict(zip(FILES, pool.map(lambda role: _content(paths[role], FILES[role]), FILES), strict=True))
-    others = [paths[role] for role, (_, published) in read.items() if not published]
-    if others and directory is None:
-        raise DataError(f"{others[0]} is not the published file (its MD5 is wrong): get it again, or remove it.")
-    if others:
-        names = ", ".join(path.name for path in others)
-        counts = {len(read[role][0]) for role in FILES if paths[role] in others}
-        level = logging.WARNING if counts & PUBLISHED_COUNTS else logging.INFO  # damaged, or of somebody's own making
-        log.log(level, "not the published files of Fashion-MNIST, taken as they are: %s in %s", names, directory)
+    modified = [paths[role] for role, (_, published) in read.items() if not published]
+    if modified and directory is None:
+        raise DataError(f"{modified[0]} is not the published file (its MD5 is wrong): get it again, or remove it.")
+    if modified:
+        names = ", ".join(path.name for path in modified)
+        counts = {len(read[role][0]) for role in FILES if paths[role] in modified}
+        level = logging.WARNING if counts & PUBLISHED_COUNTS else logging.INFO  # damaged, or a data set of one's own
+        log.log(level, "not the published files of Fashion-MNIST, used anyway: %s in %s", names, directory)
     parts = {}
     for split in ("train", "test"):
         images, labels = read[f"{split} images"][0], read[f"{split} labels"][0]
@@ -225,13 +203,13 @@ def load(
             parts[split] = ImageDataset(images, labels.astype(np.int64), CLASS_NAMES)
         except DataError as error:
             raise DataError(
-                f"{paths[f'{split} images']} and {paths[f'{split} labels']} do not belong together: {error}"
+                f"{paths[f'{split} images']} and {paths[f'{split} labels']} do not fit together: {error}"
             ) from error
     return Splits(NAME, parts["train"], parts["test"], str(paths["train images"].parent))
 
 
 def content_matches(path: Path, part: Part) -> bool:
-    """Whether a file is the published one, by the MD5 of what it holds (a repacked gz counts)."""
+    """Whether a file is the published one, by the MD5 of its unpacked content."""
     return _content(path, part)[1]
 
 

@@ -1,7 +1,7 @@
-"""One scale for a data set whose files hold more than bytes: 16-bit, 32-bit and real numbers, and transparency.
+"""Value scales for data sets with 16-bit, 32-bit, floating-point or transparent images.
 
-A file's own brightest pixel says little of its scale: one pixel of 1.02 in numbers from 0 to 1 must not turn the image
-black, and 12-bit images in 16-bit files must not either. So the whole data set decides, once.
+The brightest pixel of one file does not determine its scale: a pixel of 1.02 in an image of values from 0 to 1 must not
+turn that image black, nor may 12-bit images in 16-bit files become black. So one scale is chosen for the data set.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,26 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = (8, 10, 12, 14, 16, 24, 31)
-TOPS = (1.0, 255.0, 65535.0)  # usual scales of real numbers
-SLACK = 1.5  # how far above a usual scale real numbers may reach and still be of that scale
-FEWEST_GRAYS = 15  # an image whose largest value is at most that is nearly black: a map of class numbers, perhaps
+TOPS = (1.0, 255.0, 65535.0)  # usual scales of floating-point values
+SLACK = 1.5  # values up to this factor above a usual scale still count as that scale
+FEWEST_GRAYS = 15  # images without a larger value are nearly black: label masks, perhaps
 
 Range = tuple[float, float]
 
 
 class Tones(NamedTuple):
-    """What values one file holds.
+    """Type and range of the values in one file.
 
     Attributes
     ----------
     kind : str
-        ``byte``, ``whole`` (16 or 32 bits) or ``real``.
+        ``byte``, ``whole`` (16-bit or 32-bit integers) or ``real``.
     low, high : float
-        The smallest and largest of them; of colors, after reading.
+        Smallest and largest value; of ``byte`` images, after conversion to gray or RGB.
     transparent : bool
-        Some pixels may be seen through.
+        Whether it has transparency.
     flat : bool
-        It is one single color after reading.
+        Whether it is a single color after conversion.
     """
 
     kind: str = "byte"
@@ -45,25 +45,25 @@ class Tones(NamedTuple):
 
 @dataclass(frozen=True)
 class Levels:
-    """How a data set's values become bytes.
+    """The mapping of a data set's values to bytes.
 
     Parameters
     ----------
     whole : (float, float), optional
-        What becomes 0 and 255 in files of 16-bit and 32-bit whole numbers; when left out 0 and 65,535, of 32 bits 255
-        where no pixel is larger.
+        The values that become 0 and 255 in 16-bit and 32-bit integer files. Default: 0 and 65,535, or 0 and 255 in
+        32-bit files without larger values.
     real : (float, float), optional
-        The same for real numbers; chosen for each file by itself when left out.
+        The same for floating-point files. Default: chosen for each file.
     contrast : bool
-        Lay transparent images that white hides on black. All others, and all when ``False``, are laid on white.
+        Use a black background for transparent images that are invisible on white. Otherwise the background is white.
     """
 
     whole: Range | None = None
     real: Range | None = None
     contrast: bool = False
 
-    def of(self, mode: str, low: float, high: float) -> Range:
-        """Return the scale of a file whose values run from ``low`` to ``high``; ``mode`` is Pillow's name for them."""
+    def scale_of(self, mode: str, low: float, high: float) -> Range:
+        """Return the scale for a file of Pillow mode ``mode`` with values from ``low`` to ``high``."""
         if mode == "F":
             return self.real or (0.0, next((top for top in TOPS if high <= SLACK * top), TOPS[-1]))
         if self.whole is None and mode == "I":
@@ -71,7 +71,7 @@ class Levels:
         return self.whole or (0.0, 65535.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values; what is not set is left out."""
+        """Return the settings that differ from the defaults, as JSON values."""
         values: dict[str, Any] = {}
         if self.whole is not None:
             values["whole"] = list(self.whole)
@@ -83,13 +83,7 @@ class Levels:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Levels":
-        """Rebuild it from `to_dict`.
-
-        Raises
-        ------
-        ValueError
-            When a range is not two finite numbers, the smaller one first.
-        """
+        """Restore from `to_dict`; raises ``ValueError`` unless ranges are two finite numbers in ascending order."""
         return cls(_range(values, "whole"), _range(values, "real"), "transparency" in values)
 
 
@@ -103,7 +97,7 @@ def _range(values: dict[str, Any], name: str) -> Range | None:
 
 
 def choose_levels(tones: Iterable[Tones]) -> Levels | None:
-    """Return the scale for a data set from the tones of its files; nothing when all hold opaque bytes."""
+    """Return the scale for a data set from the tones of its files; ``None`` when all are opaque and 8-bit."""
     files = list(tones)
     whole = [file for file in files if file.kind == "whole"]
     real = [file for file in files if file.kind == "real"]
@@ -114,7 +108,7 @@ def choose_levels(tones: Iterable[Tones]) -> Levels | None:
 
 
 def whole_range(files: Sequence[Tones]) -> Range:
-    """Return the range of the fewest bits, of those in use, that hold all values; their own where some are negative."""
+    """Return the range of the smallest usual bit depth that holds all values; the actual range if any is negative."""
     low, high = min(file.low for file in files), max(file.high for file in files)
     if low < 0:
         return low, max(high, 0.0)
@@ -122,7 +116,7 @@ def whole_range(files: Sequence[Tones]) -> Range:
 
 
 def real_range(files: Sequence[Tones]) -> Range:
-    """Return the usual scale that most files keep to: from 0, or its negative, to 1, 255 or 65,535; or their own."""
+    """Return the usual scale of most files, [0, t] or [-t, t] with t of 1, 255 or 65,535; else their median range."""
     high = median(file.high for file in files)
     low = median(file.low for file in files)
     size = max(high, -low)
@@ -132,25 +126,25 @@ def real_range(files: Sequence[Tones]) -> Range:
     return (-top if low < -top / 10 else 0.0), top
 
 
-def scales(tones: Sequence[Tones], levels: Levels | None) -> list[str]:
-    """Return a line for each kind of file that has a scale: what it is, and how many files go beyond."""
+def describe_scales(tones: Sequence[Tones], levels: Levels | None) -> list[str]:
+    """Return a line for each type of file that is scaled: the scale, and how many files exceed it."""
     if levels is None:
         return []
     lines = [
-        _scale("16-bit or 32-bit", levels.whole, [file for file in tones if file.kind == "whole"]),
-        _scale("real", levels.real, [file for file in tones if file.kind == "real"]),
+        _describe_scale("16-bit or 32-bit integers", levels.whole, [file for file in tones if file.kind == "whole"]),
+        _describe_scale("floating-point values", levels.real, [file for file in tones if file.kind == "real"]),
     ]
     return [line for line in lines if line]
 
 
-def remarks(tones: Sequence[Tones], splits: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """Return what a person should be warned of in the values of files, each with its split, a line each."""
+def describe_oddities(tones: Sequence[Tones], splits: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Return a warning for each suspicious property of the files' values: single colors, nearly black splits."""
     flat = [path for path, file in zip(paths, tones, strict=True) if file.flat]
     lines = []
     if flat:
-        lines.append(f"{len(flat):,} of {len(tones):,} images are of one single color, such as {flat[0]}")
+        lines.append(f"{len(flat):,} of {len(tones):,} images have a single color, such as {flat[0]}")
     for split in dict.fromkeys(splits):
-        files = [file for file, where in zip(tones, splits, strict=True) if where == split]
+        files = [file for file, its_split in zip(tones, splits, strict=True) if its_split == split]
         brightest = max((file.high for file in files), default=255)
         if 0 < brightest <= FEWEST_GRAYS and all(file.kind == "byte" for file in files):
             lines.append(
@@ -160,19 +154,17 @@ def remarks(tones: Sequence[Tones], splits: Sequence[str], paths: Sequence[Path]
     return lines
 
 
-def _scale(numbers: str, scale: Range | None, files: Sequence[Tones]) -> str | None:
+def _describe_scale(values: str, scale: Range | None, files: Sequence[Tones]) -> str | None:
     if scale is None:
         return None
     low, high = scale
     beyond = sum(file.low < low or file.high > high for file in files)
-    clipped = f"; {beyond:,} of them have values beyond, which are cut off" if beyond else ""
-    return (
-        f"{len(files):,} images hold {numbers} numbers, read with {low:,.6g} as black and {high:,.6g} as white{clipped}"
-    )
+    clipped = f"; values outside this range are clipped in {beyond:,} of them" if beyond else ""
+    return f"{len(files):,} images have {values}, read with {low:,.6g} as black and {high:,.6g} as white{clipped}"
 
 
 def to_bytes(values: NDArray[Any], scale: Range) -> NDArray[np.uint8]:
-    """Return whole or real numbers as bytes; what lies beyond the scale is cut off."""
+    """Scale integers or floating-point values to bytes; values outside the scale are clipped."""
     low, high = scale
     if values.dtype.kind == "u" and low == 0 and np.log2(high + 1) in BITS[:5]:
         shift = int(np.log2(high + 1)) - 8

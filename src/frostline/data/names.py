@@ -1,4 +1,4 @@
-"""Names of classes and splits: one spelling for each, and the order in which classes are numbered."""
+"""Names of classes and splits: normalized spelling, natural order, usual names of splits."""
 
 import re
 import unicodedata
@@ -12,19 +12,18 @@ MAX_NAMED = 5
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
-    """Return a key that sorts names the way people do: 1, 2, 10; a2, a10; Apple before banana.
+    """Return a sort key for natural order: 1, 2, 10; a2, a10; Apple before banana.
 
-    Digits count by their value and letters regardless of case. Names that are equal in this sense (1 and 01, a and A)
-    are ordered by their characters, so the order never depends on the order of the input.
+    Digits compare by value and letters regardless of case. Ties (1 and 01, a and A) are broken by the characters, so
+    the order does not depend on that of the input.
     """
-    parts = _DIGITS.split(name)  # text, digits, text, …: text and digits never meet in a comparison
-    return tuple(_number(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
+    def number(digits: str) -> tuple[int, str]:  # compares like the number, whatever its length
+        value = digits.lstrip("0")
+        return len(value), value
 
-def _number(digits: str) -> tuple[int, str]:
-    """Return what compares as the number does, however many digits it has."""
-    value = digits.lstrip("0")
-    return len(value), value
+    parts = _DIGITS.split(name)  # text, digits, text, …: text is never compared with digits
+    return tuple(number(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -33,51 +32,39 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def class_name(name: str) -> str:
-    """Return the one spelling of a class name: composed characters (NFC), no spaces around it.
+    """Normalize the spelling of a class name: composed characters (NFC), no surrounding spaces.
 
-    macOS and zip files write ``é`` as ``e`` and an accent (NFD); both look the same.
+    macOS and zip files write ``é`` as ``e`` and an accent (NFD), which looks the same.
     """
     return unicodedata.normalize("NFC", name).strip(" \u00a0") or name
 
 
-def unified(names: Sequence[str], source: str) -> list[str]:
-    """Return class names in their one spelling (`class_name`), and log what this joins or leaves apart.
-
-    Parameters
-    ----------
-    names : sequence of str
-        As they came, one per image.
-    source : str
-        For messages.
-    """
+def normalize_class_names(names: Sequence[str], source: str) -> list[str]:
+    """Normalize the class name of each image (`class_name`); log spellings that are merged, or differ only in case."""
     spelled = {name: class_name(name) for name in set(names)}
-    _log_joined(spelled, source)
+    variants: dict[str, list[str]] = {}
+    for name in sorted(spelled):
+        variants.setdefault(spelled[name], []).append(name)
+    merged = natural_order(name for name, spellings in variants.items() if len(spellings) > 1)
+    if merged:
+        shown = first_few([f"{name} ({', '.join(map(ascii, variants[name]))})" for name in merged])
+        log.warning("%s: spellings of a class name that look the same are merged: %s", source, shown)
     by_case: dict[str, list[str]] = {}
     for name in natural_order(spelled.values()):
         by_case.setdefault(name.casefold(), []).append(name)
     alike = [" and ".join(map(repr, same)) for same in by_case.values() if len(same) > 1]
     if alike:
-        log.warning("%s: classes whose names differ in case only are kept apart: %s", source, first_few(alike))
+        log.warning("%s: class names that differ only in case are separate classes: %s", source, first_few(alike))
     return [spelled[name] for name in names]
 
 
-def _log_joined(spelled: dict[str, str], source: str) -> None:
-    variants: dict[str, list[str]] = {}
-    for name in sorted(spelled):
-        variants.setdefault(spelled[name], []).append(name)
-    joined = [name for name, given in variants.items() if len(given) > 1]
-    if joined:
-        shown = [f"{name} ({', '.join(map(ascii, variants[name]))})" for name in sorted(joined, key=natural_key)]
-        log.warning("%s: spellings of one class name that look the same are one class: %s", source, first_few(shown))
-
-
 def unprintable(names: Iterable[str]) -> list[str]:
-    """Return the names that cannot be printed: control characters, what is no Unicode, nothing but white space."""
+    """Return the names that cannot be printed: with control characters, invalid Unicode, or only white space."""
     return [name for name in names if not name.strip() or {"Cc", "Cs"} & set(map(unicodedata.category, name))]
 
 
 def first_few(names: Sequence[str], most: int = MAX_NAMED) -> str:
-    """Return the first names as text, and how many more there are."""
+    """Return the first names, and the number of the others, as text."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -88,7 +75,7 @@ NAMES = {
     "val": ("val", "valid", "validation", "validate", "validating", "dev", "devel", "development"),
     "test": ("test", "testing", "tst", "eval", "evaluation", "evaluate", "holdout", "heldout"),
 }
-# Without case and anything but letters and digits: train, Training_Set, images-train, test_data, val2017.
+# Matched in lower case, letters and digits only: train, Training_Set, images-train, test_data, val2017.
 _DECORATION = "(?:images?|imgs?|img|pictures?|photos?|data|dataset|split|set)?"
 _PATTERNS = {
     split: re.compile(f"{_DECORATION}(?:{'|'.join(names)}){_DECORATION}(?:set|split)?(?:(?:19|20)[0-9]{{2}})?")
@@ -97,6 +84,6 @@ _PATTERNS = {
 
 
 def split_of(name: str) -> str | None:
-    """Return ``train``, ``val`` or ``test`` when a name is a usual one for that split, in any case; else ``None``."""
+    """Return ``train``, ``val`` or ``test`` for a usual name of that split, in any case; else ``None``."""
     plain = re.sub(r"[\W_]+", "", name.casefold())
     return next((split for split, pattern in _PATTERNS.items() if pattern.fullmatch(plain)), None)

@@ -1,4 +1,4 @@
-"""How pixels become a network's input: a spec that is saved with every model, and the code that obeys it."""
+"""Preprocessing of images into a network's input; the spec is saved with every model."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name all of torch's users know)
+import torch.nn.functional as F  # noqa: N812  (the usual name)
 from numpy.typing import NDArray
 
 from frostline.data.decoding.decode import center_squares
@@ -24,10 +24,9 @@ VERSION = 2  # of how images are shrunk, cropped and resized
 class Preprocess:
     """Crop the center square, resize it, scale to 0..1, repeat gray three times, subtract mean, divide by std.
 
-    An image is first halved, in bytes, as often as its sides stay at least the image size; a JPEG file as it is
-    decoded: hand the image size to `frostline.data.decoding.decode.decode_image`. The resize that follows is bilinear
-    or bicubic on real numbers, antialiased when it shrinks (as ``torch.nn.functional.interpolate`` defines it), and
-    nothing is rounded back to bytes.
+    An image is first halved, in bytes, while its sides stay at least the image size; a JPEG file while it is decoded
+    (pass the image size to `frostline.data.decoding.decode.decode_image`). The following resize is bilinear or bicubic
+    in float32, antialiased when it shrinks (as in ``torch.nn.functional.interpolate``), without rounding to bytes.
 
     Parameters
     ----------
@@ -36,9 +35,9 @@ class Preprocess:
     mean, std : tuple of float
         Per channel (red, green, blue), of values in 0..1. ImageNet's by default.
     interpolation : str
-        ``bilinear`` or ``bicubic``; what bicubic puts beyond 0 or 255 is cut off.
+        ``bilinear`` or ``bicubic``, whose result is clipped to 0..255.
     levels : Levels, optional
-        How files of more than 8 bits, or with transparency, become bytes: hand them to `decode_image`, too.
+        Value scale of files with more than 8 bits, and background of transparent ones: pass it to `decode_image`, too.
     """
 
     image_size: int
@@ -58,17 +57,9 @@ class Preprocess:
                 raise ConfigError(f"{name} {values}: expected three numbers, {ranges}, for pixel values in 0 to 1.")
 
     def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Return float32 pixels 0..255, resized and cropped.
+        """Resize and crop uint8 images: an array (B, H, W) or (B, H, W, 3), or a sequence of (H, W) and (H, W, 3).
 
-        Parameters
-        ----------
-        images : ndarray (B, H, W) or (B, H, W, 3), or a sequence of (H, W) and (H, W, 3)
-            Bytes.
-
-        Returns
-        -------
-        Tensor
-            (B, 1, S, S) when every image is gray, else (B, 3, S, S), with S the image size.
+        Returns float32 pixels 0..255, (B, 1, S, S) when all images are gray, else (B, 3, S, S), with S the image size.
         """
         if isinstance(images, np.ndarray):
             return self._resize(images)
@@ -85,13 +76,13 @@ class Preprocess:
         return pixels.clamp_(0, 255) if self.interpolation == "bicubic" else pixels
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn pixels 0..255, (B, 1, S, S) or (B, 3, S, S), into the network's input (B, 3, S, S)."""
+        """Convert pixels 0..255, (B, 1, S, S) or (B, 3, S, S), to the network's input (B, 3, S, S)."""
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]  # (3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]  # (3, 1, 1)
         return (pixels / 255 - mean) / std
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Return the network's input for a batch of images; see `resize` for what may come in."""
+        """Return the network's input for a batch of images; see `resize` for their format."""
         return self.normalize(self.resize(images))
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,18 +96,12 @@ class Preprocess:
             "crop": "centre square",  # in the digests of stores on disk
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
-            **levels,  # only where a data set needs them: other activations do not depend on them
+            **levels,  # only if set, to leave the digests of other data sets unchanged
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """Rebuild the spec from `to_dict`.
-
-        Raises
-        ------
-        ValueError
-            When it is of another version: the same image would give other pixels.
-        """
+        """Restore the spec from `to_dict`; raise ``ValueError`` for another version, which gives other pixels."""
         if values["version"] != VERSION:
             raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")
         interpolation = values["resize"].split(", ")[0]

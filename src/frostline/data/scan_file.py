@@ -1,4 +1,4 @@
-"""One look at one image file. It needs no torch: the processes that share the work start quickly."""
+"""Scan one image file. It loads no torch, so that the processes that share the work start quickly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,27 +9,29 @@ from frostline.data.levels import Tones
 from frostline.data.splits import difference_hash
 from frostline.errors import DataError
 
-SIDE = 512  # a look shrinks larger images while they stay at least that large: quicker, and it sees all that it needs
+SIDE = 512  # larger images are shrunk while both sides stay at least this long: quicker, and enough for a scan
 
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """What was seen in one file; ``reason`` says why it cannot be used, ``None`` that it can.
+    """The result of scanning one file.
 
     Attributes
     ----------
     row_id : bytes
         16 bytes; empty when the file could not be opened.
-    look : bytes
-        Difference hash, 8 bytes; empty when it is no image.
+    difference_hash : bytes
+        8 bytes; empty when it is not an image.
     side : int
-        The longer side in pixels; 0 when it is no image.
+        The longer side in pixels; 0 when it is not an image.
+    reason : str or None
+        Why the file cannot be used; ``None`` when it can.
     tones : Tones
-        What values it holds.
+        The range and type of its values.
     """
 
     row_id: bytes
-    look: bytes
+    difference_hash: bytes
     side: int
     reason: str | None
     tones: Tones
@@ -47,14 +49,11 @@ def scan_file(path: Path, max_pixels: int = MAX_PIXELS) -> ScannedFile:
     try:
         pixels, side, tones = examine(data, SIDE, max_pixels)
     except DataError as error:
-        return unusable(_reason(error), row_id)
+        reason = str(error).removeprefix("the image ").rstrip(".")
+        return unusable(" ".join(reason.split()), row_id)
     return ScannedFile(row_id, difference_hash(pixels), side, None, tones)
 
 
 def unusable(reason: str, row_id: bytes = b"") -> ScannedFile:
-    """Return the look of a file that cannot be used."""
+    """Return the result for a file that cannot be used."""
     return ScannedFile(row_id, b"", 0, reason, Tones())
-
-
-def _reason(error: DataError) -> str:
-    return " ".join(str(error).removeprefix("the image ").rstrip(".").split())

@@ -1,4 +1,4 @@
-"""Which images are trained on, which choose, and how few labels are enough: stratified and seeded."""
+"""Draw splits and subsets: stratified, seeded, groups of similar images kept together."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ from PIL import Image
 from frostline._utils.hashing import digest_bytes
 from frostline.errors import ConfigError, DataError
 
-FLAT = bytes(8)  # no step from left to right gets brighter: that tells nothing
+FLAT = bytes(8)  # the hash of an image that never gets brighter from left to right: it identifies nothing
 
 
 def difference_hash(pixels: NDArray[np.uint8]) -> bytes:
@@ -29,33 +29,27 @@ def difference_hash(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def group_numbers(classes: Sequence[str], row_ids: Sequence[bytes], hashes: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return one number per image, the same for those of one class that have the same difference hash.
+    """Return one number per image, the same for images of one class with the same difference hash.
 
-    The number depends on nothing but class and image: it stays when other images come or go.
+    The number depends only on class and image, not on the other images.
     """
     return np.array(
         [
-            _number(name, row if look == FLAT else look)
-            for name, row, look in zip(classes, row_ids, hashes, strict=True)
+            _number(c, row if digest == FLAT else digest)
+            for c, row, digest in zip(classes, row_ids, hashes, strict=True)
         ],
         np.int64,
     )
 
 
-def joined_groups(alike: NDArray[np.int64], given: Sequence[str | None] | None) -> NDArray[np.int64]:
-    """Return one number per image, the same for those that look alike or belong to one given group.
+def merge_groups(similar: NDArray[np.int64], groups: Sequence[str | None] | None) -> NDArray[np.int64]:
+    """Return one number per image, the same for images that are similar (`group_numbers`) or share a group.
 
-    Both relations together: A looks like B and B is of C's group, so A stays with C.
-
-    Parameters
-    ----------
-    alike : ndarray of int64, shape (N,)
-        From `group_numbers`.
-    given : sequence of str or None, optional
-        The group that each image belongs to; ``None``: none.
+    The relations are combined: when A is similar to B, and B is in C's group, A stays with C. An image may have no
+    group (``None``).
     """
-    if given is None:
-        return alike
+    if groups is None:
+        return similar
     parents: dict[int, int] = {}
 
     def root(number: int) -> int:
@@ -66,8 +60,8 @@ def joined_groups(alike: NDArray[np.int64], given: Sequence[str | None] | None) 
         return number
 
     first: dict[str, int] = {}
-    numbers = alike.tolist()
-    for number, group in zip(numbers, given, strict=True):
+    numbers = similar.tolist()
+    for number, group in zip(numbers, groups, strict=True):
         if group is not None:
             low, high = sorted((root(number), root(first.setdefault(group, number))))
             parents[high] = low
@@ -82,17 +76,12 @@ Indices = NDArray[np.int64]
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indices, Indices]:
-    """Split rows into ``count`` drawn ones and the rest, every class in its share.
-
-    Returns
-    -------
-    drawn, rest : ndarray of int64
-        Row numbers in ascending order.
+    """Draw ``count`` rows, each class in proportion; return the drawn and the remaining row numbers, ascending.
 
     Raises
     ------
     ConfigError
-        When a class would be left without an image on either side.
+        When a class would have no image on one side.
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
@@ -109,13 +98,13 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indice
 
 
 def limited(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
-    """Return ``count`` stratified rows, or all of them when there are no more; a class's only row is always drawn."""
+    """Return ``count`` stratified rows, or all when there are fewer; the only row of a class is always drawn."""
     if count >= len(labels):
         return np.arange(len(labels))
-    alone = np.bincount(labels)[labels] == 1
-    others = np.flatnonzero(~alone)
-    drawn = stratified(labels[others], count - int(alone.sum()), seed)[0]
-    return np.sort(np.concatenate([others[drawn], np.flatnonzero(alone)]))
+    single = np.bincount(labels)[labels] == 1
+    others = np.flatnonzero(~single)
+    drawn = stratified(labels[others], count - int(single.sum()), seed)[0]
+    return np.sort(np.concatenate([others[drawn], np.flatnonzero(single)]))
 
 
 def train_val(
@@ -136,39 +125,25 @@ def train_val(
 def by_group(
     labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int, keep: int = 1
 ) -> tuple[Indices, Indices]:
-    """Draw a share of every class, whole groups only; a class always keeps some groups.
+    """Draw a share of the rows of each class, entire groups only; return drawn and remaining row numbers, ascending.
 
-    A digest of seed and group decides, so adding images moves few others. A group may hold images of several classes:
-    it is drawn when it fits the share of each of them.
-
-    Parameters
-    ----------
-    labels, groups : ndarray of int64, shape (N,)
-        The class of each row, and the number of the group it stays with.
-    share : float
-        Of the rows of each class; at least one group is drawn where the class can spare one.
-    seed : int
-    keep : int
-        How many groups of each class are left at least.
-
-    Returns
-    -------
-    drawn, rest : ndarray of int64
-        Row numbers in ascending order.
+    A digest of seed and group decides the order, so adding images moves few others. A group may hold images of several
+    classes: it is drawn when it fits the share of each of them. At least one group of each class is drawn, unless that
+    would leave fewer than ``keep`` groups.
     """
     members = _members(labels, groups)
     order = sorted(members, key=lambda number: digest_bytes(f"{seed} {number}".encode()))
-    spare, left = Counter[int](), Counter[int]()  # groups, and rows, that each class can still give
+    spare, left = Counter[int](), Counter[int]()  # groups and rows that each class can still give
     for counts in members.values():
         spare.update(counts.keys())
         left.update(counts)
     spare = Counter({label: number - keep for label, number in spare.items()})
     left = Counter({label: max(1, round(share * rows)) for label, rows in left.items()})
-    chosen, served = set[int](), set[int]()
+    chosen, covered = set[int](), set[int]()
 
     def draw(number: int) -> None:
         chosen.add(number)
-        served.update(members[number])
+        covered.update(members[number])
         spare.subtract(members[number].keys())
         left.subtract(members[number])
 
@@ -176,25 +151,25 @@ def by_group(
         if all(spare[label] > 0 and rows <= left[label] for label, rows in members[number].items()):
             draw(number)
     for label in sorted(left):
-        if label in served:
+        if label in covered:
             continue
-        # Every group of the class is larger than the share, or holds another class that has given enough.
-        able = [number for number in order if label in members[number] and all(spare[c] > 0 for c in members[number])]
-        if able:
-            draw(min(able, key=lambda number: members[number].total()))
+        # Every group of the class exceeds the share, or contains another class whose share is used up.
+        candidates = [n for n in order if label in members[n] and all(spare[c] > 0 for c in members[n])]
+        if candidates:
+            draw(min(candidates, key=lambda number: members[number].total()))
     drawn = np.isin(groups, np.fromiter(chosen, np.int64, len(chosen)))
     return np.flatnonzero(drawn), np.flatnonzero(~drawn)
 
 
 def drawable(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> bool:
-    """Return whether `by_group` can draw anything: some group whose classes all have another one."""
+    """Whether `by_group` can draw anything: a group whose classes all have another one."""
     members = _members(labels, groups)
-    held = Counter(label for counts in members.values() for label in counts)
-    return any(all(held[label] > 1 for label in counts) for counts in members.values())
+    groups_per_class = Counter(label for counts in members.values() for label in counts)
+    return any(all(groups_per_class[label] > 1 for label in counts) for counts in members.values())
 
 
 def _members(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, Counter[int]]:
-    """Return for each group how many rows of each class it holds."""
+    """Count the rows of each class in each group."""
     found: dict[int, Counter[int]] = {}
     pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
     for group, label, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
@@ -203,7 +178,7 @@ def _members(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, 
 
 
 def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
-    """Return ``count`` rows of every class, drawn so that a larger count holds the smaller one's rows.
+    """Return ``count`` rows of each class; the rows of a smaller count are among those of a larger one.
 
     Raises
     ------
@@ -214,6 +189,6 @@ def per_class(labels: NDArray[np.int64], count: int, seed: int) -> Indices:
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) < count:
-            raise DataError(f"class {label} has {len(rows)} labeled images for training, {count} were asked for.")
+            raise DataError(f"class {label} has {len(rows)} labeled images for training, but {count} are required.")
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(rows)[:count])
     return np.sort(np.concatenate(chosen))

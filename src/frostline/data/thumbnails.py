@@ -1,9 +1,10 @@
-"""Small images, encoded: what a run keeps to show without its data set."""
+"""Encoded thumbnails, which a run stores for its pages, and contact sheets."""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from frostline.data.preprocess import Preprocess
 SIDE = 64  # pixels of the longer side; smaller images are not enlarged
 LOSSLESS_SIDE = 32
 JPEG_QUALITY = 85
-AT_ONCE = 64  # images that are decoded together
+BATCH = 64  # images decoded together
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +32,9 @@ class Thumbnails:
     ----------
     positions : ndarray of int64, shape (M,)
     encoded : sequence of bytes
-        One PNG (up to 32 pixels) or JPEG each.
+        PNG (up to 32 pixels) or JPEG.
     names : sequence of str
-        Where each came from; empty strings for images that were no files.
+        Paths of the files; empty strings for images in memory.
     """
 
     positions: NDArray[np.int64]
@@ -44,12 +45,12 @@ class Thumbnails:
         return len(self.encoded)
 
     def at(self, position: int) -> bytes | None:
-        """Return the image of one position of the split, if it is among these."""
+        """Return the image at a position of the split; ``None`` when it has no thumbnail."""
         found = np.flatnonzero(self.positions == position)
         return self.encoded[found[0]] if len(found) else None
 
     def to_tensors(self, prefix: str) -> dict[str, torch.Tensor]:
-        """Return them as tensors: positions, all bytes in a row, and where each ends."""
+        """Return tensors: positions, the concatenated bytes of images and names, and the end of each."""
         names = [name.encode(errors="surrogateescape") for name in self.names]
         return {
             f"{prefix}.positions": torch.from_numpy(self.positions),
@@ -61,16 +62,10 @@ class Thumbnails:
 
     @classmethod
     def from_tensors(cls, prefix: str, tensors: dict[str, torch.Tensor]) -> "Thumbnails":
-        """Return what `to_tensors` wrote.
-
-        Raises
-        ------
-        KeyError, ValueError
-            When a tensor is missing, or is not what `to_tensors` gives.
-        """
+        """Restore from `to_tensors`; raise ``KeyError`` or ``ValueError`` for missing or invalid tensors."""
         positions = tensors[f"{prefix}.positions"]
         if positions.dtype != torch.int64 or positions.ndim != 1:
-            raise ValueError(f"{prefix}.positions is no row of whole numbers")
+            raise ValueError(f"{prefix}.positions is not a vector of integers")
         names = _parts(tensors[f"{prefix}.names"], tensors[f"{prefix}.name_ends"], len(positions))
         return cls(
             positions.numpy(),
@@ -80,31 +75,24 @@ class Thumbnails:
 
 
 def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side: int = SIDE) -> Thumbnails:
-    """Shrink and encode some images of a data set.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-    positions : ndarray of int, shape (M,)
-    side : int
-        Of the longer side, in pixels.
+    """Shrink the images at some positions to ``side`` pixels on the longer side, and encode them.
 
     Raises
     ------
     DataError
-        When a file is no readable image any more.
+        When a file is no longer a readable image.
     """
     encoded, names = [], []
-    for start in range(0, len(positions), AT_ONCE):
-        some = np.asarray(positions[start : start + AT_ONCE])
-        for position, pixels in zip(some, dataset.pixels(some, side), strict=True):
+    for start in range(0, len(positions), BATCH):
+        batch = np.asarray(positions[start : start + BATCH])
+        for position, pixels in zip(batch, dataset.pixels(batch, side), strict=True):
             encoded.append(encode(pixels, side))
             names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
 
 
 def encode(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
-    """Return pixels (H, W) or (H, W, 3) as a PNG, or a JPEG where they have more than 32 pixels a side."""
+    """Shrink pixels (H, W) or (H, W, 3), and encode them as PNG up to 32 pixels a side, else as JPEG."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -135,25 +123,20 @@ def _bytes(data: bytes) -> torch.Tensor:
 def _parts(data: torch.Tensor, ends: torch.Tensor, count: int) -> list[bytes]:
     limits = [0, *ends.flatten().tolist()]
     if data.dtype != torch.uint8 or data.ndim != 1 or ends.dtype != torch.int64 or ends.shape != (count,):
-        raise ValueError(f"its thumbnails are not {count} pieces of bytes")
+        raise ValueError(f"thumbnails: expected {count} byte strings")
     if limits != sorted(limits) or limits[-1] != len(data):
-        raise ValueError("its thumbnails end elsewhere than it says")
-    whole, begin, parts = data.numpy().tobytes(), 0, []
-    for end in ends.tolist():
-        parts.append(whole[begin:end])
-        begin = end
-    return parts
+        raise ValueError("thumbnails: invalid ends of the byte strings")
+    joined = data.numpy().tobytes()
+    return [joined[begin:end] for begin, end in pairwise(limits)]
 
 
 PER_CLASS = 12
-SHEET_SIDE = 128  # pixels: more of an image cannot be seen on a sheet
-MOST_CLASSES = 60  # rows of a sheet; more would take minutes to draw
+SHEET_SIDE = 128  # pixels; more would not be visible on a sheet
+MAX_CLASSES = 60  # rows of a sheet; more would take minutes to draw
 
 
 def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per_class: int = PER_CLASS) -> None:
-    """Write a PNG with one row per class: its name, how many images it has, and some of them drawn by seed.
-
-    Of more than 60 classes the first are shown.
+    """Write a PNG with one row per class (the first 60): its name, its number of images, and a random sample of them.
 
     Raises
     ------
@@ -161,7 +144,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
         When the image cannot be written.
     """
     rows = []
-    for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
+    for label, name in enumerate(dataset.class_names[:MAX_CLASSES]):
         members = _members(dataset, label, seed)
         rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class], SHEET_SIDE))))
     _draw(rows, per_class, title, path)
@@ -170,7 +153,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
 def draw_views(
     dataset: ImageDataset, views: Sequence[View], preprocess: Preprocess, title: str, path: Path, seed: int = 0
 ) -> None:
-    """Write a PNG with one row per class: an image drawn by seed, preprocessed, in each of some views.
+    """Write a PNG with one row per class (the first 60): a random image, preprocessed, in each view.
 
     Raises
     ------
@@ -178,7 +161,7 @@ def draw_views(
         When the image cannot be written.
     """
     rows: list[tuple[str, Sequence[NDArray[Any]]]] = []
-    for label, name in enumerate(dataset.class_names[:MOST_CLASSES]):
+    for label, name in enumerate(dataset.class_names[:MAX_CLASSES]):
         chosen = _members(dataset, label, seed)[:1]
         row_ids = dataset.subset(chosen).row_ids
         images = []
@@ -208,4 +191,4 @@ def _draw(rows: Sequence[tuple[str, Sequence[NDArray[Any]]]], columns: int, titl
         row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=9, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    write_bytes(path, buffer.getvalue(), "choose another place with --output")
+    write_bytes(path, buffer.getvalue(), "choose another path with --output")

@@ -10,7 +10,7 @@ from frostline._utils.device import seed_everything
 from frostline._utils.output_folder import check_mode
 from frostline._utils.progress import Progress, log, visible
 from frostline.config import TrainConfig
-from frostline.data.check import warn_of
+from frostline.data.check import warn_overlaps
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name, with_absolute_paths
 from frostline.models.backbone import GIVEN, Backbone
@@ -137,7 +137,7 @@ def _run(
     resumed: bool,
 ) -> None:
     data, splits = resolve_images(config, context, data)
-    warn_of(splits.overlaps, data.source)
+    warn_overlaps(splits.overlaps, data.source)
     if resumed:
         check_same_data(run, splits)
     plan = Plan(resolve_network(config, splits.train, context, backbone), splits)

@@ -1,4 +1,4 @@
-"""Decoding in processes: pixels or reasons, in order, for threads and for asyncio."""
+"""Decoding in processes: pixels or errors, in order, for threads and for asyncio."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_limits_are_the_decoders() -> None:
     good = encoded(np.full((30, 40), 7, np.uint8), "PNG")
     with Decoders(1, side=10, formats=("PNG",), max_pixels=1200) as decoders:
         assert decoders.submit(good).result().shape == (15, 15)
-        assert "no image that can be read" in str(decoders.submit(encoded(np.zeros((4, 4), np.uint8), "GIF")).result())
+        assert "not a readable image" in str(decoders.submit(encoded(np.zeros((4, 4), np.uint8), "GIF")).result())
         assert "at most 1,200 are read" in str(decoders.submit(encoded(np.zeros((31, 40), np.uint8), "PNG")).result())
 
 

@@ -1,4 +1,4 @@
-"""Processes that decode images: results in order, a budget for each image, and no process left behind."""
+"""Decoding processes: results in order, limits for each image, no process left over."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from frostline.data.decoding.file_checks import Budget
-from frostline.data.decoding.pool import GIVE_WAY, Workers
+from frostline.data.decoding.pool import NICENESS, Workers
 from frostline.errors import DataError
 from tests.data import costly
 
@@ -43,7 +43,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 def test_images_are_decoded_by_other_processes_that_give_way() -> None:
     with Workers(2) as workers:
         assert os.getpid() not in set(workers.map(costly.process, [None] * 4))
-        assert list(workers.map(os.nice, [0, 0])) == [min(19, os.nice(0) + GIVE_WAY)] * 2
+        assert list(workers.map(os.nice, [0, 0])) == [min(19, os.nice(0) + NICENESS)] * 2
 
 
 def test_processes_are_kept_for_the_next_data_set() -> None:

@@ -1,4 +1,4 @@
-"""Decoding in processes: image files and bytes in, pixels or the reason why there are none out."""
+"""Decode image files and bytes in separate processes; a failure becomes a ``DataError`` in the results."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -15,24 +15,21 @@ from frostline.data.levels import Levels
 from frostline.data.scan_file import ScannedFile, scan_file, unusable
 from frostline.errors import DataError
 
-AT_ONCE = 32  # files that a process looks at together
-Decoded = NDArray[np.uint8] | DataError  # pixels (H, W) or (H, W, 3), or why there are none
+CHUNK = 32  # files per task when scanning
+Decoded = NDArray[np.uint8] | DataError  # pixels (H, W) or (H, W, 3), or the failure
 
 
 class Decoders:
-    """Decodes images in processes that a hostile file can neither keep busy nor fill; threads may share it.
+    """Decodes images in processes with limits on time and memory; thread-safe.
 
     Parameters
     ----------
     count : int, optional
-        How many processes work at once; one for each core when left out.
-    side : int, optional
-    formats : tuple of str
-    max_pixels : int
-    levels : Levels, optional
-        See `frostline.data.decoding.decode.decode_image`.
+        Number of processes. Default: one per core.
+    side, formats, max_pixels, levels
+        As in `frostline.data.decoding.decode.decode_image`.
     eager : bool
-        See `frostline.data.decoding.pool.Workers`.
+        As in `frostline.data.decoding.pool.Workers`.
     """
 
     def __init__(
@@ -56,48 +53,42 @@ class Decoders:
         self.close()
 
     def close(self) -> None:
-        """Drop what was not begun."""
+        """Drop tasks that have not started."""
         self._workers.close()
 
     def submit(self, source: Path | bytes) -> "Future[Decoded]":
-        """Begin with one image; the future can be canceled until a process takes it (``asyncio.wrap_future``)."""
+        """Start decoding one image; the future can be canceled until a process takes it (``asyncio.wrap_future``)."""
         return self._workers.submit(self._work, source, budget=self._budget, lost=_lost)
 
     def decode(self, sources: Sequence[Path | bytes], at_once: int = 1) -> list[Decoded]:
-        """Return pixels, or a ``DataError``, for each image, in order; a process is handed ``at_once`` together.
+        """Return pixels, or a ``DataError``, for each image, in order; ``at_once`` images form one task.
 
         Raises
         ------
         DataError
-            When no process can be started, or the system ends them because memory does.
+            When no process can be started, or the system kills them for lack of memory.
         """
         return list(self.each(sources, at_once))
 
     def each(self, sources: Sequence[Path | bytes], at_once: int = 1) -> Iterator[Decoded]:
-        """Begin with all images; yield what `decode` returns as it is ready."""
+        """Start decoding all images and yield the results of `decode` as they become ready."""
         return self._workers.map(self._work, sources, at_once, budget=self._budget, lost=_lost)
 
 
-def look_at_each(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[ScannedFile]:
-    """Look at files in processes; one that keeps a process busy, fills its memory or crashes it has a reason."""
+def scan_files(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[ScannedFile]:
+    """Scan files in processes; a file that exceeds the limits or crashes its process is unusable."""
     work = partial(scan_file, max_pixels=max_pixels)
-    return workers.map(work, paths, AT_ONCE, budget=budget_of(max_pixels), lost=lambda _, reason: unusable(reason))
+    return workers.map(work, paths, CHUNK, budget=budget_of(max_pixels), lost=lambda _, reason: unusable(reason))
 
 
 def headers(paths: Sequence[Path]) -> list[tuple[tuple[int, int], str]]:
-    """Return size (width, height) and Pillow's mode of each file, read in processes.
-
-    Raises
-    ------
-    DataError
-        When one is no image.
-    """
-    return list(Workers().map(image_header, paths, AT_ONCE))
+    """Return size (width, height) and Pillow's mode of each file; raises ``DataError`` when one is not an image."""
+    return list(Workers().map(image_header, paths, CHUNK))
 
 
-def _try_to_decode(source: Path | bytes, **how: Any) -> Decoded:
+def _try_to_decode(source: Path | bytes, **options: Any) -> Decoded:
     try:
-        return decode_image(source, **how)
+        return decode_image(source, **options)
     except DataError as error:
         return error
 

@@ -1,4 +1,4 @@
-"""What a file is and what decoding it will cost, by its bytes alone, without any decoder."""
+"""Identify a file's type and estimate the cost of decoding it, from its bytes and without a decoder."""
 
 import re
 import struct
@@ -12,7 +12,7 @@ RAW = "is a camera's raw file: export it as JPEG or TIFF"
 DICOM = "is DICOM: convert its images to PNG or TIFF, e.g. with dcm2pnm or pydicom"
 VIDEO = "is a video: extract its frames as images"
 
-# By file ending, for listings: these are no images that are ever read, and why.
+# Reasons why files of these types are not read, by file ending.
 OTHER_SUFFIXES = {
     ".dcm": DICOM,
     ".dicom": DICOM,
@@ -53,7 +53,7 @@ _KNOWN = [(re.compile(pattern, re.DOTALL), reason) for pattern, reason in _OTHER
 
 
 def modern_decoder(data: bytes) -> str | None:
-    """Return the name of the decoder, AVIF or HEIF, that some bytes are for, if there is one here."""
+    """Return the decoder for AVIF or HEIF data, if it is installed."""
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if brand in _AVIF_BRANDS or (brand in (b"mif1", b"msf1") and b"avif" in data[12:64]):
         from PIL import features
@@ -67,8 +67,8 @@ def modern_decoder(data: bytes) -> str | None:
     return None
 
 
-def other_kind(data: bytes) -> str | None:
-    """Return what bytes are that no decoder here reads, and what to do with them; nothing when they are unknown."""
+def identify_unsupported(data: bytes) -> str | None:
+    """Name a file type that is not supported, with what to do about it; ``None`` for unknown bytes."""
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if brand in _AVIF_BRANDS:
         return f"is AVIF: {ANY}, or install a Pillow that reads it (11.3 or later)"
@@ -80,42 +80,36 @@ def other_kind(data: bytes) -> str | None:
     return next((reason for pattern, reason in _KNOWN if pattern.match(start)), None)
 
 
-MAX_SCANS = 64  # of a JPEG; progressive ones of cameras and programs have about ten
+MAX_SCANS = 64  # of a JPEG; progressive ones from cameras and programs have about ten
 MAX_SEGMENTS = 2000  # of a JPEG before its first scan: comments, profiles, previews
-FREE_CHUNKS = 2000  # of a PNG, and one more for each so many bytes:
+FREE_CHUNKS = 2000  # of a PNG, plus one for every BYTES_A_CHUNK bytes
 BYTES_A_CHUNK = 256
 
 _SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # in a scan's data 255 is followed by 0 or a restart
 
 
-def excess(data: bytes) -> str | None:
-    """Return what a file has more of than any image needs; nothing when it is within bounds."""
+def excess_reason(data: bytes) -> str | None:
+    """Return which structural limit a JPEG or PNG exceeds; ``None`` when it is within all."""
     if data.startswith(b"\xff\xd8"):
-        return _jpeg(data)
+        segments, scans = _count_segments_and_scans(data)
+        if segments > MAX_SEGMENTS:
+            return f"has more than {MAX_SEGMENTS:,} segments before its pixels"
+        return f"has more than {MAX_SCANS} scans" if scans > MAX_SCANS else None
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(data)
+        return _png_excess(data)
     return None
 
 
 def count_scans(data: bytes) -> int:
-    """Return how many scans a JPEG has, previews in its header not counted."""
-    return _walk(data)[1]
+    """Count the scans of a JPEG, without those of previews in its header."""
+    return _count_segments_and_scans(data)[1]
 
 
-def _jpeg(data: bytes) -> str | None:
-    segments, scans = _walk(data)
-    if segments > MAX_SEGMENTS:
-        return f"has more than {MAX_SEGMENTS:,} segments before its pixels"
-    if scans > MAX_SCANS:
-        return f"has more than {MAX_SCANS} scans"
-    return None
-
-
-def _walk(data: bytes) -> tuple[int, int]:
-    """Return how many segments stand before the first scan of a JPEG, and how many scans it has at most."""
+def _count_segments_and_scans(data: bytes) -> tuple[int, int]:
+    """Count the segments before the first scan of a JPEG, and give an upper bound of its scans."""
     place, segments = 2, 0
-    while segments <= MAX_SEGMENTS:  # segments say how long they are
+    while segments <= MAX_SEGMENTS:  # segments state their length
         marker = _MARKER.search(data, place)
         if marker is None or data[marker.end() - 1] in (0xD9, 0xDA):
             break
@@ -123,9 +117,9 @@ def _walk(data: bytes) -> tuple[int, int]:
         place = marker.end()
         if data[place - 1] not in (0x01, 0xD8) and place + 2 <= len(data):
             place += max(2, struct.unpack_from(">H", data, place)[0])
-    most = data.count(_SCAN, place)
-    if most <= MAX_SCANS:  # a video behind the image may hold any number of them by chance
-        return segments, most
+    upper_bound = data.count(_SCAN, place)
+    if upper_bound <= MAX_SCANS:  # a video after the image may contain the marker by chance
+        return segments, upper_bound
     scans = 0
     while scans <= MAX_SCANS and (marker := _MARKER.search(data, place)) is not None:
         place = marker.end()
@@ -137,60 +131,53 @@ def _walk(data: bytes) -> tuple[int, int]:
     return segments, scans
 
 
-def _png(data: bytes) -> str | None:
-    place, chunks, most = 8, 0, FREE_CHUNKS + len(data) // BYTES_A_CHUNK
-    while place + 8 <= len(data) and chunks <= most:
+def _png_excess(data: bytes) -> str | None:
+    place, chunks, limit = 8, 0, FREE_CHUNKS + len(data) // BYTES_A_CHUNK
+    while place + 8 <= len(data) and chunks <= limit:
         (length,) = struct.unpack_from(">I", data, place)
         chunks += 1
         place += 12 + length
-    return f"has more than {most:,} chunks" if chunks > most else None
+    return f"has more than {limit:,} chunks" if chunks > limit else None
 
 
 class Budget(NamedTuple):
-    """What one image may cost: seconds of one core, and bytes beyond what the process has when it starts."""
+    """Limits for one image: seconds of processor time, and bytes in addition to the idle process."""
 
     seconds: float = 2.0
     memory: int = 300_000_000
 
     @property
     def too_slow(self) -> str:
-        """Why an image is refused that took longer."""
+        """Message for an image that took longer."""
         return f"takes more than {self.seconds:g} s to decode"
 
     @property
     def too_large(self) -> str:
-        """Why an image is refused that needed more."""
+        """Message for an image that needed more."""
         return f"needs more than {self.memory / 1e6:,.0f} MB of memory to decode"
 
 
 BUDGET = Budget()
 
-
-SAMPLES = 24_000_000  # of a cheap image, over all passes: less than a quarter of a second of one core, and 100 MB
-PIECES = 1024  # chunks, segments or tags that are read one by one: milliseconds; and one for each PIECE_BYTES
+SAMPLES = 24_000_000  # of a cheap image, over all passes: less than 0.25 s of one core, and 100 MB
+PIECES = 1024  # chunks, segments or tags read one by one (milliseconds), plus one for every PIECE_BYTES
 PIECE_BYTES = 4096
-COUNTED_BYTES = 1 << 21  # counting the pieces of larger files would take long itself
-LOOSE_BYTES = 1 << 16  # of a format whose pieces are not counted here
+COUNTED_BYTES = 1 << 21  # counting the pieces of larger files would be slow itself
+LOOSE_BYTES = 1 << 16  # of a format whose pieces are not counted
 
-PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 8}  # by color type; transparency is laid on a ground, which is a second pass
+PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 8}  # by color type; transparency needs a second pass
 TIFF_PLAIN = {1, 5, 7, 8, 32773, 32946}  # compressions: none, LZW, JPEG, deflate, PackBits
 TIFF_TYPES = {3: "H", 4: "I"}
 
 
 def is_cheap(data: bytes) -> bool:
-    """Whether the work of decoding an image is bounded by what its header says.
-
-    Parameters
-    ----------
-    data : bytes
-        A file's content.
-    """
+    """Whether a file's header bounds the work of decoding it to a small amount."""
     magic, decide = CHEAP_BY_MAGIC.get(data[:2], (b"", None))
-    if decide is None or not data.startswith(magic):  # no decoder that is open here takes it, but for these
+    if decide is None or not data.startswith(magic):  # of the formats left, only AVIF, HEIF and TIFF have a decoder
         return data[4:8] != b"ftyp" and data[:2] not in (b"II", b"MM")
     try:
-        return decide(data) or (len(data) <= COUNTED_BYTES and excess(data) is not None)  # which is refused at once
-    except (struct.error, IndexError, KeyError):  # too short to be an image: reading it ends where it ends
+        return decide(data) or (len(data) <= COUNTED_BYTES and excess_reason(data) is not None)  # refused at once
+    except (struct.error, IndexError, KeyError):  # truncated: reading it ends at its end
         return len(data) <= LOOSE_BYTES
 
 
@@ -204,7 +191,7 @@ def _is_cheap_png(data: bytes) -> bool:
         kind = data[place + 4 : place + 8]
         if kind == b"IEND":
             return True
-        texts += kind in (b"zTXt", b"iTXt", b"iCCP")  # each is unpacked: up to a megabyte
+        texts += kind in (b"zTXt", b"iTXt", b"iCCP")  # each is decompressed, up to a megabyte
         if texts > 4:
             return False
         place += length + 12
@@ -216,7 +203,7 @@ def _is_cheap_jpeg(data: bytes) -> bool:
     for _ in range(_pieces(data)):
         marker, length = struct.unpack_from(">HH", data, place)
         if marker == 0xFFDA:
-            if sequential and data[place + 4] == channels:  # what stands behind this scan is not read
+            if sequential and data[place + 4] == channels:  # data after this scan is not read
                 return size <= SAMPLES
             if size * (1 + MAX_SCANS) <= SAMPLES:  # more scans are refused
                 return True
@@ -245,7 +232,7 @@ def _is_cheap_bmp(data: bytes) -> bool:
 def _is_cheap_webp(data: bytes) -> bool:
     kind = data[12:16]
     if kind == b"VP8X":
-        width, height = _three(data, 24) + 1, _three(data, 27) + 1
+        width, height = _uint24(data, 24) + 1, _uint24(data, 27) + 1
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -271,12 +258,12 @@ def _is_cheap_tiff(data: bytes) -> bool:
             return False
     channels = tags.get(277, 1)
     passes = 2 if channels > 3 else 1
-    if tags.get(258, 1) > 8 or tags.get(339, 1) != 1:  # real numbers and wide ones are scaled
+    if tags.get(258, 1) > 8 or tags.get(339, 1) != 1:  # floating-point and wide values are scaled
         passes = 4
     return tags.get(259, 1) in TIFF_PLAIN and tags[256] * tags[257] * channels * passes <= SAMPLES
 
 
-def _three(data: bytes, place: int) -> int:
+def _uint24(data: bytes, place: int) -> int:
     return int.from_bytes(data[place : place + 3], "little")
 
 

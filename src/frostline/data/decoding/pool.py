@@ -1,9 +1,9 @@
-"""Processes that decode images: each can be killed, and costs only the image that it was decoding.
+"""Pool of decoding processes: a hostile image can end its process, and only that image is lost.
 
-A file of a few kilobytes can keep a decoder busy for minutes, fill the memory or crash it. So images are decoded by
-processes of their own (`frostline.data.decoding.worker`), each with a budget of processor time and memory for one
-image. They load no torch, leave Ctrl-C alone, give way to the network, and are kept for a while: the next data set
-needs them again.
+A file of a few kilobytes can keep a decoder busy for minutes, exhaust the memory or crash it. So images are decoded in
+separate processes (`frostline.data.decoding.worker`) with a limit on processor time and memory for each image. The
+processes load no torch, ignore Ctrl-C, run at a lower priority than the network, and stay alive for a while to be
+reused by the next data set.
 """
 
 import atexit
@@ -24,12 +24,12 @@ from frostline.data.decoding.file_checks import BUDGET, Budget
 from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, WorkerReply
 from frostline.errors import DataError
 
-GIVE_WAY = 10  # niceness: a network that shares its cores with equals waits for its slowest thread at every layer
-IDLE_SECONDS = 60.0  # after which a process that nobody needs is ended
-MANY = 8  # images that wait for each process before another is started, which takes a quarter of a second
-PATIENCE = 3  # how much longer the clock on the wall is waited for than a processor's
-PIPE_BYTES = 1 << 20  # Linux: a whole image fits, so a process need not wait until it is fetched
-# One thread each: they work side by side, and a thread's stack counts as memory in use.
+NICENESS = 10  # at equal priority the network would wait for its slowest thread at every layer
+IDLE_SECONDS = 60.0  # after which an unused process ends
+MIN_WAITING = 8  # images per process that must wait before another process is started, which takes 0.25 s
+WALL_CLOCK_FACTOR = 3  # wall-clock limit relative to the limit of processor time
+PIPE_BYTES = 1 << 20  # Linux: an image fits, so a process can continue before its reply is read
+# One thread each: the processes run in parallel, and a thread's stack counts as memory in use.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 PROGRAM = (
     "import sys; sys.path[:] = {path}; from frostline.data.decoding.worker import main; "
@@ -42,26 +42,24 @@ Lost = Callable[[Item, str], Result]
 
 
 def refuse(item: object, reason: str) -> NoReturn:
-    """Raise what `Workers.map` raises for an item that ended its process."""
+    """Raise the error for an item that ended its process: the default of `Workers.map`."""
     raise DataError(f"{'the image' if isinstance(item, bytes) else item} {reason}.")
 
 
 class Workers:
-    """Some of this process's decoding processes, which are started when they are needed.
-
-    All `Workers` of one count share their processes. What was not begun when they are closed is dropped.
+    """Decoding processes, started on demand; all `Workers` with the same count share them.
 
     Parameters
     ----------
     count : int, optional
-        How many processes work at once; one for each core when left out.
+        Number of processes. Default: one per core.
     eager : bool
-        Start another process as soon as anything waits, not only where it pays: for a server.
+        Start another process as soon as anything waits, not only where it pays off: for a server.
     """
 
     def __init__(self, count: int | None = None, *, eager: bool = False) -> None:
         self._count, self._closed = count or _cores(), False
-        self._worth = 0 if eager else MANY
+        self._min_waiting = 0 if eager else MIN_WAITING
 
     def __enter__(self) -> "Workers":
         return self
@@ -70,7 +68,7 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """Drop what was not begun. The processes stay for others, for a minute."""
+        """Drop tasks that have not started. The processes stay available for a minute."""
         self._closed = True
 
     def map(
@@ -82,7 +80,7 @@ class Workers:
         budget: Budget = BUDGET,
         lost: Lost[Item, Result] = refuse,
     ) -> Iterator[Result]:
-        """Begin with all items at once; return the results in their order, each when it is ready.
+        """Start on all items at once; yield the results in order as they become ready.
 
         Parameters
         ----------
@@ -90,17 +88,17 @@ class Workers:
             From a module that loads no torch.
         items : sequence
         at_once : int
-            How many a process is handed together.
+            Number of items per task.
         budget : Budget
-            For each item.
+            Limits for each item.
         lost : callable
-            Gives the result of an item that went over the budget or crashed its process, from the item and the reason;
-            raises a ``DataError`` when left out.
+            Returns the result for an item that exceeded the limits or crashed its process, from the item and the
+            reason. Default: raises a ``DataError``.
 
         Raises
         ------
         DataError
-            When no process can be started, or see ``lost``.
+            When no process can be started, and from ``lost``.
         """
         chunks = [items[start : start + at_once] for start in range(0, len(items), at_once)]
         return _in_order([(chunk, self._submit(work, chunk, budget)) for chunk in chunks], lost)
@@ -113,11 +111,11 @@ class Workers:
         budget: Budget = BUDGET,
         lost: Lost[Item, Result] = refuse,
     ) -> "Future[Result]":
-        """Begin with one item; the future can be canceled until a process takes it. See `map`."""
+        """Start on one item; the future can be canceled until a process takes it. See `map`."""
         outer: Future[Result] = Future()
         inner = self._submit(work, [item], budget)
 
-        def settle(done: "Future[list[_Reply]]") -> None:
+        def set_result(done: "Future[list[_Reply]]") -> None:
             if done.cancelled():
                 outer.cancel()
             if not outer.set_running_or_notify_cancel():
@@ -127,16 +125,16 @@ class Workers:
             except BaseException as error:
                 outer.set_exception(error)
 
-        def give_up(done: "Future[Result]") -> None:
+        def cancel_inner(done: "Future[Result]") -> None:
             if done.cancelled():
                 inner.cancel()
 
-        inner.add_done_callback(settle)
-        outer.add_done_callback(give_up)
+        inner.add_done_callback(set_result)
+        outer.add_done_callback(cancel_inner)
         return outer
 
     def _submit(self, work: Callable[[Any], Any], items: Sequence[Any], budget: Budget) -> "Future[list[_Reply]]":
-        job = _Job(Future(), lambda: self._closed, work, items, budget, self._worth)
+        job = _Job(Future(), lambda: self._closed, work, items, budget, self._min_waiting)
         _shared_pool(self._count).add(job)
         return job.future
 
@@ -152,7 +150,7 @@ class _Job(NamedTuple):
     work: Callable[[Any], Any]
     items: Sequence[Any]
     budget: Budget
-    worth: int  # how many must wait for each process to be worth another one
+    min_waiting: int  # items per process that must wait before another process is started
 
 
 def _in_order(
@@ -162,7 +160,7 @@ def _in_order(
         for items, future in chunks:
             for item, reply in zip(items, future.result(), strict=True):
                 yield _value(item, reply, lost)
-    finally:  # nobody asks for the rest
+    finally:  # the caller may stop early
         for _, future in chunks:
             future.cancel()
 
@@ -175,7 +173,7 @@ def _value(item: Item, reply: _Reply, lost: Lost[Item, Result]) -> Result:
 
 
 class _Pool:
-    """Threads that own a process each, and the jobs that wait for them."""
+    """Threads that own one process each, and the queue of jobs."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -195,7 +193,7 @@ class _Pool:
         if self._threads == self._count or self._idle >= len(self._jobs):
             return False
         waiting = sum(len(job.items) for job in self._jobs)
-        return not self._threads or waiting > self._jobs[-1].worth * self._threads
+        return not self._threads or waiting > self._jobs[-1].min_waiting * self._threads
 
     def _work(self) -> None:
         process = _Process()
@@ -213,7 +211,7 @@ class _Pool:
             process.end()
 
     def _next(self) -> _Job | None:
-        """Return the next job, or nothing when there was none for a while: the thread ends."""
+        """Return the next job; ``None`` after a while without one, to end the thread."""
         with self._changed:
             self._idle += 1
             try:
@@ -227,13 +225,13 @@ class _Pool:
 
 
 class _Process:
-    """A decoding process, started when it is first needed and again whenever it ended."""
+    """A decoding process, started on first use and again whenever it has ended."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
     def do(self, job: _Job) -> list[_Reply]:
-        """Return a reply for every item, whatever some of them do to the process."""
+        """Return a reply for every item, even if some of them end the process."""
         replies: list[_Reply] = []
         separately = second_try = False
         while len(replies) < len(job.items):
@@ -244,7 +242,7 @@ class _Process:
                 for reply in self._ask(job, left, separately=separately):
                     replies.append(reply)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
-                if not separately and self._process is not None:  # which of them it was shows when each is sent alone
+                if not separately and self._process is not None:  # separate replies show which item it was
                     self.end()
                     separately = True
                     continue
@@ -269,7 +267,7 @@ class _Process:
             yield _Reply(*reply)
 
     def _reason(self, budget: Budget, error: Exception, *, second_try: bool) -> str | None:
-        """Return why the item was lost, or nothing when a new process may fare better."""
+        """Return why the item was lost; ``None`` when it should be tried again in a new process."""
         if self._process is None:
             raise DataError(f"no process can be started to decode images: {error}.") from error
         status = self.end()
@@ -277,7 +275,7 @@ class _Process:
             return budget.too_slow
         if not second_try:
             return None
-        if HAS_CLOCK and status == -signal.SIGKILL:  # not by us: the kernel does that when memory ends
+        if HAS_CLOCK and status == -signal.SIGKILL:  # not by us: the kernel kills when memory runs out
             raise DataError("a process that decodes images was killed (out of memory?): use fewer with --workers.")
         if status == START_AGAIN:
             return budget.too_large
@@ -296,7 +294,7 @@ class _Process:
 _starting = threading.Lock()
 _pools: dict[int, _Pool] = {}
 _running: set["subprocess.Popen[bytes]"] = set()
-_of_parent: list[object] = []  # after a fork: never closed here, for a thread that is gone may hold their locks
+_of_parent: list[object] = []  # after a fork: never closed, since a thread that no longer exists may hold their locks
 
 
 def _shared_pool(count: int) -> _Pool:
@@ -305,10 +303,10 @@ def _shared_pool(count: int) -> _Pool:
 
 
 def _start() -> "subprocess.Popen[bytes]":
-    program = PROGRAM.format(path=ascii(sys.path), parent=os.getpid(), nice=GIVE_WAY)
+    program = PROGRAM.format(path=ascii(sys.path), parent=os.getpid(), nice=NICENESS)
     with _starting, _without_interrupts():
         process = subprocess.Popen(
-            [sys.executable, "-S", "-c", program],  # its path is given: what `site` starts would only take time
+            [sys.executable, "-S", "-c", program],  # -S: its path is passed, and `site` would only take time
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **ENVIRONMENT},
@@ -322,7 +320,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
     if sys.platform == "linux" and pipe is not None:
         import fcntl
 
-        with suppress(OSError):  # a user may have only so much of it
+        with suppress(OSError):  # the system limits pipe memory per user
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
@@ -331,7 +329,7 @@ def _cores() -> int:  # `frostline._utils.device` loads torch
 
 
 def _folder() -> str | None:
-    """Return the folder that relative paths start from; it may have been removed."""
+    """Return the current folder, for relative paths; ``None`` when it was removed."""
     try:
         return str(Path.cwd())
     except OSError:
@@ -339,14 +337,14 @@ def _folder() -> str | None:
 
 
 def _stopped(process: "subprocess.Popen[bytes]") -> int:
-    """Return the exit status of a process that has ended, or is ended now."""
+    """Return the exit status of a process, killing it if it is still running."""
     try:
-        status = process.wait(0.2)  # its pipe closes before it has ended
+        status = process.wait(0.2)  # its pipe closes shortly before it ends
     except subprocess.TimeoutExpired:
         process.kill()
         status = process.wait()
     for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # what was not sent yet
+        with suppress(OSError):  # unsent data
             if pipe is not None:
                 pipe.close()
     return status
@@ -354,7 +352,7 @@ def _stopped(process: "subprocess.Popen[bytes]") -> int:
 
 @contextmanager
 def _deadline(process: "subprocess.Popen[bytes]", budget: Budget) -> Iterator[None]:
-    """Where a process cannot count its own processor time, end it by the clock on the wall."""
+    """Limit the wall-clock time of a process that cannot measure its own processor time."""
     if HAS_CLOCK:
         yield
         return
@@ -364,7 +362,7 @@ def _deadline(process: "subprocess.Popen[bytes]", budget: Budget) -> Iterator[No
         overdue.set()
         process.kill()
 
-    timer = threading.Timer(PATIENCE * budget.seconds, stop)
+    timer = threading.Timer(WALL_CLOCK_FACTOR * budget.seconds, stop)
     timer.start()
     try:
         yield
@@ -376,7 +374,7 @@ def _deadline(process: "subprocess.Popen[bytes]", budget: Budget) -> Iterator[No
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from a process that is being started: this one answers it."""
+    """Block Ctrl-C while a process is being started: only this process handles it."""
     masks = hasattr(signal, "pthread_sigmask")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
@@ -387,7 +385,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _end_all() -> None:
-    _starting.acquire()  # for good: none is started any more
+    _starting.acquire()  # never released: no process may start from now on
     ended = list(_running)
     for process in ended:
         process.kill()

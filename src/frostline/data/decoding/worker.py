@@ -1,9 +1,8 @@
-"""The process that decodes images for another one: it runs out of its budget, or crashes, alone.
+"""Main loop of a decoding process. It loads no torch, and ends with the process that started it.
 
-Messages are pickles. On standard input come chunks ``(folder, budget, work, items, separately)``, on standard output
-goes one ``(WorkerReply, value)`` for each item: together when the chunk is done, which costs less, or ``separately`` as
-soon as each is done, so that the other side knows which item was worked on when this process ends. It loads no torch
-and ends with the process that started it.
+Messages are pickles. It reads chunks ``(folder, budget, work, items, separately)`` from standard input, and writes one
+``(WorkerReply, value)`` per item to standard output: together at the end of the chunk, which costs less, or
+``separately``, so that the parent knows the current item when this process ends.
 """
 
 import os
@@ -24,31 +23,31 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 HAS_CLOCK = hasattr(signal, "setitimer")
-START_AGAIN = 75  # exit status: memory ended, but earlier images may have left it in pieces
+START_AGAIN = 75  # exit status: out of memory, possibly because earlier images fragmented it
 PR_SET_PDEATHSIG = 1
 
 
 class WorkerReply(IntEnum):
-    """What a value is that comes back."""
+    """Type of a reply."""
 
     RESULT = 0
     EXCEPTION = 1
-    REASON = 2  # why there is none: the budget's words
+    REASON = 2  # why there is no result: a message of the budget
 
 
 def main(parent: int, niceness: int) -> None:
-    """Answer until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    """Process chunks until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _end_with(parent)
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
     inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a decoder that prints must not come between the answers
+    os.dup2(2, 1)  # output of a decoder must not mix with the replies
     if HAS_CLOCK:
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever C code it is in
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process even inside C code
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
 
-    import frostline.data.scan_file  # noqa: F401  (all that is needed to decode; what it takes is not the images')
+    import frostline.data.scan_file  # noqa: F401  (all decoders, before their memory is measured)
 
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -56,23 +55,23 @@ def main(parent: int, niceness: int) -> None:
     first = True
     while True:
         try:
-            folder, budget, work, items, separately = pickle.load(inbox)  # noqa: S301  (from the process that started this one)
+            folder, budget, work, items, separately = pickle.load(inbox)  # noqa: S301  (from the parent)
         except EOFError:
             return
         except MemoryError:
             os._exit(START_AGAIN)
-        if folder is not None and folder != _here():
+        if folder is not None and folder != _current_folder():
             os.chdir(folder)
         _limit_memory(memory, budget.memory)
         for number, item in enumerate(items, 1):
-            kind, value = _answer(work, item, budget)
+            kind, value = _run(work, item, budget)
             if kind == WorkerReply.REASON and not first:
                 os._exit(START_AGAIN)
             first = False
             _write(outbox, kind, value, flush=separately or number == len(items))
 
 
-def _answer(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
+def _run(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
     if HAS_CLOCK:
         signal.setitimer(signal.ITIMER_PROF, budget.seconds)
     try:
@@ -81,7 +80,7 @@ def _answer(work: Any, item: Any, budget: Budget) -> tuple[WorkerReply, Any]:
         return WorkerReply.REASON, budget.too_large
     except Exception as error:
         if not isinstance(error, FrostlineError):
-            error.add_note("".join(traceback.format_exception(error)))  # which cannot be pickled
+            error.add_note("".join(traceback.format_exception(error)))  # a traceback cannot be pickled
         return WorkerReply.EXCEPTION, error
     finally:
         if HAS_CLOCK:
@@ -93,11 +92,11 @@ def _write(outbox: BinaryIO, kind: WorkerReply, value: Any, *, flush: bool) -> N
         outbox.write(pickle.dumps((int(kind), value), pickle.HIGHEST_PROTOCOL))
         if flush:
             outbox.flush()
-    except BrokenPipeError:  # nobody waits any more
+    except BrokenPipeError:  # the parent stopped reading
         os._exit(0)
 
 
-def _here() -> str | None:
+def _current_folder() -> str | None:
     try:
         return str(Path.cwd())
     except OSError:
@@ -105,18 +104,18 @@ def _here() -> str | None:
 
 
 def _end_with(parent: int) -> None:
-    """End at once when the process that started this one is killed; without Linux, after the image at hand."""
+    """End together with the parent when that is killed; on other systems than Linux, after the current image."""
     if sys.platform != "linux":
         return
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was quicker
+    if os.getppid() != parent:  # it ended before the call
         os._exit(0)
 
 
 def _memory_in_use() -> int | None:
-    """Return what the kernel compares with RLIMIT_DATA; ``None`` where it says nothing of that."""
+    """Return the memory that the kernel compares with RLIMIT_DATA; ``None`` where it is not reported."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

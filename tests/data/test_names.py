@@ -1,4 +1,4 @@
-"""One spelling and one order for the names of classes."""
+"""Names of classes and splits."""
 
 import logging
 import unicodedata
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.names import class_name, natural_key, natural_order, unified, unprintable
+from frostline.data.names import class_name, natural_key, natural_order, normalize_class_names, split_of, unprintable
 
 
 def test_numbers_in_names_count_by_their_value() -> None:
@@ -51,13 +51,34 @@ def test_both_normal_forms_of_a_name_are_one_class(name: str) -> None:
 def test_what_is_joined_or_left_apart_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     names = ["cafe\u0301", "caf\u00e9", "dog ", "dog", "Dog"]
     with caplog.at_level(logging.WARNING, "frostline"):
-        assert unified(names, "here") == ["caf\u00e9", "caf\u00e9", "dog", "dog", "Dog"]
+        assert normalize_class_names(names, "here") == ["caf\u00e9", "caf\u00e9", "dog", "dog", "Dog"]
     assert caplog.messages == [
-        "here: spellings of one class name that look the same are one class: "
+        "here: spellings of a class name that look the same are merged: "
         "caf\u00e9 ('cafe\\u0301', 'caf\\xe9'), dog ('dog', 'dog ')",
-        "here: classes whose names differ in case only are kept apart: 'Dog' and 'dog'",
+        "here: class names that differ only in case are separate classes: 'Dog' and 'dog'",
     ]
 
 
 def test_names_that_cannot_be_printed_are_found() -> None:
     assert unprintable(["cat", "", " ", "a\x1b[31m", "\udce9", "\u732b"]) == ["", " ", "a\x1b[31m", "\udce9"]
+
+
+USUAL = {
+    "train": ["train", "Train", "TRAINING", "train_set", "training_set", "Training-Set", "trainset", "train-set",
+              "training set", "train_data", "images_train", "train_images", "train2017", "TrainSet", "data_train"],
+    "val": ["val", "valid", "validation", "dev", "Val_Set", "validation_set", "devset", "val2017", "valid_images"],
+    "test": ["test", "Testing", "test_set", "eval", "evaluation", "holdout", "hold-out", "test_images", "held_out"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("split", "name"), [(split, name) for split, names in USUAL.items() for name in names])
+def test_usual_names_are_known_in_any_case(split: str, name: str) -> None:
+    assert split_of(name) == split
+
+
+@pytest.mark.parametrize(
+    "name", ["", "cat", "trains", "strain", "training_wheel", "tester", "device", "validator", "set", "images", "2017",
+             "test tube", "trainee", "dev_board"]
+)  # fmt: skip
+def test_other_names_are_no_splits(name: str) -> None:
+    assert split_of(name) is None
