@@ -82,7 +82,7 @@ def test_show_names_the_weights(frostline):
     (bundled,) = [line for line in lines if line.startswith("bundled")]
     assert "procedurally drawn images" in bundled
     (imagenet,) = [line for line in lines if line.startswith("imagenet")]
-    assert "downloaded when asked for" in imagenet
+    assert "downloaded on first use" in imagenet
 
 
 def test_show_names_the_license_of_published_weights(frostline):

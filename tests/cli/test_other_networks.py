@@ -13,7 +13,7 @@ def test_weights_file_of_another_network(frostline, small_fashion, tmp_path):
         "train", "fashion-mnist", "--model", "torchvision:mobilenet_v3_small", "--weights", "net.pth", *small
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "weights: weights from net.pth, as asked" in done.stdout
+    assert "weights: weights from net.pth, as requested" in done.stdout
     assert (
         "torchvision:mobilenet_v3_small at 32 px, frozen up to features_12, linear head on features_12" in done.stdout
     )

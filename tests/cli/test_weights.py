@@ -25,7 +25,7 @@ def test_pth_in_torchvisions_layout(train, tmp_path):
     network = save_features(tmp_path / "mine.pth")
     done = train("mine.pth", "--name", "mine")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "weights: weights from mine.pth, as asked (SHA-256 " in done.stdout
+    assert "weights: weights from mine.pth, as requested (SHA-256 " in done.stdout
     run = Run.load("mine", tmp_path / "runs")
     stages = load_bundle(run.model_folder).backbone.stages
     assert torch.equal(stages["conv1"][0].weight, network.features[0].weight)

@@ -106,7 +106,7 @@ def changed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_changed_file_is_refused_by_its_digest(changed_package: Path) -> None:
-    with pytest.raises(WeightsError, match=r"expected 579344248a93…: it was changed; install it again with pip"):
+    with pytest.raises(WeightsError, match=r"expected 579344248a93…: it was modified; reinstall it with pip"):
         load_backbone("efficientnet-lite0")
 
 

@@ -74,7 +74,7 @@ def test_pretrained_weights_that_are_not_here_are_not_asked_for_offline(name: st
         load_backbone(name, weights)
     assert str(refused.value) == (
         f"the pretrained weights of {name} are unavailable (FROSTLINE_OFFLINE is set): "
-        "give a file that has them with --weights PATH, or begin with --weights random."
+        "pass a file that contains them with --weights PATH, or start from --weights random."
     )
 
 

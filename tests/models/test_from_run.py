@@ -39,7 +39,7 @@ def test_the_trained_stages_are_loaded_from_a_run_or_its_bundle(trained: Run) ->
             assert torch.equal(tensor, own.state_dict()[key])
         assert backbone.origin is not None
         assert backbone.origin.sha256 == sha256_file(trained.model_folder / "model.safetensors")
-        assert backbone.origin.reason == f"the stages of run '{folder.name}', as asked"
+        assert backbone.origin.reason == f"the stages of run '{folder.name}', as requested"
     changed = "stages.conv5.0.weight"
     assert not torch.equal(backbone.state_dict()[changed], start.state_dict()[changed])
     assert len(load_backbone(weights=str(trained.folder), last="conv2").state_dict()) == 4
@@ -61,7 +61,7 @@ def test_a_run_goes_on_from_another_and_runs_again_from_its_own_settings(
 
 
 def test_what_does_not_fit_is_refused(trained: Run, copied: Path) -> None:
-    with pytest.raises(WeightsError, match=r"is a model of alexnet, and timm:resnet18 is asked for: give"):
+    with pytest.raises(WeightsError, match=r"is a model of alexnet, not of timm:resnet18: use"):
         load_backbone("timm:resnet18", str(trained.folder))
     with pytest.raises(WeightsError, match=r"'stages\.fc6\.\d\.weight' of shape \(4096, 9216\) is missing"):
         load_backbone(weights=str(trained.folder), last="fc6")

@@ -81,7 +81,7 @@ def test_origin_of_random_weights_says_so() -> None:
     assert origin is not None
     assert origin.name == "random"
     assert len(origin.sha256) == 64
-    assert origin.reason == "random (He-initialized) weights, as asked: nothing is pre-trained"
+    assert origin.reason == "random (He-initialized) weights, as requested: nothing is pre-trained"
 
 
 def test_network_is_rebuilt_from_its_own_tensors() -> None:
@@ -102,12 +102,12 @@ def test_digest_of_weights_sees_a_single_bit_and_not_the_layout() -> None:
 
 
 def test_changed_weights_are_refused_when_a_digest_is_asked_for() -> None:
-    origin = WeightsOrigin("net.pth", "a" * 64, "as asked")
+    origin = WeightsOrigin("net.pth", "a" * 64, "as requested")
     check_digest(origin, None)
     check_digest(origin, "a" * 64)
     with pytest.raises(WeightsError) as refused:
         check_digest(origin, "b" * 64)
     assert str(refused.value) == (
         "the weights 'net.pth' have SHA-256 aaaaaaaaaaaa…, expected bbbbbbbbbbbb…: "
-        "the file has changed since; give the old one, or drop weights_sha256 from the configuration."
+        "the file has changed; restore the old one, or remove weights_sha256 from the configuration."
     )

@@ -85,14 +85,14 @@ class Branches(nn.Module):
     [
         (Branches(), None, "net cannot be cut into stages: its forward pass cannot be recorded"),
         (nn.ReLU(), None, "net cannot be cut into stages: none of its modules has weights"),
-        (nn.Sequential(nn.Conv2d(3, 2, 1)), None, "net has no place where it can be cut"),
-        (Plain(), ["stem", "blocks.2"], "net cannot be cut after 'blocks_2': more than one value goes on from there"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), None, "net cannot be cut into stages: no place"),
+        (Plain(), ["stem", "blocks.2"], "net cannot be cut after 'blocks_2': more than one value is used after it"),
         (Plain(), ["blocks.1", "stem"], "stages of net: expected modules in the order they run, each once: stem, pool"),
         (Plain(), [], "stages of net: expected modules in the order they run"),
         (
             nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(8, 2)),
             None,
-            "net does not take images of 8 x 8 pixels in three",
+            "net does not accept images of 8 x 8 pixels in three",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def assert_loaded(path: Path, features: State) -> None:
     assert backbone.origin is not None
     assert backbone.origin.name == str(path)
     assert backbone.origin.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert backbone.origin.reason == f"weights from {path}, as asked"
+    assert backbone.origin.reason == f"weights from {path}, as requested"
 
 
 def test_features_alone_are_loaded(features_file: Path, features: State) -> None:
@@ -109,7 +109,7 @@ def test_one_flipped_bit_in_a_pth_is_found(tmp_path: Path, features: State, wher
     data = bytearray(path.read_bytes())
     data[int(len(data) * where)] ^= 1
     path.write_bytes(data)
-    assert "is no whole .pth file (the checksum of its member 'net/data/" in refusal(path)
+    assert "is not a complete .pth file (the checksum of its member 'net/data/" in refusal(path)
 
 
 def test_a_format_without_checksums_is_told(tmp_path: Path, features: State, caplog: pytest.LogCaptureFixture) -> None:
@@ -293,7 +293,7 @@ def test_truncated_pth_is_refused_in_one_line(tmp_path: Path, features: State, z
     torch.save(features, buffer, _use_new_zipfile_serialization=zipped)
     path = tmp_path / "net.pth"
     path.write_bytes(buffer.getvalue()[: int(buffer.tell() * share)])
-    assert "is no whole .pth file" in refusal(path)
+    assert "is not a complete .pth file" in refusal(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.00001, 0.0001, 0.5, 0.999])
@@ -301,7 +301,7 @@ def test_truncated_safetensors_is_refused_in_one_line(tmp_path: Path, features: 
     path = tmp_path / "net.safetensors"
     save_file(features, path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert "is no whole safetensors file" in refusal(path)
+    assert "is not a complete safetensors file" in refusal(path)
 
 
 @pytest.mark.parametrize("claimed", [11 << 20, 2**40, 2**64 - 1])
@@ -310,8 +310,8 @@ def test_oversized_safetensors_header_is_refused_unread(tmp_path: Path, claimed:
     path = tmp_path / name
     path.write_bytes(claimed.to_bytes(8, "little") + b"{" + bytes(1000))
     assert refusal(path) == (
-        f"{path} is no whole safetensors file (its header claims {claimed:,} bytes, and at most 10,485,760 are read): "
-        "get it again."
+        f"{path} is not a complete safetensors file (its header claims {claimed:,} bytes, "
+        "and at most 10,485,760 are read): get it again."
     )
 
 
@@ -321,7 +321,7 @@ def test_oversized_safetensors_header_is_refused_unread(tmp_path: Path, claimed:
 def test_foreign_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(content)
-    assert "is no whole .pth file" in refusal(path) or "was not read" in refusal(path)
+    assert "is not a complete .pth file" in refusal(path) or "was not read" in refusal(path)
 
 
 def test_file_that_is_not_there_is_answered_with_the_words() -> None:
@@ -373,7 +373,7 @@ def test_torch_hub_is_looked_at_where_torch_puts_files(monkeypatch: pytest.Monke
 def test_published_file_in_torch_hub_is_used_first(cache: Path) -> None:
     write_look_alike(torch_hub_file(IMAGENET.file))
     assert IMAGENET.find(cache) == torch_hub_file(IMAGENET.file)
-    for wanted, reason in (("imagenet", "as asked"), ("auto", "pre-trained and here")):
+    for wanted, reason in (("imagenet", "as requested"), ("auto", "pre-trained and available")):
         origin = load_backbone(weights=wanted, cache_dir=cache).origin
         assert origin is not None
         assert origin.name == "imagenet"
@@ -494,5 +494,5 @@ def test_the_card_names_the_digest_and_the_images() -> None:
 
 
 def test_a_file_without_a_record_is_refused(features_file: Path) -> None:
-    with pytest.raises(WeightsError, match="has no record of a pre-training"):
+    with pytest.raises(WeightsError, match="contains no record of a pre-training"):
         read_record(features_file)

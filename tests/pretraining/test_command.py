@@ -31,7 +31,7 @@ def test_pretrained_weights_are_used_by_train(frostline, pretraining, small_fash
         "train", "fashion-mnist", "--data-dir", small_fashion, "--weights", "mine.safetensors", *options
     )
     assert trained.returncode == 0, trained.stderr
-    assert "weights from mine.safetensors, as asked" in trained.stdout
+    assert "weights from mine.safetensors, as requested" in trained.stdout
 
 
 @pytest.mark.parametrize(

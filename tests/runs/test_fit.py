@@ -435,7 +435,7 @@ def test_weights_from_a_file_are_recorded_and_bound(small_fashion, tmp_path):
     assert run.config.weights_sha256 == run.metrics["weights"]["sha256"]
     assert fit(run.config, output_dir=tmp_path).metrics["test"] == run.metrics["test"]
     save_features(path, seed=4)
-    with pytest.raises(WeightsError, match="the file has changed since"):
+    with pytest.raises(WeightsError, match="the file has changed; restore"):
         fit(run.config, output_dir=tmp_path)
 
 

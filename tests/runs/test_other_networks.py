@@ -115,7 +115,7 @@ def test_size_mean_and_interpolation_are_the_networks_own(train: Any) -> None:
     [
         (
             {"model": "timm:vit_tiny_patch16_224"},
-            "--image-size 32 does not suit timm:vit_tiny_patch16_224: it takes 224 pixels alone.",
+            "--image-size 32 does not suit timm:vit_tiny_patch16_224: it accepts only 224 pixels.",
         ),
         ({"model": "timm:resnet18", "freeze": "layer4", "cutmix": 1.0}, "--cutmix needs feature maps"),
         (

@@ -31,7 +31,7 @@ LICENSE = (
 )
 BUNDLED = Path(__file__).parent / "bundled" / "alexnet.safetensors"  # the convolutions; see the card beside it
 
-# Where each layer's tensors stand in torchvision's state dict.
+# Prefixes of each layer's tensors in torchvision's state dict.
 LAYERS = {
     "conv1": "features.0",
     "conv2": "features.3",
@@ -71,16 +71,16 @@ def _stage(name: str) -> nn.Sequential:
 
 
 def build(last: str | None = None, *, with_classifier: bool = False, seed: int | None = None) -> Backbone:
-    """Build AlexNet's stages up to and with ``last``; without a seed on torch's meta device: no memory, no values yet.
+    """Build AlexNet's stages up to and including ``last``.
 
     Parameters
     ----------
     last : str
-        The deepest stage that is needed; the fully connected ones take 218 MB, so leave them out where you can.
+        ``fc7`` by default; the fully connected stages take 218 MB.
     with_classifier : bool
         Also build the 1000-class head; needs ``last="fc7"``.
     seed : int, optional
-        Draws the values.
+        Seed of the values; without it the network is on torch's meta device, without memory or values.
     """
     with torch.device("meta"):
         stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last or "fc7") + 1]]
@@ -101,7 +101,7 @@ def build(last: str | None = None, *, with_classifier: bool = False, seed: int |
 
 
 def _draw(backbone: Backbone, seed: int) -> None:
-    """He et al. 2015 (arXiv:1502.01852), normal, fan in, gain of ReLU; each stage has its own stream of numbers."""
+    """Initialize as in He et al. 2015 (arXiv:1502.01852), normal, fan in, gain of ReLU; each stage has its own seed."""
     parts = [*backbone.stages.values(), *([backbone.classifier] if backbone.classifier is not None else [])]
     for index, part in enumerate(parts):
         stream = torch.Generator().manual_seed((seed * 1009 + index) % 2**63)
@@ -113,7 +113,7 @@ def _draw(backbone: Backbone, seed: int) -> None:
 
 
 def published_key(key: str) -> str:
-    """Return where a tensor of ours (``stages.conv1.0.weight``) stands in torchvision's state dict."""
+    """Map a key of our state dict (``stages.conv1.0.weight``) to torchvision's."""
     parts = key.split(".")
     layer = LAYERS["fc8"] if parts[0] == "classifier" else LAYERS[parts[1]]
     return f"{layer}.{parts[-1]}"

@@ -1,4 +1,4 @@
-"""A network as an ordered list of named stages: what can be frozen, cut and tapped."""
+"""A network as an ordered list of named stages, which can be frozen, cut and tapped."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -13,47 +13,37 @@ from frostline._utils.text import few, html_table, printable
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.stages import accepted_sizes, accepts_size, cut, stages_agree
 
-GIVEN = "given"  # what is recorded as the weights of a network that came from Python
-USUAL_SIZE = 224  # what ImageNet networks are taught at
+GIVEN = "given"  # recorded as the weights of a network passed from Python
+USUAL_SIZE = 224  # of ImageNet networks
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """Where a network's weights came from.
+    """The origin of a network's weights."""
 
-    Parameters
-    ----------
-    name : str
-        ``imagenet``, ``pretrained``, ``bundled``, ``random``, ``given`` or a file's path.
-    sha256 : str
-        Digest of the file, or of the drawn tensors for ``random``.
-    reason : str
-        Why these and no others, in one plain line.
-    """
-
-    name: str
-    sha256: str
-    reason: str
+    name: str  # imagenet, pretrained, bundled, random, given or a file's path
+    sha256: str  # of the file; of the tensors for random and given
+    reason: str  # why these weights were chosen, in one line
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Which images a network was made for.
+    """The images a network was trained on.
 
-    Parameters
+    Attributes
     ----------
     image_size : int
-        Side in pixels that it was taught at.
+        Side in pixels.
     fixed : bool
-        It takes that size alone.
+        The network accepts no other size.
     mean, std : tuple of float, optional
-        Per channel (red, green, blue), of values in 0..1; ImageNet's when left out.
+        Per channel (red, green, blue), of values in 0..1; ImageNet's by default.
     interpolation : str
         ``bilinear`` or ``bicubic``: how images were resized.
     any_size : bool
-        It takes every size from its smallest on, so that none has to be tried.
+        The network accepts every size from its smallest on; others are tested before use.
     """
 
     image_size: int = USUAL_SIZE
@@ -74,17 +64,17 @@ class Backbone(nn.Module):
     stages : iterable of (str, nn.Module)
         In the order they run.
     min_image_size : int
-        Smallest side in pixels that every stage can take.
+        Smallest side in pixels that every stage accepts.
     feature_stage : str
-        The last stage that a new head is usually put on (``conv5`` of AlexNet).
+        The stage that a new head usually reads (``conv5`` of AlexNet).
     usual_taps : tuple of str
-        The stages a head reads by default when exactly the stages up to ``feature_stage`` are frozen.
+        The stages that a head reads by default, unless stages above ``feature_stage`` are frozen.
     classifier : nn.Module, optional
-        The pre-trained head, when it was loaded too.
+        The pre-trained head, if it was loaded.
     origin : WeightsOrigin, optional
-        Where the weights came from.
+        Where the weights come from.
     intake : Intake
-        Which images it was made for.
+        The images the network was trained on.
     """
 
     def __init__(
@@ -144,19 +134,19 @@ class Backbone(nn.Module):
         module : nn.Module
             Maps images (B, 3, S, S) to one tensor. Its weights are shared and it is put into eval mode.
         stages : sequence of str, optional
-            The module that each stage ends with, in the order they run: ``["layer1", "layer2", "layer3", "layer4"]``. A
-            dot in a name becomes ``_``. When left out they are found (`frostline.models.stages`). What follows the
-            last one is the network's own head: a new one reads what it reads.
+            The last module of each stage, in the order they run: ``["layer1", "layer2", "layer3", "layer4"]``. A dot in
+            a name becomes ``_``. By default they are found (`frostline.models.stages`). What follows the last stage is
+            the network's own head, which a new head replaces.
         name : str, optional
-            Kept activations and messages know the network by it; the class's when left out. Give another one when code
-            of the network's own changes what it computes and its layers and weights stay the same.
+            The network's name in the feature cache and in messages; by default the name of its class. Change it when
+            the network computes something else with the same layers and weights.
         image_size, mean, std, interpolation
-            Of the images it was made for; see `Intake`.
+            Of the images it was trained on; see `Intake`.
 
         Raises
         ------
         ConfigError, UnknownNameError
-            When it cannot be cut there, or the stages do not give what the network gives.
+            If the network cannot be cut there, or the stages compute something else than the network.
         """
         name = name or f"{type(module).__module__}.{type(module).__qualname__}"
         pieces = cut(module, name, stages)
@@ -212,20 +202,20 @@ class Backbone(nn.Module):
         return nn.Sequential(*list(self.stages.values())[first : self.position(last) + 1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run every stage, and the pre-trained head when there is one; x is (B, 3, S, S), normalized."""
+        """Run every stage, and the pre-trained head if there is one; x is (B, 3, S, S), normalized."""
         for stage in self.stages.values():
             x = stage(x)
         return x if self.classifier is None else self.classifier(x)
 
 
 def channels_last(module: Net, device: torch.device | None = None) -> Net:
-    """Move a module to a device, channels last: the layout that convolutions on a CPU are quickest with."""
+    """Move a module to a device, in channels-last layout, which is the fastest for convolutions on a CPU."""
     return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 @dataclass(frozen=True)
 class StageFacts:
-    """One row of the table; ``output`` is (C, H, W) or (F,), counts are per image."""
+    """Size and cost of a stage; ``output`` is (C, H, W) or (F,), multiply-accumulates are per image."""
 
     name: str
     output: tuple[int, ...]
@@ -234,15 +224,7 @@ class StageFacts:
 
 
 def describe(stages: Sequence[tuple[str, nn.Module]], image_size: int) -> list[StageFacts]:
-    """Measure each stage on torch's meta device: exact, and nothing is computed.
-
-    Parameters
-    ----------
-    stages : sequence of (str, nn.Module)
-        In the order they run; weights on the meta device.
-    image_size : int
-        Side of the square input in pixels.
-    """
+    """Measure stages, in the order they run, on torch's meta device: exact counts without computation."""
     facts = []
     x = torch.empty(1, 3, image_size, image_size, device="meta")
     for name, stage in stages:
@@ -255,20 +237,19 @@ def describe(stages: Sequence[tuple[str, nn.Module]], image_size: int) -> list[S
 
 
 def check_image_size(backbone: Backbone, image_size: int) -> None:
-    """Refuse a size that some stage cannot take; the network has no values (`Backbone.outline`).
+    """Reject a size that some stage cannot process; the network must be on the meta device (`Backbone.outline`).
 
     Raises
     ------
     ConfigError
-        Naming the smallest size that works.
     """
     own = backbone.intake.image_size
     if backbone.intake.fixed and image_size != own:
-        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: it takes {own} pixels alone.")
+        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: it accepts only {own} pixels.")
     if image_size < backbone.min_image_size:
         raise ConfigError(
             f"--image-size {image_size} is too small for {backbone.name}: "
             f"expected {backbone.min_image_size} pixels or more."
         )
     if not backbone.intake.any_size and not accepts_size(list(backbone.stages.values()), image_size):
-        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: {own} does, for one.")
+        raise ConfigError(f"--image-size {image_size} does not suit {backbone.name}: try {own}.")

@@ -1,4 +1,4 @@
-"""Batch normalization while convolutions learn: it goes in without changing what they do, and is folded away after."""
+"""Batch normalization for thawed convolutions: inserted without changing their output, folded away after training."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,7 +9,7 @@ from torch import nn
 
 from frostline.models.backbone import channels_last
 
-FLAT = 1e-3  # least spread that a filter's answers are divided by
+FLAT = 1e-3  # least standard deviation that a filter's outputs are divided by
 
 
 class NormalizedConvolution(nn.Module):
@@ -18,7 +18,7 @@ class NormalizedConvolution(nn.Module):
     Parameters
     ----------
     plain : nn.Conv2d
-        Gives the shape; the weights are drawn anew (He et al. 2015). It has no bias: the normalization brings one.
+        Defines the shape. The new weights are random (He et al. 2015), without bias: the normalization has one.
     """
 
     def __init__(self, plain: nn.Conv2d) -> None:
@@ -28,55 +28,55 @@ class NormalizedConvolution(nn.Module):
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return normalized answers (n, width, H, W)."""
-        answers: torch.Tensor = self.norm(self.convolution(x))
-        return answers
+        """Return normalized outputs (B, C, H, W)."""
+        outputs: torch.Tensor = self.norm(self.convolution(x))
+        return outputs
 
     @torch.no_grad()
     def unfold(self, plain: nn.Conv2d, x: torch.Tensor) -> None:
-        """Become what a plain convolution is, normalized by what it makes of x (n, channels, H, W): `folded` reversed.
+        """Take over a plain convolution, with statistics of its outputs for x (B, channels, H, W); inverts `folded`.
 
-        The filters are scaled so that their answers spread by 1, as He's initialization would have it, and the
+        The filters are scaled to outputs with a standard deviation of 1, as with He's initialization, and the
         normalization scales them back.
         """
         self.convolution.weight.copy_(plain.weight)
-        answers = self.convolution(x)
-        spread = answers.std((0, 2, 3)).clamp_min(FLAT)  # (width,)
-        mean = answers.mean((0, 2, 3))
-        self.convolution.weight /= spread[:, None, None, None]
+        outputs = self.convolution(x)
+        std = outputs.std((0, 2, 3)).clamp_min(FLAT)  # (C,)
+        mean = outputs.mean((0, 2, 3))
+        self.convolution.weight /= std[:, None, None, None]
         norm, (running_mean, running_var) = self.norm, self._running()
-        running_mean.copy_(mean / spread)
+        running_mean.copy_(mean / std)
         running_var.fill_(1.0)
-        norm.weight.copy_(spread)
+        norm.weight.copy_(std)
         norm.bias.copy_(cast(torch.Tensor, plain.bias) + mean)
 
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:
-        """Return the plain convolution that does the same in eval mode.
+        """Return the plain convolution that is equivalent in eval mode.
 
         ``norm(W x) == (s W) x + (b - s m)`` with the running mean m and ``s = gamma / sqrt(variance + eps)``.
         """
         norm, (running_mean, running_var) = self.norm, self._running()
-        scale = norm.weight / (running_var + norm.eps).sqrt()  # (width,)
-        ours = self.convolution
-        plain = _shaped_like(ours, bias=True).to(ours.weight.device)
-        plain.weight.copy_(ours.weight * scale[:, None, None, None])
+        scale = norm.weight / (running_var + norm.eps).sqrt()  # (C,)
+        weight = self.convolution.weight
+        plain = _shaped_like(self.convolution, bias=True).to(weight.device)
+        plain.weight.copy_(weight * scale[:, None, None, None])
         cast(torch.Tensor, plain.bias).copy_(norm.bias - scale * running_mean)
         return channels_last(plain)
 
     def _running(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return running mean and variance: this norm keeps them, though in general a norm may not."""
+        """Return running mean and variance, which are optional in torch's types."""
         return cast(torch.Tensor, self.norm.running_mean), cast(torch.Tensor, self.norm.running_var)
 
 
 def _shaped_like(layer: nn.Conv2d, *, bias: bool) -> nn.Conv2d:
-    """Return a convolution of the same shape; its weights are drawn."""
+    """Return a convolution of the same shape with random weights."""
     shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
     return nn.Conv2d(layer.in_channels, layer.out_channels, *shape, bias, layer.padding_mode)  # type: ignore[arg-type]
 
 
 def plain_convolutions(trunk: nn.Module) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d]]:
-    """Yield each convolution that nothing normalizes, with the sequence it stands in and its place there."""
+    """Yield each convolution without normalization as (sequence, position in it, convolution)."""
     for part in trunk.modules():
         if isinstance(part, nn.Sequential):
             for place, (layer, follower) in enumerate(pairwise(part)):
@@ -86,12 +86,12 @@ def plain_convolutions(trunk: nn.Module) -> Iterator[tuple[nn.Sequential, int, n
 
 @torch.no_grad()
 def normalize(trunk: nn.Module, rows: torch.Tensor) -> None:
-    """Put batch normalization after a module's plain convolutions, in place; in eval mode it computes what it did.
+    """Add batch normalization to a module's plain convolutions, in place; its output in eval mode does not change.
 
     Parameters
     ----------
     rows : Tensor (B, ...)
-        What the module reads: typical ones set the normalization's first mean and spread.
+        Typical inputs of the module, for the initial statistics of the normalization.
     """
     found = list(plain_convolutions(trunk))
     inputs: dict[nn.Module, torch.Tensor] = {}
@@ -107,7 +107,7 @@ def normalize(trunk: nn.Module, rows: torch.Tensor) -> None:
 
 
 def fold(trunk: nn.Module) -> None:
-    """Make plain convolutions of a module's normalized ones again, in place, as eval mode computes them."""
+    """Replace a module's normalized convolutions with equivalent plain ones, in place."""
     for part in list(trunk.modules()):
         if isinstance(part, nn.Sequential):
             for place, layer in enumerate(part):

@@ -74,20 +74,14 @@ WEIGHTS = {
 
 
 class SamePad(nn.Module):
-    """TensorFlow's "same" padding with zeros, which an odd amount puts on the right and the bottom.
-
-    Parameters
-    ----------
-    kernel, stride : int
-        Of the convolution that follows.
-    """
+    """TensorFlow's "same" zero padding for the convolution that follows; an odd amount goes to the right and bottom."""
 
     def __init__(self, kernel: int, stride: int) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad x (B, C, H, W) so that the convolution gives ceil(H / stride) x ceil(W / stride)."""
+        """Pad x (B, C, H, W) so that the convolution's output is ceil(H / stride) x ceil(W / stride)."""
         height, width = (self._amount(side) for side in x.shape[-2:])
         return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
 
@@ -95,7 +89,7 @@ class SamePad(nn.Module):
         return max(0, ((side - 1) // self.stride) * self.stride + self.kernel - side)
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows."""
+        """Return the arguments for `repr`."""
         return f"kernel={self.kernel}, stride={self.stride}"
 
 
@@ -109,7 +103,7 @@ class Block(nn.Module):
     kernel, stride : int
         Of the depthwise convolution.
     expansion : int
-        The depthwise convolution has so many times the input's channels; 1 leaves the first convolution out.
+        Channels of the depthwise convolution, as a multiple of ``inputs``; 1 omits the expanding convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -161,18 +155,16 @@ def _stage(name: str, scale: Scale) -> nn.Sequential:
 
 
 def build(name: str, last: str | None = None, *, with_classifier: bool = False, seed: int | None = None) -> Backbone:
-    """Build the stages up to and with ``last``; without a seed on torch's meta device: no memory, no values yet.
+    """Build the stages up to and including ``last``, by default all.
 
     Parameters
     ----------
     name : str
         A key of ``SCALES``.
-    last : str
-        The deepest stage that is needed.
     with_classifier : bool
         Also build the 1000-class head; needs ``last="head"``.
     seed : int, optional
-        Draws the values.
+        Seed of the values; without it the network is on torch's meta device, without memory or values.
     """
     scale = SCALES[name]
     with torch.device("meta"):
@@ -193,7 +185,7 @@ def build(name: str, last: str | None = None, *, with_classifier: bool = False, 
 
 
 def _draw(parts: Sequence[nn.Module], seed: int) -> None:
-    """He et al. 2015 (arXiv:1502.01852), normal, fan out; each stage has its own stream of numbers."""
+    """Initialize as in He et al. 2015 (arXiv:1502.01852), normal, fan out; each stage has its own seed."""
     for index, part in enumerate(parts):
         stream = torch.Generator().manual_seed((seed * 1009 + index) % 2**63)
         for layer in part.modules():
@@ -217,7 +209,7 @@ NORMS = {"expand_norm": "_bn0", "depthwise_norm": "_bn1", "project_norm": "_bn2"
 
 
 def published_key(name: str, key: str) -> str:
-    """Return where a tensor of ours (``stages.blocks_1.0.expand.weight``) stands in the published state dict."""
+    """Map a key of our state dict (``stages.blocks_1.0.expand.weight``) to the published one."""
     stage, *inner, tensor = key.removeprefix("stages.").split(".")
     if stage == "classifier":
         return f"_fc.{tensor}"

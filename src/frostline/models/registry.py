@@ -1,10 +1,8 @@
-"""The networks that have a name, and loading them with weights."""
+"""The registry of networks, and loading them with weights."""
 
 import fnmatch
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from frostline._utils.hashing import digest_arrays, sha256_file
@@ -18,12 +16,12 @@ NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK, **efficientnet_li
 
 
 def find_network(name: str) -> Network:
-    """Return the network of a name: ``alexnet``, ``timm:NAME`` or ``torchvision:NAME``.
+    """Return a network by its name: ``alexnet``, ``timm:NAME`` or ``torchvision:NAME``.
 
     Raises
     ------
     UnknownNameError, ConfigError
-        With the nearest match; when the package is not installed.
+        With the nearest match; if the package is not installed.
     """
     package, colon, inner = name.partition(":")
     if colon and package in external.PACKAGES:
@@ -36,7 +34,7 @@ def find_network(name: str) -> Network:
 
 
 def outline(name: str) -> Backbone:
-    """Return a network's shape without values (on torch's meta device), its pre-trained head included.
+    """Return a network without values (on torch's meta device), pre-trained head included.
 
     Raises
     ------
@@ -51,7 +49,7 @@ def list_networks(pattern: str) -> list[str]:
     Raises
     ------
     ConfigError
-        When its package is not installed, or none matches.
+        If the package is not installed, or no name matches.
     """
     package = pattern.partition(":")[0]
     known = external.PACKAGES[package].models() if package in external.PACKAGES else list(NETWORKS)
@@ -81,15 +79,15 @@ def load_backbone(
         ``auto``, ``random``, the path of a ``.pth`` or ``.safetensors`` file, or the folder of a finished run; for
         AlexNet also ``imagenet`` and ``bundled``, for networks of other packages ``pretrained``.
     last : str, optional
-        The deepest stage that is needed; the stage heads usually go on when left out.
+        The last stage to load; by default the one that new heads usually read.
     with_classifier : bool
-        Load the pre-trained head too (all stages then).
+        Load all stages and the pre-trained head.
     seed : int
-        Draws the random weights.
+        Seed of the random weights.
     cache_dir : path, optional
-        Frostline's cache.
+        Frostline's cache folder.
     progress : Progress, optional
-        Draws downloads.
+        Displays downloads.
 
     Returns
     -------
@@ -106,63 +104,59 @@ def load_backbone(
     deepest = shape.stage_names[-1] if with_classifier else last or shape.feature_stage
     shape.position(deepest)
     recorded, path, reason = choose(weights, network.offer, Path(cache_dir) if cache_dir else None, progress)
-    if path is None:
-        backbone = network.build(deepest, with_classifier=with_classifier, seed=seed)
-        digest = weights_digest(backbone)
-    else:
-        backbone = network.build(deepest, with_classifier=with_classifier)
-        bundle = find_bundle(path)
-        if bundle is None:
-            state = read_state(path, verified=recorded == network.offer.word)
-            source, place_of = path, network.published_key
-        else:
-            state, source, place_of = read_stages(bundle, name), bundle / TENSORS, str
-        _fill(backbone, state, place_of, name, source)
-        digest = sha256_file(source)
+    backbone = network.build(deepest, with_classifier=with_classifier, seed=seed if path is None else None)
+    digest = weights_digest(backbone) if path is None else _fill_from(path, backbone, network, recorded)
     backbone.origin = WeightsOrigin(recorded, digest, reason)
-    backbone.requires_grad_(True)
-    return channels_last(backbone)
+    return channels_last(backbone.requires_grad_(True))
 
 
-def _fill(backbone: Backbone, state: State, place_of: Callable[[str], str], name: str, source: Path) -> None:
-    """Give a backbone the tensors of a file, in which each has a place of its own.
+def _fill_from(path: Path, backbone: Backbone, network: Network, recorded: str) -> str:
+    """Load the tensors of a weight file or a run's folder into a backbone; return the SHA-256 of the file.
 
     Raises
     ------
     WeightsError
     """
+    bundle = find_bundle(path)
+    source = path if bundle is None else bundle / TENSORS
+    if bundle is None:
+        state = read_state(path, verified=recorded == network.offer.word)
+    else:
+        state = read_stages(bundle, network.name)
     own = backbone.state_dict()
-    places = {key: place_of(key) for key in own}
-    chosen = fitted(state, {places[key]: tuple(value.shape) for key, value in own.items()}, name, str(source))
+    source_keys = {key: key if bundle else network.published_key(key) for key in own}
+    shapes = {source_keys[key]: tuple(value.shape) for key, value in own.items()}
+    chosen = fitted(state, shapes, network.name, str(source))
     for key, value in own.items():
-        found = chosen[places[key]]
+        found = chosen[source_keys[key]]
         if found.is_floating_point() != value.is_floating_point():
             raise WeightsError(
-                f"{source} does not fit {name}: '{places[key]}' is {found.dtype}, expected {value.dtype}."
+                f"{source} does not fit {network.name}: '{source_keys[key]}' is {found.dtype}, expected {value.dtype}."
             )
-    backbone.load_state_dict({key: chosen[place] for key, place in places.items()}, assign=True)
+    backbone.load_state_dict({key: chosen[source_key] for key, source_key in source_keys.items()}, assign=True)
+    return sha256_file(source)
 
 
-def rebuild(name: str, last: str, state: dict[str, torch.Tensor], origin: WeightsOrigin | None) -> Backbone:
-    """Return a network's stages up to ``last`` with tensors that its own ``state_dict`` once gave.
+def rebuild(name: str, last: str, state: State, origin: WeightsOrigin | None) -> Backbone:
+    """Return a network's stages up to ``last`` with the tensors of a saved ``state_dict``.
 
     Raises
     ------
     UnknownNameError, KeyError, RuntimeError
-        When there is no such network, or the tensors are not its own.
+        If there is no such network, or the tensors do not fit it.
     """
     return filled(find_network(name).build(last), state, origin)
 
 
-def filled(backbone: Backbone, state: dict[str, torch.Tensor], origin: WeightsOrigin | None) -> Backbone:
-    """Return a backbone with the values of a ``state_dict``, in place, and where they came from."""
+def filled(backbone: Backbone, state: State, origin: WeightsOrigin | None) -> Backbone:
+    """Load a ``state_dict`` into a backbone, record the origin of its weights and return it."""
     backbone.load_state_dict(state, assign=True)
     backbone.origin = origin
     return channels_last(backbone)
 
 
 def check_digest(origin: WeightsOrigin, expected: str | None) -> None:
-    """Refuse weights other than the ones a run was begun with.
+    """Reject weights that differ from those a run started with.
 
     Raises
     ------
@@ -171,11 +165,11 @@ def check_digest(origin: WeightsOrigin, expected: str | None) -> None:
     if expected is not None and origin.sha256 != expected:
         raise WeightsError(
             f"the weights '{origin.name}' have SHA-256 {origin.sha256[:12]}…, expected {expected[:12]}…: "
-            "the file has changed since; give the old one, or drop weights_sha256 from the configuration."
+            "the file has changed; restore the old one, or remove weights_sha256 from the configuration."
         )
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return the SHA-256 over a module's tensors, names and shapes included."""
+    """Return the SHA-256 of a module's tensors, including their names and shapes."""
     state = module.state_dict()
     return digest_arrays((key, state[key].detach().cpu().contiguous().numpy()) for key in state)

@@ -1,8 +1,8 @@
-"""Any network's stages, found from its own structure: where one tensor alone goes on, there it can be cut.
+"""Find the stages of any network: it can be cut wherever a single tensor connects what is before and after.
 
-The forward pass is recorded once (torch.fx), parts of the network as black boxes; a part that holds too much is opened
-and recorded again. Before each part with a weight matrix a cut is possible when a single value crosses. What has no
-such weights (batch norm, ReLU, pooling, dropout, adding positions) belongs to the part before it.
+The forward pass is recorded with torch.fx, with the parts of the network as single steps; a part that holds too much is
+opened and recorded again. The network can be cut before each part with a weight matrix if a single value crosses there.
+Steps without such weights (batch norm, ReLU, pooling, dropout, adding positions) belong to the part before them.
 """
 
 import copy
@@ -17,18 +17,18 @@ from torch import fx, nn
 
 from frostline.errors import ConfigError, StorageError, UnknownNameError, first_line
 
-FEWEST_STAGES = 4  # a network with fewer parts than that below its head has its largest part opened
+FEWEST_STAGES = 4  # in a network with fewer parts below its head the largest part is opened
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A network in pieces.
+    """A network cut into stages and a head.
 
     Attributes
     ----------
     stages : list of (str, nn.Module)
-        In the order they run; each maps the tensor that the one before gives. They share the network's weights, at the
-        keys that those have in the network's own state dict.
+        In the order they run, each from tensor to tensor. They share the network's weights, under the same state dict
+        keys.
     head : nn.Module or None
         What follows the last stage.
     """
@@ -45,17 +45,17 @@ def cut(network: nn.Module, name: str, ends: Sequence[str] | None = None) -> Cut
     network : nn.Module
         Maps images (B, 3, S, S) to one tensor; put into eval mode.
     name : str
-        What messages call it.
+        The network's name in messages.
     ends : sequence of str, optional
-        Modules of the network (``layer1``, ``blocks.3``), in the order they run: each is the last of a stage. What
-        follows the last one is the head. When left out, the parts below the network's own classifier.
+        The last module of each stage (``layer1``, ``blocks.3``), in the order they run; the head follows the last one.
+        By default the parts below the network's own classifier.
 
     Raises
     ------
     ConfigError
-        When the forward pass cannot be recorded, or more than one value crosses a cut that was asked for.
+        If the forward pass cannot be recorded, or more than one value crosses a requested cut.
     UnknownNameError
-        When there is no such module.
+        If there is no such module.
     """
     network.eval()
     if ends is None:
@@ -71,19 +71,19 @@ def cut(network: nn.Module, name: str, ends: Sequence[str] | None = None) -> Cut
         crossing = recording.crossing(place)
         if crossing is None:
             if ends is not None:
-                raise ConfigError(f"{name} cannot be cut after '{stage_name}': more than one value goes on from there.")
-            continue  # the stage goes on up to the next place
+                raise ConfigError(f"{name} cannot be cut after '{stage_name}': more than one value is used after it.")
+            continue  # the stage continues to the next place
         stages.append((stage_name, recording.piece(network, begin, place, value, crossing)))
         begin, value = place, crossing
     rest = recording.nodes[begin:]
     head = recording.piece(network, begin, len(recording.nodes), value, recording.result) if rest else None
     if not stages:
-        raise ConfigError(f"{name} has no place where it can be cut: one value alone must go on from there.")
+        raise ConfigError(f"{name} cannot be cut into stages: no place with a single connecting value was found.")
     return Cut(stages, head)
 
 
 class _Recording:
-    """The steps of a forward pass, in order, without its entry, its parameters and its result."""
+    """The steps of a forward pass in order, without its input, parameters and output."""
 
     def __init__(self, graph: fx.Graph, network: nn.Module) -> None:
         self.entry = next(node for node in graph.nodes if node.op == "placeholder")
@@ -97,20 +97,20 @@ class _Recording:
 
     @property
     def parts(self) -> list[fx.Node]:
-        """The steps with weights of two dimensions or more, such as convolutions, or modules that hold some."""
+        """The steps with weights of two or more dimensions, such as convolutions or modules that contain some."""
         return [node for node in self.nodes if self._weights[node]]
 
     def size(self, part: fx.Node) -> int:
-        """Return how many weight matrices a part holds."""
+        """Return the number of weight matrices in a part."""
         return len(self._weights[part])
 
     def begin_after(self, part: fx.Node) -> int:
-        """Return the index of the next step with weights, or of the end."""
+        """Return the index of the next step with weights, or the number of steps."""
         following = range(self.nodes.index(part) + 1, len(self.nodes))
         return next((index for index in following if self._weights[self.nodes[index]]), len(self.nodes))
 
     def crossing(self, place: int) -> fx.Node | None:
-        """Return the one value that the steps from ``place`` on need of those before, if it is one."""
+        """Return the one value that the steps from ``place`` on need from those before; None if there are several."""
         values = [node for node in (self.entry, *self.nodes[:place]) if self._last_use[node] >= place]
         below = {weight for node in self.nodes[:place] for weight in self._weights[node]}
         shared = any(weight in below for node in self.nodes[place:] for weight in self._weights[node])
@@ -122,7 +122,7 @@ class _Recording:
         copies = {value: graph.placeholder("x")}
 
         def copy(node: fx.Node) -> fx.Node:
-            if node not in copies:  # a parameter of the network's own, such as a class token
+            if node not in copies:  # a parameter of the network itself, such as a class token
                 copies[node] = graph.node_copy(node, copy)
             return copies[node]
 
@@ -133,7 +133,7 @@ class _Recording:
 
 
 class _Tracer(fx.Tracer):
-    """Records a network's forward pass on its first argument; only modules that are opened are looked into."""
+    """Records a network's forward pass on its first argument, with all but the opened modules as single steps."""
 
     def __init__(self, opened: Iterable[str]) -> None:
         super().__init__(param_shapes_constant=True)
@@ -144,7 +144,7 @@ class _Tracer(fx.Tracer):
 
 
 class _OneArgument(nn.Module):
-    """Further arguments of a forward pass (a mask, say) keep their defaults."""
+    """Calls a network with one argument, so that others (a mask, say) have their defaults."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class _OneArgument(nn.Module):
 def _record(network: nn.Module, name: str, opened: Iterable[str]) -> _Recording:
     try:
         graph = _Tracer(opened).trace(_OneArgument(network))
-    except Exception as error:  # whatever a network's own code makes of values that are not there yet
+    except Exception as error:  # a network's own code fails in its own way on symbolic values
         raise ConfigError(
             f"{name} cannot be cut into stages: its forward pass cannot be recorded ({first_line(error)})."
         ) from error
@@ -171,7 +171,7 @@ def _record(network: nn.Module, name: str, opened: Iterable[str]) -> _Recording:
 
 
 def _opened(network: nn.Module, name: str) -> tuple[_Recording, list[fx.Node]]:
-    """Open the largest part until enough of them lie below the classifier."""
+    """Open the largest part until there are enough parts below the classifier."""
     classifier = _classifier(network)
     opened, closed = _above([classifier] if classifier else []), set[str]()
     recording = _record(network, name, opened)
@@ -193,14 +193,14 @@ def _opened(network: nn.Module, name: str) -> tuple[_Recording, list[fx.Node]]:
 
 
 def _classifier(network: nn.Module) -> str | None:
-    """Return the name of the module that timm's networks call their classifier."""
-    known = getattr(network, "get_classifier", None)
-    found = known() if callable(known) else None
+    """Return the name of a timm network's classifier."""
+    getter = getattr(network, "get_classifier", None)
+    found = getter() if callable(getter) else None
     return next((path for path, module in network.named_modules() if module is found and path), None)
 
 
 def _below_head(recording: _Recording, classifier: str | None) -> list[fx.Node]:
-    """Return the parts below the classifier; the last part is it when none is known."""
+    """Return the parts below the classifier, which by default is the last part."""
     steps = [str(node.target) for node in recording.nodes]
     end = steps.index(classifier) if classifier in steps else recording.nodes.index(recording.parts[-1])
     return [part for part in recording.parts if recording.nodes.index(part) < end]
@@ -218,7 +218,7 @@ def _named(recording: _Recording, name: str, ends: Sequence[str]) -> list[fx.Nod
 
 
 def _above(paths: Iterable[str]) -> set[str]:
-    """Return every module that holds one of some."""
+    """Return every module that contains one of ``paths``."""
     pieces = [path.split(".") for path in paths]
     return {".".join(words[:depth]) for words in pieces for depth in range(1, len(words))}
 
@@ -237,17 +237,17 @@ def _short(paths: Sequence[str]) -> list[str]:
     return ["_".join(word) if often[name] > 1 else name for name, word in zip(short, words, strict=True)]
 
 
-TOLERANCE = 1e-4  # of the largest number that comes out; the steps are the same, so it is rounding at most
+TOLERANCE = 1e-4  # of the largest output; the steps are the same, so only rounding can differ
 
 
 @torch.no_grad()
 def stages_agree(network: nn.Module, pieces: Cut, image_size: int, name: str) -> None:
-    """Run one image of noise through a network and through its stages.
+    """Check that a network and its stages agree on an image of noise.
 
     Raises
     ------
     ConfigError
-        When one of them fails or they do not agree.
+        If one of them fails, or their outputs differ.
     """
     device = next(network.parameters()).device
     x = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -255,35 +255,37 @@ def stages_agree(network: nn.Module, pieces: Cut, image_size: int, name: str) ->
         expected = network(x)
     except Exception as error:  # the network's own code
         raise ConfigError(
-            f"{name} does not take images of {image_size} x {image_size} pixels in three colors "
-            f"({first_line(error)}): say which image_size it was made for."
+            f"{name} does not accept images of {image_size} x {image_size} pixels in three colors "
+            f"({first_line(error)}): set image_size to the size it was trained at."
         ) from error
     for stage, module in [*pieces.stages, *([("head", pieces.head)] if pieces.head is not None else [])]:
         x = module(x)
         if not isinstance(x, torch.Tensor):
-            raise ConfigError(f"{name} cannot be cut after '{stage}': it gives {type(x).__name__}, not one tensor.")
+            raise ConfigError(
+                f"{name} cannot be cut after '{stage}': its output is {type(x).__name__}, not one tensor."
+            )
     if not isinstance(expected, torch.Tensor) or x.shape != expected.shape:
-        raise ConfigError(f"{name} gives another kind of answer than its stages do: it cannot be cut.")
+        raise ConfigError(f"{name} cannot be cut: its output is of another kind than that of its stages.")
     if not torch.allclose(x, expected, rtol=0, atol=TOLERANCE * float(expected.abs().max())):
-        raise ConfigError(f"{name} gives other numbers than its stages do: it cannot be cut.")
+        raise ConfigError(f"{name} cannot be cut: its output differs from that of its stages.")
 
 
 def accepts_size(stages: Sequence[nn.Module], image_size: int) -> bool:
-    """Whether stages on torch's meta device can take images of a size; nothing is computed."""
+    """Whether stages on torch's meta device accept images of a size; nothing is computed."""
     try:
         return math.prod(output_shape(stages, image_size)) > 0
-    except OSError as error:  # torch wants a folder for temporary files
+    except OSError as error:  # torch needs a folder for temporary files
         raise StorageError(
             f"cannot use a folder for temporary files ({error.strerror or first_line(error)}): free some space, or set "
-            "TMPDIR to a folder that can be written."
+            "TMPDIR to a writable folder."
         ) from error
-    except Exception:  # a network's own code refuses a size in its own way
+    except Exception:  # a network's own code rejects a size in its own way
         return False
 
 
 @torch.no_grad()
 def output_shape(stages: Sequence[nn.Module], image_size: int) -> tuple[int, ...]:
-    """Return the shape that stages on torch's meta device give for one image: (C, H, W), (N, C) or (F,)."""
+    """Return the output shape of stages on torch's meta device for one image: (C, H, W), (N, C) or (F,)."""
     x = torch.empty(1, 3, image_size, image_size, device="meta")
     for stage in stages:
         x = stage(x)
@@ -291,12 +293,12 @@ def output_shape(stages: Sequence[nn.Module], image_size: int) -> tuple[int, ...
 
 
 def accepted_sizes(stages: Sequence[nn.Module], own: int) -> tuple[int, bool]:
-    """Return the smallest size that stages take, and whether their own is the only one."""
+    """Return the smallest size that stages accept, and whether ``own`` is the only one."""
     shapes = [copy.deepcopy(stage).to("meta") for stage in stages]
     if not accepts_size(shapes, 2 * own):
         return own, True
-    refused, taken = 0, own
-    while taken - refused > 1:
-        middle = (refused + taken) // 2
-        refused, taken = (refused, middle) if accepts_size(shapes, middle) else (middle, taken)
-    return taken, False
+    rejected, accepted = 0, own
+    while accepted - rejected > 1:
+        middle = (rejected + accepted) // 2
+        rejected, accepted = (rejected, middle) if accepts_size(shapes, middle) else (middle, accepted)
+    return accepted, False

@@ -1,1 +1,1 @@
-"""What is trained on top of activations, wherever they come from."""
+"""Training on features, cached or live."""

@@ -1,4 +1,4 @@
-"""Make probabilities mean what they say: one temperature for all logits, fitted on the validation split."""
+"""Calibrate probabilities with one temperature for all logits, fitted on the validation split."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,17 +11,9 @@ from frostline.training.trainer import predict_logits
 
 
 def calibrate(module: nn.Module, head: Head, val: Examples) -> float:
-    """Divide a trained head's logits by the temperature that suits validation best, and return it.
+    """Divide the logits of ``head``, with which ``module`` ends, by the best temperature for ``val``; return it.
 
-    No prediction changes, only how sure it is; label smoothing, for one, leaves a head too little sure.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Maps rows to logits and ends in ``head``.
-    head : Head
-        Changed in place.
-    val : Examples
+    Predicted classes do not change, only their probabilities: label smoothing, for example, leaves them too low.
     """
     logits = predict_logits(module, val)
     temperature = best_temperature(logits, torch.from_numpy(val.labels))
@@ -33,8 +25,8 @@ def calibrate(module: nn.Module, head: Head, val: Examples) -> float:
 def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return T that minimizes the cross-entropy of ``logits / T`` (Guo et al. 2017, arXiv:1706.04599).
 
-    Targets are about 1 - 1 / (N + 2) instead of 1, as in Platt's scaling: N answers that are all right do not make the
-    probability of a wrong one zero.
+    Targets are about 1 - 1 / (N + 2) instead of 1, as in Platt's scaling: N correct predictions do not prove that the
+    probability of an error is zero.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The state of training on disk: tensors as safetensors, the rest as JSON beside them; no pickle."""
+"""Checkpoints of a training: tensors as safetensors with JSON metadata; no pickle."""
 
 import json
 import os
@@ -23,62 +23,48 @@ from frostline.errors import RunError, first_line
 
 @dataclass
 class Epoch:
-    """One line of the history; ``freeze`` is the last stage that was frozen then."""
+    """One line of the history; ``freeze`` is the last frozen stage."""
 
     epoch: Annotated[int, Field(ge=1)]
     freeze: str
     train_loss: float
     train_accuracy: Annotated[float, Field(ge=0, le=1)]
-    val_loss: float  # not a number, like the accuracy, where nothing validates
+    val_loss: float  # NaN without a validation split, like the accuracy
     val_accuracy: float
     lr: Annotated[float, Field(ge=0)]
     seconds: Annotated[float, Field(ge=0)]
 
 
 FORMAT_VERSION = "2"
-REMEDY = "remove it to train from the start; the kept activations stay"
+REMEDY = "remove it to train from the start; cached features are not affected"
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 
 
 @dataclass
 class TrainingState:
-    """Everything that the next epoch depends on.
-
-    Attributes
-    ----------
-    module, optimizer
-        Being trained.
-    average : AveragedModel, optional
-        Moving average of the weights (`averaged_model`).
-    history : list of Epoch
-        Of this phase and those before it.
-    before : int
-        How many epochs belong to phases before this one.
-    best_epoch, best
-        The best epoch so far, whatever its phase, and what the module was then.
-    """
+    """Everything that the next epoch depends on."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    average: AveragedModel | None = None
-    history: list[Epoch] = field(default_factory=list)
-    before: int = 0
-    best_epoch: int = 0
-    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: AveragedModel | None = None  # moving average of the weights
+    history: list[Epoch] = field(default_factory=list)  # of this phase and earlier ones
+    before: int = 0  # epochs of earlier phases
+    best_epoch: int = 0  # of all phases
+    best: dict[str, torch.Tensor] = field(default_factory=dict)  # state dict of the best epoch
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs of this phase are behind."""
+        """The number of completed epochs of this phase."""
         return len(self.history) - self.before
 
     @property
     def measured(self) -> nn.Module:
-        """The module to validate and save: the averaged one if there is one."""
+        """The module to validate and save: the averaged one, if any."""
         return self.average.module if self.average else self.module
 
 
 class _About(BaseModel):
-    """What a checkpoint says beside its tensors."""
+    """A checkpoint's JSON metadata."""
 
     model_config = ConfigDict(strict=True)
 
@@ -87,20 +73,18 @@ class _About(BaseModel):
     before: Annotated[int, Field(ge=0)]
     best_epoch: Annotated[int, Field(ge=0)]
     averaged: Annotated[int, Field(ge=0)]
-    run: str = ""  # earlier versions did not say whose it is
+    run: str = ""  # not recorded by earlier versions
 
 
 def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> None:
-    """Write the state whole, or leave the old file.
+    """Write the state atomically.
 
     Parameters
     ----------
-    state : TrainingState
-    path : Path
     phase : int
-        Of a training in several.
+        Number of the phase, from 0.
     run : str
-        Digest of the settings and images that the run was begun with: another run's checkpoint is refused.
+        Digest of the run's settings and images, compared on loading.
 
     Raises
     ------
@@ -114,19 +98,19 @@ def save_state(state: TrainingState, path: Path, phase: int, run: str = "") -> N
         "averaged": int(state.average.n_averaged) - 1 if state.average else 0,
         "run": run,
     }
-    kept = {f"best.{key}": value for key, value in state.best.items()}
+    tensors = {f"best.{key}": value for key, value in state.best.items()}
     if state.average:
-        kept |= {f"average.{key}": value for key, value in state.average.module.state_dict().items()}
-    write_checkpoint(path, state.module, state.optimizer, about, kept, OTHER_OUTPUT_DIR)
+        tensors |= {f"average.{key}": value for key, value in state.average.module.state_dict().items()}
+    write_checkpoint(path, state.module, state.optimizer, about, tensors, OTHER_OUTPUT_DIR)
 
 
 def saved_phase(path: Path | None) -> int:
-    """Return which phase of training a checkpoint belongs to; 0 when there is none.
+    """Return the phase of training that a checkpoint belongs to; 0 without a checkpoint.
 
     Raises
     ------
     RunError
-        When the file is damaged.
+        If the file is damaged.
     """
     if path is None or not os.path.lexists(path):
         return 0
@@ -136,7 +120,7 @@ def saved_phase(path: Path | None) -> int:
 def _about(path: Path, value: dict[str, Any]) -> _About:
     with reading(path, RunError, REMEDY):
         about = _About.model_validate_json(json.dumps(value))
-        if not about.before <= len(about.history) or about.best_epoch > len(about.history):
+        if max(about.before, about.best_epoch) > len(about.history):
             raise ValueError("its numbers of epochs do not agree")
     return about
 
@@ -147,16 +131,16 @@ def load_state(state: TrainingState, path: Path, run: str = "") -> None:
     Raises
     ------
     RunError
-        When the file is damaged or belongs to another model or run.
+        If the file is damaged or belongs to another model or run.
     """
-    value, kept = read_checkpoint(path, state.module, state.optimizer, REMEDY)
+    value, tensors = read_checkpoint(path, state.module, state.optimizer, REMEDY)
     about = _about(path, value)
     if about.run and about.run != run:
         raise RunError(f"{path} belongs to another run: {REMEDY}.")
-    state.best = {key.removeprefix("best."): value for key, value in kept.items() if key.startswith("best.")}
+    state.best = _with_prefix("best.", tensors)
     state.best_epoch, state.before, state.history = about.best_epoch, about.before, about.history
     if state.average:
-        average = {key.removeprefix("average."): kept[key] for key in kept if key.startswith("average.")}
+        average = _with_prefix("average.", tensors)
         try:
             state.average.module.load_state_dict(average)
         except RuntimeError as error:
@@ -164,27 +148,32 @@ def load_state(state: TrainingState, path: Path, run: str = "") -> None:
         state.average.n_averaged.fill_(about.averaged + 1)
 
 
+def _with_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
 def write_checkpoint(
     path: Path,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     about: dict[str, Any],
-    kept: Mapping[str, torch.Tensor],
+    further: Mapping[str, torch.Tensor],
     remedy: str,
 ) -> None:
-    """Write a module, its optimizer, some JSON and some more tensors, whole or not at all.
+    """Write a module, its optimizer, JSON metadata and further tensors atomically.
 
     Raises
     ------
     StorageError
-        With the ``remedy``.
+        Ends with the ``remedy``.
     """
     tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
-    tensors |= {f"kept.{key}": value for key, value in kept.items()}
+    tensors |= {f"kept.{key}": value for key, value in further.items()}
     packed = optimizer.state_dict()
     for number, slots in packed["state"].items():
         for slot, value in slots.items():
-            if value is not None:  # SGD keeps no momentum before its first step
+            if value is not None:  # SGD has no momentum before its first step
                 tensors[f"optimiser.{number}.{slot}"] = torch.as_tensor(value)
     flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     text = json.dumps(about | {"groups": packed["param_groups"]})
@@ -192,18 +181,18 @@ def write_checkpoint(
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], about: str | None) -> str:
-    """Return a digest of tensors by name and of the JSON: safetensors has no checksum of its own."""
+    """Return a digest of tensors by name and of the JSON, because safetensors has no checksum."""
     named = [(name, tensors[name].numpy()) for name in sorted(tensors)]
-    said = [] if about is None else [("", np.frombuffer(about.encode(), np.uint8))]
-    return digest_arrays([*said, *named])
+    metadata = [] if about is None else [("", np.frombuffer(about.encode(), np.uint8))]
+    return digest_arrays([*metadata, *named])
 
 
 def _read(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return the JSON and the tensors of a checkpoint, once its digest is right."""
+    """Return the JSON and the tensors of a checkpoint after checking its digest."""
     with reading(path, RunError, remedy):
         tensors, metadata = read_tensors(path)
         about = metadata["about"]
-        # Earlier versions told no format, and left the JSON out of the digest.
+        # Earlier versions recorded no format, and did not include the JSON in the digest.
         if _digest(tensors, about if "format" in metadata else None) != metadata["digest"]:
             raise ValueError("its checksum is wrong")
         if metadata.get("format", FORMAT_VERSION) != FORMAT_VERSION:
@@ -214,12 +203,12 @@ def _read(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, torch.Tens
 def read_checkpoint(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, remedy: str
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Restore a module and its optimizer in place; return the JSON and the other tensors.
+    """Restore a module and its optimizer in place; return the JSON and the further tensors.
 
     Raises
     ------
     RunError
-        When the file is damaged or belongs to another model; ends with the ``remedy``.
+        If the file is damaged or belongs to another model; ends with the ``remedy``.
     """
     about, tensors = _read(path, remedy)
     groups = about.pop("groups", None)
@@ -238,9 +227,9 @@ def read_checkpoint(
         module.load_state_dict(parts["module"])
         optimizer.load_state_dict({"state": slots, "param_groups": groups})
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise RunError(f"{path} is no checkpoint of this model ({first_line(error)}): {remedy}.") from error
+        raise RunError(f"{path} is not a checkpoint of this model ({first_line(error)}): {remedy}.") from error
     for parameter, state in optimizer.state.items():
-        # A fused step walks through memory: what it keeps must lie there in the order of the weights.
+        # A fused step iterates over memory: its state must have the memory layout of the weights.
         for slot, value in state.items():
             if value.shape == parameter.shape:
                 state[slot] = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,4 +1,4 @@
-"""Cross-validation: logits for every example from a linear head that was trained without its fold.
+"""Cross-validation: logits for every example from a linear head trained without its fold.
 
 The heads of all folds are trained together, as one layer with ``folds * classes`` outputs. A row is read once per epoch
 for any number of folds; each head's loss leaves its own fold out.
@@ -23,22 +23,16 @@ NEVER = -1  # the fold of examples that train no head
 
 
 def draw_folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Return a fold for each example, stratified by class; the examples of a group share one.
+    """Return a fold (N,) for each example, stratified by class; the examples of a group share one.
 
-    Parameters
-    ----------
-    labels, groups : ndarray of int64, shape (N,)
-        A group's class is that of its first example.
-    count : int
-        Folds.
-    seed : int
+    A group's class is that of its first example.
     """
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     order = np.random.default_rng([seed, 0xF01D]).permutation(len(first))
     fold_of = np.empty(len(first), np.int64)
     for label in np.unique(labels[first]):
         members = order[labels[first][order] == label]
-        fold_of[members] = (np.arange(len(members)) + label) % count  # small classes do not all begin with fold 0
+        fold_of[members] = (np.arange(len(members)) + label) % count  # small classes must not all start with fold 0
     return fold_of[group]
 
 
@@ -50,7 +44,7 @@ def out_of_fold(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Return logits (N, classes), each from the head that was trained without the example's fold.
+    """Return logits (N, classes), each from the head trained without the example's fold.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training examples as features and labels: their mini-batches, statistics and mixtures."""
+"""Training examples as features and labels: mini-batches, statistics and mixing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ EVALUATION_BATCH = 1024
 
 
 class Rows(Protocol):
-    """Rows by position. From the cache or computed now: training never learns which."""
+    """Rows by position, cached or computed on access."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,13 +29,7 @@ class Rows(Protocol):
 
 
 class Chosen:
-    """Some of other rows, by position.
-
-    Parameters
-    ----------
-    rows : Rows
-    positions : ndarray of int, shape (N,)
-    """
+    """The rows at some positions of others."""
 
     def __init__(self, rows: Rows, positions: NDArray[np.integer]) -> None:
         self._rows, self._positions = rows, positions
@@ -49,17 +43,12 @@ class Chosen:
         return len(self._positions)
 
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
-        """Return float32 rows (B, ...) at ``indices`` of the chosen ones."""
+        """Return float32 rows (B, ...) at ``indices``."""
         return self._rows.take(self._positions[indices])
 
 
 class Joined:
-    """Rows of one shape that are kept in several places, one after the other.
-
-    Parameters
-    ----------
-    parts : sequence of Rows
-    """
+    """The concatenation of rows of one shape."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         self._parts = parts
@@ -86,39 +75,30 @@ class Joined:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with their class numbers (N,).
-
-    Attributes
-    ----------
-    rows : Rows
-        Of the images themselves.
-    labels : ndarray of int64, shape (N,)
-    views : tuple of Rows
-        Of further views of the same images, in the same order; training goes round all of them.
-    """
+    """Rows with their class numbers."""
 
     rows: Rows
-    labels: NDArray[np.int64]
-    views: tuple[Rows, ...] = ()
+    labels: NDArray[np.int64]  # (N,)
+    views: tuple[Rows, ...] = ()  # further views of the same images, in the same order; epochs cycle through them
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def in_epoch(self, epoch: int) -> "Examples":
-        """Return what an epoch (from 0) trains on: the images first, then view after view, and round again."""
+        """Return the examples of an epoch (from 0), which cycles through the images and their views."""
         number = epoch % (1 + len(self.views))
         return self if number == 0 else Examples(self.views[number - 1], self.labels)
 
     def typical(self, count: int, seed: int) -> NDArray[np.integer]:
-        """Return the positions, in ascending order, of up to ``count`` examples that a seed draws."""
+        """Return the positions, ascending, of up to ``count`` random examples."""
         return np.sort(np.random.default_rng([seed, 0x57D]).permutation(len(self))[:count])
 
     def batches(
         self, size: int, order: NDArray[np.integer] | None = None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield rows (B, ...) and labels (B,), in ``order`` or as they stand.
+        """Yield rows (B, ...) and labels (B,), in ``order`` if it is set.
 
-        Within a batch the rows are read in ascending order: that is the fastest, and the gradient does not mind.
+        Within a batch the rows are read in ascending order, which is the fastest and does not affect the gradient.
         """
         positions = np.arange(len(self)) if order is None else order
         for start in range(0, len(positions), size):
@@ -127,7 +107,7 @@ class Examples:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the shuffled order of an epoch: a function of seed and epoch alone, so a resumed run sees the same."""
+    """Return the shuffled order of an epoch, determined by seed and epoch, so that a resumed run repeats it."""
     return np.random.default_rng([seed, epoch, 0x0DE5]).permutation(count)
 
 
@@ -136,24 +116,23 @@ MOMENT_BATCH = 512
 
 
 def moments(module: nn.Module, examples: Examples, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation (F,) of a module's outputs for up to 4,096 rows, drawn by seed."""
-    chosen = examples.typical(MOMENT_ROWS, seed)
-    count = len(chosen)
+    """Return mean and standard deviation (F,) of a module's outputs for up to 4,096 random rows."""
+    sample = examples.typical(MOMENT_ROWS, seed)
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     with torch.inference_mode():
         module.eval()
         total = square = torch.zeros(())
-        for start in range(0, count, MOMENT_BATCH):
-            rows = examples.rows.take(chosen[start : start + MOMENT_BATCH])
+        for start in range(0, len(sample), MOMENT_BATCH):
+            rows = examples.rows.take(sample[start : start + MOMENT_BATCH])
             values = module(rows.to(device)).flatten(1).double().cpu()  # (B, F)
             total, square = total + values.sum(0), square + values.square().sum(0)
-        mean = total / count
-        std = (square / count - mean.square()).clamp_min(0).sqrt()
+        mean = total / len(sample)
+        std = (square / len(sample) - mean.square()).clamp_min(0).sqrt()
     return mean.float().clone(), std.float().clone()
 
 
 def standardized(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
-    """Yield batches of rows (B, F) on the CPU, standardized as a head does it."""
+    """Yield batches of rows (B, F) on the CPU, standardized as by a head."""
     mean, scale = head.mean.cpu(), head.scale.cpu()
     for examples in parts:
         for rows, _ in examples.batches(EVALUATION_BATCH):
@@ -163,8 +142,8 @@ def standardized(head: Head, *parts: Examples) -> Iterator[torch.Tensor]:
 def principal_axes(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Return the first ``count`` principal axes of rows (N, F), centered in place: unit columns (F, count).
 
-    They come from the N x N Gram matrix, for samples with fewer rows than features; sklearn's PCA would
-    decompose the F x F covariance or, randomized, give other axes for another seed.
+    They are computed from the N x N Gram matrix, for samples with fewer rows than features; scikit-learn's PCA would
+    decompose the F x F covariance or, randomized, depend on a seed.
     """
     rows -= rows.mean(0)
     values, vectors = torch.linalg.eigh((rows @ rows.T).double())  # ascending
@@ -175,7 +154,7 @@ def principal_axes(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows (B, ...) that show ``share`` of their ``labels`` (B,) and for the rest ``others`` (B,)."""
+    """Rows (B, ...) mixed from ``share`` of their ``labels`` (B,) and ``1 - share`` of ``others`` (B,)."""
 
     rows: torch.Tensor
     labels: torch.Tensor
@@ -183,7 +162,7 @@ class Batch:
     share: float
 
     def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        """Return the cross-entropy of logits (B, classes) with both labels, each by its share."""
+        """Return the cross-entropy of logits (B, classes) with both labels, weighted by their shares."""
         loss = F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
         if self.share == 1:
             return loss
@@ -194,16 +173,16 @@ class Batch:
 def mix(rows: torch.Tensor, labels: torch.Tensor, mixup: float, cutmix: float, draw: np.random.Generator) -> Batch:
     """Mix each row of a batch with another one.
 
-    ``mixup`` (Zhang et al. 2018, arXiv:1710.09412) blends them; on activations that is manifold mixup (Verma et al.
-    2019, arXiv:1806.05236). ``cutmix`` (Yun et al. 2019, arXiv:1905.04899) puts a rectangle of one onto the other and
-    needs maps. With both, each batch gets one of the two by chance.
+    ``mixup`` (Zhang et al. 2018, arXiv:1710.09412) blends them; on features that is manifold mixup (Verma et al. 2019,
+    arXiv:1806.05236). ``cutmix`` (Yun et al. 2019, arXiv:1905.04899) copies a rectangle of one into the other and needs
+    maps. With both, each batch uses one of the two at random.
 
     Parameters
     ----------
     rows : Tensor (B, ...), for cutmix (B, C, H, W)
     labels : Tensor (B,)
     mixup, cutmix : float
-        The share is drawn from Beta(x, x); 0 leaves that one out.
+        The share is drawn from Beta(x, x); 0 disables it.
     draw : numpy Generator
     """
     if not (mixup or cutmix):
@@ -224,6 +203,6 @@ def mix(rows: torch.Tensor, labels: torch.Tensor, mixup: float, cutmix: float, d
 
 
 def _span(length: int, share: float, draw: np.random.Generator) -> tuple[int, int]:
-    """Return where a span of about a share of a length begins and ends; what lies beyond the edge is lost."""
+    """Return start and end of a span of a share of a length at a random center, cut off at the edges."""
     half, center = share * length / 2, draw.random() * length
     return max(0, round(center - half)), min(length, round(center + half))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-# Default share of the steps that the learning rate rises for.
+# Default share of the steps in which the learning rate rises.
 WARM_UP = {"onecycle": 0.3, "cosine": 0.0, "constant": 0.0}
 EMA_RAMP = 10  # update n (from 0) of the average retains at most (1 + n) / (EMA_RAMP + n) of it
 
@@ -21,7 +21,7 @@ def make_optimizer(
     Parameters
     ----------
     groups : sequence of dict
-        ``params`` and optionally ``scale``, a factor on the learning rate (1 when left out).
+        ``params`` and optionally ``scale``, a factor on the learning rate.
     """
     groups = [{"scale": 1.0, **group} for group in groups]
     if name == "sgd":
@@ -44,7 +44,7 @@ def layer_groups(stages: Iterable[nn.Module], head: nn.Module, decay: float) -> 
 
 
 def learning_rate(schedule: str, peak: float, step: int, steps: int, warm_up: float | None = None) -> float:
-    """Return the learning rate of a step, 0 to ``steps - 1``: a function of the step alone, so resuming needs no state.
+    """Return the learning rate of a step, 0 to ``steps - 1``; it depends on nothing else, so resuming needs no state.
 
     ``onecycle`` rises from a 25th of the peak and falls to nearly zero, both along a half cosine (Smith & Topin 2019,
     arXiv:1708.07120); ``cosine`` falls (Loshchilov & Hutter 2017, arXiv:1608.03983) and ``constant`` stays, both after
@@ -53,7 +53,7 @@ def learning_rate(schedule: str, peak: float, step: int, steps: int, warm_up: fl
     Parameters
     ----------
     warm_up : float, optional
-        Share of the steps that the learning rate rises for; `WARM_UP` when left out.
+        Share of the steps in which the learning rate rises; by default `WARM_UP`.
     """
     rise = WARM_UP[schedule] if warm_up is None else warm_up
     done = step / max(1, steps - 1)
@@ -73,18 +73,14 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 def averaged_model(module: nn.Module, decay: float) -> AveragedModel:
     """Return an exponential moving average of a module's weights (Polyak & Juditsky 1992).
 
-    It starts as a copy and follows quickly at first, as `ExponentialMovingAverage` of TensorFlow does.
-
-    Parameters
-    ----------
-    decay : float
-        How much of the average an update retains, 0 to 1.
+    It starts as a copy and follows quickly at first, like TensorFlow's `ExponentialMovingAverage`. ``decay`` is the
+    share of the average, 0 to 1, that an update retains.
     """
 
     def average(old: torch.Tensor, new: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
         if not new.is_floating_point():  # a counter
             return new
-        done = int(updates) - 1
+        done = int(updates) - 1  # the initial copy counts as an update
         return old.lerp(new, 1 - min(decay, (1 + done) / (EMA_RAMP + done)))
 
     averaged = AveragedModel(module, avg_fn=average, use_buffers=True).requires_grad_(False)

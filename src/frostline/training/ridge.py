@@ -26,17 +26,17 @@ from frostline.training.examples import Examples, standardized
 from frostline.training.trainer import measure
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # relative to the mean diagonal of the products
-REFINEMENT = 10**0.5  # the best of them is then tried this many times weaker and stronger
+REFINEMENT = 10**0.5  # factor by which the best of them is then varied, up and down
 PRIOR_FLOOR = 0.5
 
 
 class WithinClassPenalty:
     """A covariance prior: the penalty P on directions in which features vary within a class.
 
-    Features that follow an object's position, light, texture or blur say nothing about its class, and a few labeled
-    images cannot tell which features do. Images of drawn objects can. This is within-class covariance normalization
-    (Hatch, Kajarekar & Stolcke 2006) with the covariance of other images, as in Hariharan, Malik & Ramanan 2012;
-    ``bench/prior.py`` measures its effect.
+    Features that follow an object's position, light, texture or blur carry no information about its class. A few
+    labeled images cannot show which features these are, but images of drawn objects can. This is within-class
+    covariance normalization (Hatch, Kajarekar & Stolcke 2006) with the covariance of other images, as in Hariharan,
+    Malik & Ramanan 2012; ``bench/prior.py`` measures its effect.
 
     With Z (n, F) the deviations of standardized features from their object's mean: ``P = I + Z'Z / (n t)``, where t is
     ``floor`` times their mean variance. Ridge then minimizes ``|Y - X W|^2 + l tr(W'P W)``.
@@ -56,7 +56,7 @@ class WithinClassPenalty:
         for number in np.unique(objects):
             own = torch.from_numpy(objects == number)
             self._deviations[own] -= rows[own].mean(0)
-        # n t, and enough to divide by where no feature varies: P is the identity there
+        # n t, plus a constant to divide by if no feature varies; P is then the identity
         self._floor = floor * self._deviations.square().mean() * len(rows) + 1e-12
         gram = self._deviations @ self._deviations.T  # (n, n)
         gram.diagonal().add_(self._floor)
@@ -98,26 +98,26 @@ def solve(
 ) -> RidgeResult:
     """Fit a standardized linear head in closed form.
 
-    Scores of least squares are not probabilities; one temperature, fitted on validation, turns them into probabilities
-    (Guo et al. 2017, arXiv:1706.04599) without changing any prediction.
+    The scores of least squares are not probabilities. One temperature, fitted on validation, turns them into
+    probabilities without changing any prediction (Guo et al. 2017, arXiv:1706.04599).
 
     Parameters
     ----------
     head : Head
         Linear, with mean and scale set.
     train, val : Examples
-        Further views of the training images count as further images. ``val`` selects strength and temperature.
+        Views of the training images count as further images. ``val`` selects strength and temperature.
     progress : Progress, optional
-        Draws the bar.
+        Displays the progress.
     prior : Examples, optional
-        Images of some objects, labeled with the object's number, for a `WithinClassPenalty`.
+        Images of objects, labeled with the object's number, for a `WithinClassPenalty`.
     quiet : bool
         Log nothing.
 
     Raises
     ------
     ConfigError
-        When no strength gives a solution.
+        If no strength has a solution.
     """
     started = time.perf_counter()
     system = _prepare(head, train, prior, progress or Silent())
@@ -158,7 +158,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _System:
-    """The products of the normal equations, the same for every strength."""
+    """The products of the normal equations, shared by all strengths."""
 
     gram: torch.Tensor  # products between rows (N, N), or between features (F, F)
     right: torch.Tensor  # (N, classes) or (F, classes)
@@ -168,7 +168,7 @@ class _System:
     rows: torch.Tensor | None = None  # (N, F): maps a solution for rows to one for features
 
     def candidates(self, head: Head, val: Examples, strengths: Iterable[float]) -> list[_Candidate]:
-        """Return the strengths' solutions, scored on the validation rows in one pass."""
+        """Return the solution of each strength, scored on the validation rows in one pass."""
         solutions = {strength: self._weight(strength) for strength in strengths}
         weights = {strength: weight for strength, weight in solutions.items() if weight is not None}
         if not weights:
@@ -188,7 +188,7 @@ class _System:
         return candidates
 
     def _weight(self, strength: float) -> torch.Tensor | None:
-        """Return the weights (F, classes), or None where rounding leaves the matrix without a factor."""
+        """Return the weights (F, classes), or None if the matrix is not positive definite after rounding."""
         matrix, strength = self.gram.clone(), strength * self.gram.diagonal().mean().item()
         if self.penalty is None:
             matrix.diagonal().add_(strength)
@@ -222,7 +222,7 @@ def _row_system(
     penalty: WithinClassPenalty | None,
     bar: Bar,
 ) -> _System:
-    """Products between rows."""
+    """Return the products between rows."""
     parts = []
     for x in standardized(head, *views):
         parts.append(x)
@@ -242,7 +242,7 @@ def _feature_system(
     penalty: WithinClassPenalty | None,
     bar: Bar,
 ) -> _System:
-    """Products between features, summed batch by batch."""
+    """Return the products between features, summed over batches."""
     width = head.spec.features
     gram, right = torch.zeros(width, width), torch.zeros(width, targets.shape[1])
     total = torch.zeros(width)
@@ -254,12 +254,12 @@ def _feature_system(
         start += len(x)
         bar.advance(len(x))
     mean = total / start
-    gram.addr_(mean, mean, alpha=-float(start))  # as if every row had been centered
+    gram.addr_(mean, mean, alpha=-float(start))  # equals centering every row
     return _System(gram, right, mean, center, penalty=penalty.matrix() if penalty else None)
 
 
 def _best(candidates: Sequence[_Candidate]) -> _Candidate:
-    """Return the one with the least squared error among those at most one image behind the most accurate."""
+    """Return the candidate with the least squared error among those at most one image behind the most accurate."""
     most = max(candidate.correct for candidate in candidates)
     close = [candidate for candidate in candidates if candidate.correct >= most - 1]
     return min(close, key=lambda candidate: candidate.error)

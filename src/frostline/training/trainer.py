@@ -1,4 +1,4 @@
-"""The mini-batch loop, and training with it: gradient descent on cached or live features."""
+"""Training by gradient descent: the mini-batch loop, epochs, validation and early stopping."""
 
 import math
 import os
@@ -48,7 +48,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The history of a training; its module holds the best epoch's weights."""
+    """The history of a training; the trained module has the best epoch's weights."""
 
     history: list[Epoch]
     best_epoch: int
@@ -61,24 +61,12 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Phase:
-    """The place of a training in a run of several phases.
-
-    Attributes
-    ----------
-    number : int
-        From 0.
-    freeze : str
-        The last frozen stage, for the history.
-    earlier : TrainingResult
-        Of the phases before; the module starts with their weights.
-    run : str
-        Digest of the run's settings and data: another run's checkpoint is refused.
-    """
+    """The phase of a run that is trained."""
 
     number: int = 0
-    freeze: str = ""
-    earlier: TrainingResult = TrainingResult([], 0)
-    run: str = ""
+    freeze: str = ""  # the last frozen stage, for the history
+    earlier: TrainingResult = TrainingResult([], 0)  # of earlier phases, with whose weights the module starts
+    run: str = ""  # digest of the run's settings and data; checkpoints of other runs are rejected
 
 
 def gradient_steps(
@@ -95,25 +83,25 @@ def gradient_steps(
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Its groups may have a ``scale``: a factor on the learning rate.
+        Its groups may have a ``scale``, a factor on the learning rate.
     batches : iterable of (float, batch)
-        Each with its learning rate; drawn one at a time, after the step before.
+        Learning rate and batch; consumed one at a time, after the previous step.
     objective : callable
-        Maps a batch to the loss (a scalar) and to whatever else the caller needs, such as logits.
+        Maps a batch to the loss (a scalar) and any further output, such as logits.
     where, remedy : str
-        For the error.
+        Parts of the error message.
     clip_norm : float
-        Largest norm of the gradient; 0: any.
+        Largest norm of the gradient; 0 disables clipping.
 
     Yields
     ------
     batch, output, loss
-        After each step: the batch, what the objective returned beside the loss, and the loss before the step.
+        After each step; the loss is that before the step.
 
     Raises
     ------
     DivergedError
-        When a loss is not finite.
+        If a loss is not finite.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, (lr, batch) in enumerate(batches, 1):
@@ -132,7 +120,7 @@ def gradient_steps(
 
 
 def mixed_batches(examples: Examples, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
-    """Yield the batches of an epoch: shuffled, mixed and with dropout seeded, all by seed and epoch (from 0)."""
+    """Yield the shuffled, mixed batches of an epoch (from 0); order, mixing and dropout depend on seed and epoch."""
     torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch]).integers(2**62)))  # dropout
     draw = np.random.default_rng([recipe.seed, epoch, 0x313])  # mixing
     order = epoch_order(len(examples), recipe.seed, epoch)
@@ -153,34 +141,29 @@ def train(
     progress: Progress | None = None,
     quiet: bool = False,
 ) -> TrainingResult:
-    """Train a module and restore the weights of its best epoch on validation.
+    """Train a module and restore the weights of its best epoch.
 
     Parameters
     ----------
     module : nn.Module
         Maps rows (B, ...) to logits (B, classes); every parameter that requires a gradient is trained.
-    train_examples : Examples
     val_examples : Examples or None
-        Selects the best epoch and stops early; without a validation split the last epoch counts.
-    recipe : Recipe
-        Optimization hyperparameters.
+        Selects the best epoch and stops early; without them the last epoch is used.
     groups : sequence of dict, optional
-        Parameters with a scale of the learning rate (`layer_groups`); one group when left out.
+        Parameters with a scale of the learning rate (`layer_groups`); by default one group.
     phase : Phase
-        In a run of several; the best epoch may be one of an earlier phase.
+        The best epoch may belong to an earlier phase.
     checkpoint : Path, optional
         Written after every epoch; resumed from if it exists.
     on_epoch : callable, optional
         Called with the history after every epoch and after resuming.
-    progress : Progress, optional
-        Draws the bar.
     quiet : bool
-        Log nothing.
+        Do not log.
 
     Raises
     ------
     DivergedError
-        When the loss is no longer finite.
+        If the loss is no longer finite.
     """
     state, report = _new_state(module, recipe, groups, phase), on_epoch or (lambda history: None)
     if checkpoint is not None and os.path.lexists(checkpoint) and saved_phase(checkpoint) == phase.number:
@@ -243,7 +226,7 @@ def _run_epoch(
 def _train_epoch(
     state: TrainingState, forward: Callable[..., Any], examples: Examples, recipe: Recipe, bar: Bar
 ) -> tuple[float, float, float]:
-    """Return mean loss, accuracy and the last learning rate of an epoch's training."""
+    """Train for one epoch; return mean loss, accuracy and the last learning rate."""
     module, optimizer, epoch, number = state.module, state.optimizer, state.epochs_done, len(state.history)
     steps = math.ceil(len(examples) / recipe.batch_size)
     rates = [
@@ -257,7 +240,7 @@ def _train_epoch(
         return batch.loss(logits, recipe.label_smoothing), logits
 
     module.train()
-    loss_sum, correct, seen = 0.0, 0, 0
+    loss_sum, correct, count = 0.0, 0, 0
     for batch, logits, loss in gradient_steps(
         optimizer,
         zip(rates, batches, strict=True),
@@ -270,10 +253,10 @@ def _train_epoch(
             state.average.update_parameters(module)
         loss_sum += loss * len(logits)
         correct += int((logits.argmax(1) == batch.labels).sum())
-        seen += len(logits)
+        count += len(logits)
         bar.advance(1)
-        bar.note(f"epoch {number + 1}: loss {loss_sum / seen:.4f}, accuracy {correct / seen:.4f}")
-    return loss_sum / seen, correct / seen, rates[-1]
+        bar.note(f"epoch {number + 1}: loss {loss_sum / count:.4f}, accuracy {correct / count:.4f}")
+    return loss_sum / count, correct / count, rates[-1]
 
 
 def _copy(module: nn.Module) -> dict[str, torch.Tensor]:
