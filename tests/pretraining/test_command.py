@@ -38,8 +38,8 @@ def test_pretrained_weights_are_used_by_train(frostline, pretraining, small_fash
     ("options", "fault"),
     [
         ([], "nothing to do"),
-        (["--output", "x.safetensors"], "Expected either --minutes or --images"),
-        (["--output", "x.safetensors", "--minutes", 1, "--images", 10], "Expected either --minutes or --images"),
+        (["--output", "x.safetensors"], "expected either --minutes or --images"),
+        (["--output", "x.safetensors", "--minutes", 1, "--images", 10], "expected either --minutes or --images"),
         (["--minutes", 1], "need --output FILE"),
         (["--output", "x.safetensors", "--minutes", 0], "--minutes must be above 0"),
         (["--output", "x.safetensors", "--images", 1], "--images 2 or more"),
@@ -49,7 +49,7 @@ def test_pretrained_weights_are_used_by_train(frostline, pretraining, small_fash
         (["--output", "x.safetensors", "--images", 10, "--weights", "bundeld"], "Did you mean 'bundled'?"),
     ],
 )
-def test_impossible_wishes_get_one_line(pretraining, options, fault):
+def test_impossible_options_get_one_line(pretraining, options, fault):
     done = pretraining(*options)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

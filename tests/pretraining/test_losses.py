@@ -6,44 +6,44 @@ import pytest
 import torch
 
 from frostline.synthetic.scene import Labels, Program, draw_labels, draw_scenes
-from tools.pretraining.losses import SIDE, SKETCHES, Answers, Weights, supervised, true_sketches
+from tools.pretraining.losses import SIDE, SKETCHES, Outputs, Weights, supervised, true_sketches
 
 LABELS = Labels(torch.tensor([0, 1]), torch.tensor([2, 2]))
 NUMBERS = len(SKETCHES) * SIDE**2
 TRUTH = torch.randn(2, NUMBERS, generator=torch.Generator().manual_seed(0))
 
 
-def answers(objects=4, textures=8, sketches=()):
-    return Answers(torch.zeros(2, objects), torch.zeros(2, textures), list(sketches))
+def outputs(objects=4, textures=8, sketches=()):
+    return Outputs(torch.zeros(2, objects), torch.zeros(2, textures), list(sketches))
 
 
 def test_guessing_costs_the_logarithms_of_the_counts():
-    loss = supervised(answers(), LABELS, TRUTH, Weights(textures=0.5))
+    loss = supervised(outputs(), LABELS, TRUTH, Weights(textures=0.5))
     assert math.isclose(loss.item(), math.log(4) + 0.5 * math.log(8), rel_tol=1e-6)
 
 
 def test_being_right_costs_nothing():
-    right = answers(sketches=[TRUTH, TRUTH])
+    right = outputs(sketches=[TRUTH, TRUTH])
     right.objects[[0, 1], LABELS.objects] = 100
     right.textures[[0, 1], LABELS.textures] = 100
     assert supervised(right, LABELS, TRUTH, Weights()).item() < 1e-6
 
 
 def test_objects_need_not_be_asked():
-    silent = Answers(None, torch.zeros(2, 8), [])
+    silent = Outputs(None, torch.zeros(2, 8), [])
     assert math.isclose(supervised(silent, LABELS, TRUTH, Weights(textures=1)).item(), math.log(8), rel_tol=1e-6)
 
 
 def test_the_deepest_sketch_counts_whole_and_earlier_ones_in_part():
-    none = supervised(answers(), LABELS, TRUTH, Weights()).item()
+    none = supervised(outputs(), LABELS, TRUTH, Weights()).item()
     for sketches, expected in ([[TRUTH, TRUTH + 1], 1.0], [[TRUTH + 1, TRUTH], 0.25]):
-        loss = supervised(answers(sketches=sketches), LABELS, TRUTH, Weights(sketches=2, earlier=0.25)).item() - none
+        loss = supervised(outputs(sketches=sketches), LABELS, TRUTH, Weights(sketches=2, earlier=0.25)).item() - none
         assert math.isclose(loss, 2 * len(SKETCHES) * expected, rel_tol=1e-5)
 
 
 def test_halves_are_summed_as_whole_numbers():
     logits = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
-    loss = supervised(Answers(logits, torch.zeros(2, 8), []), LABELS, TRUTH, Weights())
+    loss = supervised(Outputs(logits, torch.zeros(2, 8), []), LABELS, TRUTH, Weights())
     assert loss.dtype == torch.float32
 
 

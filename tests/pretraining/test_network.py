@@ -48,9 +48,9 @@ def test_the_plain_network_is_torchvisions_feature_part(network):
 
 @pytest.mark.parametrize("size", [64, 96, 128])
 def test_every_size_is_answered_alike(network, size):
-    answers = network(torch.rand(2, 3, size, size))
-    assert answers.objects.shape == (2, 7) and answers.textures.shape == (2, 5)
-    assert [sketch.shape for sketch in answers.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
+    outputs = network(torch.rand(2, 3, size, size))
+    assert outputs.objects.shape == (2, 7) and outputs.textures.shape == (2, 5)
+    assert [sketch.shape for sketch in outputs.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
 
 
 def test_smoothing_takes_the_noise_and_leaves_the_spread():
@@ -106,5 +106,5 @@ def test_beginning_with_plain_convolutions_changes_nothing_and_normalizes_them()
     with torch.inference_mode():
         expected = backbone.between(None, "conv5")(x)
         assert torch.allclose(plain(network)(x), expected, atol=1e-3, rtol=1e-3)
-        answers = network.stages["conv1"].convolution(x)
-    assert answers.std((0, 2, 3)).numpy() == pytest.approx(1, abs=1e-3)
+        outputs = network.stages["conv1"].convolution(x)
+    assert outputs.std((0, 2, 3)).numpy() == pytest.approx(1, abs=1e-3)

@@ -1,1 +1,1 @@
-"""Teaching a network with drawn images, for when no pre-trained weights can be had."""
+"""Pre-train a network on drawn images, for use where no other pre-trained weights are available."""

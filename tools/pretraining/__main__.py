@@ -9,8 +9,8 @@ import typer
 from frostline.cli.main import run
 from frostline.cli.settings import Quiet
 
-Minutes = Annotated[float | None, typer.Option(help="Stop after so many minutes of work.", show_default=False)]
-Images = Annotated[int | None, typer.Option(help="Stop after so many images.", metavar="N", show_default=False)]
+Minutes = Annotated[float | None, typer.Option(help="Stop after this many minutes of work.", show_default=False)]
+Images = Annotated[int | None, typer.Option(help="Stop after this many images.", metavar="N", show_default=False)]
 Output = Annotated[Path | None, typer.Option(help="Weight file to write (.safetensors).", show_default=False)]
 Show = Annotated[
     Path | None, typer.Option(help="Write a sheet of drawn images (PNG).", metavar="SHEET", show_default=False)
@@ -23,19 +23,19 @@ def pretrain(
     minutes: Minutes = None,
     images: Images = None,
     show: Show = None,
-    weights: Annotated[
-        str, typer.Option(help="Go on from these: random (from nothing), bundled, imagenet or a file.")
-    ] = "random",
+    weights: Annotated[str, typer.Option(help="Initial weights: random, bundled, imagenet or a file.")] = "random",
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate (0.002).", metavar="X", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the images and the first weights.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the images and the initial weights.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pre-training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --output or --show.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted pre-training.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files at --output or --show.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach AlexNet's convolutions with images that a program draws; --weights FILE then uses them."""
+    """Pre-train AlexNet's convolutions on images that a program draws; use them with --weights FILE."""
     from frostline._utils.device import pick_device
     from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
@@ -45,13 +45,13 @@ def pretrain(
     from tools.pretraining.sheet import draw_program
 
     if output is None and (minutes, images) != (None, None):
-        raise ConfigError("--minutes and --images need --output FILE: where shall the weights go?")
+        raise ConfigError("--minutes and --images need --output FILE.")
     if output is None and show is None:
         raise ConfigError(
-            "nothing to do: --output FILE with --minutes or --images teaches a network, --show SHEET draws images."
+            "nothing to do: --output FILE with --minutes or --images trains a network, --show SHEET draws images."
         )
     if output is not None and (minutes is None) == (images is None):
-        raise ConfigError("how long? Expected either --minutes or --images with --output.")
+        raise ConfigError("expected either --minutes or --images with --output.")
     if (minutes is not None and minutes <= 0) or (images is not None and images < 2):
         raise ConfigError("--minutes must be above 0 and --images 2 or more.")
     if output is not None and output.suffix != ".safetensors":
@@ -66,17 +66,17 @@ def pretrain(
         screen.print(f"wrote {show}")
     if output is None:
         return
-    chosen = pick_device(device)
+    picked = pick_device(device)
     with screen.show_log():
         from frostline.models.registry import load_backbone
-        from tools.pretraining.train import pretrain as teach
+        from tools.pretraining.train import pretrain as run_pretraining
 
         start = None if weights == "random" else load_backbone(weights=weights, progress=screen.progress)
-        digest = teach(
+        digest = run_pretraining(
             recipe,
             Budget(images) if minutes is None else Budget(minutes=minutes),
             output,
-            device=chosen,
+            device=picked,
             start=start,
             resume=resume,
             overwrite=overwrite,
@@ -90,7 +90,7 @@ app.command()(pretrain)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the tool and return its exit code, as `frostline` would."""
+    """Run the tool and return its exit code, with the error handling of `frostline`."""
     return run(arguments, app, "pretraining")
 
 

@@ -1,4 +1,4 @@
-"""The weight file: float16 safetensors in torchvision's layout, with the record of how it was made inside."""
+"""Write the weight file: float16 safetensors in torchvision's layout, with a record of how it was made."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from frostline.models.weights import RECORD
 
 
 def write_weights(state: Mapping[str, torch.Tensor], path: Path, record: dict[str, Any]) -> str:
-    """Write the weights whole or not at all; return the file's SHA-256.
+    """Write the weights atomically; return the file's SHA-256.
 
     Raises
     ------
     WeightsError
-        When a weight is no number or too large for float16.
+        If a weight is NaN or too large for float16.
     StorageError
     """
     halves = {key: value.half().contiguous() for key, value in state.items()}
     for key, value in halves.items():
         if not torch.isfinite(value).all():
-            raise WeightsError(f"'{key}' holds numbers that float16 cannot: the training came off its rails; lower lr.")
+            raise WeightsError(f"'{key}' holds values outside the range of float16: the training diverged; lower lr.")
     write_bytes(path, save(halves, {RECORD: json.dumps(record)}), "--output chooses another place")
     return sha256_file(path)

@@ -1,4 +1,4 @@
-"""AlexNet's convolutions, batch-normalized while they learn and plain when they are done, with the heads that teach."""
+"""AlexNet's convolutions with batch normalization, and the heads of the pre-training losses."""
 
 from typing import cast
 
@@ -10,42 +10,42 @@ from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.models import alexnet
 from frostline.models.backbone import Backbone
 from frostline.models.batch_norm import NormalizedConvolution
-from tools.pretraining.losses import SIDE, SKETCHES, Answers
+from tools.pretraining.losses import SIDE, SKETCHES, Outputs
 
 STAGES = alexnet.STAGES[:5]
-MAP = 3  # side of the map that the object head reads: what the last pooling leaves of a 128-pixel image
+MAP = 3  # side of the map that the object head reads: the output of the last pooling for a 128-pixel image
 DROPOUT = 0.2
-BLUR = 1.5  # standard deviation, in pixels, of the blur that conv1's first weights go through
+BLUR = 1.5  # standard deviation, in pixels, of the blur of conv1's initial weights
 
 
 @torch.no_grad()
 def smooth_(weight: torch.Tensor) -> None:
-    """Blur filters (n, channels, k, k) in place and fade them out towards their edges; their spread stays.
+    """Blur filters (n, channels, k, k) in place and fade out their edges, with an unchanged standard deviation.
 
-    Pixel noise that large filters start with is of no use to the losses and of no harm to them, so it stays in them
-    for as long as weight decay takes; filters that start smooth end smooth.
+    The losses do not remove the initial pixel noise of large filters, and weight decay does so slowly; filters that
+    start smooth end smooth.
     """
-    spread, side = weight.std(), weight.shape[-1]
+    std, side = weight.std(), weight.shape[-1]
     away = torch.arange(side) - (side - 1) / 2
     bell = torch.exp(-(away**2) / (2 * BLUR**2))
     kernel = torch.outer(bell, bell)[None, None] / bell.sum() ** 2
     window = torch.hann_window(side + 2, periodic=False)[1:-1]
     blurred = functional.conv2d(weight.reshape(-1, 1, side, side), kernel, padding=side // 2).reshape_as(weight)
     blurred *= torch.outer(window, window)
-    weight.copy_(blurred * (spread / blurred.std()))
+    weight.copy_(blurred * (std / blurred.std()))
 
 
 class Pretraining(nn.Module):
-    """The five convolution stages and the heads that teach them.
+    """The five convolution stages and the heads that train them.
 
     Parameters
     ----------
     objects, textures : int
-        How many classes to tell apart; 0 objects: not asked.
+        Numbers of classes; 0 objects for no object head.
     texture_stage : str
         The stage whose mean activation the texture head reads; the object head reads conv5's map.
     sketch_stages : tuple of str
-        The stages that must know, linearly and in a 3 x 3 map, what the image shows, the deepest last.
+        The stages from whose 3 x 3 maps linear heads sketch the image, the deepest last.
     """
 
     mean: torch.Tensor
@@ -74,23 +74,23 @@ class Pretraining(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, images: torch.Tensor) -> Answers:
-        """Return what the heads say of images (n, 3, side, side), 0 to 1."""
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """Return the outputs of all heads for images (n, 3, side, side), 0 to 1."""
         x = self._standardized(images)
-        read, maps = x, {}
+        texture, maps = x, {}
         for name, stage in self.stages.items():
             x = functional.relu(stage(x), inplace=True)  # (n, C, H, W)
             if name == self.texture_stage:
-                read = x.mean((2, 3))  # (n, C)
+                texture = x.mean((2, 3))  # (n, C)
             if name in self.sketch_heads and name != STAGES[-1]:
                 maps[name] = functional.adaptive_avg_pool2d(x, MAP).flatten(1)
             if name in self.pools:
                 x = self.pools[name](x)
-        # Adaptive: nothing to pool at 64 pixels, where the map is 3 x 3, and the published 3 / 2 pooling at 128.
+        # Adaptive: the identity at 64 pixels, where the map is 3 x 3, and the published 3 / 2 pooling at 128.
         maps[STAGES[-1]] = functional.adaptive_max_pool2d(x, MAP).flatten(1)  # (n, 256 * MAP * MAP)
-        return Answers(
+        return Outputs(
             None if self.object_head is None else self.object_head(maps[STAGES[-1]]),
-            self.texture_head(read),
+            self.texture_head(texture),
             [head(maps[name]) for name, head in self.sketch_heads.items()],
         )
 
@@ -99,10 +99,7 @@ class Pretraining(nn.Module):
 
     @torch.no_grad()
     def begin_with(self, backbone: Backbone, images: torch.Tensor) -> None:
-        """Take over AlexNet's convolutions; images (n, 3, side, side), 0 to 1, set the normalization.
-
-        The heads stay as they are.
-        """
+        """Take over AlexNet's convolutions; images (n, 3, side, side), 0 to 1, initialize the normalization."""
         training = self.training
         self.eval()
         x = self._standardized(images)

@@ -1,4 +1,4 @@
-"""How good are the features for objects that were never drawn in training? A linear probe on other classes."""
+"""A linear probe: the quality of features for objects that were never drawn in pre-training."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.models import alexnet
 from frostline.synthetic.scene import Labels, Program, draw_images, draw_labels
 
-FIRST_CLASS = 500_000  # neither the classes of pre-training nor those of drawn-objects
+FIRST_CLASS = 500_000  # disjoint from the classes of pre-training and of drawn-objects
 CLASSES = 40
-PER_CLASS = 60  # a third of them is tested on
+PER_CLASS = 60  # a third of them for testing
 SIZE = 128
 BATCH = 120
 ALPHA = 1000.0
@@ -20,16 +20,15 @@ ALPHA = 1000.0
 
 @torch.inference_mode()
 def held_out_accuracy(state: Mapping[str, torch.Tensor], device: torch.device, per_class: int = PER_CLASS) -> float:
-    """Return the accuracy of a ridge classifier on conv5's activations of 40 objects that pre-training never draws.
+    """Return the accuracy of a ridge classifier on conv5 features of 40 objects that pre-training never draws.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         The convolutions, in torchvision's layout.
     device : torch.device
-        Draws and computes.
     per_class : int
-        Images of each object, in threes: two that the classifier learns from and one that it is tested on.
+        Images of each object, of which two thirds train the classifier and one third tests it.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""What the drawing program draws, at a glance."""
+"""A sheet of example images from the drawing program."""
 
 from pathlib import Path
 

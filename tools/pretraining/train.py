@@ -1,4 +1,4 @@
-"""The pre-training run: draw, descend, probe, keep what was reached, write the weights."""
+"""The pre-training run: draw images, train, probe, save checkpoints and write the weights."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from frostline.synthetic.scene import VERSION, Drawing, Labels, draw_labels, dra
 from frostline.training.checkpoint import read_checkpoint, write_checkpoint
 from frostline.training.trainer import gradient_steps
 from tools.pretraining.export import write_weights
-from tools.pretraining.losses import Answers, supervised, true_sketches
+from tools.pretraining.losses import Outputs, supervised, true_sketches
 from tools.pretraining.network import Pretraining
 from tools.pretraining.probe import held_out_accuracy
 from tools.pretraining.recipe import Budget, Recipe
@@ -30,29 +30,17 @@ PERMILLE = 1000
 
 
 @dataclass(frozen=True)
-class Reached:
-    """One line of the history: after so many images and seconds; means since the line before.
-
-    Attributes
-    ----------
-    size : int
-        Side of the last images, in pixels.
-    object_accuracy : float or None
-        ``None`` when objects are not told apart.
-    sketch_error : float
-        Mean squared error of the deepest sketch, whose numbers have a spread of about 1.
-    held_out_accuracy : float
-        Of the probe on objects that are never drawn here.
-    """
+class HistoryLine:
+    """One line of the history, with means since the previous line."""
 
     images: int
     seconds: float
-    size: int
+    size: int  # side of the last images, in pixels
     loss: float
-    object_accuracy: float | None
+    object_accuracy: float | None  # None without an object head
     texture_accuracy: float
-    sketch_error: float
-    held_out_accuracy: float
+    sketch_error: float  # mean squared error of the deepest sketch, whose standard deviation is about 1
+    held_out_accuracy: float  # of the probe on objects that are never drawn here
 
 
 class _Batch(NamedTuple):
@@ -62,7 +50,7 @@ class _Batch(NamedTuple):
 
 @dataclass
 class _Sums:
-    """What happened since the last line."""
+    """Sums since the last line of the history."""
 
     images: int = 0
     loss: float = 0.0
@@ -72,7 +60,7 @@ class _Sums:
 
 
 class _Run:
-    """A run in progress: what the next step depends on."""
+    """A run in progress, with everything that the next step depends on."""
 
     def __init__(self, recipe: Recipe, budget: Budget, device: torch.device, start: Backbone | None) -> None:
         self.recipe, self.budget, self.device = recipe, budget, device
@@ -90,8 +78,8 @@ class _Run:
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.images, self.done_steps = 0, 0
-        self.before, self.begun = 0.0, time.perf_counter()  # seconds of earlier sittings, start of this one
-        self.history: list[Reached] = []
+        self.before, self.begun = 0.0, time.perf_counter()  # seconds before the last interruption, start after it
+        self.history: list[HistoryLine] = []
         self.sums = _Sums()
 
     @property
@@ -103,7 +91,7 @@ class _Run:
         return min(1.0, self.budget.done(self.images, self.seconds))
 
     def steps(self) -> Iterator[int]:
-        """Train until the budget is used; after each step yield the side of its images in pixels."""
+        """Train until the budget is used up; after each step yield the side of its images in pixels."""
         steps = gradient_steps(
             self.optimizer,
             self._batches(),
@@ -111,20 +99,20 @@ class _Run:
             where="pre-training",
             remedy=f"--lr {self.recipe.lr:g} is too high; try a tenth.",
         )
-        for batch, (answers, sketches), loss in steps:
+        for batch, (outputs, sketches), loss in steps:
             count, labels = len(sketches), batch.labels
             self.images += count
             self.done_steps += 1
             self.sums.images += count
             self.sums.loss += loss * count
-            if answers.objects is not None:
-                self.sums.objects += int((answers.objects.argmax(1) == labels.objects).sum())
-            self.sums.textures += int((answers.textures.argmax(1) == labels.textures).sum())
-            self.sums.sketch_error += functional.mse_loss(answers.sketches[-1].float(), sketches).item() * count
+            if outputs.objects is not None:
+                self.sums.objects += int((outputs.objects.argmax(1) == labels.objects).sum())
+            self.sums.textures += int((outputs.textures.argmax(1) == labels.textures).sum())
+            self.sums.sketch_error += functional.mse_loss(outputs.sketches[-1].float(), sketches).item() * count
             yield batch.drawing.images.shape[-1]
 
     def _batches(self) -> Iterator[tuple[float, _Batch]]:
-        """Draw batch after batch, each with its learning rate."""
+        """Yield learning rate and batch, drawn one after the other."""
         recipe = self.recipe
         while (done := self.done) < 1:
             count = recipe.batch_size
@@ -136,19 +124,19 @@ class _Run:
             torch.manual_seed(recipe.program.seed * 2**40 + self.images)  # dropout, the same in a resumed run
             yield recipe.learning_rate(self.done_steps, done), _Batch(labels, drawing)
 
-    def _objective(self, batch: _Batch) -> tuple[torch.Tensor, tuple[Answers, torch.Tensor]]:
-        """Return the loss, the network's answers and the true sketches."""
+    def _objective(self, batch: _Batch) -> tuple[torch.Tensor, tuple[Outputs, torch.Tensor]]:
+        """Return the loss, the network's outputs and the target sketches."""
         half = half_precision(self.device)
         self.module.train()
         with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
-            answers: Answers = self.module(batch.drawing.images)
+            outputs: Outputs = self.module(batch.drawing.images)
         sketches = true_sketches(self.recipe.program, batch.drawing, batch.labels)
-        return supervised(answers, batch.labels, sketches, self.recipe.weights), (answers, sketches)
+        return supervised(outputs, batch.labels, sketches, self.recipe.weights), (outputs, sketches)
 
     def report(self, size: int) -> None:
-        """Probe, add a line to the history and say it."""
+        """Probe, add a line to the history and log it."""
         sums, self.sums = self.sums, _Sums()
-        line = Reached(
+        line = HistoryLine(
             self.images,
             round(self.seconds, 1),
             size,
@@ -168,7 +156,7 @@ class _Run:
         )  # fmt: skip
 
     def write(self, path: Path) -> None:
-        """Keep everything that the next step depends on."""
+        """Save everything that the next step depends on."""
         about = {
             "recipe": self.recipe.to_dict(),
             "start": self.start,
@@ -181,16 +169,16 @@ class _Run:
         write_checkpoint(path, self.module, self.optimizer, about, {}, "--output chooses another place")
 
     def read(self, path: Path, output: Output) -> None:
-        """Continue from a checkpoint."""
+        """Restore a checkpoint."""
         about, _ = read_checkpoint(path, self.module, self.optimizer, START_OVER)
-        now = json.loads(json.dumps(self.recipe.to_dict())) | {"start": self.start}
-        output.check_same(about["recipe"] | {"start": about["start"]}, now)
+        current = json.loads(json.dumps(self.recipe.to_dict())) | {"start": self.start}
+        output.check_same(about["recipe"] | {"start": about["start"]}, current)
         self.images, self.done_steps, self.before = about["images"], about["steps"], about["seconds"]
-        self.history = [Reached(**line) for line in about["history"]]
+        self.history = [HistoryLine(**line) for line in about["history"]]
         self.sums = _Sums(**about["sums"])
 
     def record(self) -> dict[str, Any]:
-        """Return what a card should tell."""
+        """Return the record for the weight file and its card."""
         return {
             "program_version": VERSION,
             "recipe": self.recipe.to_dict(),
@@ -216,26 +204,19 @@ def pretrain(
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
 ) -> str:
-    """Teach AlexNet's convolutions with drawn images and write them as float16 safetensors in torchvision's layout.
+    """Pre-train AlexNet's convolutions on drawn images; write them as float16 safetensors in torchvision's layout.
 
-    The state is kept beside the output; a stopped run goes on from there with ``resume``. A run of a number of images
-    gives the same weights however often it was stopped, on the same kind of processor.
+    Checkpoints are saved next to the output, for ``resume``. A run with a number of images results in the same weights
+    however often it was interrupted, on the same kind of processor.
 
     Parameters
     ----------
-    recipe : Recipe
-    budget : Budget
-    output : Path
-        The weight file.
-    device : torch.device
     start : Backbone, optional
-        AlexNet whose convolutions to go on from; He-initialized ones when left out.
+        AlexNet with the initial convolutions; He-initialized by default.
     resume, overwrite : bool
-        Go on with a stopped run; replace what stands at ``output``.
+        Continue an interrupted run; replace an existing ``output``.
     checkpoint_seconds : float
-        How often the state is kept.
-    progress : Progress, optional
-        Draws the bar.
+        Interval between checkpoints.
 
     Returns
     -------
@@ -245,22 +226,22 @@ def pretrain(
     Raises
     ------
     RunError
-        When something stands in the way or what was kept does not fit.
+        If the output exists, or the checkpoint does not fit.
     WeightsError
-        When the weights do not fit into float16.
+        If the weights do not fit into float16.
     StorageError
     """
-    kept = output.with_name(f"{output.name}.unfinished")
+    checkpoint = output.with_name(f"{output.name}.unfinished")
     result = Output(str(output), "choose another --output")
-    unfinished = Output(str(kept), "choose another --output")
+    unfinished = Output(str(checkpoint), "choose another --output")
     if not overwrite:
         if output.exists():
             raise result.exists_error(can_resume=False)
-        if kept.exists() and not resume:
+        if checkpoint.exists() and not resume:
             raise unfinished.exists_error()
     run = _Run(recipe, budget, device, start)
-    if resume and kept.exists():
-        run.read(kept, unfinished)
+    if resume and checkpoint.exists():
+        run.read(checkpoint, unfinished)
         log.info("continuing after %s images", f"{run.images:,}")
     saved = reported = time.perf_counter()
     with (progress or Silent()).bar("pre-training", PERMILLE, "permille") as bar:
@@ -272,10 +253,10 @@ def pretrain(
                 run.report(size)
                 reported = time.perf_counter()
             if time.perf_counter() - saved > checkpoint_seconds:
-                run.write(kept)
+                run.write(checkpoint)
                 saved = time.perf_counter()
     digest = write_weights(run.module.plain_state(), output, run.record())
-    kept.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return digest
 
 

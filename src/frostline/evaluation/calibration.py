@@ -35,13 +35,7 @@ class Reliability:
 
 
 def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Reliability:
-    """Sort predictions into bins of confidence.
-
-    Parameters
-    ----------
-    probabilities : ndarray (N, classes)
-    labels : ndarray of int64 (N,)
-    """
+    """Group predictions, as probabilities (N, classes), by their confidence."""
     confidence = probabilities.max(1).astype(np.float64)
     correct = probabilities.argmax(1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -75,7 +69,7 @@ def uncalibrated(probabilities: NDArray[np.floating], temperature: float) -> NDA
 def before_and_after(
     temperature: float, predicted: Mapping[str, tuple[NDArray[np.floating], NDArray[np.int64]]]
 ) -> dict[str, Any]:
-    """Return calibration error and loss before and after a temperature.
+    """Return calibration error and loss of each split before and after a temperature.
 
     Parameters
     ----------

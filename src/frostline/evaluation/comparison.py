@@ -1,7 +1,6 @@
 """Paired tests of two classifiers on the same images.
 
-Only images that exactly one of the two classifies correctly carry information; everything is computed from their
-counts.
+Everything is computed from the numbers of images that exactly one of the two classifies correctly.
 """
 
 from collections.abc import Sequence
@@ -16,28 +15,15 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two classifiers on the same images.
-
-    Attributes
-    ----------
-    images : int
-    only_first, only_second : int
-        Images that only one of the two classifies correctly.
-    low, high : float
-        95 % interval of ``difference``, not corrected for several comparisons.
-    p_value : float
-        McNemar's test.
-    p_adjusted : float
-        ``p_value`` corrected by Holm's method for all pairs that were compared together.
-    """
+    """The comparison of two classifiers on the same images."""
 
     images: int
-    only_first: int
+    only_first: int  # images that only the first classifies correctly
     only_second: int
-    low: float
+    low: float  # 95 % interval of `difference`, not corrected for multiple comparisons
     high: float
-    p_value: float
-    p_adjusted: float
+    p_value: float  # McNemar's test
+    p_adjusted: float  # corrected by Holm's method for all pairs that were compared together
 
     @property
     def difference(self) -> float:
@@ -85,7 +71,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the difference in accuracy, resampling images.
 
-    A resample matters only through its counts of the three kinds of images, which are multinomial: one call draws all
+    The difference depends only on the counts of three kinds of images, which are multinomial: one call draws all
     resamples. Without discordant images the bootstrap is degenerate; the interval is then the exact binomial bound on
     a proportion of which 0 of ``images`` were observed.
     """
@@ -110,23 +96,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """Images that one class gained and lost from the first classifier to the second.
-
-    Attributes
-    ----------
-    images : int
-        Images of the class.
-    gained, lost : int
-        Images that only the second, or only the first, classifies correctly.
-    p_adjusted : float
-        McNemar's test, corrected by Holm's method over all classes.
-    """
+    """The change of one class from the first classifier to the second."""
 
     name: str
     images: int
-    gained: int
-    lost: int
-    p_adjusted: float
+    gained: int  # images that only the second classifies correctly
+    lost: int  # images that only the first classifies correctly
+    p_adjusted: float  # McNemar's test, corrected by Holm's method over all classes
 
     @property
     def net(self) -> int:

@@ -21,7 +21,7 @@ class Predictions:
 
     @property
     def pair(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Both."""
+        """Probabilities and labels."""
         return self.probabilities, self.labels
 
 
@@ -33,11 +33,8 @@ def evaluate(
     Parameters
     ----------
     probabilities : ndarray (N, classes)
-        Rows sum to one.
     labels : ndarray of int64 (N,)
-        True classes.
     class_names : sequence of str
-        One per class.
 
     Returns
     -------
@@ -105,15 +102,7 @@ PER_PAIR = 6
 def worst_mistakes(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], count: int = WORST
 ) -> NDArray[np.int64]:
-    """Return the positions of wrong predictions, most confident first.
-
-    Parameters
-    ----------
-    probabilities : ndarray (N, classes)
-    labels : ndarray of int64 (N,)
-    count : int
-        Largest number returned.
-    """
+    """Return the positions of up to ``count`` wrong predictions, most confident first."""
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != labels)
     order = np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")
@@ -143,15 +132,14 @@ def confused_pairs(
     wrong = np.flatnonzero(predicted != labels)
     kinds, images = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)
     pairs = []
-    for kind in np.argsort(-images, kind="stable")[:count]:
-        truth, answer = kinds[:, kind]
-        members = wrong[(labels[wrong] == truth) & (predicted[wrong] == answer)]
-        order = np.argsort(-probabilities[members, answer], kind="stable")
-        pairs.append(ConfusedPair(int(truth), int(answer), members[order]))
+    for truth, guess in kinds[:, np.argsort(-images, kind="stable")[:count]].T:
+        members = wrong[(labels[wrong] == truth) & (predicted[wrong] == guess)]
+        order = np.argsort(-probabilities[members, guess], kind="stable")
+        pairs.append(ConfusedPair(int(truth), int(guess), members[order]))
     return pairs
 
 
 def worth_showing(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions, ascending, of everything the three functions above select, six of each confused pair."""
+    """Return the positions, ascending, of the worst, the least certain and six of each pair's confused predictions."""
     pairs = [pair.positions[:PER_PAIR] for pair in confused_pairs(probabilities, labels)]
     return np.unique(np.concatenate([worst_mistakes(probabilities, labels), least_certain(probabilities), *pairs]))

@@ -3,7 +3,7 @@
 The confidence of a prediction is the probability of its class. The threshold for a proportion ``reject`` is the largest
 number t such that at most this proportion of the validation images has a confidence below t; predictions below t count
 as unknown. So at most ``reject`` of images like the validation split are rejected, correct and wrong predictions alike.
-Nothing is guaranteed for images of other things: the proportion of them below t is unknown.
+There is no guarantee for images of other things: the proportion of them below t is unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,20 +25,13 @@ LEVELS = round(MOST / STEP) + 1  # 0, 0.005, … 0.5
 class Rejection:
     """Confidence thresholds for the proportions 0, 0.005, … 0.5 of the validation split.
 
-    Parameters
-    ----------
-    images : int
-        Size of the validation split.
-    thresholds : tuple of float
-        101 of them, ascending, 0 to 1.
-
     Raises
     ------
     ValueError
-        When the thresholds are not 101 ascending numbers from 0 to 1.
+        If the thresholds are not 101 ascending numbers from 0 to 1.
     """
 
-    images: int
+    images: int  # size of the validation split
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -58,7 +51,7 @@ class Rejection:
         Raises
         ------
         ConfigError
-            When ``reject`` is outside of 0 to 0.5.
+            If ``reject`` is not from 0 to 0.5.
         """
         check_share(reject)
         return self.thresholds[int(reject / STEP + 1e-6)]
@@ -69,24 +62,12 @@ class Rejection:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Rejection":
-        """Return the rejection that `to_dict` described.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError
-            When the values are invalid.
-        """
+        """Invert `to_dict`; raise ValueError, TypeError or KeyError if the values are invalid."""
         return cls(int(values["images"]), tuple(float(value) for value in values["thresholds"]))
 
 
 def calibrate_rejection(probabilities: NDArray[np.floating]) -> Rejection:
-    """Return the thresholds for the predictions on a validation split.
-
-    Parameters
-    ----------
-    probabilities : ndarray (N, classes)
-        Calibrated.
-    """
+    """Return the thresholds for calibrated probabilities (N, classes) of a validation split."""
     confidence = np.sort(probabilities.max(1).astype(np.float64))
     count = len(confidence)
     # Below the (k+1)-th smallest confidence there are at most k images.
