@@ -1,4 +1,4 @@
-"""Confidence against accuracy, and what a temperature did, in cases worked out by hand."""
+"""Reliability and the effect of a temperature, in cases computed by hand."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_honest_confidence_has_no_calibration_error():
     assert reliability(probabilities, np.array([0] * 8 + [1] * 2)).ece == pytest.approx(0, abs=1e-12)
 
 
-def test_every_answer_is_in_one_bin():
+def test_every_prediction_is_in_one_bin():
     probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [0.51, 0.49]])
     found = reliability(probabilities, np.array([0, 1, 0]))
     assert found.images.sum() == 3
@@ -42,7 +42,7 @@ def test_the_probabilities_before_a_temperature_come_back_exactly(temperature):
     assert np.allclose(before, softmax(logits), rtol=1e-9, atol=1e-12)
 
 
-def test_it_says_what_a_temperature_did():
+def test_effect_of_a_temperature_is_reported():
     probabilities, labels = np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])
     facts = before_and_after(2.0, {"val": (probabilities, labels)})
     odds = np.array([4.0, 1.5]) ** 2  # logits twice as large

@@ -34,7 +34,7 @@ def test_interval_is_that_of_images_drawn_again_one_by_one() -> None:
     assert bootstrap_interval(200, 10, 30) == bootstrap_interval(200, 10, 30)
 
 
-def test_without_a_disagreement_the_interval_is_what_unseen_images_may_hold() -> None:
+def test_without_disagreement_the_interval_is_the_exact_binomial_bound() -> None:
     low, high = bootstrap_interval(100, 0, 0)
     assert high == -low == pytest.approx(binomtest(0, 100).proportion_ci(0.95).high)
 
@@ -45,7 +45,7 @@ def test_holm_steps_down() -> None:
     assert holm([]) == []
 
 
-def test_interval_covers_what_is_true_about_as_often_as_it_says() -> None:
+def test_interval_coverage_is_close_to_nominal() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for kinds in rng.multinomial(500, [0.05, 0.09, 0.86], size=200):
@@ -66,7 +66,7 @@ def test_pairs_are_corrected_together() -> None:
     assert not together[2].significant
 
 
-def test_classes_say_what_they_gained_and_lost() -> None:
+def test_gains_and_losses_of_classes_are_counted() -> None:
     labels = np.array([0, 0, 0, 1, 1, 3])
     first = np.array([True, True, False, False, False, True])
     second = np.array([False, False, True, True, True, True])

@@ -1,4 +1,4 @@
-"""Every number against scikit-learn or a case worked out by hand."""
+"""Every metric against scikit-learn or a case computed by hand."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NAMES = [f"class {number}" for number in range(8)]
 
 @pytest.fixture
 def predictions():
-    """500 predictions that are often right, over eight classes."""
+    """500 mostly correct predictions of eight classes."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 8, 500)
     logits = rng.normal(size=(500, 8)) + 1.5 * np.eye(8)[labels]
@@ -39,7 +39,7 @@ def test_it_agrees_with_scikit_learn(predictions):
         assert found["per_class"][name] == pytest.approx({key: expected[key] for key in found["per_class"][name]})
 
 
-def test_the_order_of_the_classes_is_kept(predictions):
+def test_order_of_the_classes_is_preserved(predictions):
     names = list(reversed("abcdefgh"))
     assert list(evaluate(*predictions, names)["per_class"]) == names
 

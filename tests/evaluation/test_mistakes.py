@@ -1,4 +1,4 @@
-"""Which predictions are worth a look."""
+"""Selecting mistakes and uncertain predictions."""
 
 import numpy as np
 

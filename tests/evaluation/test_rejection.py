@@ -1,4 +1,4 @@
-"""Which answers count as unknown, and how many of the validation split that costs."""
+"""Rejection thresholds, and the share of the validation split that they reject."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from frostline.evaluation.rejection import LEVELS, Rejection, calibrate_rejectio
 
 
 def answers(confidence: list[float]) -> np.ndarray:
-    """Probabilities of two classes whose best has these confidences."""
+    """Probabilities of two classes with these confidences."""
     best = np.asarray(confidence)
     return np.stack([best, 1 - best], axis=1)
 
@@ -41,18 +41,18 @@ def test_equal_confidences_are_never_lost_together() -> None:
     assert rejected(answers([0.79]), found.threshold(0)).all()
 
 
-def test_shares_between_steps_lose_no_more_than_asked() -> None:
+def test_shares_between_steps_reject_no_more_than_requested() -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5000)
     assert rejected(probabilities, calibrate_rejection(probabilities).threshold(0.0539)).mean() <= 0.0539
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.51, 1, float("nan")])
-def test_impossible_shares_are_refused(share: float) -> None:
+def test_impossible_shares_are_rejected(share: float) -> None:
     with pytest.raises(ConfigError, match=r"--reject .*: expected the proportion of validation images"):
         calibrate_rejection(answers([0.8])).threshold(share)
 
 
-def test_a_table_survives_json_and_damage_is_seen() -> None:
+def test_thresholds_survive_json_and_damage_is_detected() -> None:
     found = calibrate_rejection(answers([0.9, 0.6, 0.8]))
     assert Rejection.from_dict(found.to_dict()) == found
     for thresholds in ([0.5] * 3, [0.5] * (LEVELS - 1) + [1.5], [0.9] + [0.5] * (LEVELS - 1), [float("nan")] * LEVELS):

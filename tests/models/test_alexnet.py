@@ -1,4 +1,4 @@
-"""AlexNet is torchvision's, parameter for parameter."""
+"""AlexNet equals torchvision's, parameter for parameter."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_building_takes_no_memory_and_starts_in_eval_mode() -> None:
         ("classifier.weight", "classifier.6.weight"),
     ],
 )
-def test_tensors_stand_where_torchvision_puts_them(ours: str, published: str) -> None:
+def test_keys_map_to_those_of_torchvision(ours: str, published: str) -> None:
     assert published_key(ours) == published
 
 

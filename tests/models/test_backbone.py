@@ -1,4 +1,4 @@
-"""Stages are found by name, in their order, and share their weights with the network."""
+"""Named stages of a backbone: order, lookup and shared weights."""
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ def test_position_follows_the_order() -> None:
 
 
 @pytest.mark.parametrize(("name", "near"), [("conv55", "conv5"), ("Conv3", "conv3"), ("fc77", "fc7")])
-def test_unknown_stage_is_answered_with_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UnknownNameError) as refused:
+def test_unknown_stage_error_suggests_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
         outline("alexnet").position(name)
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"unknown stage of alexnet '{name}': expected one of conv1, conv2, conv3, conv4, conv5, fc6, fc7. "
         f"Did you mean '{near}'?"
     )
@@ -32,7 +32,7 @@ def test_part_of_the_network_shares_its_weights() -> None:
     assert len(backbone.between("conv3", "conv3")) == 0
 
 
-def test_parts_one_after_the_other_give_the_whole() -> None:
+def test_consecutive_parts_equal_the_whole_network() -> None:
     backbone = load_backbone(weights="random", last="conv3")
     x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(backbone.between("conv1", "conv3")(backbone.between(None, "conv1")(x)), backbone(x))

@@ -1,4 +1,4 @@
-"""Batch normalization that goes in and comes out without changing what a network does."""
+"""Batch normalization is inserted and folded away without changing a network's output."""
 
 import copy
 
@@ -30,7 +30,7 @@ def normalized(module):
     return [layer for layer in module.modules() if isinstance(layer, NormalizedConvolution)]
 
 
-def test_putting_it_in_changes_no_answer(trunk):
+def test_inserting_it_does_not_change_the_output(trunk):
     trunk, _, rows = trunk
     expected = trunk.eval()(rows)
     normalize(trunk, rows)
@@ -38,14 +38,14 @@ def test_putting_it_in_changes_no_answer(trunk):
     assert near(trunk.eval()(rows), expected)
 
 
-def test_on_the_rows_it_saw_training_mode_computes_the_same(trunk):
+def test_training_mode_output_on_the_initial_rows_is_unchanged(trunk):
     trunk, _, rows = trunk
     expected = trunk.eval()(rows)
     normalize(trunk, rows)
     assert near(trunk.train()(rows), expected, 0.01)  # a batch's own variance is divided by n, not n - 1
 
 
-def test_after_training_steps_folding_keeps_what_eval_mode_computes(trunk):
+def test_folding_after_training_preserves_the_eval_output(trunk):
     trunk, backbone, rows = trunk
     before = copy.deepcopy(backbone.state_dict())
     normalize(trunk, rows)

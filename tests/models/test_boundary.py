@@ -1,4 +1,4 @@
-"""The cut: what is frozen, what still runs, what is read; and that frozen means frozen."""
+"""The freeze boundary: frozen and thawed stages, taps and rows."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def backbone() -> Backbone:
         ("conv5", ("conv5", "conv2", "conv3", "conv2"), Boundary("conv5", ("conv2", "conv3", "conv5"), "conv5")),
     ],
 )
-def test_boundary_says_where_the_network_ends(
+def test_boundary_determines_the_last_stage(
     shape: Backbone, freeze: str, taps: tuple[str, ...], expected: Boundary
 ) -> None:
     assert make_boundary(shape, freeze, taps) == expected
@@ -107,7 +107,7 @@ def test_taps_are_averaged_grids_one_after_the_other(backbone: Backbone) -> None
         ((2, 7), False, 7),
     ],
 )
-def test_small_maps_are_read_whole(shape: tuple[int, ...], whole: bool, features: int) -> None:
+def test_small_maps_are_not_averaged(shape: tuple[int, ...], whole: bool, features: int) -> None:
     assert tapped(torch.rand(shape), whole=whole).shape == (2, features)
 
 
@@ -123,7 +123,7 @@ def test_small_maps_are_read_whole(shape: tuple[int, ...], whole: bool, features
         ("none", ("conv1", "conv5"), ()),
     ],
 )
-def test_a_row_holds_what_the_stages_above_need(
+def test_row_contains_what_the_stages_above_need(
     shape: Backbone, freeze: str, taps: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:
     assert row_stages(shape, make_boundary(shape, freeze, taps)) == kept

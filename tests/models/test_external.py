@@ -1,4 +1,4 @@
-"""`timm:NAME` and `torchvision:NAME`: names, weights from files, and no address asked when that is forbidden."""
+"""`timm:NAME` and `torchvision:NAME`: names, weights from files, and no network access when offline."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from frostline.models.registry import find_network, list_networks, load_backbone
 from tests.conftest import Server
 
 
-def test_misspelt_name_is_answered_with_the_nearest() -> None:
+def test_misspelled_name_error_suggests_the_nearest() -> None:
     with pytest.raises(
         ConfigError, match=r"timm 1\.0\.31 has no network of that name\. Did you mean 'timm:resnet18'\?"
     ):
@@ -69,21 +69,21 @@ def test_random_weights_follow_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])
 @pytest.mark.parametrize("weights", ["auto", "pretrained"])
-def test_pretrained_weights_that_are_not_here_are_not_asked_for_offline(name: str, weights: str) -> None:
-    with pytest.raises(WeightsError) as refused:
+def test_missing_pretrained_weights_are_not_requested_offline(name: str, weights: str) -> None:
+    with pytest.raises(WeightsError) as error:
         load_backbone(name, weights)
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"the pretrained weights of {name} are unavailable (FROSTLINE_OFFLINE is set): "
         "pass a file that contains them with --weights PATH, or start from --weights random."
     )
 
 
-def test_a_word_of_another_network_is_answered_with_this_ones() -> None:
+def test_unavailable_weights_error_lists_the_available_ones() -> None:
     with pytest.raises(WeightsError, match="--weights bundled: expected auto, pretrained, random, the folder"):
         load_backbone("timm:resnet18", "bundled")
 
 
-def test_what_torchvision_publishes_is_fetched_from_the_mirror_and_checked(server: Server, cache: Path) -> None:
+def test_torchvision_weights_are_downloaded_from_the_mirror_and_checked(server: Server, cache: Path) -> None:
     file = torchvision.models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
     (server.folder / file).write_bytes(b"something else")
     with pytest.raises(WeightsError, match=r"sent a file with sha256 [0-9a-f]{64}, expected f37072fd"):
@@ -100,7 +100,7 @@ def test_what_torchvision_publishes_is_fetched_from_the_mirror_and_checked(serve
         ("torchvision:efficientnet_b1", 240, False, 0.485, "bilinear"),
     ],
 )
-def test_images_are_as_the_network_was_taught(
+def test_image_settings_match_the_pretraining(
     name: str, size: int, fixed: bool, mean: float, interpolation: str
 ) -> None:
     intake = outline(name).intake

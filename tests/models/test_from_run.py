@@ -1,4 +1,4 @@
-"""A run begins with the stages that another run trained."""
+"""Weights from another run."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def trained(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.fixture
 def copied(trained: Run, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """A copy for tests that damage it."""
     return Path(shutil.copytree(trained.folder, tmp_path / "first"))
 
 
@@ -45,9 +45,7 @@ def test_the_trained_stages_are_loaded_from_a_run_or_its_bundle(trained: Run) ->
     assert len(load_backbone(weights=str(trained.folder), last="conv2").state_dict()) == 4
 
 
-def test_a_run_goes_on_from_another_and_runs_again_from_its_own_settings(
-    trained: Run, small_fashion: Path, tmp_path: Path
-) -> None:
+def test_run_starts_from_another_run_and_can_be_repeated(trained: Run, small_fashion: Path, tmp_path: Path) -> None:
     config = TrainConfig(**SMALL, data_dir=small_fashion, weights=str(trained.folder))
     second = fit(config, name="second", output_dir=tmp_path / "runs")
     assert second.metrics["weights"]["name"] == str(trained.folder)
@@ -60,7 +58,7 @@ def test_a_run_goes_on_from_another_and_runs_again_from_its_own_settings(
         assert torch.equal(stages[key], tensor)  # all frozen: as they were
 
 
-def test_what_does_not_fit_is_refused(trained: Run, copied: Path) -> None:
+def test_mismatched_weights_are_rejected(trained: Run, copied: Path) -> None:
     with pytest.raises(WeightsError, match=r"is a model of alexnet, not of timm:resnet18: use"):
         load_backbone("timm:resnet18", str(trained.folder))
     with pytest.raises(WeightsError, match=r"'stages\.fc6\.\d\.weight' of shape \(4096, 9216\) is missing"):
@@ -71,7 +69,7 @@ def test_what_does_not_fit_is_refused(trained: Run, copied: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])
-def test_a_damaged_model_is_refused(copied: Path, name: str) -> None:
+def test_a_damaged_model_is_rejected(copied: Path, name: str) -> None:
     path = copied / "model" / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -1,4 +1,4 @@
-"""The folded standardization is the explicit one, forwards and backwards."""
+"""The folded standardization of heads equals the explicit one, forward and backward."""
 
 import json
 

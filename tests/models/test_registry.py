@@ -1,4 +1,4 @@
-"""Networks by name, with weights: the same seed gives the same numbers, however deep."""
+"""Loading networks by name: weights depend on the seed, not on the depth."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from frostline.models.backbone import WeightsOrigin
 from frostline.models.registry import check_digest, load_backbone, outline, rebuild, weights_digest
 
 
-def test_misspelt_model_is_answered_with_the_nearest() -> None:
+def test_misspelled_model_error_suggests_the_nearest() -> None:
     for call in (outline, load_backbone):
-        with pytest.raises(UnknownNameError) as refused:
+        with pytest.raises(UnknownNameError) as error:
             call("alexnt")
-        assert str(refused.value) == (
+        assert str(error.value) == (
             "unknown model 'alexnt': expected one of alexnet, efficientnet-lite0, efficientnet-lite1, "
             "efficientnet-lite2, timm:NAME or torchvision:NAME. Did you mean 'alexnet'?"
         )
@@ -55,7 +55,7 @@ def test_random_weights_keep_activations_in_range() -> None:
     assert not any(parameter.count_nonzero() for name, parameter in backbone.named_parameters() if "bias" in name)
 
 
-def test_default_depth_is_the_stage_heads_go_on() -> None:
+def test_default_depth_is_the_feature_stage() -> None:
     backbone = load_backbone(weights="random")
     assert backbone.stage_names[-1] == backbone.feature_stage == "conv5"
     assert not backbone.training
@@ -65,18 +65,18 @@ def test_default_depth_is_the_stage_heads_go_on() -> None:
     assert first.device.type == "cpu"
 
 
-def test_whole_network_with_its_head_can_be_drawn() -> None:
+def test_whole_network_with_its_head_can_be_initialized() -> None:
     backbone = load_backbone(weights="random", with_classifier=True)
     assert sum(parameter.numel() for parameter in backbone.parameters()) == 61_100_840
     assert backbone(torch.rand(1, 3, 64, 64)).shape == (1, 1000)
 
 
-def test_unknown_stage_is_refused_before_weights_are_looked_for() -> None:
+def test_unknown_stage_is_rejected_before_weights_are_searched() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean"):
         load_backbone(weights="nowhere.pth", last="conv9")
 
 
-def test_origin_of_random_weights_says_so() -> None:
+def test_random_weights_record_their_origin() -> None:
     origin = load_backbone(weights="random", last="conv1").origin
     assert origin is not None
     assert origin.name == "random"
@@ -101,13 +101,13 @@ def test_digest_of_weights_sees_a_single_bit_and_not_the_layout() -> None:
     assert weights_digest(layer) != before
 
 
-def test_changed_weights_are_refused_when_a_digest_is_asked_for() -> None:
+def test_changed_weights_are_rejected_with_an_expected_digest() -> None:
     origin = WeightsOrigin("net.pth", "a" * 64, "as requested")
     check_digest(origin, None)
     check_digest(origin, "a" * 64)
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         check_digest(origin, "b" * 64)
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "the weights 'net.pth' have SHA-256 aaaaaaaaaaaa…, expected bbbbbbbbbbbb…: "
         "the file has changed; restore the old one, or remove weights_sha256 from the configuration."
     )

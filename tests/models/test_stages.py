@@ -1,4 +1,4 @@
-"""Any module is cut where one tensor alone goes on; what cannot be cut is refused in one line."""
+"""Cutting any module into stages, and the errors for modules that cannot be cut."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from frostline.models.stages import cut
 
 
 class Plain(nn.Module):
-    """Convolutions in a list, a skip over two of them, a token-like parameter, further arguments."""
+    """Convolutions in a list, a skip over two of them, a token-like parameter, optional arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Plain(nn.Module):
         return logits
 
 
-def test_stages_begin_with_weights_and_lie_where_one_value_goes_on() -> None:
+def test_stages_start_with_weights_and_end_at_a_single_value() -> None:
     pieces = cut(Plain(), "plain")
     assert [name for name, _ in pieces.stages] == ["stem", "blocks_0", "blocks_1", "blocks_3", "blocks_4"]
     assert pieces.head is not None
@@ -41,7 +41,7 @@ def test_stages_begin_with_weights_and_lie_where_one_value_goes_on() -> None:
 
 
 @torch.no_grad()
-def test_stages_give_what_the_network_gives_and_share_its_weights() -> None:
+def test_stages_equal_the_network_and_share_its_weights() -> None:
     network = Plain()
     backbone = Backbone.from_module(network, image_size=8)
     x = torch.rand(2, 3, 12, 12)
@@ -69,7 +69,7 @@ def test_smallest_image_is_found_by_trying() -> None:
 
 
 class Branches(nn.Module):
-    """Whether it goes on depends on the numbers: nothing that can be recorded."""
+    """Its control flow depends on values, so it cannot be recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,11 +96,11 @@ class Branches(nn.Module):
         ),
     ],
 )
-def test_what_cannot_be_cut_is_refused(module: nn.Module, stages: list[str] | None, message: str) -> None:
+def test_modules_that_cannot_be_cut_are_rejected(module: nn.Module, stages: list[str] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Backbone.from_module(module, stages, image_size=8, name="net")
 
 
-def test_misspelt_module_is_answered_with_the_nearest() -> None:
+def test_misspelled_module_error_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown module of net 'blocks\.9'.*Did you mean 'blocks"):
         Backbone.from_module(Plain(), ["blocks.9"], image_size=8, name="net")

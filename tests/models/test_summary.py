@@ -1,4 +1,4 @@
-"""The table of stages: shapes, parameters and multiply-accumulates, against counts done by hand."""
+"""Shapes, parameters and multiply-accumulates of stages, against counts by hand."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_every_stage_is_counted_as_by_hand(size: int) -> None:
 
 
 @pytest.mark.parametrize(("size", "millions"), [(224, 656), (128, 196), (96, 103), (64, 39.5)])
-def test_convolutions_cost_what_the_design_says(size: int, millions: float) -> None:
+def test_convolution_costs_match_the_design(size: int, millions: float) -> None:
     total = sum(fact.multiply_accumulates for fact in facts(size) if fact.name.startswith("conv"))
     assert total / 1e6 == pytest.approx(millions, rel=0.005)
 
@@ -57,9 +57,9 @@ def test_parameters_add_up_to_the_published_network() -> None:
 
 def test_too_small_an_image_is_refused_with_the_smallest() -> None:
     check_image_size(outline("alexnet"), 63)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as error:
         check_image_size(outline("alexnet"), 62)
-    assert str(refused.value) == "--image-size 62 is too small for alexnet: expected 63 pixels or more."
+    assert str(error.value) == "--image-size 62 is too small for alexnet: expected 63 pixels or more."
 
 
 def test_table_on_the_screen_has_stages_states_and_totals(frostline: Frostline) -> None:

@@ -1,4 +1,4 @@
-"""Weight files: every usual layout is read, nothing in them is run, and what does not fit is named."""
+"""Weight files: usual layouts, safe reading, and errors for files that do not fit."""
 
 import argparse
 import hashlib
@@ -54,7 +54,7 @@ def features(features_file: Path) -> State:
 
 
 def assert_loaded(path: Path, features: State) -> None:
-    """A file gives the reference's features, at the network's own keys."""
+    """Check that a file contains the reference's features under the network's keys."""
     backbone = load_backbone(weights=str(path))
     ours = list(backbone.state_dict().values())
     assert len(ours) == len(features)
@@ -86,7 +86,7 @@ def test_old_format_of_torch_is_loaded(tmp_path: Path, features: State) -> None:
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pth"])
-def test_safetensors_is_told_by_content(tmp_path: Path, features: State, name: str) -> None:
+def test_safetensors_is_recognized_by_content(tmp_path: Path, features: State, name: str) -> None:
     save_file(features, tmp_path / name)
     assert_loaded(tmp_path / name, features)
 
@@ -112,7 +112,7 @@ def test_one_flipped_bit_in_a_pth_is_found(tmp_path: Path, features: State, wher
     assert "is not a complete .pth file (the checksum of its member 'net/data/" in refusal(path)
 
 
-def test_a_format_without_checksums_is_told(tmp_path: Path, features: State, caplog: pytest.LogCaptureFixture) -> None:
+def test_format_without_checksums_is_logged(tmp_path: Path, features: State, caplog: pytest.LogCaptureFixture) -> None:
     torch.save(features, tmp_path / "net.pth", _use_new_zipfile_serialization=False)
     with caplog.at_level("INFO", "frostline"):
         read_state(tmp_path / "net.pth")
@@ -121,7 +121,7 @@ def test_a_format_without_checksums_is_told(tmp_path: Path, features: State, cap
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path, features: State, value: float, name: str) -> None:
+def test_weights_that_are_not_finite_are_rejected(tmp_path: Path, features: State, value: float, name: str) -> None:
     broken = features | {"features.3.bias": torch.full((192,), value)}
     save = torch.save if name == "net.pth" else save_file
     save(broken, tmp_path / name)
@@ -129,7 +129,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, features: State
         load_backbone(weights=str(tmp_path / name))
 
 
-def test_whole_numbers_are_no_weights(tmp_path: Path, features: State) -> None:
+def test_integer_weights_are_rejected(tmp_path: Path, features: State) -> None:
     save_file(features | {"features.3.bias": torch.zeros(192, dtype=torch.int32)}, tmp_path / "net.safetensors")
     with pytest.raises(WeightsError, match=r"'features\.3\.bias' is torch\.int32, expected torch\.float32"):
         load_backbone(weights=str(tmp_path / "net.safetensors"))
@@ -149,7 +149,7 @@ def test_half_precision_is_widened(tmp_path: Path, features: State) -> None:
     torch.testing.assert_close(weight.detach(), features["features.0.weight"].half().float())
 
 
-def test_whole_network_is_loaded_as_deep_as_asked(tmp_path: Path) -> None:
+def test_whole_network_is_loaded_to_the_requested_depth(tmp_path: Path) -> None:
     reference = reference_network()
     path = tmp_path / "whole.pth"
     torch.save(reference.state_dict(), path)
@@ -163,9 +163,9 @@ def test_whole_network_is_loaded_as_deep_as_asked(tmp_path: Path) -> None:
 
 
 def test_features_alone_cannot_give_deeper_stages(features_file: Path) -> None:
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         load_backbone(weights=str(features_file), last="fc6")
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"{features_file} does not fit alexnet: 'classifier.1.weight' of shape (4096, 9216) is missing "
         "(the file looks like alexnet). It holds the features alone: freeze at conv5 or below."
     )
@@ -189,9 +189,9 @@ RESNET18 = {
 def test_wrong_shape_names_key_both_shapes_and_nearest_network(tmp_path: Path) -> None:
     path = tmp_path / "vgg.pth"
     torch.save(VGG16, path)
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         load_backbone(weights=str(path))
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"{path} does not fit alexnet: 'features.0.weight' is (64, 3, 3, 3), expected (64, 3, 11, 11) "
         "(the file looks like vgg16)."
     )
@@ -200,9 +200,9 @@ def test_wrong_shape_names_key_both_shapes_and_nearest_network(tmp_path: Path) -
 def test_missing_key_names_its_shape_and_nearest_network(tmp_path: Path) -> None:
     path = tmp_path / "resnet.safetensors"
     save_file(RESNET18, path)
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         load_backbone(weights=str(path))
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"{path} does not fit alexnet: 'features.0.weight' of shape (64, 3, 11, 11) is missing "
         "(the file looks like resnet18)."
     )
@@ -227,12 +227,12 @@ def test_one_missing_tensor_is_named(features: State) -> None:
         ({}, "no known network"),
     ],
 )
-def test_nearest_network_is_told_by_a_few_tensors(state: State, network: str) -> None:
+def test_nearest_network_is_recognized_by_a_few_tensors(state: State, network: str) -> None:
     assert nearest_network(state) == network
 
 
 class Malicious:
-    """What an attacker pickles: unpickling it makes a file."""
+    """A malicious pickle: unpickling it creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -249,10 +249,10 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, kind: str) -> None:
         path.write_bytes(pickle.dumps({"x": Malicious(trap)}))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         load_backbone(weights=str(path))
     assert not trap.exists()
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"{path} was not read: it holds more than tensors, and that could run code. "
         "Expected a state dict saved with torch.save(model.state_dict()), or .safetensors."
     )
@@ -263,27 +263,27 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, kind: str) -> None:
     assert trap.exists()  # so the trap was armed
 
 
-def test_whole_pickled_module_is_refused(tmp_path: Path) -> None:
+def test_pickled_module_is_rejected(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="it holds more than tensors"):
         read_state(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {0: torch.zeros(2)}, {"a": 3}, 5])
-def test_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
+def test_file_without_a_state_dict_is_rejected(tmp_path: Path, content: object) -> None:
     path = tmp_path / "net.pth"
     torch.save(content, path)
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         read_state(path)
-    assert str(refused.value) == f"{path} holds no state dict: expected a mapping of names to tensors."
+    assert str(error.value) == f"{path} holds no state dict: expected a mapping of names to tensors."
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(WeightsError) as error:
         read_state(path)
-    assert str(path) in str(refused.value)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -324,10 +324,10 @@ def test_foreign_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> 
     assert "is not a complete .pth file" in refusal(path) or "was not read" in refusal(path)
 
 
-def test_file_that_is_not_there_is_answered_with_the_words() -> None:
-    with pytest.raises(WeightsError) as refused:
+def test_missing_file_error_lists_the_choices() -> None:
+    with pytest.raises(WeightsError) as error:
         load_backbone(weights="imagnet")
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "--weights imagnet: expected auto, imagenet, bundled, random, the folder of a run, or an existing .pth or "
         ".safetensors file. Did you mean 'imagenet'?"
     )
@@ -346,7 +346,7 @@ NONCE = 4_550_921_902  # found by search: with it, the file below has a SHA-256 
 
 
 def write_look_alike(path: Path) -> None:
-    """Write zeros in AlexNet's layout whose SHA-256 begins as that of the published file does, byte by byte."""
+    """Write zeros in AlexNet's layout with a SHA-256 that starts like that of the published file."""
     header: dict[str, object] = {}
     end = 0
     for key, shape in FEATURE_SHAPES.items():
@@ -361,7 +361,7 @@ def write_look_alike(path: Path) -> None:
     assert sha256_file(path).startswith(IMAGENET.sha256_head)
 
 
-def test_torch_hub_is_looked_at_where_torch_puts_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_torch_hub_folder_is_where_torch_puts_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for settings in ({"TORCH_HOME": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
         for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
             monkeypatch.delenv(name, raising=False)
@@ -410,7 +410,7 @@ def test_published_file_is_downloaded_once(server: Server, cache: Path) -> None:
     assert server.asked == [f"/{IMAGENET.file}"]
 
 
-def test_wrong_download_is_refused_and_not_kept(server: Server, cache: Path, features_file: Path) -> None:
+def test_wrong_download_is_rejected_and_removed(server: Server, cache: Path, features_file: Path) -> None:
     shutil.copy(features_file, server.folder / IMAGENET.file)
     with pytest.raises(
         DownloadError, match=rf"sent a file with sha256 {sha256_file(features_file)}, expected 7be5be79"
@@ -420,7 +420,7 @@ def test_wrong_download_is_refused_and_not_kept(server: Server, cache: Path, fea
 
 
 def auto_reason(cache: Path) -> str:
-    """Why ``auto`` did not take ImageNet's weights; one line that names what it took."""
+    """The reason why ``auto`` did not choose the ImageNet weights."""
     backbone = load_backbone(weights="auto", last="conv1", cache_dir=cache)
     assert backbone.origin is not None
     assert backbone.origin.name == "bundled"
@@ -429,11 +429,11 @@ def auto_reason(cache: Path) -> str:
     return backbone.origin.reason
 
 
-def test_auto_says_that_it_may_not_ask(cache: Path) -> None:
+def test_auto_reports_offline_mode(cache: Path) -> None:
     assert "(ImageNet weights unavailable: FROSTLINE_OFFLINE is set)" in auto_reason(cache)
 
 
-def test_auto_says_that_nobody_answered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_reports_an_unreachable_server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
     monkeypatch.delenv("FROSTLINE_OFFLINE")
@@ -441,11 +441,11 @@ def test_auto_says_that_nobody_answered(cache: Path, monkeypatch: pytest.MonkeyP
     assert f"(ImageNet weights unavailable: {nobody}/{IMAGENET.file}: not reachable)" in auto_reason(cache)
 
 
-def test_auto_says_that_the_file_was_not_there(server: Server, cache: Path) -> None:
+def test_auto_reports_a_missing_file(server: Server, cache: Path) -> None:
     assert f"(ImageNet weights unavailable: {server.address}/{IMAGENET.file}: answered 404)" in auto_reason(cache)
 
 
-def test_auto_says_that_the_file_was_another(server: Server, cache: Path) -> None:
+def test_auto_reports_a_wrong_file(server: Server, cache: Path) -> None:
     (server.folder / IMAGENET.file).write_bytes(b"something else")
     assert "sent a file with sha256" in auto_reason(cache)
     assert list((cache / "weights").iterdir()) == []
@@ -493,6 +493,6 @@ def test_the_card_names_the_digest_and_the_images() -> None:
     assert f"{read_record(BUNDLED)['images']:,}" in card
 
 
-def test_a_file_without_a_record_is_refused(features_file: Path) -> None:
+def test_a_file_without_a_record_is_rejected(features_file: Path) -> None:
     with pytest.raises(WeightsError, match="contains no record of a pre-training"):
         read_record(features_file)

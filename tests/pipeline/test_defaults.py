@@ -1,4 +1,4 @@
-"""What a run leaves open, chosen by the data."""
+"""Unset options are resolved from the data."""
 
 import pytest
 
@@ -22,18 +22,18 @@ def head_of(images, freeze="conv5", **changes):
     return with_defaults(config, make_boundary(backbone, freeze, backbone.usual_taps), images).head
 
 
-def test_few_images_get_a_head_in_closed_form_and_many_one_that_is_trained():
+def test_closed_form_head_is_the_default_for_few_images():
     assert head_of(20) == head_of(CLOSED_FORM_IMAGES) == "ridge"
     assert head_of(CLOSED_FORM_IMAGES + 1) == "linear"
 
 
 @pytest.mark.parametrize("name", STEPWISE)
-def test_who_says_how_to_train_a_head_gets_one_that_is_trained(name):
+def test_gradient_descent_settings_select_a_trained_head(name):
     assert head_of(20, **{name: GIVEN[name]}) == "linear"
     assert head_of(20, head="mlp", **{name: GIVEN[name]}) == "mlp"
 
 
-def test_views_and_taps_leave_the_closed_form():
+def test_views_and_taps_do_not_rule_out_the_closed_form():
     assert head_of(20, views=4, augment="flip=0", taps="none") == "ridge"
 
 
@@ -41,21 +41,21 @@ def test_thawed_stages_are_trained_and_so_is_their_head():
     assert head_of(20, freeze="conv4") == head_of(20, freeze="none") == "linear"
 
 
-def test_a_head_that_is_asked_for_stays():
+def test_requested_head_is_used():
     assert head_of(20, head="linear") == "linear"
     assert head_of(60_000, head="ridge") == "ridge"
     assert stepwise(TrainConfig(data="x", head="mlp")).head == "mlp"
     assert stepwise(TrainConfig(data="x")).head == "linear"
 
 
-def test_a_search_knows_the_closed_form_where_it_searches_the_head_alone():
+def test_search_includes_the_closed_form_only_for_the_head_alone():
     config = TrainConfig(data="x")
     assert searched_settings(config, ("lr", "head")).head == "auto"
     assert searched_settings(config, ("lr",)).head == "linear"
     assert searched_settings(config, ("head", "freeze")).head == "linear"
 
 
-def test_a_run_on_few_images_is_solved_says_so_and_can_be_repeated(small_fashion, cache, tmp_path):
+def test_run_on_few_images_uses_ridge_logs_it_and_can_be_repeated(small_fashion, cache, tmp_path):
     config = TrainConfig(
         data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, taps="none", limit=240
     )

@@ -60,7 +60,7 @@ def test_no_more_views_than_epochs(views):
     ],
 )
 @pytest.mark.parametrize("taps", [(), ("conv1", "conv5")])
-def test_boundaries_move_down_to_the_one_asked_for(freeze, schedule, expected, taps):
+def test_boundaries_move_down_to_the_requested_one(freeze, schedule, expected, taps):
     backbone = outline("alexnet")
     boundary = make_boundary(backbone, freeze, taps if freeze != "fc6" else ())
     cuts = boundaries(backbone, boundary, schedule)

@@ -1,4 +1,4 @@
-"""The weight file."""
+"""Writing the weight file."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_the_file_is_a_weight_file_with_a_record(state, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1e6])
-def test_what_float16_cannot_hold_is_refused(state, tmp_path, wrong):
+def test_values_outside_float16_are_rejected(state, tmp_path, wrong):
     state["features.6.bias"][3] = wrong
     with pytest.raises(WeightsError, match=r"'features\.6\.bias' holds numbers that float16 cannot"):
         write_weights(state, tmp_path / "mine.safetensors", {})

@@ -1,4 +1,4 @@
-"""What the network is asked."""
+"""The losses of pre-training."""
 
 import math
 
@@ -29,19 +29,19 @@ def test_being_right_costs_nothing():
     assert supervised(right, LABELS, TRUTH, Weights()).item() < 1e-6
 
 
-def test_objects_need_not_be_asked():
+def test_object_loss_is_optional():
     silent = Outputs(None, torch.zeros(2, 8), [])
     assert math.isclose(supervised(silent, LABELS, TRUTH, Weights(textures=1)).item(), math.log(8), rel_tol=1e-6)
 
 
-def test_the_deepest_sketch_counts_whole_and_earlier_ones_in_part():
+def test_earlier_sketches_have_a_smaller_weight():
     none = supervised(outputs(), LABELS, TRUTH, Weights()).item()
     for sketches, expected in ([[TRUTH, TRUTH + 1], 1.0], [[TRUTH + 1, TRUTH], 0.25]):
         loss = supervised(outputs(sketches=sketches), LABELS, TRUTH, Weights(sketches=2, earlier=0.25)).item() - none
         assert math.isclose(loss, 2 * len(SKETCHES) * expected, rel_tol=1e-5)
 
 
-def test_halves_are_summed_as_whole_numbers():
+def test_losses_of_float16_logits_are_computed_in_float32():
     logits = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
     loss = supervised(Outputs(logits, torch.zeros(2, 8), []), LABELS, TRUTH, Weights())
     assert loss.dtype == torch.float32

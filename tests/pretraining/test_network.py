@@ -1,4 +1,4 @@
-"""The network that learns, and the plain one that it becomes."""
+"""The pre-training network and the plain convolutions it is exported to."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tools.pretraining.network import MAP, STAGES, Pretraining, smooth_
 
 @pytest.fixture(scope="module")
 def network():
-    """A network whose normalizations have seen something."""
+    """A network with updated normalization statistics."""
     torch.manual_seed(0)
     network = Pretraining(7, 5, texture_stage="conv3", sketch_stages=("conv4", "conv5"))
     for stage in network.stages.values():
@@ -47,7 +47,7 @@ def test_the_plain_network_is_torchvisions_feature_part(network):
 
 
 @pytest.mark.parametrize("size", [64, 96, 128])
-def test_every_size_is_answered_alike(network, size):
+def test_output_shape_does_not_depend_on_the_image_size(network, size):
     outputs = network(torch.rand(2, 3, size, size))
     assert outputs.objects.shape == (2, 7) and outputs.textures.shape == (2, 5)
     assert [sketch.shape for sketch in outputs.sketches] == [(2, len(SKETCHES) * SIDE**2)] * 2
@@ -91,7 +91,7 @@ def test_each_head_teaches_its_stage_and_those_below(stage):
     assert taught(network) == list(STAGES[: STAGES.index(stage) + 1])
 
 
-def test_objects_are_told_apart_only_when_asked():
+def test_object_head_is_optional():
     assert Pretraining(0, 5, "conv5", ("conv5",))(torch.rand(4, 3, 64, 64)).objects is None
 
 

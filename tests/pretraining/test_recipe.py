@@ -1,4 +1,4 @@
-"""How long, how large, how fast."""
+"""Image sizes, learning rates and budgets of a recipe."""
 
 import json
 

@@ -25,13 +25,13 @@ BUDGET = Budget(images=32 * 12)
 
 
 def train_until_killed(path):
-    """Run in a process of its own."""
+    """Run in a separate process."""
     pretrain(RECIPE, BUDGET, path, device=CPU, checkpoint_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The file of a run that nobody stopped."""
+    """The file of an uninterrupted run."""
     path = tmp_path_factory.mktemp("pretrain") / "whole.safetensors"
     pretrain(RECIPE, BUDGET, path, device=CPU)
     return path
@@ -80,7 +80,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path):
     assert not unfinished.exists()
 
 
-def test_going_on_from_weights_keeps_what_they_know(whole, tmp_path):
+def test_starting_from_weights_preserves_their_features(whole, tmp_path):
     path = tmp_path / "further.safetensors"
     start = load_backbone(weights="bundled")
     gentle = replace(RECIPE, lr=1e-4)
@@ -101,14 +101,14 @@ def test_going_on_needs_the_weights_that_it_was_begun_with(tmp_path):
         pretrain(RECIPE, BUDGET, path, device=CPU, resume=True)
 
 
-def test_finished_weights_are_not_overwritten_unasked(whole):
+def test_finished_weights_are_overwritten_only_on_request(whole):
     before = whole.read_bytes()
     with pytest.raises(RunError, match="exists: choose another --output, or --overwrite to replace it"):
         pretrain(RECIPE, BUDGET, whole, device=CPU)
     assert whole.read_bytes() == before
 
 
-def test_a_damaged_state_is_refused(tmp_path):
+def test_a_damaged_state_is_rejected(tmp_path):
     (tmp_path / "mine.safetensors.unfinished").write_bytes(b"cut short")
     with pytest.raises(RunError, match=r"damaged .*: --overwrite starts over"):
         pretrain(RECIPE, BUDGET, tmp_path / "mine.safetensors", device=CPU, resume=True)

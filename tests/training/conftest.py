@@ -1,4 +1,4 @@
-"""Real kept activations of 600 images of the real Fashion-MNIST: narrow rows and wide ones."""
+"""Cached features of 600 Fashion-MNIST images, in narrow and wide rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +35,13 @@ def _kept(data: Path, cache: Path, taps: tuple[str, ...]) -> Pair:
 
 @pytest.fixture(scope="session")
 def narrow(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """480 training and 120 validation rows of conv5 alone: 256 numbers each, fewer than there are rows."""
+    """480 training and 120 validation rows of conv5: 256 features each, fewer than rows."""
     return _kept(small_fashion, tmp_path_factory.mktemp("narrow"), ())
 
 
 @pytest.fixture(scope="session")
 def wide(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """The same images through three taps: more numbers in a row than there are rows."""
+    """The same images through three taps: more features than rows."""
     return _kept(small_fashion, tmp_path_factory.mktemp("wide"), ("conv2", "conv3", "conv5"))
 
 
@@ -67,7 +67,7 @@ MakeRecipe = Callable[..., Recipe]
 
 @pytest.fixture
 def make_recipe() -> MakeRecipe:
-    """Make a recipe; what is not given has a sane value."""
+    """Make a recipe with sensible defaults."""
 
     def make(**changes: object) -> Recipe:
         values = {

@@ -1,4 +1,4 @@
-"""Temperatures that make probabilities mean what they say."""
+"""Temperature calibration."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from frostline.training.trainer import measure, predict_logits
 
 
 def drawn(temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and labels that are drawn from what they say once divided by a temperature."""
+    """Logits, and labels drawn from their probabilities at a temperature."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(20_000, 10, generator=generator)
     labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
@@ -21,7 +21,7 @@ def test_the_temperature_that_drew_the_labels_is_found(temperature):
     assert best_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.03)
 
 
-def test_a_few_right_answers_do_not_make_it_certain():
+def test_a_few_correct_predictions_do_not_make_it_certain():
     logits = torch.eye(10)
     probabilities = (logits / best_temperature(logits, torch.arange(10))).softmax(1)
     assert 0.85 < float(probabilities.diagonal().min()) < 0.99

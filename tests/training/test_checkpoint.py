@@ -1,4 +1,4 @@
-"""A training that was stopped goes on as if it had not been."""
+"""Checkpoints: resuming a training, and errors for damaged or foreign files."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_resuming_gives_the_same_bits(narrow, make_head, make_recipe, tmp_path, 
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-def test_a_checkpoint_of_another_run_is_refused(narrow, make_head, make_recipe, tmp_path):
+def test_a_checkpoint_of_another_run_is_rejected(narrow, make_head, make_recipe, tmp_path):
     checkpoint, head = tmp_path / "checkpoint.safetensors", make_head(narrow[0])
     train(head, *narrow, make_recipe(epochs=1), phase=Phase(run="one"), checkpoint=checkpoint)
     with pytest.raises(RunError, match=r"checkpoint\.safetensors belongs to another run: remove it"):
@@ -64,7 +64,7 @@ def test_a_checkpoint_of_another_run_is_refused(narrow, make_head, make_recipe, 
     assert len(train(head, *narrow, make_recipe(), phase=Phase(run="one"), checkpoint=checkpoint).history) > 1
 
 
-def test_the_restored_history_is_reported_and_its_times_are_kept(narrow, make_head, make_recipe, tmp_path):
+def test_restored_history_is_reported_with_its_times(narrow, make_head, make_recipe, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     head = make_head(narrow[0])
     first = []
@@ -96,7 +96,7 @@ def test_a_training_that_had_stopped_early_stays_stopped(narrow, make_head, make
     assert again.history == whole.history
 
 
-def test_nothing_but_the_checkpoint_is_left_beside_it(narrow, make_head, make_recipe, tmp_path):
+def test_no_other_file_is_left_beside_the_checkpoint(narrow, make_head, make_recipe, tmp_path):
     train(make_head(narrow[0]), *narrow, make_recipe(epochs=2), checkpoint=tmp_path / "checkpoint.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
@@ -109,7 +109,7 @@ def checkpoint(narrow, make_head, make_recipe, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
-def test_a_cut_checkpoint_is_refused(narrow, make_head, make_recipe, checkpoint, share):
+def test_a_cut_checkpoint_is_rejected(narrow, make_head, make_recipe, checkpoint, share):
     data = checkpoint.read_bytes()
     checkpoint.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged .*: remove it"):
@@ -117,7 +117,7 @@ def test_a_cut_checkpoint_is_refused(narrow, make_head, make_recipe, checkpoint,
 
 
 @pytest.mark.parametrize("other", ["head", "width", "features", "optimiser"])
-def test_a_checkpoint_of_another_training_is_refused(narrow, wide, make_head, make_recipe, tmp_path, other):
+def test_a_checkpoint_of_another_training_is_rejected(narrow, wide, make_head, make_recipe, tmp_path, other):
     path = tmp_path / "checkpoint.safetensors"
     train(make_head(narrow[0], "mlp"), *narrow, make_recipe(epochs=1), checkpoint=path)
     parts = wide if other == "features" else narrow
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_training_is_refused(narrow, wide, make_head, ma
 
 
 @pytest.mark.parametrize("metadata", [None, {"training": "{"}, {"training": "[]"}, {"training": "{}"}, {"other": "1"}])
-def test_a_foreign_safetensors_file_is_refused(narrow, make_head, make_recipe, tmp_path, metadata):
+def test_a_foreign_safetensors_file_is_rejected(narrow, make_head, make_recipe, tmp_path, metadata):
     path = tmp_path / "checkpoint.safetensors"
     head = make_head(narrow[0])
     save_file({f"module.{key}": value for key, value in head.state_dict().items()}, path, metadata)
@@ -137,7 +137,7 @@ def test_a_foreign_safetensors_file_is_refused(narrow, make_head, make_recipe, t
 
 
 def rewrite(path, change):
-    """Change what a checkpoint says, and leave its digest as it is."""
+    """Change a checkpoint's metadata without updating its digest."""
     tensors, metadata = read_tensors(path)
     save_file(tensors, path, change(metadata))
 
@@ -150,7 +150,7 @@ ABOUT = {
 
 
 @pytest.mark.parametrize("change", ABOUT)
-def test_settings_that_were_changed_are_refused(narrow, make_head, make_recipe, checkpoint, change):
+def test_settings_that_were_changed_are_rejected(narrow, make_head, make_recipe, checkpoint, change):
     def changed(metadata):
         about = json.loads(metadata["about"])
         ABOUT[change](about)
@@ -162,7 +162,7 @@ def test_settings_that_were_changed_are_refused(narrow, make_head, make_recipe, 
 
 
 @pytest.mark.parametrize("missing", ["phase", "history", "best_epoch", "groups"])
-def test_settings_that_are_not_there_are_refused(narrow, make_head, make_recipe, checkpoint, missing):
+def test_settings_that_are_not_there_are_rejected(narrow, make_head, make_recipe, checkpoint, missing):
     def without(metadata):
         about = json.loads(metadata["about"])
         del about[missing]

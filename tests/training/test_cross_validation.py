@@ -1,4 +1,4 @@
-"""Folds: even, whole groups, and no head ever sees what it judges."""
+"""Cross-validation: even folds of whole groups, and out-of-fold logits."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def test_a_group_stays_in_one_fold():
     assert all(len(set(folds[groups == group])) == 1 for group in range(20))
 
 
-def test_no_head_sees_what_it_judges(narrow):
+def test_no_head_is_trained_on_its_own_fold(narrow):
     examples, _ = narrow
     folds = draw_folds(examples.labels, np.arange(len(examples)), 5, 0)
     before = out_of_fold(examples, folds, 10, RECIPE)
@@ -46,7 +46,7 @@ def test_examples_of_no_fold_teach_nothing(narrow):
     assert torch.equal(before, out_of_fold(type(examples)(examples.rows, labels), folds, 10, RECIPE))
 
 
-def test_it_judges_about_as_well_as_one_head_on_the_others(narrow, make_head):
+def test_accuracy_is_close_to_one_head_trained_on_the_others(narrow, make_head):
     examples, val = narrow
     folds = draw_folds(examples.labels, np.arange(len(examples)), 5, 0)
     right = out_of_fold(examples, folds, 10, RECIPE).argmax(1).numpy() == examples.labels

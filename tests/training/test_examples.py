@@ -1,4 +1,4 @@
-"""Batches and the order they come in."""
+"""Mini-batches and their order."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ def test_batches_hold_every_row_once_with_its_label(narrow):
     assert labels.tolist() == train.labels[seen].tolist()
 
 
-def test_batches_have_the_size_asked_for_and_a_rest(narrow):
+def test_batches_have_the_requested_size_and_a_remainder(narrow):
     sizes = [len(labels) for _, labels in narrow[0].batches(100)]
     assert sizes == [100, 100, 100, 100, 80]
 

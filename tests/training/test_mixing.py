@@ -1,4 +1,4 @@
-"""Mixup and cutmix: what is shown and what is asked for agree."""
+"""Mixup and cutmix: rows and labels are mixed in the same shares."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def draw(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_nothing_asked_for_changes_nothing():
+def test_batch_is_unchanged_without_mixing():
     batch = mix(MAPS, LABELS, 0.0, 0.0, draw())
     assert batch.rows is MAPS and batch.labels is LABELS and batch.share == 1
 
@@ -31,7 +31,7 @@ def test_mixup_blends_by_the_share_of_the_labels(rows):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_cutmix_shows_as_much_of_each_as_the_labels_say(seed):
+def test_cutmix_areas_match_the_label_shares(seed):
     batch = mix(MAPS, LABELS, 0.0, 1.0, draw(seed))
     for row, label, other in zip(batch.rows, batch.labels, batch.others, strict=True):
         of_other = (row[0] == other) if other != label else torch.zeros(8, 8, dtype=torch.bool)

@@ -42,7 +42,7 @@ def test_warming_up_climbs_in_a_straight_line(schedule):
     assert lr[-1] == pytest.approx(0.1 * 1e-4 if schedule == "cosine" else 0.1)
 
 
-def test_onecycle_climbs_for_as_long_as_asked():
+def test_onecycle_rises_for_the_requested_share():
     lr = [learning_rate("onecycle", 0.1, step, 1001, warm_up=0.1) for step in range(1001)]
     assert lr.index(max(lr)) == 100
     assert lr[-1] == pytest.approx(0.1 * 1e-4)
@@ -74,7 +74,7 @@ def test_adamw_decays_weights_apart_from_the_gradient():
     assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
-def test_sgd_takes_momentum_and_looks_ahead():
+def test_sgd_uses_nesterov_momentum():
     optimizer = make_optimizer("sgd", [{"params": [nn.Parameter(torch.ones(2))]}], 0.01, 0.2, 0.8)
     assert type(optimizer) is torch.optim.SGD
     assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)

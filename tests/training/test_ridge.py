@@ -1,4 +1,4 @@
-"""The ridge head against scikit-learn, and what is chosen on validation."""
+"""The ridge head against scikit-learn, and the selection on validation."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def standardized(head, examples):
 
 
 def reference(head, train, strength):
-    """scikit-learn's ridge with the alpha that a relative strength means."""
+    """scikit-learn's ridge with the alpha of a relative strength."""
     seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
     x = np.concatenate([standardized(head, part) for part in seen])
     centered = x - x.mean(0)
@@ -72,7 +72,7 @@ def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_h
 
 
 def within_objects(head, prior):
-    """Which part of the scores' variance is between images of one object."""
+    """The share of the scores' variance that is between images of one object."""
     scores = predict_logits(head, prior)
     of_objects = torch.stack([scores[torch.from_numpy(prior.labels == number)].mean(0) for number in range(10)])
     return ((scores - of_objects[prior.labels]).var() / scores.var()).item()
@@ -125,7 +125,7 @@ def test_the_temperature_lowers_the_loss_and_changes_no_decision(parts, make_hea
     assert torch.equal(predict_logits(head, parts[1]).argmax(1), warm.argmax(1))
 
 
-def test_what_it_reports_is_what_the_head_does(parts, make_head):
+def test_reported_metrics_are_those_of_the_head(parts, make_head):
     head = make_head(parts[0], "ridge")
     solved = solve(head, *parts)
     assert measure(head, parts[0]) == (solved.train_loss, solved.train_accuracy)
@@ -134,7 +134,7 @@ def test_what_it_reports_is_what_the_head_does(parts, make_head):
 
 
 class Constant:
-    """Rows that say nothing."""
+    """Rows without information."""
 
     shape = (8,)
 
@@ -183,7 +183,7 @@ def test_solving_is_dividing_by_the_matrix():
         np.testing.assert_allclose(found @ expected_penalty(rows), x.double().numpy(), rtol=1e-3, atol=0.05)
 
 
-def test_what_tells_objects_apart_is_no_variation_within_them():
+def test_variation_between_objects_is_not_penalized():
     rows = torch.from_numpy(OBJECTS[:, None] * np.ones(40)).float() + 1e-3 * varied_features(60)
     np.testing.assert_allclose(
         WithinClassPenalty(rows, OBJECTS).matrix(), expected_penalty(1e-3 * varied_features(60)), rtol=1e-2, atol=1e-2

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is thawed moves, what is frozen keeps every bit, also after a stop."""
+"""Fine-tuning: thawed stages change, frozen stages do not, also after resuming."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ ALL_AT_ONCE = {"schedule": "together", "head_epochs": None, "head_lr": None}
 
 
 def changed_stages(run, seed=0):
-    """The stages whose weights differ from the ones training began with."""
+    """The stages whose weights differ from the initial ones."""
     stages = load_bundle(run.model_folder).backbone.stages
     before = load_backbone("alexnet", "random", last=list(stages)[-1], seed=seed).stages
     return [
@@ -101,7 +101,7 @@ def frozen_at(run):
         ("together", ["conv2"] * 3),
     ],
 )
-def test_stages_thaw_in_the_order_asked_for(config, tmp_path, schedule, expected):
+def test_stages_thaw_in_the_requested_order(config, tmp_path, schedule, expected):
     changes = {"freeze": "conv2", "schedule": schedule} | ({"head_epochs": None} if schedule == "together" else {})
     run = fit(config.model_copy(update=changes), output_dir=tmp_path)
     assert frozen_at(run) == expected
@@ -129,14 +129,14 @@ def test_the_best_epoch_may_be_one_before_thawing(small_fashion, tmp_path):
     assert run.metrics["val"]["accuracy"] == pytest.approx(best.val_accuracy)
 
 
-def test_thawed_stages_are_given_all_their_epochs_unless_patience_is_asked_for(small_fashion, tmp_path):
+def test_thawed_stages_train_for_all_epochs_unless_patience_is_set(small_fashion, tmp_path):
     changes = {"freeze": "conv4", "limit": 120, "head_epochs": 1, "epochs": 8, "lr": 0.3, "clip_norm": 0.0}
     config = small_config(small_fashion, **changes)
     assert len(fit(config, output_dir=tmp_path).history) == 1 + 8
     assert len(fit(config.model_copy(update={"patience": 2}), output_dir=tmp_path).history) < 1 + 8
 
 
-def test_a_middle_boundary_is_kept_with_the_taps_below_it(small_fashion, tmp_path):
+def test_middle_boundary_is_cached_with_the_taps_below_it(small_fashion, tmp_path):
     config = small_config(small_fashion, taps="auto", freeze="conv3", limit=120, head_epochs=1, epochs=1, lr=1e-4)
     first = fit(config, output_dir=tmp_path)
     assert first.metrics["frozen_pass"]["from_cache"] == 0
@@ -146,7 +146,7 @@ def test_a_middle_boundary_is_kept_with_the_taps_below_it(small_fashion, tmp_pat
     assert facts["from_cache"] == facts["images"] == 2 * 120 + 20  # the test split's rows are needed once
 
 
-def test_whole_network_training_sees_another_view_in_every_epoch(small_fashion, tmp_path):
+def test_whole_network_training_uses_a_new_view_in_every_epoch(small_fashion, tmp_path):
     config = small_config(small_fashion, limit=60, freeze="none", epochs=3, head_epochs=1, lr=1e-4)
     run = fit(config, output_dir=tmp_path)
     assert run.config.views == 3

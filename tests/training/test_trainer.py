@@ -1,4 +1,4 @@
-"""The mini-batch loop on real kept activations."""
+"""Training on cached features."""
 
 import copy
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_another_seed_gives_other_weights(narrow, make_head, make_recipe):
     assert not torch.equal(heads[0].first.weight, heads[1].first.weight)
 
 
-def test_what_needs_no_gradient_does_not_move(narrow, make_head, make_recipe):
+def test_parameters_without_gradient_do_not_change(narrow, make_head, make_recipe):
     head = make_head(narrow[0], "mlp")
     head.first.requires_grad_(False)
     before = copy.deepcopy(head.state_dict())
@@ -133,7 +133,7 @@ def test_moments_are_mean_and_spread_of_the_rows(wide):
     assert torch.allclose(std.double(), rows.std(0, correction=0), atol=1e-3, rtol=1e-4)
 
 
-def test_without_validation_the_last_epoch_is_kept(narrow, make_head, make_recipe):
+def test_without_validation_the_last_epoch_is_used(narrow, make_head, make_recipe):
     head = make_head(narrow[0])
     kept = []
     trained = train(
