@@ -60,9 +60,10 @@ def uncalibrated(probabilities: NDArray[np.floating], temperature: float) -> NDA
 
     ``softmax(z)`` equals ``softmax(T log softmax(z / T))``: the logarithm loses only a constant of each row.
     """
+    from scipy.special import softmax
+
     scores = temperature * np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny))
-    powers = np.exp(scores - scores.max(1, keepdims=True))
-    before: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    before: NDArray[np.float64] = softmax(scores, axis=1)
     return before
 
 

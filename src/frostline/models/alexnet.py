@@ -50,24 +50,17 @@ def _conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, pool: bool
     return nn.Sequential(*layers, nn.MaxPool2d(3, 2)) if pool else nn.Sequential(*layers)
 
 
-def _stage(name: str) -> nn.Sequential:
-    match name:
-        case "conv1":
-            return _conv(3, 64, 11, stride=4, pool=True)
-        case "conv2":
-            return _conv(64, 192, 5, pool=True)
-        case "conv3":
-            return _conv(192, 384, 3)
-        case "conv4":
-            return _conv(384, 256, 3)
-        case "conv5":
-            return _conv(256, 256, 3, pool=True)
-        case "fc6":
-            linear = nn.Linear(256 * 6 * 6, 4096)
-            return nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), linear, nn.ReLU())
-        case "fc7":
-            return nn.Sequential(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU())
-    raise KeyError(name)
+def _stages() -> list[nn.Sequential]:
+    fc6, fc7 = nn.Linear(256 * 6 * 6, 4096), nn.Linear(4096, 4096)
+    return [
+        _conv(3, 64, 11, stride=4, pool=True),
+        _conv(64, 192, 5, pool=True),
+        _conv(192, 384, 3),
+        _conv(384, 256, 3),
+        _conv(256, 256, 3, pool=True),
+        nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), fc6, nn.ReLU()),
+        nn.Sequential(nn.Dropout(), fc7, nn.ReLU()),
+    ]
 
 
 def build(last: str | None = None, *, with_classifier: bool = False, seed: int | None = None) -> Backbone:
@@ -83,7 +76,7 @@ def build(last: str | None = None, *, with_classifier: bool = False, seed: int |
         Seed of the values; without it the network is on torch's meta device, without memory or values.
     """
     with torch.device("meta"):
-        stages = [(name, _stage(name)) for name in STAGES[: STAGES.index(last or "fc7") + 1]]
+        stages = list(zip(STAGES, _stages(), strict=True))[: STAGES.index(last or "fc7") + 1]
         head = nn.Linear(4096, IMAGENET_CLASSES) if with_classifier else None
     backbone = Backbone(
         NAME,
@@ -102,8 +95,7 @@ def build(last: str | None = None, *, with_classifier: bool = False, seed: int |
 
 def _draw(backbone: Backbone, seed: int) -> None:
     """Initialize as in He et al. 2015 (arXiv:1502.01852), normal, fan in, gain of ReLU; each stage has its own seed."""
-    parts = [*backbone.stages.values(), *([backbone.classifier] if backbone.classifier is not None else [])]
-    for index, part in enumerate(parts):
+    for index, part in enumerate([*backbone.stages.values(), *filter(None, [backbone.classifier])]):
         stream = torch.Generator().manual_seed((seed * 1009 + index) % 2**63)
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):

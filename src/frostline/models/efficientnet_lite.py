@@ -180,7 +180,7 @@ def build(name: str, last: str | None = None, *, with_classifier: bool = False, 
     )
     if seed is not None:
         backbone.to_empty(device="cpu")
-        _draw([*backbone.stages.values(), *([classifier] if classifier is not None else [])], seed)
+        _draw([*backbone.stages.values(), *filter(None, [classifier])], seed)
     return backbone
 
 
