@@ -108,7 +108,7 @@ def _leaves(body: bytes) -> Send:
 
 async def attack(server: Server, model: Served, count: int, share: float) -> None:
     """Send all requests and print the answers, times and memory."""
-    asks = model.requests()
+    requests = model.requests()
     kinds = attacks(model.files[0])
     every, names = round(1 / share), list(kinds)
     good_times: list[float] = []
@@ -118,9 +118,9 @@ async def attack(server: Server, model: Served, count: int, share: float) -> Non
 
     async def good(client: Client, number: int) -> None:
         begun = time.perf_counter()
-        status, body = await client.send(asks[number % len(asks)])
+        status, body = await client.send(requests[number % len(requests)])
         if status == 0:  # the server closed this connection, idle while its client attacked
-            status, body = await client.send(asks[number % len(asks)])
+            status, body = await client.send(requests[number % len(requests)])
         good_times.append(time.perf_counter() - begun)
         statuses["good"][status] += 1
         model.check(number, status, body)
@@ -153,8 +153,8 @@ async def attack(server: Server, model: Served, count: int, share: float) -> Non
     print(f"{count:,} requests in {seconds:.0f} s, {len(good_times):,} of them good, {CLIENTS} clients\n")
     table = Table("request:20", "answers (status x times):34", "median s:>8", "most s:>7")
     for name, times in {"good": good_times, **bad_times}.items():
-        said = ", ".join(f"{status or 'closed'} x {seen:,}" for status, seen in sorted(statuses[name].items()))
-        table.row(name, said, f"{statistics.median(times):.3f}", f"{max(times):.3f}")
+        answers = ", ".join(f"{status or 'closed'} x {n:,}" for status, n in sorted(statuses[name].items()))
+        table.row(name, answers, f"{statistics.median(times):.3f}", f"{max(times):.3f}")
     print(f"\ngood: p99 {good_times[int(0.99 * len(good_times))]:.3f} s")
     print(f"memory: {idle:.0f} MiB idle, at most {most:.0f} MiB ({most - idle:+.0f})", flush=True)
     assert good_times[-1] <= MOST_SECONDS, "a good request waited too long"

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"recall among the {len(wrong):,} top suspects {top:.3f}; random picks find {options.share:.3f}")
     print(f"recall among all {len(listed):,} suspects {np.isin(wrong, listed).mean():.3f}; "
           f"random picks find {len(listed) / count:.3f}")  # fmt: skip
-    print(f"agreement with labels not seen {found.facts['folds']['agreement']:.4f}")
+    print(f"agreement with held-out labels {found.facts['folds']['agreement']:.4f}")
     print(f"{watch.seconds:.1f} s with a warm cache, {watch.processor_seconds:.1f} s of processor time, "
           f"peak memory {found.facts['peak_memory_bytes'] / GIB:.2f} GiB")  # fmt: skip
     print(", ".join(f"{count:,} {kind}" for kind, count in found.facts["findings"].items()))

@@ -1,4 +1,4 @@
-"""How much time does it save to cache the features of a boundary in the middle, when training goes on above it?
+"""How much time does it save to cache the features of a boundary in the middle, when training continues above it?
 
     python -m bench boundary [--images 6000] [--epochs 2] [--freeze conv3] [--image-size 128]
 

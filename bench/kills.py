@@ -119,23 +119,23 @@ class Started:
     """A command in a session of its own: forked, or the installed script."""
 
     def __init__(self, words: tuple[str, ...], place: Path, *, installed: bool) -> None:
-        self._said = place.with_name(f"{place.name}.said")
+        self._log = place.with_name(f"{place.name}.log")
         self.mark = place.name
         if installed:
             script = Path(sys.executable).with_name("frostline")
-            with self._said.open("wb") as said:
+            with self._log.open("wb") as log:
                 process = subprocess.Popen(
                     [script, *words],
                     cwd=place,
                     env=environment(place),
-                    stdout=said,
-                    stderr=said,
+                    stdout=log,
+                    stderr=log,
                     start_new_session=True,
                 )
             self.pid, self._wait = process.pid, lambda: process.wait(LIMIT)
             self._ended = lambda: process.poll() is not None
         else:
-            forked = PROCESSES.Process(target=_begin, args=(words, place, environment(place), self._said))
+            forked = PROCESSES.Process(target=_begin, args=(words, place, environment(place), self._log))
             forked.start()
             self.pid = forked.pid or 0
             self._ended = lambda: not forked.is_alive()
@@ -152,15 +152,15 @@ class Started:
 
     def kill(self, number: signal.Signals) -> int:
         """Send a signal; return the exit code. Before a forked process has come to the command, only SIGKILL."""
-        while number is not signal.SIGKILL and not (self._said.exists() or self.ended):
+        while number is not signal.SIGKILL and not (self._log.exists() or self.ended):
             time.sleep(0.002)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
         return self._wait()
 
     @property
-    def said(self) -> str:
-        return self._said.read_text(errors="replace") if self._said.exists() else ""
+    def output(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def left(self) -> list[int]:
         """Return the processes of its session, or marked as its own, that still run after a while."""
@@ -172,11 +172,11 @@ class Started:
         return found
 
 
-def _begin(words: tuple[str, ...], place: Path, env: dict[str, str], said: Path) -> None:
+def _begin(words: tuple[str, ...], place: Path, env: dict[str, str], log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `frostline.__main__`, until the command runs
     os.setsid()
-    said.touch()
-    run_in_fork(partial(_main, words), place, env, [said, said], contextlib.nullcontext)
+    log.touch()
+    run_in_fork(partial(_main, words), place, env, [log, log], contextlib.nullcontext)
 
 
 def _main(words: tuple[str, ...]) -> int:
@@ -220,10 +220,10 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): digest(path) for path in files}
 
 
-def results(task: Task, place: Path, said: str) -> Results:
+def results(task: Task, place: Path, output: str) -> Results:
     """Return everything that must be the same, by name."""
     if not task.output:
-        return {"said": said[said.find("[\n") :] if task.words[0] == "predict" else said.replace("\r", "")}
+        return {"output": output[output.find("[\n") :] if task.words[0] == "predict" else output.replace("\r", "")}
     folder = place / task.output
     found: Results = {"files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))}
     for path in sorted(folder.rglob("*")):
@@ -298,10 +298,10 @@ class Campaign:
         kills: list[str] = []
         faults: list[str] = []
         for turn in range(rng.choice((1, 1, 2, 3))):
-            asked = words + (task.again if turn else ())
-            kills.append(self._kill(asked, task, place, seconds, rng, faults))
-        asked = words + task.again
-        done = finish(asked, place)
+            command = words + (task.again if turn else ())
+            kills.append(self._kill(command, task, place, seconds, rng, faults))
+        command = words + task.again
+        done = finish(command, place)
         if done.returncode != 0:
             faults.append(f"run again: exit code {done.returncode}: {' '.join(done.stderr.split())[-300:]}")
         else:
@@ -336,10 +336,10 @@ class Campaign:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        if "Traceback (most recent call last)" in process.said:
-            faults.append(f"{how}: traceback: {' '.join(process.said.split())[-200:]}")
+        if "Traceback (most recent call last)" in process.output:
+            faults.append(f"{how}: traceback: {' '.join(process.output.split())[-200:]}")
         elif number is not signal.SIGKILL and code not in (0, 2, 130, -number, 128 + number):
-            faults.append(f"{how}: exit code {code}: {' '.join(process.said.split())[-200:]}")
+            faults.append(f"{how}: exit code {code}: {' '.join(process.output.split())[-200:]}")
         faults += self._lost(place)
         checked = finish(("cache", "verify"), place)
         if checked.returncode != 0:

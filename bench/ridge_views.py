@@ -63,8 +63,8 @@ def main(arguments: Sequence[str]) -> None:
             )
             head, _ = fitted(with_views(forward, part, train, seed, Augment()), val, prior)
             views = (val, mirrored.examples(held_out, CONV5))
-            seen = sum(predict_logits(head, view).softmax(1).numpy() for view in views)
-            found[labels, f"{VIEWS}, mirrored"].append(float((seen.argmax(1) == val.labels).mean()))
+            probabilities = sum(predict_logits(head, view).softmax(1).numpy() for view in views)
+            found[labels, f"{VIEWS}, mirrored"].append(float((probabilities.argmax(1) == val.labels).mean()))
     table = Table("labels per class:>16", "views:15", "val accuracy:6", "difference:16")
     for (labels, views), values in sorted(found.items()):
         table.row(labels, views, f"{np.mean(values):.4f}", paired_difference(values, found[labels, "none"]))

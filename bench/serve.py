@@ -60,8 +60,8 @@ def vast_png() -> bytes:
 def compute(run: Path, pipe: Connection) -> None:
     """For each (count, batch) that comes, send the model's images per second and the processor time of one."""
     classifier, images = Classifier.load(run), load().test.images
-    while asked := pipe.recv():
-        count, batch = asked
+    while job := pipe.recv():
+        count, batch = job
         batch_images = list(images[:batch])
         classifier.predict_proba(batch_images)
         begun, busy = time.perf_counter(), time.process_time()
@@ -95,20 +95,20 @@ async def served_rate(
     server: Server, files: Sequence[bytes], per_request: int, count: int
 ) -> tuple[float, float, float, float]:
     """Return images per second and per batch, and the processor time of one: the server's, the clients'."""
-    asks = [request([("x.png", data) for data in files[i : i + per_request]]) for i in range(0, 256, per_request)]
+    requests = [request([("x.png", data) for data in files[i : i + per_request]]) for i in range(0, 256, per_request)]
 
     async def job(client: Client, number: int) -> None:
-        status, _ = await client.send(asks[number % len(asks)])
+        status, _ = await client.send(requests[number % len(requests)])
         assert status == 200, status
 
     before = await batches(server.port)
-    served, asked = server.seconds(), time.process_time()
+    served, spent = server.seconds(), time.process_time()
     jobs = [lambda client, n=n: job(client, n) for n in range(count // per_request)]
     seconds = await drive(server.port, jobs)
-    served, asked = server.seconds() - served, time.process_time() - asked
+    served, spent = server.seconds() - served, time.process_time() - spent
     after = await batches(server.port)
     done = len(jobs) * per_request
-    return done / seconds, (after[0] - before[0]) / (after[1] - before[1]), served / done, asked / done
+    return done / seconds, (after[0] - before[0]) / (after[1] - before[1]), served / done, spent / done
 
 
 async def batches(port: int) -> tuple[float, float]:
@@ -140,7 +140,7 @@ def hostile_kinds(good: bytes) -> dict[str, tuple[set[int], Send]]:
 
 async def storm(server: Server, model: Served, count: int) -> None:
     """Send all requests and print the answers, times and memory."""
-    asks = model.requests()
+    requests = model.requests()
     kinds = hostile_kinds(model.files[0])
     times: list[float] = []
     statuses: Counter[tuple[str, int]] = Counter()
@@ -150,7 +150,7 @@ async def storm(server: Server, model: Served, count: int) -> None:
     async def good(client: Client, number: int) -> None:
         while True:
             begun = time.perf_counter()
-            status, body = await client.send(asks[number % len(asks)])
+            status, body = await client.send(requests[number % len(requests)])
             statuses["good", status] += 1
             if status != 503:
                 break
@@ -203,13 +203,13 @@ def take_turns(server: Server, bare: Bare, files: Sequence[bytes], per_request: 
     for _ in range(turns):
         before, found, alone = alone, serve(), bare.rate(count, batch)
         rows.append((*found, *alone, 2 * found[0] / (before[0] + alone[0])))
-    rate, size, served, asked, model_rate, model, ratio = map(statistics.median, zip(*rows, strict=True))
+    rate, size, served, spent, model_rate, model, ratio = map(statistics.median, zip(*rows, strict=True))
     ratios = sorted(row[-1] for row in rows)
     print(
         f"{per_request} images a request, {CLIENTS} clients: {rate:.0f} images/s in batches of {size:.1f}; "
         f"bare model in batches of {batch}: {model_rate:.0f}\n"
         f"  ratio {ratio:.2f} (median of {turns} turns, {ratios[0]:.2f} to {ratios[-1]:.2f})\n"
-        f"  processor time of an image: server {1e3 * served:.2f} ms, clients {1e3 * asked:.2f} ms, bare model "
+        f"  processor time of an image: server {1e3 * served:.2f} ms, clients {1e3 * spent:.2f} ms, bare model "
         f"{1e3 * model:.2f} ms",
         flush=True,
     )

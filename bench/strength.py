@@ -87,14 +87,14 @@ def try_all(
     solved = WithinClassPenalty(standardized(prior, head), prior.labels, floor).solve(x) if prior else x
     gram = (x @ solved.T).double()
     values, vectors = torch.linalg.eigh(gram)
-    seen = [
+    projected = [
         ((standardized(other, head) - center) @ solved.T).double() @ vectors for other in (choose, measured)
     ]  # (M, N) each
-    aims = vectors.T @ (targets - targets.mean(0))
+    coefficients = vectors.T @ (targets - targets.mean(0))
     tried = []
     for strength in STRENGTHS:
-        weights = aims / (values.clamp_min(0) + strength * gram.diagonal().mean())[:, None]
-        scores = [rows @ weights + targets.mean(0) for rows in seen]
+        weights = coefficients / (values.clamp_min(0) + strength * gram.diagonal().mean())[:, None]
+        scores = [rows @ weights + targets.mean(0) for rows in projected]
         truth = [torch.from_numpy(other.labels) for other in (choose, measured)]
         right = [score.argmax(1) == labels for score, labels in zip(scores, truth, strict=True)]
         error = (scores[0] - functional.one_hot(truth[0], classes)).square().mean().item()

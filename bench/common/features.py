@@ -82,7 +82,7 @@ def rows_of(forward: FastForward, images: ImageDataset, view: View = THE_IMAGE) 
 
 
 class Lazy:
-    """Rows of a view of a data set, computed when they are first asked for."""
+    """Rows of a view of a data set, computed on first access."""
 
     def __init__(self, forward: FastForward, images: ImageDataset, view: View = THE_IMAGE) -> None:
         self._forward, self._images, self._view = forward, images, view
