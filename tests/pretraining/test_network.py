@@ -99,7 +99,7 @@ def test_beginning_with_plain_convolutions_changes_nothing_and_normalizes_them()
     backbone = load_backbone(weights="bundled")
     images = draw_images(Program(), torch.arange(16), 128)
     network = Pretraining(7, 5, texture_stage="conv5", sketch_stages=())
-    network.begin_with(backbone, images)
+    network.take_over(backbone, images)
     assert network.training
     network.eval()
     x = (images - network.mean) / network.std

@@ -98,7 +98,7 @@ class Pretraining(nn.Module):
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def begin_with(self, backbone: Backbone, images: torch.Tensor) -> None:
+    def take_over(self, backbone: Backbone, images: torch.Tensor) -> None:
         """Take over AlexNet's convolutions; images (n, 3, side, side), 0 to 1, initialize the normalization."""
         training = self.training
         self.eval()

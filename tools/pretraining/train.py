@@ -73,18 +73,18 @@ class _Run:
             index = torch.arange(recipe.batch_size, device=device)
             labels = draw_labels(recipe.program, index)
             images = draw_scenes(recipe.program, index, recipe.size(0.0), labels).images
-            self.module.begin_with(start, images)
+            self.module.take_over(start, images)
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.images, self.done_steps = 0, 0
-        self.before, self.begun = 0.0, time.perf_counter()  # seconds before the last interruption, start after it
+        self.before, self.started = 0.0, time.perf_counter()  # seconds before the last interruption, start after it
         self.history: list[HistoryLine] = []
         self.sums = _Sums()
 
     @property
     def seconds(self) -> float:
-        return self.before + time.perf_counter() - self.begun
+        return self.before + time.perf_counter() - self.started
 
     @property
     def done(self) -> float:

@@ -63,20 +63,20 @@ def cut(network: nn.Module, name: str, ends: Sequence[str] | None = None) -> Cut
     else:
         recording = _record(network, name, _above(ends))
         parts = _named(recording, name, ends)
-    places = [recording.begin_after(part) for part in parts]
+    places = [recording.next_start(part) for part in parts]
     names = _short([str(part.target) for part in parts])
     stages: list[tuple[str, nn.Module]] = []
-    begin, value = 0, recording.entry
+    start, value = 0, recording.entry
     for stage_name, place in zip(names, places, strict=True):
         crossing = recording.crossing(place)
         if crossing is None:
             if ends is not None:
                 raise ConfigError(f"{name} cannot be cut after '{stage_name}': more than one value is used after it.")
             continue  # the stage continues to the next place
-        stages.append((stage_name, recording.piece(network, begin, place, value, crossing)))
-        begin, value = place, crossing
-    rest = recording.nodes[begin:]
-    head = recording.piece(network, begin, len(recording.nodes), value, recording.result) if rest else None
+        stages.append((stage_name, recording.piece(network, start, place, value, crossing)))
+        start, value = place, crossing
+    rest = recording.nodes[start:]
+    head = recording.piece(network, start, len(recording.nodes), value, recording.result) if rest else None
     if not stages:
         raise ConfigError(f"{name} cannot be cut into stages: no place with a single connecting value was found.")
     return Cut(stages, head)
@@ -104,7 +104,7 @@ class _Recording:
         """Return the number of weight matrices in a part."""
         return len(self._weights[part])
 
-    def begin_after(self, part: fx.Node) -> int:
+    def next_start(self, part: fx.Node) -> int:
         """Return the index of the next step with weights, or the number of steps."""
         following = range(self.nodes.index(part) + 1, len(self.nodes))
         return next((index for index in following if self._weights[self.nodes[index]]), len(self.nodes))
@@ -116,8 +116,8 @@ class _Recording:
         shared = any(weight in below for node in self.nodes[place:] for weight in self._weights[node])
         return values[0] if len(values) == 1 and not shared else None
 
-    def piece(self, network: nn.Module, begin: int, end: int, value: fx.Node, result: Any) -> fx.GraphModule:
-        """Return the steps from ``begin`` to ``end`` as a module from one value to another."""
+    def piece(self, network: nn.Module, start: int, end: int, value: fx.Node, result: Any) -> fx.GraphModule:
+        """Return the steps from ``start`` to ``end`` as a module from one value to another."""
         graph = fx.Graph()
         copies = {value: graph.placeholder("x")}
 
@@ -126,7 +126,7 @@ class _Recording:
                 copies[node] = graph.node_copy(node, copy)
             return copies[node]
 
-        for node in self.nodes[begin:end]:
+        for node in self.nodes[start:end]:
             copies[node] = graph.node_copy(node, copy)
         graph.output(fx.map_arg(result, copy))
         return fx.GraphModule(network, graph).eval()

@@ -108,9 +108,9 @@ def train(features: Features, checkpointer: Checkpointer | None = None) -> Train
         If the checkpoint has more phases than the plan.
     """
     phases = features.plan.phases
-    begin = saved_phase(checkpointer.checkpoint) if checkpointer else 0
+    first = saved_phase(checkpointer.checkpoint) if checkpointer else 0
     model: TrainedModel | None = None
-    for number, phase in enumerate(phases[begin:], begin):
+    for number, phase in enumerate(phases[first:], first):
         if len(phases) > 1:
             trains = _describe(phase.boundary, features.plan.network.backbone)
             log.info("phase %d of %d: %s", number + 1, len(phases), trains)
