@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_training_is_rejected(narrow, wide, make_head, m
     parts = wide if other == "features" else narrow
     head = make_head(parts[0], "linear" if other == "head" else "mlp", width=32 if other == "width" else 64)
     recipe = make_recipe(optimizer="sgd" if other == "optimiser" else "adamw")
-    with pytest.raises(RunError, match="no checkpoint of this model"):
+    with pytest.raises(RunError, match="is not a checkpoint of this model"):
         train(head, *parts, recipe, checkpoint=path)
 
 
@@ -171,7 +171,7 @@ def test_settings_that_are_not_there_are_rejected(narrow, make_head, make_recipe
         return {"about": json.dumps(about), "digest": digest}  # as earlier versions wrote it
 
     rewrite(checkpoint, without)
-    with pytest.raises(RunError, match=r"checkpoint\.safetensors is (damaged|no checkpoint)"):
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is (damaged|not a checkpoint)"):
         train(make_head(narrow[0]), *narrow, make_recipe(), checkpoint=checkpoint)
 
 
