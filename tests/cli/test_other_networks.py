@@ -36,7 +36,7 @@ def test_unavailable_weights_are_one_clear_line(frostline, small_fashion):
     done = frostline("train", "fashion-mnist", "--data-dir", small_fashion, "--model", "timm:resnet18")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.endswith("give a file that has them with --weights PATH, or begin with --weights random.")
+    assert line.endswith("pass a file that contains them with --weights PATH, or start from --weights random.")
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])

@@ -189,5 +189,5 @@ def test_batch_normalization_while_learning_leaves_a_plain_network(config, tmp_p
 
 @pytest.mark.parametrize("freeze", ["conv5", "fc6"])
 def test_batch_normalization_needs_a_thawed_convolution(config, tmp_path, freeze):
-    with pytest.raises(ConfigError, match=f"--batch-norm is for thawed .* --freeze {freeze} alexnet has none"):
+    with pytest.raises(ConfigError, match=f"--batch-norm applies to thawed .* --freeze {freeze} alexnet has none"):
         fit(config.model_copy(update=ALL_AT_ONCE | {"batch_norm": True, "freeze": freeze}), output_dir=tmp_path)
