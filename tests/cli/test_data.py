@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named(frostline, small_fashion, tmp_path):
     done = frostline("data", "get", "fashion-mnist", "--data-dir", folder)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "train-images-idx3-ubyte holds 984 of the 940,800 bytes" in line
+    assert "train-images-idx3-ubyte has 984 of the 940,800 bytes" in line
 
 
 def test_drawn_objects_need_no_file(frostline, tmp_path):
