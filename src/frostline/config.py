@@ -114,7 +114,9 @@ class TrainConfig(BaseModel):
     model: Annotated[
         str,
         setting(
-            "Network", "pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME",
+            "Network",
+            "pre-trained network: a name from `frostline models list`, timm:NAME, torchvision:NAME; or auto: the best "
+            "for the images of those with weights on this machine",
             metavar="NAME",
         ),
     ] = "alexnet"  # fmt: skip

@@ -9,11 +9,15 @@ import typer
 from frostline.cli.settings import (
     SOURCE_SETTINGS,
     CacheDir,
+    ConfigFile,
+    Data,
     DataName,
     GroupedCommand,
     Overwrite,
+    Quiet,
     check_name,
     provided,
+    read_settings,
     with_settings,
 )
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from frostline.models.weights import Offer
 
 data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
-models_app = typer.Typer(help="Networks: list, show.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="Networks: list, show, rank.", no_args_is_help=True, rich_markup_mode=None)
 cache_app = typer.Typer(help="Cached features: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
@@ -154,6 +158,70 @@ def models_list(
         missing = f"not installed: pip install 'frostline[{name}]'"
         others.append([f"{name}:NAME", installed if package.version else missing])
     screen.table(["model", "networks of other packages"], others, left=2)
+
+
+RANK_SETTINGS = (*SOURCE_SETTINGS, "val_fraction", "image_size", "engine", "seed", "device")
+
+
+@models_app.command("rank", cls=GroupedCommand)
+@with_settings(RANK_SETTINGS)
+def models_rank(
+    data: Data = None,
+    *,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            help="Networks to compare (default: those whose weights are on this machine).",
+            metavar="NAME,…",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Training images to compare on, at most.", metavar="N", min=20)] = 1_000,
+    cache_dir: CacheDir = None,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Compare networks on the training images of a data set; this is how --model auto chooses."""
+    from frostline.cli.console import Screen
+
+    checked = read_settings("models rank", data, config, options)
+    screen = Screen(quiet=quiet)
+    with screen.show_log():
+        from frostline.pipeline import rank, resolve
+        from frostline.pipeline.context import make_context
+
+        context = make_context(checked.device, cache_dir, screen.progress)
+        names = candidates.split(",") if candidates else rank.candidates(context)
+        _, splits = resolve.resolve_images(checked, context)
+        ranked = rank.rank_networks(
+            splits.train,
+            names,
+            context,
+            count=images,
+            image_size=checked.image_size,
+            engine=checked.engine,
+            seed=checked.seed,
+        )
+    chosen = rank.best_value(ranked)
+    rows = [
+        [
+            one.model,
+            one.weights,
+            ", ".join(one.taps) or "the last",
+            f"{one.image_size} px",
+            f"{one.accuracy:.3f} ± {one.standard_error:.3f}",
+            f"{one.operations / 1e6:,.0f} M",
+            "*" if one is chosen else "",
+        ]
+        for one in ranked
+    ]
+    heading = ["model", "weights", "stages", "size", "accuracy", "operations", "auto"]
+    screen.table(heading, rows, left=3)
+    screen.print(
+        "accuracy: cross-validated on training images, with its standard error; operations: multiply-accumulates per "
+        "image. --model auto (*) takes the cheapest within one standard error of the best."
+    )
 
 
 @models_app.command("show")

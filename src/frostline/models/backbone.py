@@ -28,6 +28,10 @@ class WeightsOrigin:
     reason: str  # why these weights were chosen, in one line
 
 
+SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
+SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/choices.py
+
+
 @dataclass(frozen=True)
 class Intake:
     """The images a network was trained on.
@@ -174,6 +178,19 @@ class Backbone(nn.Module):
             origin=self.origin,
             intake=self.intake,
         )
+
+    def usual_image_size(self, longer_side: int | None) -> int:
+        """Return the network's own size, or a smaller one where images are small.
+
+        Parameters
+        ----------
+        longer_side : int or None
+            Of the largest image, in pixels; ``None`` where it is not known.
+        """
+        own = self.intake.image_size
+        if self.intake.fixed or longer_side is None or longer_side > SMALL_SIDE:
+            return own
+        return min(own, max(SMALL_IMAGE_SIZE, self.min_image_size))
 
     def outline(self) -> "Backbone":
         """Return a copy without values, on torch's meta device."""

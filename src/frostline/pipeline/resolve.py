@@ -14,12 +14,12 @@ from frostline.data.augment import make_augment
 from frostline.data.check import Overlap, overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
-from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from frostline.data.registry import check_data, load_configured
+from frostline.data.preprocess import Preprocess
+from frostline.data.registry import SOURCES, check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
 from frostline.features.engine import check_engine
-from frostline.features.forward import FastForward
+from frostline.features.forward import FastForward, preprocess_for
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
 from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
@@ -27,6 +27,7 @@ from frostline.models.registry import check_digest, load_backbone, outline, weig
 from frostline.models.stages import output_shape
 from frostline.pipeline.context import Context, FeatureSettings, feature_settings
 from frostline.pipeline.phases import PhasePlan, plan_phases, trains_head_first, with_defaults
+from frostline.pipeline.rank import IMAGES, best_value, candidates, rank_networks
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
     return RunSplits(train_set, val_set, test_set)
 
 
-SMALL_SIDE = 64  # images up to this side get SMALL_IMAGE_SIZE
-SMALL_IMAGE_SIZE = 128  # best for its time on 28x28 images: bench/choices.py
+AUTO = "auto"
+LEAST = "efficientnet-lite0"  # always installed: stands for the others while settings are checked
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
@@ -166,6 +167,9 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
     ------
     ConfigError
     """
+    if config.model == AUTO and network is None:
+        _check_auto(config)
+        config = config.model_copy(update={"model": LEAST})
     config, shape, boundary = _with_boundary(config, network)
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
@@ -192,6 +196,37 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
         raise ConfigError("--augment needs views to apply to: add --views V with V of 2 or more.")
     if config.cutmix and (row_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError("--cutmix needs feature maps: use --freeze none or --taps none.")
+
+
+def _check_auto(config: TrainConfig) -> None:
+    for name in ("weights", "freeze", "taps"):
+        value = getattr(config, name)
+        if value != "auto":
+            raise ConfigError(
+                f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is for."
+            )
+
+
+def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
+    """Return the settings with the network, weights and taps that suit the training images; see `rank`.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    ranked = rank_networks(
+        images, candidates(context), context, image_size=config.image_size, engine=config.engine, seed=config.seed
+    )
+    chosen = best_value(ranked)
+    others = {one.model: one.accuracy for one in reversed(ranked) if one.model != chosen.model}
+    log.info(
+        "model: %s, cross-validated accuracy %.3f on %s training images (%s; --model NAME chooses another)",
+        chosen.model,
+        chosen.accuracy,
+        f"{min(IMAGES, len(images)):,}",
+        ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in reversed(others.items())) or "the only one here",
+    )
+    return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})
 
 
 def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
@@ -268,8 +303,10 @@ def resolve_network(
     ------
     ConfigError, WeightsError, DownloadError
     """
+    if config.model == AUTO and network is None:
+        config = choose_network(config, images, context)
     config, shape, boundary = _with_boundary(config, network)
-    size = config.image_size or _default_image_size(images, shape)
+    size = config.image_size or shape.usual_image_size(images.side)
     check_image_size(shape, size)
     if network:
         backbone = _trainable_copy(network, boundary.end)
@@ -289,13 +326,11 @@ def resolve_network(
         "workers": config.workers or cores(),
         **_weights_settings(config, backbone.origin),
     }
+    if resolved["weights"] == "bundled" and config.data not in SOURCES:
+        log.info("the bundled weights know drawn objects; --model auto tries networks that know ImageNet's photographs")
     complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
     _log_head(config, complete, len(images))
-    intake = backbone.intake
-    preprocess = Preprocess(
-        size, intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD, intake.interpolation, images.levels
-    )
-    return ResolvedNetwork(complete, backbone, boundary, preprocess)
+    return ResolvedNetwork(complete, backbone, boundary, preprocess_for(backbone.intake, size, images.levels))
 
 
 def _weights_settings(config: TrainConfig, origin: WeightsOrigin | None) -> dict[str, Any]:
@@ -349,11 +384,3 @@ def _rank(shape: Backbone, boundary: Boundary) -> int:
     """Return the number of dimensions of the boundary's output: 3 for maps and pixels."""
     below = [] if boundary.freeze == NONE else list(shape.between(None, boundary.freeze))
     return len(output_shape(below, shape.intake.image_size))
-
-
-def _default_image_size(images: ImageDataset, shape: Backbone) -> int:
-    """Return the network's own size, or a smaller one for small images."""
-    own = shape.intake.image_size
-    if shape.intake.fixed or images.side is None or images.side > SMALL_SIDE:
-        return own
-    return min(own, max(SMALL_IMAGE_SIZE, shape.min_image_size))

@@ -14,9 +14,9 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.decoding.decoder import headers
 from frostline.data.splits import train_val
+from frostline.models.backbone import SMALL_IMAGE_SIZE, SMALL_SIDE
 from frostline.models.registry import outline
 from frostline.pipeline.phases import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
-from frostline.pipeline.resolve import SMALL_IMAGE_SIZE, SMALL_SIDE
 
 SAMPLE = 300  # images whose headers are read
 GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")

@@ -1,0 +1,117 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from frostline.config import TrainConfig
+from frostline.data.dataset import Splits
+from frostline.errors import ConfigError
+from frostline.pipeline.context import Context
+from frostline.pipeline.rank import RankedNetwork, best_value, candidates, cross_validated, rank_networks
+from frostline.pipeline.resolve import check_network, choose_network, resolve_network
+
+NAMES = ["alexnet", "efficientnet-lite0"]
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setenv("FROSTLINE_OFFLINE", "1")
+    return Context(tmp_path, torch.device("cpu"))
+
+
+def ranked(accuracy: float, operations: float) -> RankedNetwork:
+    return RankedNetwork("x", "imagenet", (), 64, accuracy, 0.02, operations)
+
+
+def test_networks_with_weights_on_this_machine_are_candidates(context: Context) -> None:
+    assert candidates(context) == ["alexnet", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
+
+
+def test_networks_are_ranked_by_accuracy_on_a_sample(fashion: Splits, context: Context) -> None:
+    found = rank_networks(fashion.train, NAMES, context, count=60, image_size=64, engine="torch")
+    assert [one.accuracy for one in found] == sorted((one.accuracy for one in found), reverse=True)
+    lite = ("efficientnet-lite0", "imagenet")
+    expected = {("alexnet", "bundled", True), (*lite, True), (*lite, False)}
+    assert {(one.model, one.weights, bool(one.taps)) for one in found} == expected
+    assert all(0.4 < one.accuracy <= 1 and 0 < one.standard_error < 0.1 for one in found)
+    operations = {one.model: one.operations for one in found}
+    assert operations["alexnet"] == pytest.approx(39.5e6, rel=0.01)
+
+
+def test_the_sample_is_cached(fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    first = rank_networks(fashion.train, ["alexnet"], context, count=40, image_size=64)
+    caplog.set_level(logging.INFO, "frostline")
+    assert rank_networks(fashion.train, ["alexnet"], context, count=40, image_size=64) == first
+    assert "to compute" not in caplog.text
+
+
+def test_labels_of_other_images_are_not_read(fashion: Splits, context: Context) -> None:
+    images = fashion.train.subset(np.arange(60))
+    changed = replace(images, labels=images.labels.copy())
+    first = rank_networks(images, ["alexnet"], context, image_size=64)
+    changed.labels[:30] = (changed.labels[:30] + 1) % 10
+    assert rank_networks(changed, ["alexnet"], context, image_size=64)[0].accuracy < first[0].accuracy
+
+
+def test_the_cheapest_within_one_standard_error_is_chosen() -> None:
+    assert best_value([ranked(0.80, 900), ranked(0.79, 400), ranked(0.77, 10)]).operations == 400
+    assert best_value([ranked(0.80, 900), ranked(0.77, 10)]).operations == 900
+
+
+def test_cross_validation_equals_scikit_learns_on_all_columns() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 12)
+    rows = generator.normal(size=(36, 90)) + 0.4 * labels[:, None] * generator.normal(size=90)
+    scaled = StandardScaler().fit_transform(rows)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    norm = np.square(scaled).sum(1).mean()
+    expected = max(
+        (cross_val_predict(RidgeClassifier(strength * norm), scaled, labels, cv=folds) == labels).sum()
+        for strength in (0.01, 0.1, 1.0)
+    )
+    assert cross_validated(torch.from_numpy(rows), labels, None, 0).sum() == expected
+
+
+def test_images_of_a_group_share_a_fold() -> None:
+    generator = np.random.default_rng(0)
+    rows = torch.from_numpy(np.repeat(generator.normal(size=(20, 50)), 2, axis=0))  # every image twice
+    labels = np.repeat(generator.permutation(np.arange(20) % 2), 2)  # noise
+    assert cross_validated(rows, labels, None, 0).mean() > 0.9  # copies vouch for each other
+    assert cross_validated(rows, labels, np.repeat(np.arange(20), 2), 0).mean() < 0.75
+
+
+def test_constant_features_and_single_images_are_no_error() -> None:
+    assert not cross_validated(torch.zeros(3, 4), np.array([0, 1, 2]), None, 0).any()
+    assert len(cross_validated(torch.ones(6, 4), np.array([0, 0, 0, 1, 1, 2]), None, 0)) == 6
+
+
+def test_auto_chooses_network_weights_and_taps(
+    fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "frostline")
+    config = TrainConfig(data="x", model="auto", image_size=64)
+    check_network(config)
+    images = fashion.train.subset(np.arange(60))
+    chosen = choose_network(config, images, context)
+    assert chosen.model in candidates(context) and chosen.weights in ("bundled", "imagenet")
+    assert f"model: {chosen.model}, cross-validated accuracy" in caplog.text
+    network = resolve_network(config, images, context)
+    assert (network.config.model, network.config.taps) == (chosen.model, chosen.taps)
+
+
+@pytest.mark.parametrize(("name", "value"), [("weights", "random"), ("freeze", "conv3"), ("taps", ("conv5",))])
+def test_auto_leaves_no_stage_or_weights_to_be_named(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"omit --{name}, or name the --model"):
+        check_network(TrainConfig(data="x", model="auto", **{name: value}))
+
+
+def test_weights_that_are_elsewhere_are_not_downloaded(fashion: Splits, context: Context) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigError, match="timm:resnet18: its pre-trained weights are not on this machine"):
+        rank_networks(fashion.train, ["timm:resnet18"], context, count=20)
