@@ -186,6 +186,9 @@ class TrainConfig(BaseModel):
     ] = None
     weight_decay: Annotated[float, setting("Training", "weight decay", ge=0)] = 0.05
     momentum: Annotated[float, setting("Training", "momentum of sgd", ge=0, lt=1)] = 0.9
+    class_weights: Annotated[
+        Literal["none", "balanced"], setting("Training", "weights of the classes; balanced: rare classes count as much")
+    ] = "none"
     label_smoothing: Annotated[float, setting("Training", "label smoothing", ge=0, lt=1)] = 0.1
     patience: Annotated[
         int | None,

@@ -31,6 +31,7 @@ def test_it_agrees_with_scikit_learn(predictions):
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, predicted))
     assert found["loss"] == pytest.approx(sk.log_loss(labels, probabilities))
     assert found["top5_accuracy"] == pytest.approx(sk.top_k_accuracy_score(labels, probabilities, k=5))
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
     assert found["f1_macro"] == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
     assert found["confusion"] == sk.confusion_matrix(labels, predicted).tolist()
     report = sk.classification_report(labels, predicted, target_names=NAMES, output_dict=True)

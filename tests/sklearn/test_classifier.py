@@ -168,3 +168,13 @@ def test_numbers_of_labels_and_images_must_match(labeled: Labelled) -> None:
         classifier().fit(labeled[0], labeled[1][1:])
     with pytest.raises(InputError, match="requires y to be passed"):
         classifier().fit(labeled[0], None)
+
+
+def test_class_weight_balanced_weighs_the_classes() -> None:
+    assert (
+        make_config({"random_state": 0, "validation_fraction": 0.1, "class_weight": "balanced"}).class_weights
+        == "balanced"
+    )
+    assert make_config({"random_state": 0, "validation_fraction": 0.1, "class_weight": None}).class_weights == "none"
+    with pytest.raises(ConfigError, match="expected 'none' or 'balanced', got 'heavy'"):
+        make_config({"random_state": 0, "validation_fraction": 0.1, "class_weight": "heavy"})

@@ -24,6 +24,7 @@ LINES = [LineClassifier(**FAST, epochs=1), LineTransformer(**FAST)]
 # A listed check that passes is a failure (xfail_strict), and so is one that scikit-learn no longer has.
 CANNOT_APPLY = {
     "check_estimators_nan_inf": "an image is bytes, and no byte is NaN or infinite: X of real numbers is refused",
+    "check_class_weight_classifiers": "class_weight is 'balanced' or None, not a weight for each class",
     "check_complex_data": "X of complex numbers is refused like everything but uint8, with another message",
     "check_dtype_object": "it wants numbers in an array of objects: to us such an array is paths, or an error",
     "check_n_features_in": "F numbers stand for F stripes, an image of F x F values; run on lines of F values below",

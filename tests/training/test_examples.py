@@ -1,9 +1,10 @@
 """Mini-batches and their order."""
 
 import numpy as np
+import pytest
 import torch
 
-from frostline.training.examples import Examples, Joined, epoch_order
+from frostline.training.examples import Examples, Joined, balanced_weights, epoch_order
 
 
 def test_batches_hold_every_row_once_with_its_label(narrow):
@@ -72,3 +73,19 @@ def test_joined_rows_are_the_parts_one_after_the_other(narrow):
     expected = [train.take(np.array([3, 0, len(train) - 1])), val.take(np.array([0, len(val) - 1]))]
     assert torch.equal(both.take(wanted), torch.cat(expected)[[3, 0, 4, 1, 2]])
     assert torch.equal(both.take(np.array([5, 2])), train.take(np.array([5, 2])))
+
+
+def test_balanced_weights_make_classes_count_alike_and_average_to_one():
+    labels = np.array([0, 0, 0, 0, 0, 0, 2, 2, 2])  # class 1 is missing
+    weights = balanced_weights(labels, 3)
+    assert weights.tolist() == pytest.approx([0.75, 0.0, 1.5])
+    examples = Examples(torch.zeros(9, 1), labels, class_weights=weights)
+    assert examples.weights.mean() == pytest.approx(1.0)
+    assert examples.weights[:6].sum() == pytest.approx(float(examples.weights[6:].sum()))
+    assert Examples(torch.zeros(9, 1), labels).weights.tolist() == [1.0] * 9
+
+
+def test_views_have_the_weights_of_their_classes():
+    labels, rows = np.array([0, 1, 1]), torch.zeros(3, 1)
+    examples = Examples(rows, labels, (rows,), balanced_weights(labels, 2))
+    assert torch.equal(examples.in_epoch(1).weights, examples.weights)

@@ -60,3 +60,12 @@ def test_a_head_learns_from_mixed_rows(narrow, make_head, make_recipe):
     mixed = train(make_head(narrow[0]), *narrow, make_recipe(epochs=8, mixup=0.4))
     assert mixed.history[-1].val_accuracy > 0.6
     assert mixed.history[-1].train_loss > plain.history[-1].train_loss
+
+
+def test_class_weights_weigh_the_loss():
+    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 0, 0, 1, 2])
+    weights = torch.tensor([0.5, 2.0, 2.0])
+    own = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    expected = (own * weights[labels]).sum() / weights[labels].sum()
+    batch = mix(torch.zeros(6, 2), labels, 0.0, 0.0, np.random.default_rng(0))
+    torch.testing.assert_close(batch.loss(logits, 0.0, weights), expected)

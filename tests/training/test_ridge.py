@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from frostline.errors import ConfigError
 from frostline.models.heads import Head, HeadSpec
-from frostline.training.examples import Chosen, Examples
+from frostline.training.examples import Chosen, Examples, balanced_weights
 from frostline.training.ridge import PRIOR_FLOOR, STRENGTHS, WithinClassPenalty, solve
 from frostline.training.trainer import measure, predict_logits
 
@@ -24,10 +24,12 @@ def reference(head, train, strength):
     """scikit-learn's ridge with the alpha of a relative strength."""
     seen = [train.in_epoch(number) for number in range(1 + len(train.views))]
     x = np.concatenate([standardized(head, part) for part in seen])
-    centered = x - x.mean(0)
+    weights = np.tile(train.weights.double().numpy(), len(seen))
+    centered = (x - np.average(x, 0, weights)) * np.sqrt(weights)[:, None]
     rows_are_fewer = x.shape[0] < x.shape[1]
     diagonal = (centered**2).sum(1 if rows_are_fewer else 0)
-    return Ridge(alpha=strength * diagonal.mean()).fit(x, np.tile(np.eye(10)[train.labels], (len(seen), 1)))
+    targets = np.tile(np.eye(10)[train.labels], (len(seen), 1))
+    return Ridge(alpha=strength * diagonal.mean()).fit(x, targets, sample_weight=weights)
 
 
 @pytest.fixture(params=["narrow", "wide"])
@@ -48,6 +50,24 @@ def test_it_equals_scikit_learn(parts, make_head):
     assert np.abs(found - expected).max() < 2e-3
     assert solved.val_accuracy == pytest.approx((expected.argmax(1) == parts[1].labels).mean(), abs=1e-6)
     assert solved.val_accuracy > 0.6
+
+
+def test_balanced_classes_equal_scikit_learns_sample_weights(parts, make_head):
+    kept = np.flatnonzero((parts[0].labels > 2) | (np.arange(len(parts[0])) % 5 == 0))  # three rare classes
+    labels = parts[0].labels[kept]
+    weights = balanced_weights(labels, 10)
+    train = Examples(Chosen(parts[0].rows, kept), labels, class_weights=weights)
+    val = replace(parts[1], class_weights=weights)
+    head = make_head(train, "ridge")
+    solved = solve(head, train, val)
+    expected = reference(head, train, solved.strength).predict(standardized(head, val))
+    found = predict_logits(head, val).numpy() * solved.temperature
+    assert np.abs(found - expected).max() < 2e-3
+    plain = make_head(train, "ridge")
+    solve(plain, replace(train, class_weights=None), replace(val, class_weights=None))
+    rare = val.labels <= 2
+    hits, hits_before = (predict_logits(one, val).argmax(1).numpy() == val.labels for one in (head, plain))
+    assert hits[rare].mean() >= hits_before[rare].mean()
 
 
 def test_a_prior_is_ridge_on_features_that_are_divided_by_its_root(parts, make_head):

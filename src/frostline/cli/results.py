@@ -68,6 +68,7 @@ def show_results(screen: "Screen", results: dict[str, Any], title: str) -> None:
         ["  95 % interval", f"{low:.4f} - {high:.4f}"],
         ["loss", f"{test['loss']:.4f}"],
         ["top-5 accuracy", f"{test['top5_accuracy']:.4f}"],
+        *([["balanced accuracy", f"{test['balanced_accuracy']:.4f}"]] if "balanced_accuracy" in test else []),
         ["macro F1", f"{test['f1_macro']:.4f}"],
         ["ECE", f"{test['ece']:.4f}"],
         ["images", f"{test['images']:,}"],

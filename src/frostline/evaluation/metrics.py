@@ -40,8 +40,9 @@ def evaluate(
     -------
     dict
         ``images``, ``accuracy``, ``accuracy_ci95`` (Wilson 1927), ``loss`` (mean cross-entropy, nats),
-        ``top5_accuracy``, ``f1_macro``, ``ece`` (15 bins of equal width, Guo et al. 2017, arXiv:1706.04599),
-        ``per_class`` and ``confusion`` (rows = true class). Top-5 accuracy is 1 with five classes or fewer.
+        ``top5_accuracy`` (1 with five classes or fewer), ``balanced_accuracy`` (mean recall of the classes that occur),
+        ``f1_macro``, ``ece`` (15 bins of equal width, Guo et al. 2017, arXiv:1706.04599), ``per_class`` and
+        ``confusion`` (rows = true class).
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
@@ -57,6 +58,7 @@ def evaluate(
         "top5_accuracy": (
             float(top_k_accuracy_score(labels, probabilities, k=TOP, labels=classes)) if len(classes) > TOP else 1.0
         ),
+        "balanced_accuracy": float(recall[support > 0].mean()),
         "f1_macro": float(f1[support > 0].mean()),
         "ece": reliability(probabilities, labels).ece,
         "per_class": {

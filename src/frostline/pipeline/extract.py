@@ -16,7 +16,7 @@ from frostline.models.boundary import NONE
 from frostline.pipeline.context import Context, FeatureSettings
 from frostline.pipeline.phases import PhasePlan
 from frostline.pipeline.resolve import Plan
-from frostline.training.examples import Examples, Rows
+from frostline.training.examples import Examples, Rows, balanced_weights
 
 
 class RowSource(Protocol):
@@ -97,8 +97,12 @@ class Features:
             drawn = load_prior()
             (rows,), _ = self._rows((drawn,), forward)
             prior = Examples(rows, drawn.labels)
-        train = Examples(train_rows, plan.splits.train.labels, tuple(views))
-        return PhaseFeatures(forward, train, Examples(val_rows, plan.splits.val.labels), frozen_pass, prior)
+        labels, weights = plan.splits.train.labels, None
+        if plan.config.class_weights == "balanced":
+            weights = balanced_weights(labels, len(plan.splits.train.class_names))
+        train = Examples(train_rows, labels, tuple(views), weights)
+        val = Examples(val_rows, plan.splits.val.labels, class_weights=weights)
+        return PhaseFeatures(forward, train, val, frozen_pass, prior)
 
     def test(self, forward: FastForward) -> tuple[Examples, FrozenPass]:
         """Run the frozen stages over the test split, once every choice is made."""

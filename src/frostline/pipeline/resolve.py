@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from frostline._utils.device import cores, pick_device
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
@@ -75,6 +77,7 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
     return RunSplits(train_set, val_set, test_set)
 
 
+IMBALANCE = 10  # ratio of the largest to the smallest class that is worth a line
 AUTO = "auto"
 LEAST = "efficientnet-lite0"  # always installed: stands for the others while settings are checked
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
@@ -330,7 +333,21 @@ def resolve_network(
         log.info("the bundled weights know drawn objects; --model auto tries networks that know ImageNet's photographs")
     complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
     _log_head(config, complete, len(images))
+    _log_imbalance(config, images)
     return ResolvedNetwork(complete, backbone, boundary, preprocess_for(backbone.intake, size, images.levels))
+
+
+def _log_imbalance(config: TrainConfig, images: ImageDataset) -> None:
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    most, least = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
+    if config.class_weights == "none" and counts[most] > IMBALANCE * counts[least]:
+        log.info(
+            "unbalanced classes: %s training images of '%s', %s of '%s' (--class-weights balanced weighs them alike)",
+            f"{counts[most]:,}",
+            images.class_names[most],
+            f"{counts[least]:,}",
+            images.class_names[least],
+        )
 
 
 def _weights_settings(config: TrainConfig, origin: WeightsOrigin | None) -> dict[str, Any]:

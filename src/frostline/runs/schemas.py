@@ -101,6 +101,7 @@ class SplitResults(Schema):
     accuracy_ci95: tuple[Share, Share]
     loss: Amount
     top5_accuracy: Share
+    balanced_accuracy: Share | None = None  # None: written by an earlier version
     f1_macro: Share
     ece: Share
     per_class: Annotated[dict[str, ClassResults], Field(min_length=1)]

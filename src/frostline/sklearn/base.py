@@ -29,7 +29,7 @@ from frostline.pipeline.resolve import ResolvedNetwork
 from frostline.training.examples import Rows
 
 # Parameters of the estimators that are not settings of a run, or have another name there.
-OWN_PARAMS = {"random_state", "validation_fraction", "verbose", "cache_dir", "keep", "settings"}
+OWN_PARAMS = {"random_state", "validation_fraction", "class_weight", "verbose", "cache_dir", "keep", "settings"}
 # Settings that follow from X, y and random_state.
 FIXED_SETTINGS = {"data", "data_dir", "strict", "limit", "labels_per_class", "seed"}
 
@@ -37,7 +37,7 @@ FIXED_SETTINGS = {"data", "data_dir", "strict", "limit", "labels_per_class", "se
 def make_config(params: Mapping[str, Any]) -> TrainConfig:
     """Return the settings for the parameters of an estimator (``get_params``).
 
-    ``random_state`` is the seed, and ``validation_fraction`` is ``val_fraction``.
+    ``random_state`` is the seed, ``validation_fraction`` is ``val_fraction``, ``class_weight`` is ``class_weights``.
 
     Raises
     ------
@@ -47,6 +47,7 @@ def make_config(params: Mapping[str, Any]) -> TrainConfig:
     values = {name: value for name, value in params.items() if name not in OWN_PARAMS}
     if "validation_fraction" in params:
         values["val_fraction"] = params["validation_fraction"]
+        values["class_weights"] = params["class_weight"] or "none"
     settings = params.get("settings") or {}
     allowed = sorted(set(TrainConfig.model_fields) - FIXED_SETTINGS - set(values))
     for name in settings:

@@ -61,6 +61,8 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         Fraction of each class in X (at least one image) that selects the epoch, or the penalty of ``ridge``, and the
         temperature; copies of an image stay together. A class of one image is only trained on. If all classes have
         one image, the training images select.
+    class_weight : "balanced" or None
+        With ``"balanced"`` rare classes count as much as frequent ones.
     random_state : int, RandomState or None
         Seed of the validation split, the order of the images, their views and ``random`` weights.
     verbose : int
@@ -112,6 +114,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         weight_decay: float = 0.05,
         views: int | None = None,
         validation_fraction: float = 0.1,
+        class_weight: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
         verbose: int = 0,
         device: str = "auto",
@@ -131,6 +134,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         self.weight_decay = weight_decay
         self.views = views
         self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
         self.random_state = random_state
         self.verbose = verbose
         self.device = device

@@ -80,6 +80,7 @@ class Examples:
     rows: Rows
     labels: NDArray[np.int64]  # (N,)
     views: tuple[Rows, ...] = ()  # further views of the same images, in the same order; epochs cycle through them
+    class_weights: torch.Tensor | None = None  # (classes,): of each class in the loss; None: 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,7 +88,14 @@ class Examples:
     def in_epoch(self, epoch: int) -> "Examples":
         """Return the examples of an epoch (from 0), which cycles through the images and their views."""
         number = epoch % (1 + len(self.views))
-        return self if number == 0 else Examples(self.views[number - 1], self.labels)
+        return self if number == 0 else Examples(self.views[number - 1], self.labels, (), self.class_weights)
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """The weight of each example (N,)."""
+        if self.class_weights is None:
+            return torch.ones(len(self))
+        return self.class_weights[torch.from_numpy(self.labels)]
 
     def typical(self, count: int, seed: int) -> NDArray[np.integer]:
         """Return the positions, ascending, of up to ``count`` random examples."""
@@ -104,6 +112,12 @@ class Examples:
         for start in range(0, len(positions), size):
             batch = np.sort(positions[start : start + size])
             yield self.rows.take(batch), torch.from_numpy(self.labels[batch])
+
+
+def balanced_weights(labels: NDArray[np.int64], classes: int) -> torch.Tensor:
+    """Return class weights (classes,) with which all classes that occur count alike, on average 1 for each example."""
+    counts = torch.from_numpy(np.bincount(labels, minlength=classes)).float()
+    return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts), torch.zeros(()))
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -161,12 +175,15 @@ class Batch:
     others: torch.Tensor
     share: float
 
-    def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, label_smoothing: float, class_weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the cross-entropy of logits (B, classes) with both labels, weighted by their shares."""
-        loss = F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
+        weights = None if class_weights is None else class_weights.to(logits.device)
+        loss = F.cross_entropy(logits, self.labels, weights, label_smoothing=label_smoothing)
         if self.share == 1:
             return loss
-        other = F.cross_entropy(logits, self.others, label_smoothing=label_smoothing)
+        other = F.cross_entropy(logits, self.others, weights, label_smoothing=label_smoothing)
         return self.share * loss + (1 - self.share) * other
 
 

@@ -152,8 +152,8 @@ class _Candidate:
     weight: torch.Tensor  # (F, classes)
     bias: torch.Tensor  # (classes,)
     scores: torch.Tensor  # (N, classes)
-    correct: int
-    error: float  # squared, mean
+    correct: float  # validation rows, by the weights of their classes
+    error: float  # squared, mean, likewise
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _System:
             return []
         stacked = torch.cat(list(weights.values()), dim=1)  # (F, solutions * classes)
         together = torch.cat([x @ stacked for x in standardized(head, val)])  # (N, solutions * classes)
-        labels = torch.from_numpy(val.labels)
+        labels, importance = torch.from_numpy(val.labels), val.weights
         targets = F.one_hot(labels, head.spec.classes)
         candidates = []
         for (strength, weight), part in zip(
@@ -183,8 +183,9 @@ class _System:
         ):
             bias = self.center - self.mean @ weight
             scores = part + bias
-            correct, error = (scores.argmax(1) == labels).sum(), (scores - targets).square().mean()
-            candidates.append(_Candidate(strength, weight, bias, scores, int(correct), error.item()))
+            correct = (importance * (scores.argmax(1) == labels)).sum().item()
+            error = (importance[:, None] * (scores - targets).square()).mean().item()
+            candidates.append(_Candidate(strength, weight, bias, scores, correct, error))
         return candidates
 
     def _weight(self, strength: float) -> torch.Tensor | None:
@@ -205,19 +206,23 @@ def _prepare(head: Head, train: Examples, prior: Examples | None, progress: Prog
     views = [train.in_epoch(number) for number in range(1 + len(train.views))]
     count = len(train) * len(views)  # N
     targets = F.one_hot(torch.from_numpy(train.labels), head.spec.classes).float()
-    center = targets.mean(0)
-    targets = (targets - center).repeat(len(views), 1)  # (N, classes)
+    importance = train.weights / train.weights.mean()
+    center = (importance[:, None] * targets).mean(0)
+    # Scaled by the square root of its importance, a row counts as often in the products.
+    importance = importance.sqrt()[:, None].repeat(len(views), 1)  # (N, 1)
+    targets = (targets - center).repeat(len(views), 1) * importance  # (N, classes)
     penalty = WithinClassPenalty(torch.cat(list(standardized(head, prior))), prior.labels) if prior else None
     with progress.bar("ridge", count, "rows") as bar:
         if count < head.spec.features:
-            return _row_system(head, views, targets, center, penalty, bar)
-        return _feature_system(head, views, targets, center, penalty, bar)
+            return _row_system(head, views, targets, importance, center, penalty, bar)
+        return _feature_system(head, views, targets, importance, center, penalty, bar)
 
 
 def _row_system(
     head: Head,
     views: Sequence[Examples],
     targets: torch.Tensor,
+    importance: torch.Tensor,
     center: torch.Tensor,
     penalty: WithinClassPenalty | None,
     bar: Bar,
@@ -228,8 +233,8 @@ def _row_system(
         parts.append(x)
         bar.advance(len(x))
     rows = torch.cat(parts)  # (N, F)
-    mean = rows.mean(0)  # (F,)
-    rows -= mean
+    mean = (importance.square() * rows).mean(0)  # (F,)
+    rows = (rows - mean) * importance
     penalized = penalty.solve(rows) if penalty else rows
     return _System(rows @ penalized.T, targets, mean, center, rows=penalized)
 
@@ -238,6 +243,7 @@ def _feature_system(
     head: Head,
     views: Sequence[Examples],
     targets: torch.Tensor,
+    importance: torch.Tensor,
     center: torch.Tensor,
     penalty: WithinClassPenalty | None,
     bar: Bar,
@@ -248,9 +254,11 @@ def _feature_system(
     total = torch.zeros(width)
     start = 0
     for x in standardized(head, *views):
-        gram.addmm_(x.T, x)
-        right.addmm_(x.T, targets[start : start + len(x)])
-        total += x.sum(0)
+        part = slice(start, start + len(x))
+        weighted = x * importance[part]
+        gram.addmm_(weighted.T, weighted)
+        right.addmm_(weighted.T, targets[part])
+        total += (weighted * importance[part]).sum(0)
         start += len(x)
         bar.advance(len(x))
     mean = total / start

@@ -237,7 +237,7 @@ def _train_epoch(
 
     def objective(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         logits = forward(batch.rows)  # (B, classes)
-        return batch.loss(logits, recipe.label_smoothing), logits
+        return batch.loss(logits, recipe.label_smoothing, examples.class_weights), logits
 
     module.train()
     loss_sum, correct, count = 0.0, 0, 0
