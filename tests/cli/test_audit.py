@@ -16,7 +16,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, run_c
     done = frostline(*audit, "--cache-dir", run_cache, "--include-test")
     assert (done.returncode, done.stderr) == (0, "")
     assert "240 train, 40 test; test labels are checked too" in done.stdout
-    assert "no frozen layer runs" in done.stdout
+    assert "features found in the cache" in done.stdout
     folder = tmp_path / "audits" / "first"
     assert {path.name for path in folder.iterdir()} == {
         "audit.csv", "audit.html", "audit.json", "manifest.json", "lock",

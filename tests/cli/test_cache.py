@@ -93,7 +93,7 @@ def test_prune_keeps_a_store_in_use(frostline: Frostline, cache: Path) -> None:
     with used.locked():
         done = frostline("cache", "prune", "--all")
     assert done.returncode == 0
-    assert f"warning: {used.spec.digest[:12]} is in use and stays" in done.stdout
+    assert f"warning: {used.spec.digest[:12]} is in use: not removed" in done.stdout
     assert used.folder.exists() and not idle.folder.exists()
 
 

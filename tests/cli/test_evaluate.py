@@ -10,7 +10,7 @@ def test_recorded_result_is_reproduced(frostline, finished, run_cache):
     done = frostline("evaluate", "first", "--output-dir", place, "--cache-dir", run_cache)
     assert (done.returncode, done.stderr) == (0, "")
     test = finished.metrics["test"]
-    assert "no frozen layer runs" in done.stdout
+    assert "features found in the cache" in done.stdout
     assert "first: test split" in done.stdout
     assert ["loss", f"{test['loss']:.4f}"] in [line.split() for line in done.stdout.splitlines()]
     accuracy = f"{test['accuracy']:.4f}"

@@ -34,7 +34,7 @@ def phase_of(lines: list[str]) -> str:
         return "done"
     if "evaluating on the test split" in text:
         return "evaluation"
-    if " images/s\n" in text or "no frozen layer runs" in text:
+    if " images/s\n" in text or "features found in the cache" in text:
         return "training"
     return "frozen pass" if "images to compute through" in text else "loading"
 

@@ -66,7 +66,7 @@ def test_train_prints_progress_and_results_and_refuses_a_used_name(train, frostl
     other = train("--epochs", 1, "--name", "mine", "--overwrite", "--lr", 0.01)
     assert other.returncode == 0
     for count in (240, 40):
-        assert f"frozen pass: all {count} activations are kept from before; no frozen layer runs" in other.stdout
+        assert f"frozen pass: all {count} features found in the cache" in other.stdout
     assert run.metrics["frozen_pass"]["from_cache"] == 280
     assert len(run.history) == 1
 

@@ -49,7 +49,7 @@ def test_the_second_pass_computes_nothing_and_says_so(
     caplog.set_level(logging.INFO, "frostline")
     kept, done, computed = keep(first(fashion, 150), cache, forward)
     assert (done.from_cache, computed, done.images_per_second) == (150, 0, 0.0)
-    assert "no frozen layer runs" in caplog.text
+    assert "features found in the cache" in caplog.text
     assert torch.equal(everything(kept[0]), before)
 
 
@@ -210,7 +210,7 @@ def test_ctrl_c_again_and_again_still_ends(fashion: Splits, cache: Path, forward
 
 @pytest.mark.parametrize(
     ("factor", "told"),
-    [(1e6, "too large for float16.*cache_dtype = 'float32'"), (np.inf, "check the weights"), (np.nan, "check the we")],
+    [(1e6, "too large for float16.*--cache-dtype float32"), (np.inf, "check the weights"), (np.nan, "check the we")],
 )
 def test_what_float16_cannot_hold_is_refused(fashion: Splits, cache: Path, factor: float, told: str) -> None:
     forward = make_forward("conv1", seed=5)

@@ -126,14 +126,14 @@ def test_a_warm_cache_that_may_not_be_written_is_read(warm: Path) -> None:
     with protected(warm, *warm.rglob("*")):
         hit, subset, line = wish(warm, 50, 20, 80, within=bound_by_permissions)
     assert (hit, subset) == (0, 0)
-    assert f"the cache at {warm} cannot be written and lacks 30 of 80 activations" in line
+    assert f"the cache at {warm} cannot be written and lacks 30 of 80 features" in line
     assert files(warm) == before
 
 
 def test_a_cold_cache_that_may_not_be_written_is_refused_in_one_line(cache: Path) -> None:
     with protected(cache):
         [line] = wish(cache, 20, within=bound_by_permissions)
-    assert f"the cache at {cache} cannot be written and lacks 20 of 20 activations" in line and "--cache-dir" in line
+    assert f"the cache at {cache} cannot be written and lacks 20 of 20 features" in line and "--cache-dir" in line
     assert list(cache.iterdir()) == []
 
 
@@ -142,7 +142,7 @@ def test_the_command_line_ends_with_2_when_a_cold_cache_may_not_be_written(cache
         done = run_forked(TRAIN, tmp_path, dict(os.environ), SECONDS, within=bound_by_permissions)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "cannot be written and lacks 120 of 120 activations" in line
+    assert "cannot be written and lacks 120 of 120 features" in line
 
 
 def test_a_damaged_shard_in_a_cache_that_may_not_be_written_stays(
@@ -152,7 +152,7 @@ def test_a_damaged_shard_in_a_cache_that_may_not_be_written_stays(
     shard.write_bytes(shard.read_bytes()[:-1])
     with protected(warm, *warm.rglob("*")):
         [line] = wish(warm, 50, within=bound_by_permissions)
-    assert "lacks 50 of 50 activations" in line
+    assert "lacks 50 of 50 features" in line
     assert shard.exists()
     assert keep(first(fashion, 50), warm, forward, "float16")[2] == 50
 
@@ -176,7 +176,7 @@ def test_a_read_only_file_system_is_read(cache: Path) -> None:
             with protected(cache, *cache.rglob("*")):
                 hit, line = wish(cache, 50, 80, within=bound_by_permissions)
     assert hit == 0
-    assert "cannot be written and lacks 30 of 80 activations" in line
+    assert "cannot be written and lacks 30 of 80 features" in line
 
 
 def test_a_cache_that_is_a_file_is_refused_in_one_line(cache: Path) -> None:

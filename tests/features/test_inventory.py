@@ -137,7 +137,7 @@ def test_a_store_in_use_stays(cache: Path, three: list[Store], caplog: pytest.Lo
         assert writable
         removed, _ = prune(cache, everything=True)
         assert {facts.folder for facts in removed} == {three[0].folder, three[2].folder}
-    assert f"{three[1].spec.digest[:12]} is in use and stays" in caplog.text
+    assert f"{three[1].spec.digest[:12]} is in use: not removed" in caplog.text
     assert len(opened(cache, three[1].spec).index) == 7
 
 
@@ -199,8 +199,8 @@ def test_prune_leaves_what_frostline_did_not_make(
         path for path in before if path != store.folder
     ]
     assert all(path.read_text() == "mine" for path in thesis)
-    [line] = [record.getMessage() for record in caplog.records if "left alone" in record.getMessage()]
-    assert "thesis (no store by its name)" in line and f"{'2' * 32} (a symbolic link)" in line
+    [line] = [record.getMessage() for record in caplog.records if "ignored in" in record.getMessage()]
+    assert "thesis (not named like a store)" in line and f"{'2' * 32} (a symbolic link)" in line
 
 
 def test_a_persons_file_in_a_store_stays_and_is_named(cache: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -139,7 +139,7 @@ def test_another_learning_rate_runs_no_frozen_layer(finished, small_fashion, run
     assert frozen_pass["from_cache"] == frozen_pass["images"] == 280
     assert frozen_pass["images_per_second"] == 0
     for count in (240, 40):
-        assert f"all {count} activations are kept from before; no frozen layer runs" in log_of(other)
+        assert f"all {count} features found in the cache" in log_of(other)
     assert results(other) != results(finished)
 
 

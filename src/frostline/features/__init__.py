@@ -1,1 +1,1 @@
-"""The frozen pass and what it leaves: activations that are computed once per image and kept."""
+"""The frozen pass and the feature cache: features are computed once per image."""

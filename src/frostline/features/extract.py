@@ -1,4 +1,4 @@
-"""Compute the rows that a store lacks, keep them, and survive being stopped at any moment."""
+"""The frozen pass: compute the features that the cache lacks, and store them shard by shard."""
 
 import math
 import time
@@ -29,7 +29,7 @@ FLOAT16_MAX = 65504.0
 
 @dataclass(frozen=True)
 class FrozenPass:
-    """What a frozen pass did: images asked for, how many were kept already, and the time of computing the rest."""
+    """Statistics of a frozen pass: images, how many of them were cached, and the time of computing the others."""
 
     images: int
     from_cache: int
@@ -37,15 +37,15 @@ class FrozenPass:
     images_per_second: float
 
     def __add__(self, other: "FrozenPass") -> "FrozenPass":
-        """Return what both did together."""
-        images, kept = self.images + other.images, self.from_cache + other.from_cache
+        """Return the statistics of both together."""
+        images, cached = self.images + other.images, self.from_cache + other.from_cache
         seconds = self.seconds + other.seconds
-        return FrozenPass(images, kept, seconds, (images - kept) / seconds if images > kept else 0.0)
+        return FrozenPass(images, cached, seconds, (images - cached) / seconds if images > cached else 0.0)
 
 
 @dataclass(frozen=True)
 class _Missing:
-    """Rows of one data set that have no activation yet."""
+    """Rows of a data set without cached features."""
 
     dataset: ImageDataset
     rows: list[int]
@@ -62,33 +62,29 @@ def fill(
     workers: int = 1,
     engine: str = "torch",
 ) -> tuple[list[CachedFeatures], FrozenPass]:
-    """Return every data set's activations, computing the ones that the cache lacks.
+    """Return the features of each data set, computing those that the cache lacks.
 
     Parameters
     ----------
-    datasets : sequence of ImageDataset
-        E.g. train, validation and test.
     forward : FastForward
-        The frozen part.
+        The frozen stages.
     spec : FeatureKey
-        Names the store.
+        Identifies the store.
     cache : Path
         Frostline's cache folder.
     view : View
-        Which view of each image; other views than the image itself have a store of their own.
-    progress : Progress, optional
-        Draws the bar.
+        The view of each image; augmented views have a store of their own.
     workers : int
         Processes that decode image files.
     engine : str
-        Runs the frozen part; ``auto`` or one of `frostline.features.engine.ENGINES`.
+        Runs the frozen stages; ``auto`` or one of `frostline.features.engine.ENGINES`.
 
     Raises
     ------
     StorageError
-        When the disk is full, or rows are missing from a cache that cannot be written.
+        If the disk is full, or features are missing from a cache that cannot be written.
     DataError
-        When an image cannot be decoded, or an activation does not fit float16.
+        If an image cannot be decoded, or a feature does not fit float16.
     """
     begun = time.perf_counter()
     total = sum(map(len, datasets))
@@ -100,15 +96,15 @@ def fill(
         count = sum(len(part.rows) for part in missing)
         if count and not writable:
             raise StorageError(
-                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} activations "
-                f"({store.read_only}): make it writable, or --cache-dir chooses another cache."
+                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} features "
+                f"({store.read_only}): make it writable, or choose another with --cache-dir."
             )
         if count:
             log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
             selected = SelectedEngine(forward, engine, count, replace(spec, augment=None).digest, cache)
             _compute(missing, count, selected, store, view, progress or Silent(), workers)
         else:
-            log.info("frozen pass: all %s activations are kept from before; no frozen layer runs", f"{total:,}")
+            log.info("frozen pass: all %s features found in the cache", f"{total:,}")
         if writable:
             store.mark_used()
     seconds = time.perf_counter() - begun
@@ -117,7 +113,7 @@ def fill(
 
 
 def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple[list[_Missing], int]:
-    """Return the rows to compute, each image once, and how many images lack their activation."""
+    """Return the rows to compute, each image once, and the number of images without cached features."""
     seen: set[bytes] = set()
     parts, absent = [], 0
     for dataset in datasets:
@@ -143,7 +139,7 @@ def _compute(
     progress: Progress,
     workers: int,
 ) -> None:
-    """Run the frozen part over the missing rows; one thread writes a shard while the next is computed."""
+    """Compute the missing rows; a thread writes each shard while the next is computed."""
     forward = engine.forward
     with (
         progress.bar("frozen pass", count, "images") as bar,
@@ -153,7 +149,9 @@ def _compute(
     ):
         for dataset, numbers, pixels in _batches(missing, forward, decoders):
             resized = forward.preprocess.resize(pixels)  # (B, C, S, S)
-            if isinstance(pixels, list):  # gray files go the way of colored ones: no row depends on its neighbors
+            if isinstance(
+                pixels, list
+            ):  # gray files are expanded to three channels: no row depends on the others in its batch
                 resized = resized.expand(-1, 3, -1, -1)
             row_ids = [dataset.row_ids[number] for number in numbers]
             rows = engine(_padded(view(resized, row_ids), forward.batch_size))[: len(numbers)]
@@ -162,14 +160,14 @@ def _compute(
 
 
 def _padded(batch: torch.Tensor, size: int) -> torch.Tensor:
-    """Fill a short batch up: a row must not depend on how many others are computed beside it."""
+    """Pad a short batch: a row must not depend on the size of its batch."""
     return torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, 0, 0, size - len(batch))) if len(batch) < size else batch
 
 
 def _batches(
     missing: Sequence[_Missing], forward: FastForward, workers: Workers
 ) -> Iterator[tuple[ImageDataset, list[int], Pixels | list[Pixels]]]:
-    """Yield batches; the files of the next ones are decoded while one is computed."""
+    """Yield batches; the files of the next ones are decoded meanwhile."""
     size, side, levels = forward.batch_size, forward.preprocess.image_size, forward.preprocess.levels
     plan = [
         (part.dataset, part.rows[start : start + size]) for part in missing for start in range(0, len(part.rows), size)
@@ -182,7 +180,7 @@ def _batches(
 
 
 class _Shards:
-    """Collects rows into shard-sized buffers and hands each full one to the writer."""
+    """Collects rows in a buffer of the size of a shard, and writes each full one."""
 
     def __init__(self, store: Store, writer: ThreadPoolExecutor) -> None:
         self._store, self._writer = store, writer
@@ -195,21 +193,19 @@ class _Shards:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, (KeyboardInterrupt, DataError)):  # what is computed is kept
+        if kind is None or issubclass(kind, (KeyboardInterrupt, DataError)):  # computed rows are stored
             self._flush()
             self._wait()
 
     def add(self, keys: list[bytes], rows: torch.Tensor) -> None:
         largest = float(rows.abs().amax())
         if not math.isfinite(largest):
-            raise DataError("an activation is infinite or not a number: check the weights.")
+            raise DataError("a feature is infinite or NaN: check the weights.")
         if self._store.spec.dtype == "float16" and largest > FLOAT16_MAX:
-            raise DataError(
-                "an activation is too large for float16: use cache_dtype = 'float32', or check the weights."
-            )
+            raise DataError("a feature is too large for float16: use --cache-dtype float32, or check the weights.")
         if self._rows is None:
             row_bytes = rows[0].numel() * self._dtype.itemsize
-            # Whole batches, so that a pass goes on where a batch began.
+            # Full batches, so that an interrupted pass resumes at the start of one.
             batches = min(SHARD_ROWS, SHARD_BYTES // row_bytes) // len(rows)
             capacity = max(1, batches) * len(rows)
             self._rows = torch.empty((capacity, *rows.shape[1:]), dtype=self._dtype)

@@ -31,7 +31,7 @@ def preprocess_for(intake: Intake, image_size: int, levels: Levels | None) -> Pr
 
 
 class FastForward:
-    """The frozen part of a network as a function from pixels to activations.
+    """The frozen stages of a network as a function from pixels to features.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class FastForward:
 
     Notes
     -----
-    Agrees with ``frozen(preprocess.normalize(pixels))`` within 1e-4 of the largest activation (float32 rounding; tested
+    Agrees with ``frozen(preprocess.normalize(pixels))`` within 1e-4 of the largest feature (float32 rounding; tested
     in ``tests/parity``).
     """
 

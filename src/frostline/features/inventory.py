@@ -1,4 +1,4 @@
-"""What the cache holds: list it, read every byte of it, give space back."""
+"""List, verify and prune the stores of the feature cache."""
 
 import re
 import time
@@ -38,7 +38,7 @@ class StoreFacts:
 
 
 class _Foreign(Exception):  # noqa: N818  (not an error: it says why something is left alone)
-    """Something that Frostline did not make, or cannot tell."""
+    """A folder that Frostline did not create, as far as it can tell."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Store:
 
 
 def list_stores(cache: Path) -> list[StoreFacts]:
-    """Return every store, the most recently used first; damage and what is no store are mentioned in the log."""
+    """Return every store, the most recently used first; damaged and foreign folders are logged."""
     stores = _stores(cache)
     for store in stores:
         for fault in store.faults:
@@ -67,31 +67,30 @@ def _stores(cache: Path) -> list[_Store]:
     for path in paths:
         try:
             with suppress(FileNotFoundError):  # another process removed it meanwhile
-                stores.append(_look(path))
-        except _Foreign as why:
-            foreign.append(f"{path.name} ({why})")
+                stores.append(_inspect(path))
+        except _Foreign as reason:
+            foreign.append(f"{path.name} ({reason})")
         except OSError as error:
             foreign.append(f"{path.name} ({error.strerror or first_line(error)})")
     if foreign:
         more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        log.warning("left alone in %s, being no stores of Frostline's: %s%s", root, ", ".join(foreign[:5]), more)
+        log.warning("ignored in %s, not created by Frostline: %s%s", root, ", ".join(foreign[:5]), more)
     return sorted(stores, key=lambda store: -store.facts.last_used)
 
 
-def _look(folder: Path) -> _Store:
-    """Return what a store holds.
+def _inspect(folder: Path) -> _Store:
+    """Return the facts about a store.
 
     Raises
     ------
     _Foreign
-        When nothing in it says that it is one.
+        If it was not created by Frostline.
     OSError
-        When it cannot be looked into.
     """
     if folder.is_symlink():
         raise _Foreign("a symbolic link")
     if not folder.is_dir() or not re.fullmatch("[0-9a-f]{32}", folder.name):
-        raise _Foreign("no store by its name")
+        raise _Foreign("not named like a store")
     files = {path.name: path.lstat() for path in _files(folder)}
     spec, faults, entries = _spec(folder), list[str](), list[ShardEntry]()
     try:
@@ -105,7 +104,7 @@ def _look(folder: Path) -> _Store:
         known = bool(spec)
         faults = [f"{folder / MANIFEST}: the list of shards is damaged ({fault_of(error)})"]
     if not known:
-        raise _Foreign("it holds no list of shards")
+        raise _Foreign("no manifest")
     used = files[MANIFEST].st_mtime if MANIFEST in files else folder.stat().st_mtime
     size = sum(facts.st_size for facts in files.values())
     facts = StoreFacts(folder, spec, sum(entry.rows for entry in entries), len(entries), size, used)
@@ -113,7 +112,7 @@ def _look(folder: Path) -> _Store:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield what a store's writer made: regular files by the names that it gives."""
+    """Yield the files that Frostline wrote: regular files with the names that it uses."""
     for path in folder.iterdir():
         named = path.name in {MANIFEST, "spec.json", "lock"} or is_part(path.name)
         if (named or re.fullmatch(SHARD_NAME, path.name)) and is_file_itself(path):
@@ -150,9 +149,9 @@ def _shard_faults(store: _Store) -> Iterator[str]:
 def prune(
     cache: Path, *, older_than_days: float | None = None, everything: bool = False
 ) -> tuple[list[StoreFacts], int]:
-    """Remove stores that were not used lately; ones that a process is filling stay.
+    """Remove stores that were not used recently, except those in use.
 
-    Only files that Frostline's cache makes are removed; a folder that holds anything else stays with it.
+    Only files that Frostline wrote are removed; a folder with other files stays.
 
     Parameters
     ----------
@@ -169,12 +168,12 @@ def prune(
         What went, and how many bytes.
     """
     now = time.time()
-    doomed = [
+    expired = [
         store
         for store in list_stores(cache)
         if everything or (older_than_days is not None and now - store.last_used > older_than_days * DAY)
     ]
-    removed = [store for store in doomed if _remove(store)]
+    removed = [store for store in expired if _remove(store)]
     return removed, sum(store.bytes for store in removed)
 
 
@@ -183,17 +182,17 @@ def _remove(store: StoreFacts) -> bool:
         lock = lock_in(store.folder)
         lock.acquire(timeout=0)
     except Timeout:
-        log.warning("%s is in use and stays", store.name)
+        log.warning("%s is in use: not removed", store.name)
         return False
     except OSError as error:
         raise storage_error(error, store.folder, OTHER_CACHE) from error
     try:
-        # The list goes first: killed half-way, what is left is no store that claims rows it lost.
+        # The manifest goes first: an interrupted removal leaves no store that lists missing rows.
         for path in sorted(_files(store.folder), key=lambda path: (path.name != MANIFEST, path.name == "lock")):
             path.unlink()
         left = sorted(path.name for path in store.folder.iterdir())
         if left:
-            log.warning("%s stays: it holds %s, which Frostline did not make", store.folder, ", ".join(left[:5]))
+            log.warning("%s stays: it holds %s, which Frostline did not create", store.folder, ", ".join(left[:5]))
         else:
             store.folder.rmdir()
     except OSError as error:

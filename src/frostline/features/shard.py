@@ -1,7 +1,4 @@
-"""One file of a feature store: keys and rows, checked byte by byte and field by field before they are mapped.
-
-A checksum says that a file is the one that was listed; it does not say that the file holds what its place promises.
-"""
+"""Shards and manifest of a feature store: files are checked in full, header and bytes, before they are mapped."""
 
 import hashlib
 import math
@@ -32,7 +29,7 @@ Rows = NDArray[np.generic]
 _TYPES: dict[str, Any] = {"U8": np.uint8, "F16": np.float16, "F32": np.float32}
 # (bits of a float without its sign, the least of them that is infinite or NaN): twenty times as quick as isfinite
 _BITS = {"float16": (np.uint16, 0x7FFF, 0x7C00), "float32": (np.uint32, 0x7FFFFFFF, 0x7F800000)}
-_PIECE = 1 << 18  # numbers looked at in one go: they stay in the processor's cache
+_PIECE = 1 << 18  # numbers checked at a time: they fit the processor's cache
 
 
 class ShardEntry(BaseModel):
@@ -82,7 +79,7 @@ class _Header(BaseModel):
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that holds what it should.
+    """The content of a valid shard.
 
     Attributes
     ----------
@@ -97,16 +94,16 @@ class Shard:
 
 
 def read_shard(folder: Path, entry: ShardEntry, dtype: str | None = None, *, written: bool = False) -> Shard | str:
-    """Read a shard byte by byte and map it, or return what is wrong with it.
+    """Verify a shard and map it, or return what is wrong with it.
 
     Parameters
     ----------
-    folder, entry : Path, ShardEntry
-        Where it lies, and what the manifest says of it.
+    entry : ShardEntry
+        Its line in the manifest.
     dtype : str, optional
-        ``float16`` or ``float32``: what the store's rows have.
+        ``float16`` or ``float32``: the store's.
     written : bool
-        This process has just written it: its bytes need no second look.
+        Skip the checksum: this process has just written the file.
     """
     try:
         with open_file(folder / entry.file, MAX_TENSOR_FILE_BYTES) as file:
@@ -134,7 +131,7 @@ def _mapped(file: BufferedReader, entry: ShardEntry, dtype: str | None, *, writt
     try:
         header = _Header.model_validate_json(file.read(length))
     except ValueError:
-        return "its header is not one of ours"
+        return "its header is invalid"
     if fault := _layout_fault(header, entry, entry.bytes - 8 - length, dtype):
         return fault
     keys, rows = (
@@ -158,8 +155,8 @@ def _layout_fault(header: _Header, entry: ShardEntry, data_bytes: int, dtype: st
         return f"it holds {rows.shape[0]:,} rows, expected {entry.rows:,}"
     places = sorted((tensor.data_offsets, tensor.size) for tensor in (keys, rows))
     (first, first_size), (second, second_size) = places
-    whole = [first, second] == [[0, first_size], [first_size, first_size + second_size]]
-    if not whole or first_size + second_size != data_bytes:
+    contiguous = [first, second] == [[0, first_size], [first_size, first_size + second_size]]
+    if not contiguous or first_size + second_size != data_bytes:
         return "its header does not agree with its size"
     return ""
 
@@ -188,12 +185,12 @@ def write_manifest(folder: Path, entries: Sequence[ShardEntry]) -> None:
 
 
 def read_manifest(folder: Path) -> list[ShardEntry]:
-    """Return the listed shards; none, with a warning, when the list is damaged.
+    """Return the listed shards; none, with a warning, if the manifest is damaged.
 
     Raises
     ------
     StorageError
-        When the list is out of reach, or what has its name is no file.
+        If the manifest cannot be read, or is not a file.
     """
     path = folder / MANIFEST
     try:

@@ -1,9 +1,9 @@
-"""Kept activations on disk: one folder per way of computing, rows in checksummed shards.
+"""The feature cache on disk: one store for each way of computing, rows in shards with checksums.
 
     activations/<spec digest>/
       spec.json                 how the rows were computed
       manifest.json             the shards: file, rows, bytes, BLAKE2b; and a checksum of this list
-      shard-00000.safetensors   "keys" uint8 (N, 20): row id and view; "rows" (N, ...): activations
+      shard-00000.safetensors   "keys" uint8 (N, 20): row id and view; "rows" (N, ...): features
       lock                      held while rows are added
 
 `docs/cache-format.md` specifies the bytes. A shard is listed only after it is whole on disk.
@@ -50,7 +50,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """How activations are computed. Any field changed alone names another store.
+    """Identifies how features are computed. If any field differs, so does the store.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class FeatureKey:
 
 
 def feature_key(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str) -> FeatureKey:
-    """Return the spec of a frozen part and its preprocessing."""
+    """Return the key of frozen stages and their preprocessing."""
     boundary = frozen.boundary
     return FeatureKey(
         network=network + _layers(frozen),
@@ -103,7 +103,7 @@ def feature_key(network: str, frozen: Frozen, preprocess: Preprocess, dtype: str
 
 
 def _layers(frozen: Frozen) -> str:
-    """Return a digest of what a name and weights do not tell of a network found elsewhere: strides, kinds, steps."""
+    """Return a digest of an external network's layers: strides and kinds, which name and weights do not include."""
     stages = frozen.stages.values()
     if not any(isinstance(stage, fx.GraphModule) for stage in stages):
         return ""
@@ -117,7 +117,7 @@ def row_key(row_id: bytes, view: int = 0) -> bytes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row lies."""
+    """The location of a row."""
 
     shard: int
     row: int
@@ -139,16 +139,16 @@ class Store:
         self.folder = cache / "activations" / spec.digest
         self.shards: list[Rows] = []  # memory-mapped
         self.index: dict[bytes, Place] = {}
-        self.damaged: list[str] = []  # shards that the last load named and left out
+        self.damaged: list[str] = []  # shards that the last load reported and skipped
         self.read_only = ""  # why the store cannot be written
         self._entries: list[ShardEntry] = []
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Hold the store alone while rows are added; yields whether it may be written.
+        """Lock the store; yields whether it may be written.
 
-        Waits for another process that fills it. A cache that cannot be written is still read, and so is a store that is
-        a symbolic link: nothing is written or removed through it.
+        Waits for another process that writes it. A cache that cannot be written is still read, and so is a store that
+        is a symbolic link: nothing is written or removed through it.
         """
         if self.folder.is_symlink():
             self.read_only = f"{self.folder} is a symbolic link, which nothing is written through"
@@ -160,7 +160,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                log.info("waiting for another process that computes the same activations")
+                log.info("waiting for another process that computes the same features")
                 lock.acquire(poll_interval=0.1)
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             self.read_only = first_line(error)
@@ -205,7 +205,7 @@ class Store:
             self._drop_strays()
 
     def _misfit(self, shard: Shard, expected: tuple[int, ...] | None) -> str:
-        """Return why a shard does not go with the others; an empty string when it does."""
+        """Return why a shard does not fit the others, or an empty string."""
         if expected is None and self.shards:
             expected = self.shards[0].shape[1:]
         if expected is not None and shard.rows.shape[1:] != expected:
@@ -257,8 +257,8 @@ class Store:
         return max((shard_number(name) for name in there if re.fullmatch(SHARD_NAME, name)), default=-1) + 1
 
     def mark_used(self) -> None:
-        """Note the time of use for `frostline cache list` and `prune`; a read-only cache keeps its old time."""
+        """Record the time of use for `frostline cache list` and `prune`, unless the cache is read-only."""
         try:
             os.utime(self.folder / MANIFEST)
         except OSError as error:
-            log.debug("no time of use noted: %s", error)
+            log.debug("time of use not recorded: %s", error)
