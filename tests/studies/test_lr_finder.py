@@ -17,7 +17,7 @@ from frostline.studies.lr_finder import EXPLODED, Span, draw_curve, find_lr, ran
 from frostline.training.examples import Examples
 from frostline.training.optim import layer_groups
 from frostline.training.trainer import Recipe
-from tests.runs.test_plots import colored, pixels
+from tests.runs.test_artifacts import colored, pixels
 from tests.small_run import small_config
 
 THAWED = {"freeze": "conv3", "limit": 75, "head_epochs": 5, "batch_size": 20, "lr": None}

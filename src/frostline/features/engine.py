@@ -81,30 +81,36 @@ class SelectedEngine:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features (B, ...) float32 of pixels (B, C, S, S) in 0..255."""
         engine = self._engines.get(pixels.shape)
-        if engine is None:
-            engine = self._engines[pixels.shape] = self._select(pixels)
-        return engine(pixels)
+        if engine is not None:
+            return engine(pixels)
+        self._engines[pixels.shape], features = self._select(pixels)
+        return features
 
-    def _select(self, pixels: torch.Tensor) -> Engine:
+    def _select(self, pixels: torch.Tensor) -> tuple[Engine, torch.Tensor]:
+        """Return the engine for batches like this one, and the features of this one."""
+        begun = time.perf_counter()
+        features = self.forward(pixels)
+        rate = len(pixels) / (time.perf_counter() - begun)
         if self._name == "torch" or self.forward.device.type != "cpu":
-            return self.forward
+            return self.forward, features
         if self._name != "auto":
             engine = compile_engine(self._name, self.forward, pixels)
-            difference = _difference(engine(pixels), self.forward(pixels))
+            found = engine(pixels)
+            difference = _difference(found, features)
             if difference > TOLERANCE:
                 raise ConfigError(
                     f"--engine {self._name} computes other features than torch (they differ by {difference:.1e} of the "
                     "largest): use --engine torch."
                 )
-            return engine
-        installed = _installed()
+            return engine, found
+        installed = [name for name in _installed() if self._images / rate >= WORTH_SECONDS[name]]
         if not installed:
-            return self.forward
-        record = self.record_file(pixels)
-        remembered = read_record(record)
-        if remembered is not None:
-            return self._compile_remembered(remembered, pixels)
-        return self._measure(installed, pixels, record)
+            return self.forward, features
+        file = self.record_file(pixels)
+        record = read_record(file)
+        if record is None:
+            return self._measure(installed, pixels, features, file), features
+        return self._compile_remembered(record, pixels, features), features
 
     def record_file(self, pixels: torch.Tensor) -> Path:
         """Return the file that remembers the choice for batches like this one, on this processor, in these versions."""
@@ -112,52 +118,49 @@ class SelectedEngine:
         key = [self._identity, list(pixels.shape), describe_device(self.forward.device), versions]
         return self._folder / f"{digest_json(key)}.json"
 
-    def _compile_remembered(self, record: "EngineRecord", pixels: torch.Tensor) -> Engine:
-        if record.engine == "torch" or self._seconds(record.images_per_second["torch"]) < WORTH_SECONDS[record.engine]:
+    def _compile_remembered(self, record: "EngineRecord", pixels: torch.Tensor, expected: torch.Tensor) -> Engine:
+        if record.engine == "torch":
             return self.forward
-        try:
-            engine = compile_engine(record.engine, self.forward, pixels)
-        except Exception as error:  # engines raise whatever they like; torch computes the same
-            log.warning("engine: torch, since %s failed (%s)", record.engine, first_line(error))
-            return self.forward
-        if _difference(engine(pixels), self.forward(pixels)) > TOLERANCE:
-            log.warning("engine: torch, since %s computes other features than before", record.engine)
+        engine = self._agreeing(record.engine, pixels, expected)
+        if engine is None:
             return self.forward
         log.info("engine: %s", record.summary)
         return engine
 
-    def _measure(self, installed: list[str], pixels: torch.Tensor, record: Path) -> Engine:
-        expected = self.forward(pixels)
+    def _measure(self, names: list[str], pixels: torch.Tensor, expected: torch.Tensor, file: Path) -> Engine:
         rates = {"torch": len(pixels) / _fastest_seconds(self.forward, pixels)}
         engines: dict[str, Engine] = {"torch": self.forward}
-        for name in installed:
-            if self._seconds(max(rates.values())) < WORTH_SECONDS[name]:
+        for name in names:
+            if self._images / max(rates.values()) < WORTH_SECONDS[name]:
                 continue
-            try:
-                engine = compile_engine(name, self.forward, pixels)
-                difference = _difference(engine(pixels), expected)
-            except Exception as error:  # engines raise whatever they like; torch computes the same
-                log.info("engine: %s cannot run this network (%s)", name, first_line(error))
-                continue
-            if difference > TOLERANCE:
-                log.info("engine: %s differs from torch by %.1e of the largest feature: not used", name, difference)
-                continue
-            engines[name], rates[name] = engine, len(pixels) / _fastest_seconds(engine, pixels)
+            engine = self._agreeing(name, pixels, expected)
+            if engine is not None:
+                engines[name], rates[name] = engine, len(pixels) / _fastest_seconds(engine, pixels)
         if len(rates) == 1:  # nothing was compared
             return self.forward
         fastest = max(rates, key=lambda name: rates[name])
         if rates[fastest] < MIN_SPEEDUP * rates["torch"]:
             fastest = "torch"
-        found = EngineRecord(engine=fastest, images_per_second=rates)
+        record = EngineRecord(engine=fastest, images_per_second=rates)
         try:
-            write_json(record, found.model_dump())
+            write_json(file, record.model_dump())
         except StorageError as error:  # a cache that cannot be written: measured again next time
             log.debug("the choice of an engine is not remembered: %s", error)
-        log.info("engine: %s", found.summary)
+        log.info("engine: %s", record.summary)
         return engines[fastest]
 
-    def _seconds(self, rate: float) -> float:
-        return self._images / rate
+    def _agreeing(self, name: str, pixels: torch.Tensor, expected: torch.Tensor) -> Engine | None:
+        """Return a compiled engine, or ``None``, logged, if it fails or computes other features."""
+        try:
+            engine = compile_engine(name, self.forward, pixels)
+            difference = _difference(engine(pixels), expected)
+        except Exception as error:  # engines raise whatever they like; torch computes the same
+            log.info("engine: %s cannot run this network (%s)", name, first_line(error))
+            return None
+        if difference > TOLERANCE:
+            log.info("engine: %s differs from torch by %.1e of the largest feature: not used", name, difference)
+            return None
+        return engine
 
 
 class EngineRecord(BaseModel):
