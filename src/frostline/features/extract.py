@@ -101,7 +101,9 @@ def fill(
             )
         if count:
             log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
-            selected = SelectedEngine(forward, engine, count, replace(spec, augment=None).digest, cache)
+            selected = SelectedEngine(
+                forward, engine, count, replace(spec, augment=None, dtype="float32").digest, cache
+            )
             _compute(missing, count, selected, store, view, progress or Silent(), workers)
         else:
             log.info("frozen pass: all %s features found in the cache", f"{total:,}")

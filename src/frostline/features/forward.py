@@ -71,6 +71,11 @@ class FastForward:
         return layer if plain else None
 
     @property
+    def is_folded(self) -> bool:
+        """Whether preprocessing is folded into the first convolution: torch then runs about as fast as any engine."""
+        return self._first is not None
+
+    @property
     def batch_size(self) -> int:
         """Images per step: few enough that a batch's maps stay in the processor's cache."""
         if self.device.type != "cpu":
