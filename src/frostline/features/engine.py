@@ -3,8 +3,8 @@
 An engine is a function from pixels to features. Torch needs no preparation (`frostline.features.forward`); the others
 compile the same computation for batches of one shape. With ``auto`` the first batch of a long pass is timed in another
 engine, if one is installed; where it is much faster and agrees with torch it computes the rest, and the cache folder
-remembers the choice. Networks like AlexNet, whose layers `FastForward` rewrites, stay in torch, which runs them about as
-fast (bench/engines.py).
+remembers the choice. Networks like AlexNet, whose layers `FastForward` rewrites, stay in torch, which runs them about
+as fast (bench/engines.py).
 """
 
 import logging
