@@ -13,8 +13,15 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
 from frostline.errors import ConfigError
 from frostline.pipeline.context import Context
-from frostline.pipeline.rank import RankedNetwork, best_value, candidates, cross_validated, rank_networks
-from frostline.pipeline.resolve import check_network, choose_network, resolve_network
+from frostline.pipeline.rank import (
+    RankedNetwork,
+    best_value,
+    candidates,
+    choose_network,
+    cross_validated,
+    rank_networks,
+)
+from frostline.pipeline.resolve import check_network, resolve_network
 
 NAMES = ["alexnet", "efficientnet-lite0"]
 
@@ -34,7 +41,7 @@ def test_networks_with_weights_on_this_machine_are_candidates(context: Context) 
 
 
 def test_networks_are_ranked_by_accuracy_on_a_sample(fashion: Splits, context: Context) -> None:
-    found = rank_networks(fashion.train, NAMES, context, count=60, image_size=64, engine="torch")
+    found = rank_networks(fashion.train, NAMES, context, count=60, image_size=64)
     assert [one.accuracy for one in found] == sorted((one.accuracy for one in found), reverse=True)
     lite = ("efficientnet-lite0", "imagenet")
     expected = {("alexnet", "bundled", True), (*lite, True), (*lite, False)}
@@ -75,20 +82,20 @@ def test_cross_validation_equals_scikit_learns_on_all_columns() -> None:
         (cross_val_predict(RidgeClassifier(strength * norm), scaled, labels, cv=folds) == labels).sum()
         for strength in (0.01, 0.1, 1.0)
     )
-    assert cross_validated(torch.from_numpy(rows), labels, None, 0).sum() == expected
+    assert cross_validated(torch.from_numpy(rows), labels, None).sum() == expected
 
 
 def test_images_of_a_group_share_a_fold() -> None:
     generator = np.random.default_rng(0)
     rows = torch.from_numpy(np.repeat(generator.normal(size=(20, 50)), 2, axis=0))  # every image twice
     labels = np.repeat(generator.permutation(np.arange(20) % 2), 2)  # noise
-    assert cross_validated(rows, labels, None, 0).mean() > 0.9  # copies vouch for each other
-    assert cross_validated(rows, labels, np.repeat(np.arange(20), 2), 0).mean() < 0.75
+    assert cross_validated(rows, labels, None).mean() > 0.9  # copies vouch for each other
+    assert cross_validated(rows, labels, np.repeat(np.arange(20), 2)).mean() < 0.75
 
 
 def test_constant_features_and_single_images_are_no_error() -> None:
-    assert not cross_validated(torch.zeros(3, 4), np.array([0, 1, 2]), None, 0).any()
-    assert len(cross_validated(torch.ones(6, 4), np.array([0, 0, 0, 1, 1, 2]), None, 0)) == 6
+    assert not cross_validated(torch.zeros(3, 4), np.array([0, 1, 2]), None).any()
+    assert len(cross_validated(torch.ones(6, 4), np.array([0, 0, 0, 1, 1, 2]), None)) == 6
 
 
 def test_auto_chooses_network_weights_and_taps(

@@ -191,18 +191,10 @@ def models_rank(
         from frostline.pipeline import rank, resolve
         from frostline.pipeline.context import make_context
 
-        context = make_context(checked.device, cache_dir, screen.progress)
+        context = make_context(checked.device, cache_dir, screen.progress, checked.engine)
         names = candidates.split(",") if candidates else rank.candidates(context)
         _, splits = resolve.resolve_images(checked, context)
-        ranked = rank.rank_networks(
-            splits.train,
-            names,
-            context,
-            count=images,
-            image_size=checked.image_size,
-            engine=checked.engine,
-            seed=checked.seed,
-        )
+        ranked = rank.rank_networks(splits.train, names, context, count=images, image_size=checked.image_size)
     chosen = rank.best_value(ranked)
     rows = [
         [

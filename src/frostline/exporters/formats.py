@@ -19,8 +19,9 @@ from frostline._utils.progress import Progress, Silent
 from frostline.data.dataset import ImageDataset
 from frostline.data.inputs import batches
 from frostline.errors import ExportError, RunError, first_line
-from frostline.exporters.exportable_model import INPUT, OUTPUTS, quiet
+from frostline.exporters.exportable_model import INPUT, OUTPUTS
 from frostline.exporters.parity import Answers, ImagePixels, Predictor, raw_batches
+from frostline.features.engine import quiet
 from frostline.inference.onnx import AGAIN, RECORD, UNSEALED, read_record, refuse_damaged, sealed
 
 OPSET = 20

@@ -250,7 +250,7 @@ def evaluate_run(
     """
     config = redirected(run.config.model_copy(update={"workers": cores()}), data, run.name)
     check_data(config.data)
-    context = make_context(config.device, cache_dir, progress)
+    context = make_context(config.device, cache_dir, progress, config.engine)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)
     splits = split(load_images(config, context), config)

@@ -18,6 +18,7 @@ class Context:
     cache: Path
     device: torch.device
     progress: Progress | None = None
+    engine: str = "auto"  # runs the frozen stages on the CPU; see `frostline.features.engine`
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class FeatureSettings:
     network: str  # name in the cache key
     dtype: str  # on disk: float16 or float32
     workers: int  # processes that decode image files
-    engine: str  # runs the frozen stages; see `frostline.features.engine`
     views: int  # views of each training image, for the log
 
     @property
@@ -38,12 +38,12 @@ class FeatureSettings:
 
 def feature_settings(config: TrainConfig) -> FeatureSettings:
     """Return the frozen pass settings of a run."""
-    return FeatureSettings(
-        config.model, config.cache_dtype, config.workers or cores(), config.engine, config.views or 1
-    )
+    return FeatureSettings(config.model, config.cache_dtype, config.workers or cores(), config.views or 1)
 
 
-def make_context(device: str, cache_dir: Path | str | None = None, progress: Progress | None = None) -> Context:
+def make_context(
+    device: str, cache_dir: Path | str | None = None, progress: Progress | None = None, engine: str = "auto"
+) -> Context:
     """Return a context; log the device that ``auto`` resolves to.
 
     Raises
@@ -54,4 +54,4 @@ def make_context(device: str, cache_dir: Path | str | None = None, progress: Pro
     picked = pick_device(device)
     if device == "auto":
         log.info("device: %s", describe_device(picked))
-    return Context(cache_folder(cache_dir), picked, progress)
+    return Context(cache_folder(cache_dir), picked, progress, engine)

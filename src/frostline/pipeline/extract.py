@@ -56,7 +56,7 @@ def read_rows(
         view=view,
         progress=context.progress,
         workers=settings.workers,
-        engine=settings.engine,
+        engine=context.engine,
     )
     if done.images_per_second:
         log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline._utils.device import cores
 from frostline._utils.progress import log
+from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.splits import limited
 from frostline.errors import ConfigError
@@ -22,8 +23,11 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import NETWORKS, find_network, load_backbone
 from frostline.pipeline.context import Context
 
+AUTO = "auto"
+ALWAYS_HERE = "efficientnet-lite0"  # installed with Frostline: stands for the others while settings are checked
 IMAGES = 1_000  # that networks are compared on, at most
 FOLDS = 5
+SEED = 0  # of sample and folds: the choice is the same for every seed of a run
 STRENGTHS = (0.01, 0.1, 1.0)  # of the L2 penalty, relative to the mean squared norm of a row
 SPREAD = (1, 2, 4, 6)  # stages that are tried together where a network has no usual taps, counted from its last
 
@@ -76,8 +80,6 @@ def rank_networks(
     *,
     count: int = IMAGES,
     image_size: int | None = None,
-    engine: str = "auto",
-    seed: int = 0,
 ) -> list[RankedNetwork]:
     """Compare networks on a stratified sample of the training images, the best first.
 
@@ -94,10 +96,6 @@ def rank_networks(
         Images to compare on, at most.
     image_size : int, optional
         In pixels; each network's usual size when left out.
-    engine : str
-        See `frostline.features.engine`.
-    seed : int
-        Draws the sample and the folds.
 
     Raises
     ------
@@ -105,8 +103,8 @@ def rank_networks(
         When the weights of a network are not on this machine.
     DataError
     """
-    sample = images.subset(limited(images.labels, count, seed))
-    ranked = [one for name in names for one in _rank(name, sample, context, image_size, engine, seed)]
+    sample = images.subset(limited(images.labels, count, SEED))
+    ranked = [one for name in names for one in _rank(name, sample, context, image_size)]
     return sorted(ranked, key=lambda one: (-one.accuracy, one.operations, one.taps))
 
 
@@ -117,9 +115,41 @@ def best_value(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
     return min(close, key=lambda one: (one.operations, -one.accuracy))
 
 
-def _rank(
-    name: str, sample: ImageDataset, context: Context, image_size: int | None, engine: str, seed: int
-) -> list[RankedNetwork]:
+def check_auto(config: TrainConfig) -> None:
+    """Reject settings that name weights or stages while the network is not named.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name in ("weights", "freeze", "taps"):
+        if getattr(config, name) != "auto":
+            raise ConfigError(
+                f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is for."
+            )
+
+
+def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
+    """Return the settings with the network, weights and taps that suit the training images; see `rank_networks`.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    ranked = rank_networks(images, candidates(context), context, image_size=config.image_size)
+    chosen = best_value(ranked)
+    others = [f"{one.model} {one.accuracy:.3f}" for one in ranked if one != chosen]
+    log.info(
+        "model: %s, cross-validated accuracy %.3f on %s training images (others: %s; --model NAME chooses)",
+        chosen.model,
+        chosen.accuracy,
+        f"{min(IMAGES, len(images)):,}",
+        ", ".join(others) or "none",
+    )
+    return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})
+
+
+def _rank(name: str, sample: ImageDataset, context: Context, image_size: int | None) -> list[RankedNetwork]:
     """Return the network with its usual stages, or with its last and with several where it has no usual ones."""
     weights = local_weights(name, context)
     if weights is None:
@@ -129,7 +159,7 @@ def _rank(
     shape = find_network(name).outline()
     size = image_size or shape.usual_image_size(sample.side)
     taps = shape.usual_taps or _spread(shape)
-    backbone = load_backbone(name, weights, seed=seed, cache_dir=context.cache, progress=context.progress)
+    backbone = load_backbone(name, weights, cache_dir=context.cache, progress=context.progress)
     forward = FastForward(
         Frozen(backbone, make_boundary(backbone, shape.feature_stage, taps)),
         preprocess_for(backbone.intake, size, sample.levels),
@@ -138,7 +168,7 @@ def _rank(
     key = feature_key(name, forward.frozen, forward.preprocess, "float16")
     log.info("trying %s with %s images at %d px", name, f"{len(sample):,}", size)
     (features,), _ = fill(
-        [sample], forward, key, context.cache, progress=context.progress, workers=cores(), engine=engine
+        [sample], forward, key, context.cache, progress=context.progress, workers=cores(), engine=context.engine
     )
     rows = features.take(np.arange(len(sample))).flatten(1)
     operations = _operations(forward)
@@ -147,7 +177,7 @@ def _rank(
         choices[()] = rows[:, -forward.frozen.widths(size)[shape.feature_stage] :]
     ranked = []
     for chosen, columns in choices.items():
-        correct = cross_validated(columns, sample.labels, sample.groups, seed)
+        correct = cross_validated(columns, sample.labels, sample.groups)
         accuracy = float(correct.mean())
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(correct)))
         ranked.append(RankedNetwork(name, weights, chosen, size, accuracy, error, operations))
@@ -169,7 +199,7 @@ def _operations(forward: FastForward) -> float:
 
 
 def cross_validated(
-    rows: torch.Tensor, labels: NDArray[np.int64], groups: NDArray[np.int64] | None, seed: int
+    rows: torch.Tensor, labels: NDArray[np.int64], groups: NDArray[np.int64] | None
 ) -> NDArray[np.bool_]:
     """Return which rows (N, F) a closed-form head classifies correctly that was fitted without their fold.
 
@@ -184,7 +214,7 @@ def cross_validated(
     if folds < 2:
         return np.zeros(len(labels), bool)
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(folds, shuffle=True, random_state=seed)
+    splitter = kind(folds, shuffle=True, random_state=SEED)
     scale = float(np.square(reduced).sum(1).mean())
     found = []
     with warnings.catch_warnings():

@@ -29,7 +29,7 @@ from frostline.models.registry import check_digest, load_backbone, outline, weig
 from frostline.models.stages import output_shape
 from frostline.pipeline.context import Context, FeatureSettings, feature_settings
 from frostline.pipeline.phases import PhasePlan, plan_phases, trains_head_first, with_defaults
-from frostline.pipeline.rank import IMAGES, best_value, candidates, rank_networks
+from frostline.pipeline.rank import ALWAYS_HERE, AUTO, check_auto, choose_network
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,6 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
 
 
 IMBALANCE = 10  # ratio of the largest to the smallest class that is worth a line
-AUTO = "auto"
-LEAST = "efficientnet-lite0"  # always installed: stands for the others while settings are checked
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
@@ -171,8 +169,8 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
     ConfigError
     """
     if config.model == AUTO and network is None:
-        _check_auto(config)
-        config = config.model_copy(update={"model": LEAST})
+        check_auto(config)
+        config = config.model_copy(update={"model": ALWAYS_HERE})
     config, shape, boundary = _with_boundary(config, network)
     if config.head == "ridge" and boundary.end != boundary.freeze:
         raise ConfigError(
@@ -199,37 +197,6 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
         raise ConfigError("--augment needs views to apply to: add --views V with V of 2 or more.")
     if config.cutmix and (row_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError("--cutmix needs feature maps: use --freeze none or --taps none.")
-
-
-def _check_auto(config: TrainConfig) -> None:
-    for name in ("weights", "freeze", "taps"):
-        value = getattr(config, name)
-        if value != "auto":
-            raise ConfigError(
-                f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is for."
-            )
-
-
-def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
-    """Return the settings with the network, weights and taps that suit the training images; see `rank`.
-
-    Raises
-    ------
-    ConfigError, DataError
-    """
-    ranked = rank_networks(
-        images, candidates(context), context, image_size=config.image_size, engine=config.engine, seed=config.seed
-    )
-    chosen = best_value(ranked)
-    others = {one.model: one.accuracy for one in reversed(ranked) if one.model != chosen.model}
-    log.info(
-        "model: %s, cross-validated accuracy %.3f on %s training images (%s; --model NAME chooses another)",
-        chosen.model,
-        chosen.accuracy,
-        f"{min(IMAGES, len(images)):,}",
-        ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in reversed(others.items())) or "the only one here",
-    )
-    return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})
 
 
 def _normalizable(shape: Backbone, boundary: Boundary) -> bool:

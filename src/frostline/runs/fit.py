@@ -85,7 +85,7 @@ def fit(
         trackers = choose_trackers(track, run, resumed=resumed)
         started = _resume(config, run, trackers) if resumed else config
         if started is not None:
-            context = make_context(started.device, cache_dir, visible(progress))
+            context = make_context(started.device, cache_dir, visible(progress), started.engine)
             _run(run, started, context, splits, backbone, trackers, start=start, resumed=resumed)
     return Run(run.folder)
 

@@ -177,7 +177,10 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
         return self
 
     def _train(self, dataset: ImageDataset, config: TrainConfig) -> TrainedModel:
-        context, splits = make_context(config.device, self.cache_dir, self._progress), split(dataset, config)
+        context, splits = (
+            make_context(config.device, self.cache_dir, self._progress, config.engine),
+            split(dataset, config),
+        )
         network = resolve_network(config, splits.train, context, load=load_cached)
         return train(extract(Plan(network, splits), context))
 

@@ -96,7 +96,15 @@ def curve(
             claim.keep()
         missing = [point for point in spec.points() if point not in known]
         if missing:
-            _measure(config, spec, missing, known, output, make_context(config.device, cache_dir, progress), claim)
+            _measure(
+                config,
+                spec,
+                missing,
+                known,
+                output,
+                make_context(config.device, cache_dir, progress, config.engine),
+                claim,
+            )
         points = [known[point] for point in spec.points()]
         cells = tabulate(points)
         write_table(cells, output / "curve.csv")

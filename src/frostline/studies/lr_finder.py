@@ -132,7 +132,7 @@ def find_lr(
         raise ConfigError("--head ridge is fitted in closed form and has no learning rate: choose linear or mlp.")
     span, config = Span(lowest, highest, steps), stepwise(config)
     check(config, splits=splits)
-    context = make_context(config.device, cache_dir, visible(progress))
+    context = make_context(config.device, cache_dir, visible(progress), config.engine)
     plan = resolve(config, context, splits)
     seed_everything(plan.config.seed)
     ready = _last_phase(extract(plan, context))

@@ -114,7 +114,9 @@ def tune(
         with log_file(output.path / "log.txt"):
             if resume and started is None:
                 log.info("no search in %s yet: starting one", output.path)
-            prepared = _prepare(config, names, make_context(config.device, cache_dir, visible(progress)), splits)
+            prepared = _prepare(
+                config, names, make_context(config.device, cache_dir, visible(progress), config.engine), splits
+            )
             if started is None:  # an overwritten search is removed only now
                 _write_settings(config, names, output)
             return _run(prepared, config, output, claim, trials, seconds)

@@ -111,7 +111,7 @@ def audit(
         if any(lexists(folder / name) for name in OWN_FILES) and not overwrite:
             raise output.exists_error("perhaps with your edits", can_resume=False)
         claim.will_write(*OWN_FILES)
-        context = make_context(config.device, cache_dir, progress)
+        context = make_context(config.device, cache_dir, progress, config.engine)
         return _audit(config, folder, context, splits, include_test=include_test)
 
 
