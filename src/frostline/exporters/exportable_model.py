@@ -1,10 +1,6 @@
 """The model from raw images to probabilities as one module, as a `torch.export` program, and its metadata."""
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +9,7 @@ from torch.export import Dim, ExportedProgram
 
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ExportError, first_line
+from frostline.features.engine import quiet
 from frostline.inference.onnx import FORMAT_VERSION
 from frostline.models.boundary import Frozen
 from frostline.models.heads import Head
@@ -152,20 +149,6 @@ def export_program(model: Model) -> ExportedProgram:
                 f"torch.export cannot export {model.backbone.name} ({first_line(error)}): "
                 "use `frostline predict` and `frostline serve` with the run instead."
             ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress warnings of torch's exporters, which no user can act on."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _folded(head: Head) -> nn.Sequential:

@@ -240,7 +240,7 @@ def _openvino(forward: FastForward, pixels: torch.Tensor) -> Compiled:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             _Computation(forward).eval(), pixels[:1].clone(), check_trace=False
         )
@@ -260,7 +260,7 @@ def _openvino(forward: FastForward, pixels: torch.Tensor) -> Compiled:
 def _onnxruntime(forward: FastForward, pixels: torch.Tensor) -> Compiled:
     import onnxruntime
 
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             _Computation(forward).eval(), (pixels.clone(),), dynamo=True, input_names=["pixels"], verbose=False
         )
@@ -276,13 +276,14 @@ def _onnxruntime(forward: FastForward, pixels: torch.Tensor) -> Compiled:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the warnings and log lines of exporters."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def quiet() -> Iterator[None]:
+    """Suppress warnings of torch's exporters, which no user can act on."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logger.setLevel(level)
