@@ -194,7 +194,7 @@ def test_invalid_options_are_refused(predict, images):
     for options, words in (
         (["--link", "hard"], "--link is for --sort-into"),
         (["--link", "soft", "--sort-into", "x"], "unknown kind of link 'soft'"),
-        (["--max-pixels", 0], "'--max-pixels'"),
+        (["--max-pixels", 0], "--max-pixels 0: expected 1 or more"),
         (["--reject", -1], "--reject -1: expected the proportion"),
     ):
         done = predict(images, *options)

@@ -179,7 +179,7 @@ def test_pixel_limit_is_configurable(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [(["--max-pixels", "0"], "'--max-pixels'"), (["--reject", "0.7"], "--reject 0.7")]
+    ("option", "words"), [(["--max-pixels", "0"], "--max-pixels 0"), (["--reject", "0.7"], "--reject 0.7")]
 )
 def test_invalid_options(run: Run, frostline: Frostline, option: list[str], words: str) -> None:
     done = frostline("serve", run.folder, "--port", 0, *option)

@@ -66,7 +66,7 @@ def serve(
         typer.Option(help="File with one key per line; requests must send one.", metavar="FILE", show_default=False),
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve beyond this machine without keys.")] = False,
-    max_pixels: Annotated[int | None, option("Refuse images with more pixels (50 million).", "N", min=1)] = None,
+    max_pixels: Annotated[int | None, option("Refuse images with more pixels (50 million).", "N", least=1)] = None,
     reject: Annotated[
         float | None,
         option(

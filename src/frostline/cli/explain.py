@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import Device, ImagePaths, OutputDir, RunName, Strict, check_name, option
+from frostline.cli.settings import Device, ImagePaths, OutputDir, RunName, Strict, at_least, check_name, option
 
 if TYPE_CHECKING:
     from frostline.data.dataset import BadImage
@@ -20,8 +20,8 @@ def explain(
     paths: ImagePaths,
     stage: Annotated[str | None, option("Stage to explain (the last with a feature map).", "STAGE")] = None,
     method: Annotated[str, typer.Option(help="gradcam, or hirescam: gradients by position.")] = "gradcam",
-    top: Annotated[int, typer.Option(help="How many of the most probable classes to explain.", min=1)] = 3,
-    neighbors: Annotated[int, typer.Option(help="How many training images to show.", min=1)] = 5,
+    top: Annotated[int, typer.Option(help="Most probable classes to explain.", callback=at_least(1))] = 3,
+    neighbors: Annotated[int, typer.Option(help="How many training images to show.", callback=at_least(1))] = 5,
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     device: Device = "auto",

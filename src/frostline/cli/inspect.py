@@ -15,7 +15,9 @@ from frostline.cli.settings import (
     GroupedCommand,
     Overwrite,
     Quiet,
+    at_least,
     check_name,
+    option,
     provided,
     read_settings,
     with_settings,
@@ -95,7 +97,7 @@ def data_show(
         str | None,
         typer.Option(help="Show views of one image: `default`, or the strengths.", metavar="NAME=X,…"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for drawing the images.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for drawing the images.", callback=at_least(0))] = 0,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -176,7 +178,7 @@ def models_rank(
             show_default=False,
         ),
     ] = None,
-    images: Annotated[int, typer.Option(help="Training images to compare on, at most.", metavar="N", min=20)] = 1_000,
+    images: Annotated[int, option("Training images to compare on, at most (1000).", "N", least=20)] = 1_000,
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
@@ -328,7 +330,7 @@ def cache_verify(cache_dir: CacheDir = None) -> None:
 
 @cache_app.command("prune")
 def cache_prune(
-    older_than: Annotated[float | None, typer.Option(help="Remove stores not used for this many days.", min=0)] = None,
+    older_than: Annotated[float | None, option("Remove stores not used for this many days.", "DAYS", least=0)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
     cache_dir: CacheDir = None,
 ) -> None:

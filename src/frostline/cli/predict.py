@@ -35,7 +35,7 @@ def predict(
     sort_into: Annotated[Path | None, option("Copy each image into DIR/CLASS; no file is replaced.", "DIR")] = None,
     link: Annotated[str | None, option("With --sort-into: hard or symbolic links, not copies.", "KIND")] = None,
     strict: Strict = False,
-    max_pixels: Annotated[int | None, option("Refuse images with more pixels (100 million).", "N", min=1)] = None,
+    max_pixels: Annotated[int | None, option("Refuse images with more pixels (100 million).", "N", least=1)] = None,
     tta: Tta = 1,
     device: Device = "auto",
     output_dir: OutputDir = Path("runs"),

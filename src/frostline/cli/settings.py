@@ -18,9 +18,21 @@ DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a 
 OUTPUT = "Output"  # group of the options for where results are written
 
 
-def option(help_text: str, metavar: str | None = None, *, group: str | None = None, min: int | None = None) -> Any:
-    """Return an option whose help text states the default."""
-    return typer.Option(help=help_text, metavar=metavar, show_default=False, rich_help_panel=group, min=min)
+def option(help_text: str, metavar: str | None = None, *, group: str | None = None, least: float | None = None) -> Any:
+    """Return an option whose help text states the default; ``least`` is the smallest number that it takes."""
+    callback = None if least is None else at_least(least)
+    return typer.Option(help=help_text, metavar=metavar, show_default=False, rich_help_panel=group, callback=callback)
+
+
+def at_least(least: float) -> Callable[[typer.CallbackParam, Any], Any]:
+    """Return the callback of an option that takes no smaller number: the error says which number was given."""
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and value < least:
+            raise ConfigError(f"{param.opts[0]} {value}: expected {least:g} or more.")
+        return value
+
+    return check
 
 
 def flag(name: str, help_text: str, *, group: str | None = None) -> Any:
@@ -45,7 +57,10 @@ Overwrite = Annotated[bool, flag("--overwrite", "Replace a file of that name.")]
 OverwriteOutput = Annotated[bool, flag("--overwrite", "Replace a file of that name.", group=OUTPUT)]
 Strict = Annotated[bool, flag("--strict", "Exit with 2 if any image cannot be read, after processing the others.")]
 Tta = Annotated[
-    int, typer.Option(help="Average over V views of each image: itself, its mirror image, …", metavar="V", min=1)
+    int,
+    typer.Option(
+        help="Average over V views of each image: itself, its mirror image, …", metavar="V", callback=at_least(1)
+    ),
 ]
 ConfigFile = Annotated[Path | None, option("TOML file with any of the settings below; options win.", "FILE")]
 

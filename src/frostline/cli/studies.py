@@ -14,6 +14,7 @@ from frostline.cli.settings import (
     MovedData,
     OverwriteOutput,
     Quiet,
+    at_least,
     flag,
     option,
     provided,
@@ -145,7 +146,7 @@ def curve(
     ways: Annotated[
         str, typer.Option(help="Methods to compare.", metavar="WAY,…")
     ] = "pixels,random-frozen,frozen,fine-tuned,scratch",
-    repeats: Annotated[int, typer.Option(help="Random draws of the labeled images.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Random draws of the labeled images.", callback=at_least(1))] = 3,
     seconds_per_point: Annotated[
         float, typer.Option(help="Time for each point of the methods that train the network.", metavar="S")
     ] = 60.0,
