@@ -18,8 +18,9 @@ import torch
 
 from bench.common.options import start
 from bench.common.tables import Table
+from frostline.data.preprocess import Preprocess
 from frostline.features.engine import ENGINES, TOLERANCE, Engine, compile_engine
-from frostline.features.forward import FastForward, preprocess_for
+from frostline.features.forward import FastForward
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 
@@ -32,7 +33,7 @@ def frozen_pass(network: str, size: int) -> FastForward:
     """Return the frozen stages of a network with random weights; their speed does not depend on them."""
     backbone = load_backbone(network, "random")
     frozen = Frozen(backbone, make_boundary(backbone, backbone.feature_stage, backbone.usual_taps))
-    return FastForward(frozen, preprocess_for(backbone.intake, size, None), torch.device("cpu"))
+    return FastForward(frozen, Preprocess(size, *backbone.intake.normalization), torch.device("cpu"))
 
 
 def plain_loop(network: str, size: int) -> Engine:

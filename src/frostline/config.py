@@ -270,6 +270,16 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(" ".join(map(_explain, error.errors()))) from error
 
+    @model_validator(mode="after")
+    def _auto_names_no_stage(self) -> Self:
+        for name in ("weights", "freeze", "taps"):
+            if self.model == "auto" and getattr(self, name) != "auto":
+                raise ConfigError(
+                    f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is "
+                    "for."
+                )
+        return self
+
     @field_validator("augment", mode="before")
     @classmethod
     def _split_augment(cls, value: Any) -> Any:

@@ -58,9 +58,7 @@ OverwriteOutput = Annotated[bool, flag("--overwrite", "Replace a file of that na
 Strict = Annotated[bool, flag("--strict", "Exit with 2 if any image cannot be read, after processing the others.")]
 Tta = Annotated[
     int,
-    typer.Option(
-        help="Average over V views of each image: itself, its mirror image, …", metavar="V", callback=at_least(1)
-    ),
+    typer.Option(help="Average over V views of each image: itself, its mirror image, …", metavar="V", min=1),
 ]
 ConfigFile = Annotated[Path | None, option("TOML file with any of the settings below; options win.", "FILE")]
 

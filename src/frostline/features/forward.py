@@ -18,16 +18,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from frostline.data.levels import Levels
-from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from frostline.models.backbone import Intake, channels_last
+from frostline.data.preprocess import Preprocess
+from frostline.models.backbone import channels_last
 from frostline.models.boundary import Frozen, Step, run_stages
-
-
-def preprocess_for(intake: Intake, image_size: int, levels: Levels | None) -> Preprocess:
-    """Return the preprocessing that a network expects; ImageNet's mean and deviation where it names none."""
-    mean, std = intake.mean or IMAGENET_MEAN, intake.std or IMAGENET_STD
-    return Preprocess(image_size, mean, std, intake.interpolation, levels)
 
 
 class FastForward:

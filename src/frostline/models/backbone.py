@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from frostline._utils.text import few, html_table, printable
+from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.stages import accepted_sizes, accepts_size, cut, stages_agree
 
@@ -56,6 +57,11 @@ class Intake:
     std: tuple[float, float, float] | None = None
     interpolation: str = "bilinear"
     any_size: bool = False
+
+    @property
+    def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+        """Mean, standard deviation and interpolation, as `Preprocess` takes them."""
+        return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD, self.interpolation
 
 
 class Backbone(nn.Module):

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
 
 from frostline._utils.device import cores
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
+from frostline.data.preprocess import Preprocess
 from frostline.data.splits import limited
 from frostline.errors import ConfigError
 from frostline.features.extract import fill
-from frostline.features.forward import FastForward, preprocess_for
+from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
-from frostline.models.backbone import Backbone
+from frostline.models.backbone import Backbone, describe
 from frostline.models.boundary import Frozen, make_boundary
-from frostline.models.registry import NETWORKS, find_network, load_backbone
+from frostline.models.registry import NETWORKS, find_network, load_backbone, outline
 from frostline.pipeline.context import Context
 
 AUTO = "auto"
@@ -47,7 +47,7 @@ class RankedNetwork:
     accuracy : float
         Share of the training images that a closed-form head on the other folds classifies correctly.
     standard_error : float
-    operations : float
+    operations : int
         Multiply-accumulates for an image: what the network costs, on any machine.
     """
 
@@ -57,7 +57,7 @@ class RankedNetwork:
     image_size: int
     accuracy: float
     standard_error: float
-    operations: float
+    operations: int
 
 
 def candidates(context: Context) -> list[str]:
@@ -104,7 +104,17 @@ def rank_networks(
     DataError
     """
     sample = images.subset(limited(images.labels, count, SEED))
-    ranked = [one for name in names for one in _rank(name, sample, context, image_size)]
+    ranked = []
+    for name in names:
+        weights = local_weights(name, context)
+        if weights is None:
+            raise ConfigError(
+                f"{name}: its pre-trained weights are not on this machine; see `frostline models show {name}`."
+            )
+        backbone = load_backbone(name, weights, cache_dir=context.cache, progress=context.progress)
+        size = image_size or backbone.usual_image_size(sample.side)
+        preprocess = Preprocess(size, *backbone.intake.normalization, sample.levels)
+        ranked += _rank(backbone, weights, preprocess, sample, context)
     return sorted(ranked, key=lambda one: (-one.accuracy, one.operations, one.taps))
 
 
@@ -113,20 +123,6 @@ def best_value(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
     best = max(ranked, key=lambda one: one.accuracy)
     close = [one for one in ranked if one.accuracy >= best.accuracy - best.standard_error]
     return min(close, key=lambda one: (one.operations, -one.accuracy))
-
-
-def check_auto(config: TrainConfig) -> None:
-    """Reject settings that name weights or stages while the network is not named.
-
-    Raises
-    ------
-    ConfigError
-    """
-    for name in ("weights", "freeze", "taps"):
-        if getattr(config, name) != "auto":
-            raise ConfigError(
-                f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is for."
-            )
 
 
 def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
@@ -149,38 +145,34 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})
 
 
-def _rank(name: str, sample: ImageDataset, context: Context, image_size: int | None) -> list[RankedNetwork]:
+def _rank(
+    backbone: Backbone, weights: str, preprocess: Preprocess, sample: ImageDataset, context: Context
+) -> list[RankedNetwork]:
     """Return the network with its usual stages, or with its last and with several where it has no usual ones."""
-    weights = local_weights(name, context)
-    if weights is None:
-        raise ConfigError(
-            f"{name}: its pre-trained weights are not on this machine; see `frostline models show {name}`."
-        )
-    shape = find_network(name).outline()
-    size = image_size or shape.usual_image_size(sample.side)
-    taps = shape.usual_taps or _spread(shape)
-    backbone = load_backbone(name, weights, cache_dir=context.cache, progress=context.progress)
-    forward = FastForward(
-        Frozen(backbone, make_boundary(backbone, shape.feature_stage, taps)),
-        preprocess_for(backbone.intake, size, sample.levels),
-        context.device,
-    )
-    key = feature_key(name, forward.frozen, forward.preprocess, "float16")
-    log.info("trying %s with %s images at %d px", name, f"{len(sample):,}", size)
+    taps = backbone.usual_taps or _spread(backbone)
+    frozen = Frozen(backbone, make_boundary(backbone, backbone.feature_stage, taps))
+    forward = FastForward(frozen, preprocess, context.device)
+    log.info("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
     (features,), _ = fill(
-        [sample], forward, key, context.cache, progress=context.progress, workers=cores(), engine=context.engine
+        [sample],
+        forward,
+        feature_key(backbone.name, frozen, preprocess, "float16"),
+        context.cache,
+        progress=context.progress,
+        workers=cores(),
+        engine=context.engine,
     )
     rows = features.take(np.arange(len(sample))).flatten(1)
-    operations = _operations(forward)
     choices = {taps: rows}
-    if taps and not shape.usual_taps:
-        choices[()] = rows[:, -forward.frozen.widths(size)[shape.feature_stage] :]
-    ranked = []
+    if taps and not backbone.usual_taps:
+        choices[()] = rows[:, -frozen.widths(preprocess.image_size)[backbone.feature_stage] :]
+    operations, ranked = _operations(backbone, preprocess.image_size), []
     for chosen, columns in choices.items():
         correct = cross_validated(columns, sample.labels, sample.groups)
         accuracy = float(correct.mean())
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(correct)))
-        ranked.append(RankedNetwork(name, weights, chosen, size, accuracy, error, operations))
+        found = RankedNetwork(backbone.name, weights, chosen, preprocess.image_size, accuracy, error, operations)
+        ranked.append(found)
     return ranked
 
 
@@ -190,12 +182,11 @@ def _spread(shape: Backbone) -> tuple[str, ...]:
     return tuple(names[-back] for back in sorted(SPREAD, reverse=True)) if len(names) > max(SPREAD) else ()
 
 
-def _operations(forward: FastForward) -> float:
-    """Return the multiply-accumulates of the frozen stages for one color image."""
-    side = forward.preprocess.image_size
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        forward.frozen(torch.zeros(1, 3, side, side, device=forward.device))
-    return float(counter.get_total_flops()) / 2
+def _operations(backbone: Backbone, image_size: int) -> int:
+    """Return the multiply-accumulates of the stages below a head, for one color image."""
+    shape = outline(backbone.name)
+    names = shape.stage_names[: shape.position(shape.feature_stage) + 1]
+    return sum(facts.multiply_accumulates for facts in describe([(n, shape.stages[n]) for n in names], image_size))
 
 
 def cross_validated(

@@ -21,7 +21,7 @@ from frostline.data.registry import SOURCES, check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
 from frostline.features.engine import check_engine
-from frostline.features.forward import FastForward, preprocess_for
+from frostline.features.forward import FastForward
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
 from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
@@ -29,7 +29,7 @@ from frostline.models.registry import check_digest, load_backbone, outline, weig
 from frostline.models.stages import output_shape
 from frostline.pipeline.context import Context, FeatureSettings, feature_settings
 from frostline.pipeline.phases import PhasePlan, plan_phases, trains_head_first, with_defaults
-from frostline.pipeline.rank import ALWAYS_HERE, AUTO, check_auto, choose_network
+from frostline.pipeline.rank import ALWAYS_HERE, AUTO, choose_network
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,6 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
     ConfigError
     """
     if config.model == AUTO and network is None:
-        check_auto(config)
         config = config.model_copy(update={"model": ALWAYS_HERE})
     config, shape, boundary = _with_boundary(config, network)
     if config.head == "ridge" and boundary.end != boundary.freeze:
@@ -299,15 +298,18 @@ def resolve_network(
     if resolved["weights"] == "bundled" and config.data not in SOURCES:
         log.info("the bundled weights know drawn objects; --model auto tries networks that know ImageNet's photographs")
     complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
-    _log_head(config, complete, len(images))
-    _log_imbalance(config, images)
-    return ResolvedNetwork(complete, backbone, boundary, preprocess_for(backbone.intake, size, images.levels))
+    if complete.head == "ridge":
+        _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")
+    if complete.class_weights == "none":
+        _log_imbalance(images)
+    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels)
+    return ResolvedNetwork(complete, backbone, boundary, preprocess)
 
 
-def _log_imbalance(config: TrainConfig, images: ImageDataset) -> None:
+def _log_imbalance(images: ImageDataset) -> None:
     counts = np.bincount(images.labels, minlength=len(images.class_names))
     most, least = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
-    if config.class_weights == "none" and counts[most] > IMBALANCE * counts[least]:
+    if counts[most] > IMBALANCE * counts[least]:
         log.info(
             "unbalanced classes: %s training images of '%s', %s of '%s' (--class-weights balanced weighs them alike)",
             f"{counts[most]:,}",
@@ -327,12 +329,10 @@ def _weights_settings(config: TrainConfig, origin: WeightsOrigin | None) -> dict
     return {"weights": origin.name, "weights_sha256": None if origin.name == "random" else origin.sha256}
 
 
-def _log_head(requested: TrainConfig, resolved: TrainConfig, images: int) -> None:
-    if resolved.head != "ridge":
-        return
-    if requested.head == "auto":
+def _log_ridge(images: int, *, chosen: bool, prior: bool) -> None:
+    if chosen:
         log.info("head: ridge, for %s training images (--head chooses another)", f"{images:,}")
-    if resolved.prior == "drawn":
+    if prior:
         log.info(
             "prior: covariance of features within objects, from %s drawn images (disable with --prior none)",
             f"{PRIOR_OBJECTS * PRIOR_IMAGES:,}",
