@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, UnknownNameError
 from frostline.pipeline.context import Context
 from frostline.pipeline.rank import (
     RankedNetwork,
@@ -19,6 +20,7 @@ from frostline.pipeline.rank import (
     candidates,
     choose_network,
     cross_validated,
+    draw_ranking,
     rank_networks,
 )
 from frostline.pipeline.resolve import check_network, resolve_network
@@ -122,3 +124,21 @@ def test_weights_that_are_elsewhere_are_not_downloaded(fashion: Splits, context:
     pytest.importorskip("timm")
     with pytest.raises(ConfigError, match="timm:resnet18: its pre-trained weights are not on this machine"):
         rank_networks(fashion.train, ["timm:resnet18"], context, count=20)
+
+
+def test_all_names_are_checked_before_any_network_runs(
+    fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "frostline")
+    with pytest.raises(UnknownNameError, match="Did you mean 'alexnet'"):
+        rank_networks(fashion.train, ["alexnet", "alexnett"], context, count=20, image_size=64)
+    assert "frozen pass" not in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_the_picture_names_every_network_and_marks_the_choice(tmp_path: Path, count: int) -> None:
+    networks = [ranked(0.9 - 0.03 * number, 100 * (count - number)) for number in range(count)]
+    draw_ranking(networks, "networks on photos", tmp_path / "ranking.png")
+    pixels = np.asarray(Image.open(tmp_path / "ranking.png").convert("RGB")).reshape(-1, 3)
+    assert (pixels == (0xC2, 0x41, 0x0C)).all(1).any()
+    assert (pixels == (0x0B, 0x6F, 0xA4)).all(1).any() == (count > 1)

@@ -179,15 +179,23 @@ def models_rank(
         ),
     ] = None,
     images: Annotated[int, option("Training images to compare on, at most (1000).", "N", least=20)] = 1_000,
+    plot: Annotated[Path | None, option("Also draw the table to this file.", "PNG")] = None,
+    overwrite: Overwrite = False,
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
     """Compare networks on the training images of a data set; this is how --model auto chooses."""
+    from frostline._utils.storage import check_output
     from frostline.cli.console import Screen
+    from frostline.errors import ConfigError
 
     checked = read_settings("models rank", data, config, options)
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise ConfigError(f"--plot {plot}: expected a name that ends in .png.")
+        check_output(plot, overwrite=overwrite, option="--plot")
     screen = Screen(quiet=quiet)
     with screen.show_log():
         from frostline.pipeline import rank, resolve
@@ -197,12 +205,14 @@ def models_rank(
         names = candidates.split(",") if candidates else rank.candidates(context)
         _, splits = resolve.resolve_images(checked, context)
         ranked = rank.rank_networks(splits.train, names, context, count=images, image_size=checked.image_size)
+    if plot is not None:
+        rank.draw_ranking(ranked, f"networks on {checked.data}", plot)
     chosen = rank.best_value(ranked)
     rows = [
         [
             one.model,
             one.weights,
-            ", ".join(one.taps) or "the last",
+            one.stages,
             f"{one.image_size} px",
             f"{one.accuracy:.3f} ± {one.standard_error:.3f}",
             f"{one.operations / 1e6:,.0f} M",

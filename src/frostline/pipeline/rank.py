@@ -1,8 +1,10 @@
 """Rank networks by what their frozen features tell about a data set's classes, on training images alone."""
 
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.device import cores
 from frostline._utils.progress import log
+from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import Preprocess
@@ -59,6 +62,11 @@ class RankedNetwork:
     standard_error: float
     operations: int
 
+    @property
+    def stages(self) -> str:
+        """The stages that the head reads, as a table names them."""
+        return ", ".join(self.taps) or "last stage"
+
 
 def candidates(context: Context) -> list[str]:
     """Return the networks whose pre-trained weights are on this machine: none is downloaded to be tried."""
@@ -103,18 +111,19 @@ def rank_networks(
         When the weights of a network are not on this machine.
     DataError
     """
-    sample = images.subset(limited(images.labels, count, SEED))
-    ranked = []
-    for name in names:
-        weights = local_weights(name, context)
-        if weights is None:
+    weights = {name: local_weights(name, context) for name in names}
+    for name, found in weights.items():
+        if found is None:
             raise ConfigError(
                 f"{name}: its pre-trained weights are not on this machine; see `frostline models show {name}`."
             )
-        backbone = load_backbone(name, weights, cache_dir=context.cache, progress=context.progress)
+    sample = images.subset(limited(images.labels, count, SEED))
+    ranked = []
+    for name, found in weights.items():
+        backbone = load_backbone(name, str(found), cache_dir=context.cache, progress=context.progress)
         size = image_size or backbone.usual_image_size(sample.side)
         preprocess = Preprocess(size, *backbone.intake.normalization, sample.levels)
-        ranked += _rank(backbone, weights, preprocess, sample, context)
+        ranked += _rank(backbone, str(found), preprocess, sample, context)
     return sorted(ranked, key=lambda one: (-one.accuracy, one.operations, one.taps))
 
 
@@ -123,6 +132,27 @@ def best_value(ranked: Sequence[RankedNetwork]) -> RankedNetwork:
     best = max(ranked, key=lambda one: one.accuracy)
     close = [one for one in ranked if one.accuracy >= best.accuracy - best.standard_error]
     return min(close, key=lambda one: (one.operations, -one.accuracy))
+
+
+def draw_ranking(ranked: Sequence[RankedNetwork], title: str, path: Path) -> None:
+    """Plot accuracy, with its standard error, against multiply-accumulates as a PNG, with the choice marked."""
+    from matplotlib.figure import Figure
+
+    chosen = best_value(ranked)
+    figure = Figure(figsize=(7.5, 1.2 + 0.42 * len(ranked)), layout="constrained")
+    axes = figure.subplots()
+    for row, one in enumerate(reversed(ranked)):
+        color = "#c2410c" if one == chosen else "#0b6fa4"
+        axes.errorbar(one.accuracy, row, xerr=one.standard_error, fmt="o", color=color, capsize=3)
+    labels = [f"{one.model}, {one.stages}\n{one.operations / 1e6:,.0f} M operations" for one in ranked]
+    labels[ranked.index(chosen)] += " (--model auto)"
+    axes.set_yticks(range(len(ranked)), labels[::-1], fontsize=8)
+    axes.set(xlabel="cross-validated accuracy ± standard error", title=title, ylim=(-0.6, len(ranked) - 0.4))
+    axes.grid(alpha=0.25, axis="x")
+    axes.get_yticklabels()[len(ranked) - 1 - ranked.index(chosen)].set_color("#c2410c")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    write_bytes(path, buffer.getvalue(), OTHER_OUTPUT)
 
 
 def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
