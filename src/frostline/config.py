@@ -115,11 +115,12 @@ class TrainConfig(BaseModel):
         str,
         setting(
             "Network",
-            "pre-trained network: a name from `frostline models list`, timm:NAME, torchvision:NAME; or auto: the best "
-            "for the images of those with weights on this machine",
+            "pre-trained network: a name from `frostline models list`, timm:NAME or torchvision:NAME",
+            unset="the best for your own images of those with weights on this machine; alexnet for data sets with a "
+            "name, and with --weights, --freeze or --taps",
             metavar="NAME",
         ),
-    ] = "alexnet"  # fmt: skip
+    ] = "auto"  # fmt: skip
     weights: Annotated[
         str,
         setting(
@@ -269,16 +270,6 @@ class TrainConfig(BaseModel):
             return validate(values)
         except ValidationError as error:
             raise ConfigError(" ".join(map(_explain, error.errors()))) from error
-
-    @model_validator(mode="after")
-    def _auto_names_no_stage(self) -> Self:
-        for name in ("weights", "freeze", "taps"):
-            if self.model == "auto" and getattr(self, name) != "auto":
-                raise ConfigError(
-                    f"--model auto chooses network, weights and stages: omit --{name}, or name the --model that it is "
-                    "for."
-                )
-        return self
 
     @field_validator("augment", mode="before")
     @classmethod

@@ -52,7 +52,7 @@ def quadrants(fashion: Splits) -> tuple[ImageDataset, ImageDataset, np.ndarray]:
 def run(quadrants: tuple, tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("quadrants")
     train, test, _ = quadrants
-    config = TrainConfig(data="quadrants", image_size=64, epochs=8)
+    config = TrainConfig(data="quadrants", model="alexnet", image_size=64, epochs=8)
     return fit(config, splits=Splits("quadrants", train, test, "memory"), output_dir=place, cache_dir=place / "cache")
 
 

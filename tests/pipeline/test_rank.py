@@ -1,6 +1,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from frostline.config import TrainConfig
-from frostline.data.dataset import Splits
+from frostline.data.dataset import ImageDataset, Splits
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.pipeline.context import Context
 from frostline.pipeline.rank import (
@@ -23,7 +24,7 @@ from frostline.pipeline.rank import (
     draw_ranking,
     rank_networks,
 )
-from frostline.pipeline.resolve import check_network, resolve_network
+from frostline.pipeline.resolve import check_network, resolve_network, with_model
 
 NAMES = ["alexnet", "efficientnet-lite0"]
 
@@ -104,7 +105,7 @@ def test_auto_chooses_network_weights_and_taps(
     fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "frostline")
-    config = TrainConfig(data="x", model="auto", image_size=64)
+    config = TrainConfig(data="x", image_size=64)
     check_network(config)
     images = fashion.train.subset(np.arange(60))
     chosen = choose_network(config, images, context)
@@ -114,10 +115,38 @@ def test_auto_chooses_network_weights_and_taps(
     assert (network.config.model, network.config.taps) == (chosen.model, chosen.taps)
 
 
-@pytest.mark.parametrize(("name", "value"), [("weights", "random"), ("freeze", "conv3"), ("taps", ("conv5",))])
-def test_auto_leaves_no_stage_or_weights_to_be_named(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"omit --{name}, or name the --model"):
-        TrainConfig(data="x", model="auto", **{name: value})
+@pytest.mark.parametrize(
+    ("settings", "model"),
+    [
+        ({"data": "fashion-mnist"}, "alexnet"),
+        ({"data": "drawn-objects"}, "alexnet"),
+        ({"data": "photos"}, "auto"),
+        ({"data": "photos", "weights": "random"}, "alexnet"),
+        ({"data": "photos", "freeze": "conv3"}, "alexnet"),
+        ({"data": "photos", "taps": ()}, "alexnet"),
+        ({"data": "photos", "taps": "none", "model": "efficientnet-lite0"}, "efficientnet-lite0"),
+    ],
+)
+def test_own_images_choose_where_nothing_names_a_network(settings: dict[str, Any], model: str) -> None:
+    assert with_model(TrainConfig(**settings)).model == model
+
+
+@pytest.mark.parametrize(("images", "classes", "count"), [(300, 4, 200), (9_000, 4, 270), (9_000, 90, 900),
+                                                          (90_000, 4, 1_000)])  # fmt: skip
+def test_large_data_sets_are_compared_on_more_images(
+    fashion: Splits, context: Context, monkeypatch: pytest.MonkeyPatch, images: int, classes: int, count: int
+) -> None:
+    asked = []
+
+    def rank(images: ImageDataset, names: list[str], context: Context, **options: Any) -> list[RankedNetwork]:
+        asked.append(options["count"])
+        return [ranked(0.9, 100)]
+
+    monkeypatch.setattr("frostline.pipeline.rank.rank_networks", rank)
+    labels = np.arange(images) % classes
+    many = ImageDataset(np.zeros((images, 2, 2), np.uint8), labels, tuple(map(str, range(classes))))
+    choose_network(TrainConfig(data="x"), many, context)
+    assert asked == [count]
 
 
 def test_weights_that_are_elsewhere_are_not_downloaded(fashion: Splits, context: Context) -> None:

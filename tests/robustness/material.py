@@ -10,9 +10,11 @@ from filelock import FileLock
 from PIL import Image
 
 SIDE = 64
-QUICK = ["--image-size", SIDE, "--prior", "none", "--no-report", "--quiet"]
-STUDY = ["--image-size", SIDE, "--seed", 3]
+QUICK = ["--model", "alexnet", "--image-size", SIDE, "--prior", "none", "--no-report", "--quiet"]
+STUDY = ["--model", "alexnet", "--image-size", SIDE, "--seed", 3]
 TUNE = [
+    "--model",
+    "alexnet",
     "--trials",
     2,
     "--search",

@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import COMMAND
 from tests.robustness.material import SIDE, draw_images
 
-QUICK = ("--image-size", SIDE, "--prior", "none", "--no-report")
+QUICK = ("--model", "alexnet", "--image-size", SIDE, "--prior", "none", "--no-report")
 COLORS = {"red": 0, "blue": 2}
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from frostline._utils.manifest import write_manifest
@@ -73,6 +74,21 @@ def test_other_settings_are_not_mixed(config, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="exists and is not a curve"):
         curve(config, spec, tmp_path / "mine")
+
+
+def test_added_points_are_of_the_network_that_the_images_chose(fashion, tmp_path, monkeypatch, caplog):
+    np.savez(tmp_path / "mine.npz", images=np.asarray(fashion.train.images[:200]), labels=fashion.train.labels[:200])
+    config = TrainConfig(data=str(tmp_path / "mine.npz"), image_size=64, prior="none")
+    spec = CurveSpec(labels=(2,), ways=("frozen", "random-frozen"), repeats=1)
+    monkeypatch.setattr("frostline.pipeline.rank.candidates", lambda context: ["efficientnet-lite0"])
+    curve(config, spec, tmp_path / "curve")
+    chosen = json.loads((tmp_path / "curve" / "settings.json").read_text())["network"]
+    assert chosen["model"] == "efficientnet-lite0"
+    monkeypatch.setattr("frostline.pipeline.rank.candidates", lambda context: ["alexnet"])
+    caplog.set_level("INFO", "frostline")
+    assert len(curve(config, replace(spec, repeats=2), tmp_path / "curve")) == 4
+    assert "trying" not in caplog.text and "conv1" not in caplog.text
+    assert json.loads((tmp_path / "curve" / "settings.json").read_text())["network"] == chosen
 
 
 def test_a_damaged_point_is_named_and_measured_again(config, tmp_path, caplog):

@@ -177,6 +177,20 @@ def test_data_sets_in_memory_are_searched_in_a_folder_of_their_name(fashion, tmp
     assert (tmp_path / "tunes" / "mine" / "config.toml").is_file()
 
 
+def test_a_resumed_search_keeps_the_network_that_the_images_chose(fashion, tmp_path, monkeypatch):
+    splits = from_arrays(np.asarray(fashion.train.images[:200]), fashion.train.labels[:200], name="mine")
+    config, options = (
+        TrainConfig(data="mine", image_size=64, epochs=2, head="linear"),
+        {"search": ["lr"], "splits": splits},
+    )
+    monkeypatch.setattr("frostline.pipeline.rank.candidates", lambda context: ["alexnet"])
+    tune(config, tmp_path / "search", trials=1, **options)
+    monkeypatch.setattr("frostline.pipeline.rank.candidates", lambda context: ["efficientnet-lite0"])
+    again = tune(config, tmp_path / "search", trials=2, resume=True, **options)
+    assert len(again.trials) == 2
+    assert read_config(tmp_path / "search" / "config.toml")["model"] == "alexnet"
+
+
 def test_invalid_options_are_refused(config, tmp_path):
     with pytest.raises(ConfigError, match="--trials 0: expected 1 or more"):
         tune(config, tmp_path, trials=0)

@@ -28,7 +28,8 @@ from frostline.pipeline.context import Context
 
 AUTO = "auto"
 ALWAYS_HERE = "efficientnet-lite0"  # installed with Frostline: stands for the others while settings are checked
-IMAGES = 1_000  # that networks are compared on, at most
+# Networks are compared on a share of the training images, so that most of a run's time goes into the one that is taken.
+SHARE, MIN_IMAGES, PER_CLASS, MAX_IMAGES = 0.03, 200, 10, 1_000
 FOLDS = 5
 SEED = 0  # of sample and folds: the choice is the same for every seed of a run
 STRENGTHS = (0.01, 0.1, 1.0)  # of the L2 penalty, relative to the mean squared norm of a row
@@ -86,7 +87,7 @@ def rank_networks(
     names: Sequence[str],
     context: Context,
     *,
-    count: int = IMAGES,
+    count: int = MAX_IMAGES,
     image_size: int | None = None,
 ) -> list[RankedNetwork]:
     """Compare networks on a stratified sample of the training images, the best first.
@@ -162,14 +163,16 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     ------
     ConfigError, DataError
     """
-    ranked = rank_networks(images, candidates(context), context, image_size=config.image_size)
+    enough = max(MIN_IMAGES, PER_CLASS * len(images.class_names), round(SHARE * len(images)))
+    count = min(enough, MAX_IMAGES)
+    ranked = rank_networks(images, candidates(context), context, count=count, image_size=config.image_size)
     chosen = best_value(ranked)
     others = [f"{one.model} {one.accuracy:.3f}" for one in ranked if one != chosen]
     log.info(
         "model: %s, cross-validated accuracy %.3f on %s training images (others: %s; --model NAME chooses)",
         chosen.model,
         chosen.accuracy,
-        f"{min(IMAGES, len(images)):,}",
+        f"{min(count, len(images)):,}",
         ", ".join(others) or "none",
     )
     return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})

@@ -22,6 +22,7 @@ from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
 from frostline.features.engine import check_engine
 from frostline.features.forward import FastForward
+from frostline.models.alexnet import NAME as ALEXNET
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
 from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
@@ -168,7 +169,8 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
     ------
     ConfigError
     """
-    if config.model == AUTO and network is None:
+    config = config if network else with_model(config)
+    if config.model == AUTO:
         config = config.model_copy(update={"model": ALWAYS_HERE})
     config, shape, boundary = _with_boundary(config, network)
     if config.head == "ridge" and boundary.end != boundary.freeze:
@@ -196,6 +198,29 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
         raise ConfigError("--augment needs views to apply to: add --views V with V of 2 or more.")
     if config.cutmix and (row_stages(shape, boundary) or _rank(shape, boundary) != 3):
         raise ConfigError("--cutmix needs feature maps: use --freeze none or --taps none.")
+
+
+def with_model(config: TrainConfig) -> TrainConfig:
+    """Return the settings with ``model`` resolved, or still ``auto`` where the images are to choose it.
+
+    AlexNet is the lesson that the named data sets are for, and the network whose weights and stages settings name that
+    name no network.
+    """
+    named = any(getattr(config, name) != AUTO for name in ("weights", "freeze", "taps"))
+    if config.model == AUTO and (named or config.data in SOURCES):
+        return config.model_copy(update={"model": ALEXNET})
+    return config
+
+
+def resolve_model(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
+    """Return the settings with ``model`` resolved, if need be by the training images, then with weights and taps.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    config = with_model(config)
+    return choose_network(config, images, context) if config.model == AUTO else config
 
 
 def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
@@ -272,8 +297,7 @@ def resolve_network(
     ------
     ConfigError, WeightsError, DownloadError
     """
-    if config.model == AUTO and network is None:
-        config = choose_network(config, images, context)
+    config = config if network else resolve_model(config, images, context)
     config, shape, boundary = _with_boundary(config, network)
     size = config.image_size or shape.usual_image_size(images.side)
     check_image_size(shape, size)
@@ -296,7 +320,7 @@ def resolve_network(
         **_weights_settings(config, backbone.origin),
     }
     if resolved["weights"] == "bundled" and config.data not in SOURCES:
-        log.info("the bundled weights know drawn objects; --model auto tries networks that know ImageNet's photographs")
+        log.info("the bundled weights know drawn objects; --model auto compares networks that know photographs")
     complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
     if complete.head == "ridge":
         _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")

@@ -102,7 +102,7 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        model: str = "alexnet",
+        model: str = "auto",
         weights: str = "auto",
         freeze: str = "auto",
         taps: str | tuple[str, ...] = "auto",

@@ -26,11 +26,13 @@ from frostline._utils.output_folder import START_OVER, Claim, OutputFolder
 from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig
+from frostline.data.dataset import ImageDataset
 from frostline.data.registry import data_name
 from frostline.data.splits import limited, per_class
 from frostline.errors import ConfigError, RunError
 from frostline.pipeline.context import Context, make_context
-from frostline.pipeline.resolve import load_images
+from frostline.pipeline.rank import AUTO
+from frostline.pipeline.resolve import load_images, resolve_model, with_model
 from frostline.studies.learning_curve_methods import METHODS, Setting, Way
 from frostline.studies.learning_curve_results import (
     ALL,
@@ -123,6 +125,17 @@ class _Settings(BaseModel):
 
     config: dict[str, Any]
     question: dict[str, Any]
+    network: "_Network | None" = None  # chosen by the images
+
+
+class _Network(BaseModel):
+    """The network that was chosen, for points that are added when other networks are on the machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    weights: str
+    taps: tuple[str, ...]
 
 
 class _Line(BaseModel):
@@ -214,6 +227,7 @@ def _measure(
     if config.limit is not None:
         pool = pool.subset(limited(pool.labels, config.limit, config.seed))
         test = test.subset(limited(test.labels, max(config.limit // 6, 1), config.seed))
+    config = _with_network(config, pool, context, output / "settings.json")
     log.info("data: %s, %s labeled images to draw from, %s test", splits.name, f"{len(pool):,}", f"{len(test):,}")
     drawn = {(labels, repeat): _draw(pool.labels, labels, config.seed + repeat) for _, labels, repeat in spec.points()}
     begun = time.perf_counter()
@@ -234,6 +248,19 @@ def _measure(
                 bar.advance(1)
     device = describe_device(context.device)
     log.info("%d points in %.0f s on %s", len(missing), time.perf_counter() - begun, device)
+
+
+def _with_network(config: TrainConfig, pool: ImageDataset, context: Context, file: Path) -> TrainConfig:
+    """Return the settings with the network that a curve was begun with, or that the images choose for a new one."""
+    config = with_model(config)
+    if config.model != AUTO:
+        return config
+    stored = read_json(file, _Settings, RunError, START_OVER)
+    if stored.network is None:
+        chosen = resolve_model(config, pool, context)
+        stored.network = _Network(model=chosen.model, weights=chosen.weights, taps=tuple(chosen.taps))
+        write_json(file, stored.model_dump(mode="json"), OTHER_OUTPUT_DIR)
+    return config.model_copy(update=dict(stored.network))
 
 
 def _draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

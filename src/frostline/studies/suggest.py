@@ -17,6 +17,8 @@ from frostline.data.splits import train_val
 from frostline.models.backbone import SMALL_IMAGE_SIZE, SMALL_SIDE
 from frostline.models.registry import outline
 from frostline.pipeline.phases import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
+from frostline.pipeline.rank import AUTO
+from frostline.pipeline.resolve import with_model
 
 SAMPLE = 300  # images whose headers are read
 GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
@@ -68,7 +70,7 @@ def suggest(splits: Splits, data: str) -> tuple[list[str], list[Suggestion]]:
     data : str
         The name of the data set in the configuration.
     """
-    facts, config = survey(splits), TrainConfig(data="")
+    facts, config = survey(splits), with_model(TrainConfig(data=data))
     if splits.val is not None:
         train, val = len(splits.train), len(splits.val)
     else:
@@ -138,6 +140,18 @@ def _description(facts: Survey) -> Iterator[str]:
 
 
 def _network(facts: Survey, config: TrainConfig) -> Iterator[Suggestion]:
+    small = facts.longest_side is not None and facts.longest_side <= SMALL_SIDE
+    if config.model == AUTO:
+        yield Suggestion(
+            "model",
+            AUTO,
+            "the best network for these images of those with pre-trained weights on this machine, and the stages that "
+            "the head reads, compared on training images; `frostline models rank` shows the table. Or name one of "
+            "`frostline models list`: then weights, freeze and taps can be set, too",
+        )
+        if small:
+            yield _small_size()
+        return
     shape = outline(config.model)
     stages = len(shape.stage_names)
     yield Suggestion("model", config.model, f"{stages} stages; see `frostline models show {config.model}`")
@@ -149,17 +163,13 @@ def _network(facts: Survey, config: TrainConfig) -> Iterator[Suggestion]:
         "takes much longer",
     )
     yield Suggestion("taps", list(shape.usual_taps), "stages the head reads: fewer are faster but less accurate")
-    if facts.longest_side is not None and facts.longest_side <= SMALL_SIDE:
-        reason = f"images of up to {SMALL_SIDE} px gain from enlarging to this size, but little from more"
-        yield Suggestion("image_size", SMALL_IMAGE_SIZE, reason)
-    else:
-        size = shape.intake.image_size
-        yield Suggestion(
-            "image_size",
-            size,
-            f"the median image is {facts.width} x {facts.height}, and ImageNet networks were trained with {size} px; "
-            f"{SMALL_IMAGE_SIZE} takes about a third of the time",
-        )
+    if small:
+        yield _small_size()
+
+
+def _small_size() -> Suggestion:
+    reason = f"images of up to {SMALL_SIDE} px gain from enlarging to this size, but little from more"
+    return Suggestion("image_size", SMALL_IMAGE_SIZE, reason)
 
 
 def _closed_form(train: int) -> Iterator[Suggestion]:

@@ -28,7 +28,8 @@ from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
 from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError
 from frostline.pipeline.context import Context, make_context
-from frostline.pipeline.resolve import check, resolve
+from frostline.pipeline.rank import AUTO
+from frostline.pipeline.resolve import check, resolve, with_model
 from frostline.runs.folder import check_name
 from frostline.studies.tune_results import (
     TuneResult,
@@ -118,7 +119,7 @@ def tune(
                 config, names, make_context(config.device, cache_dir, visible(progress), config.engine), splits
             )
             if started is None:  # an overwritten search is removed only now
-                _write_settings(config, names, output)
+                _write_settings(prepared.config, names, output)
             return _run(prepared, config, output, claim, trials, seconds)
 
 
@@ -179,7 +180,8 @@ def _check_same(
     if not resume:
         raise output.exists_error()
     output.check_same(
-        dict(started.settings), {name: value for name, value in config if name in config.model_fields_set}
+        dict(started.settings),
+        {name: value for name, value in config if name in config.model_fields_set and value != AUTO},
     )
     if search is not None:
         output.check_same({"search": sorted(started.search)}, {"search": sorted({*search})})
@@ -194,8 +196,9 @@ def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFol
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A search that is ready to run: its trials, its space and the first point."""
+    """A search that is ready to run: its settings with the network chosen, its trials, its space and first point."""
 
+    config: TrainConfig
     trials: Trials
     space: Space
     start: Values
@@ -204,8 +207,11 @@ class _Prepared:
 
 
 def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits: Splits | None) -> _Prepared:
-    config = searched_settings(config, names)
+    requested, config = config, searched_settings(config, names)
     plan = resolve(config, context, splits)
+    if with_model(requested).model == AUTO:  # a resumed search has the same network, whatever is on the machine then
+        chosen = {name: getattr(plan.config, name) for name in ("model", "weights", "taps")}
+        requested = requested.model_copy(update=chosen)
     space, start = make_space(names, plan.config, plan.network.backbone)
     trials = Trials(config, plan, context, space)
     for name, values in space.items():  # refuse impossible options before the first trial
@@ -217,7 +223,7 @@ def _prepare(config: TrainConfig, names: Sequence[str], context: Context, splits
         "validation images",
         ", ".join(f"{number:,}" for number in trials.rungs), f"{len(plan.splits.val):,}",
     )  # fmt: skip
-    return _Prepared(trials, space, start, len(plan.splits.val), context.progress or Silent())
+    return _Prepared(requested, trials, space, start, len(plan.splits.val), context.progress or Silent())
 
 
 def _run(
