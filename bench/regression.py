@@ -2,74 +2,28 @@
 
     python -m bench regression --before CHECKOUT [--repeats 3] [--limit N] [--slice-seconds 3]
 
-A processor that others use is faster in one minute than in the next, so that two runs one after the other differ by
-more than what is looked for. Here both commands are begun together, and only one runs at a time: each goes on for a few
-seconds while the other is stopped, and its time is the sum of its own turns. From empty caches first, then with another
-learning rate on the features that both have kept. Prints each ratio of the times, this checkout's to the other's, and
-their medians; asserts that both have the same test and validation metrics. Both use this environment's packages.
+Both commands are begun together, and only one runs at a time: each goes on for a few seconds while the other is
+stopped, and its time is the sum of its own turns. From empty caches first, then with another learning rate on the
+features that both have kept. Prints each ratio of the times, this checkout's to the other's, and their medians; asserts
+that both have the same test and validation metrics. Both use this environment's packages.
 
 About 10 minutes a repeat on 2 cores.
 """
 
-import contextlib
 import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.common.checkouts import HERE, run_in_turns
 from bench.common.options import start
-
-HERE = Path(__file__).parents[1]
-
-
-def begin(checkout: Path, folder: Path, name: str, options: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start the training command of a checkout, in a process group of its own and stopped at once."""
-    entry = "frostline.__main__" if (checkout / "src/frostline/__main__.py").exists() else "frostline.cli.main"
-    program = f"import sys; from {entry} import main; sys.exit(main())"
-    environment = os.environ | {"FROSTLINE_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(checkout / "src")}
-    words = [sys.executable, "-c", program, "train", "fashion-mnist", "--name", name, "--quiet", *options]
-    process = subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True)
-    os.killpg(process.pid, signal.SIGSTOP)
-    return process
-
-
-def take_turns(processes: Mapping[str, "subprocess.Popen[bytes]"], slice_seconds: float) -> dict[str, float]:
-    """Let one process run at a time until all have ended; return the seconds that each of them ran."""
-    seconds = dict.fromkeys(processes, 0.0)
-    running = dict(processes)
-    while running:
-        for name, process in list(running.items()):
-            began = time.perf_counter()
-            os.killpg(process.pid, signal.SIGCONT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(slice_seconds)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGSTOP)
-            else:
-                del running[name]
-            seconds[name] += time.perf_counter() - began
-    for name, process in processes.items():
-        assert process.returncode == 0, f"{name}: exit code {process.returncode}"
-    return seconds
 
 
 def compare(checkouts: Mapping[str, Path], place: Path, name: str, options: Sequence[str], slices: float) -> float:
     """Run the job of both checkouts in turn; return the ratio of their times after comparing their metrics."""
-    processes = {label: begin(checkout, place / label, name, options) for label, checkout in checkouts.items()}
-    try:
-        seconds = take_turns(processes, slices)
-    finally:
-        for process in processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    seconds = run_in_turns(checkouts, place, name, ("fashion-mnist", *options), slices)
     found: dict[str, Any] = {
         label: json.loads((place / label / "runs" / name / "metrics.json").read_text()) for label in checkouts
     }

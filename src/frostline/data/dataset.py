@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from frostline._utils.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
 from frostline._utils.text import few, html_table, printable
 from frostline.data.decoding.decode import MAX_PIXELS, budget_of, decode_image
+from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
 from frostline.errors import DataError
@@ -53,6 +54,8 @@ class ImageDataset:
         Value scale of files with more than 8 bits, and background of transparent ones.
     max_pixels : int
         Larger image files are refused.
+    decoded : DecodedImages, optional
+        Images that need not be decoded again.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class ImageDataset:
     longest_side: int | None = None
     levels: Levels | None = None
     max_pixels: int = MAX_PIXELS
+    decoded: DecodedImages | None = None
 
     def __post_init__(self) -> None:
         images = self.images
@@ -163,12 +167,18 @@ class ImageDataset:
             images = self.images
             return lambda: images[indices]
         paths = [self.images[i] for i in indices]
-        row_ids = [self.row_ids[i] if "row_ids" in self.__dict__ else None for i in indices]
+        are_known = self.decoded is not None or "row_ids" in self.__dict__
+        row_ids = [self.row_ids[i] if are_known else None for i in indices]
         work = partial(_decode_file, side=side, levels=levels, max_pixels=self.max_pixels)
         budget = budget_of(self.max_pixels)
-        files = list(zip(paths, row_ids, strict=True))
+        known = [self._known_pixels(row_id, side) for row_id in row_ids]
+        files = [file for file, pixels in zip(zip(paths, row_ids, strict=True), known, strict=True) if pixels is None]
         decoded = (workers or Workers()).map(work, files, CHUNK, budget=budget, lost=_refuse_file)
-        return lambda: list(decoded)
+        return lambda: [next(decoded) if pixels is None else pixels for pixels in known]
+
+    def _known_pixels(self, row_id: bytes | None, side: int | None) -> Pixels | None:
+        """Return the pixels that the scan has decoded; they are opaque, 8 bits deep and need no `Levels`."""
+        return None if self.decoded is None or row_id is None or side is None else self.decoded.get(row_id, side)
 
 
 def _decode_file(file: tuple[Path, bytes | None], side: int | None, levels: Levels | None, max_pixels: int) -> Pixels:

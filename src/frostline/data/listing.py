@@ -10,6 +10,7 @@ import numpy as np
 from frostline._utils.progress import log
 from frostline.data.dataset import BadImage, ImageDataset, Splits
 from frostline.data.decoding.decode import MAX_PIXELS
+from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.levels import choose_levels, describe_oddities, describe_scales
 from frostline.data.names import SPLITS, first_few, natural_order, normalize_class_names, unprintable
 from frostline.data.scan_file import ScannedFile
@@ -106,10 +107,12 @@ def listed_splits(
     strict: bool = False,
     test_fraction: float = TEST_FRACTION,
     max_pixels: int = MAX_PIXELS,
+    decoded: DecodedImages | None = None,
 ) -> Splits:
     """Scan the listed files and return the readable ones as splits; missing splits are drawn (`complete`).
 
-    With ``strict`` a file or folder that cannot be read is an error; otherwise it is left out.
+    With ``strict`` a file or folder that cannot be read is an error; otherwise it is left out. ``decoded`` has the
+    images that ``scan`` has decoded.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def listed_splits(
     readable = [i for i, file in enumerate(files) if file.reason is None]
     splits = [listing.splits[i] or "train" for i in readable]
     groups = None if listing.groups is None else [listing.groups[i] for i in readable]
-    images = replace(_dataset(listing, files, readable, groups), max_pixels=max_pixels)
+    images = replace(_dataset(listing, files, readable, groups), max_pixels=max_pixels, decoded=decoded)
     _check_groups(groups, splits, listing.source)
     tones = [files[i].tones for i in readable]
     for line in describe_scales(tones, images.levels):

@@ -15,6 +15,7 @@ from frostline.data import fashion_mnist
 from frostline.data.arrays import load_npz
 from frostline.data.dataset import Splits
 from frostline.data.decoding.decode import MAX_PIXELS
+from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.folder import list_folder
 from frostline.data.listing import DEFAULTS, TEST_FRACTION, SourceOptions, listed_splits
 from frostline.data.scan import scan
@@ -173,6 +174,7 @@ def load_dataset(
     strict: bool = False,
     options: SourceOptions = DEFAULTS,
     max_pixels: int = MAX_PIXELS,
+    image_size: int | None = None,
 ) -> Splits:
     """Load a data set. Splits that a data set of your own lacks are drawn, always the same.
 
@@ -196,6 +198,9 @@ def load_dataset(
         A table's columns, and the size of the test split.
     max_pixels : int
         Larger image files are left out.
+    image_size : int, optional
+        Side, in pixels, of the network's input: large images that are decoded now are kept in a temporary file for a
+        training at that size.
 
     Raises
     ------
@@ -213,13 +218,15 @@ def load_dataset(
         raise ConfigError(f"{options.of_tables[0]} applies to tables (.csv, .tsv, .parquet) only: {name} is none.")
     if path.is_file() and not is_table:
         return load_npz(path, data_name(name), options.test_fraction)
+    cache = cache_folder(cache_dir)
+    decoded = DecodedImages(cache / "scans", image_size) if image_size else None
     scan_paths = partial(
-        scan, root=path, cache=cache_folder(cache_dir), progress=visible(progress), workers=workers,
-        max_pixels=max_pixels,
+        scan, root=path, cache=cache, progress=visible(progress), workers=workers, max_pixels=max_pixels,
+        decoded=decoded,
     )  # fmt: skip
     return listed_splits(
         list_table(path, options) if is_table else list_folder(path), data_name(name), scan_paths, strict=strict,
-        test_fraction=options.test_fraction, max_pixels=max_pixels,
+        test_fraction=options.test_fraction, max_pixels=max_pixels, decoded=decoded,
     )  # fmt: skip
 
 
@@ -231,6 +238,7 @@ class LoadOptions(TypedDict, total=False):
     workers: int | None
     strict: bool
     max_pixels: int
+    image_size: int | None
 
 
 def from_folder(
@@ -250,7 +258,7 @@ def from_folder(
     test_fraction : float
         Share of each class that is drawn as test split where there is none; 0 draws none.
     **load_options
-        ``cache_dir``, ``progress``, ``workers``, ``strict`` and ``max_pixels`` as in `load_dataset`.
+        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``image_size`` as in `load_dataset`.
 
     Raises
     ------
@@ -291,7 +299,7 @@ def from_table(
     test_fraction : float
         Share of each class that is drawn as test split where there is none; 0 draws none.
     **load_options
-        ``cache_dir``, ``progress``, ``workers``, ``strict`` and ``max_pixels`` as in `load_dataset`.
+        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``image_size`` as in `load_dataset`.
 
     Raises
     ------
@@ -309,7 +317,10 @@ def from_table(
 
 
 def load_configured(
-    config: TrainConfig, cache_dir: Path | str | None = None, progress: Progress | None = None
+    config: TrainConfig,
+    cache_dir: Path | str | None = None,
+    progress: Progress | None = None,
+    image_size: int | None = None,
 ) -> Splits:
     """Load the data set that settings name; raises as `load_dataset`."""
     options = SourceOptions(
@@ -319,4 +330,5 @@ def load_configured(
     return load_dataset(
         config.data, config.data_dir, cache_dir=cache_dir, progress=progress, workers=config.workers,
         strict=config.strict, options=options, max_pixels=config.max_pixels,
+        image_size=image_size,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from frostline._utils.hashing import digest_bytes, row_id_of_bytes
 from frostline._utils.progress import Bar, Progress, Silent
 from frostline._utils.storage import alone_in, clear_parts, write_bytes
 from frostline.data.decoding.decode import MAX_PIXELS, read_file
+from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.decoding.decoder import scan_files
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Tones
@@ -60,6 +61,7 @@ def scan(
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     rest_seconds: float = REST_SECONDS,
+    decoded: DecodedImages | None = None,
 ) -> list[ScannedFile]:
     """Scan every file that is new or may have changed since the last scan.
 
@@ -69,6 +71,8 @@ def scan(
         Folder or table that the paths come from; results are stored under its name.
     rest_seconds : float
         How long before the scan a file must have been last modified for its result to be stored for good.
+    decoded : DecodedImages, optional
+        Receives the squares of large files.
 
     Raises
     ------
@@ -101,9 +105,13 @@ def scan(
             for i, file in _known_by_content(paths, pending, known, workers or cores(), bar):
                 store(i, file)
             new = [i for i in pending if files[i] is None]
+            side = None if decoded is None else decoded.side
             with Workers(workers) as pool:
-                for i, file in zip(new, scan_files([paths[i] for i in new], pool, max_pixels), strict=True):
+                found = scan_files([paths[i] for i in new], pool, max_pixels, side)
+                for i, (file, square) in zip(new, found, strict=True):
                     store(i, file)
+                    if decoded is not None and square is not None:
+                        decoded.add(file.row_id, square)
                     bar.advance(1)
     finally:  # an interrupted scan stores its results, too
         if entries != known:

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline._utils.hashing import row_id_of_bytes
-from frostline.data.decoding.decode import MAX_PIXELS, examine, read_file
+from frostline.data.decoding.decode import MAX_PIXELS, Square, examine, read_file
 from frostline.data.levels import Tones
 from frostline.data.splits import difference_hash
 from frostline.errors import DataError
-
-SIDE = 512  # larger images are shrunk while both sides stay at least this long: quicker, and enough for a scan
 
 
 @dataclass(frozen=True)
@@ -39,19 +37,26 @@ class ScannedFile:
 
 def scan_file(path: Path, max_pixels: int = MAX_PIXELS) -> ScannedFile:
     """Read and decode one file."""
+    return scan_and_keep(path, max_pixels)[0]
+
+
+def scan_and_keep(
+    path: Path, max_pixels: int = MAX_PIXELS, keep_side: int | None = None
+) -> tuple[ScannedFile, Square | None]:
+    """Read and decode one file; return the square for a network's input of ``keep_side`` pixels as well."""
     try:
         data = read_file(path)
     except OSError as error:
-        return unusable(f"cannot be opened: {error.strerror}")
+        return unusable(f"cannot be opened: {error.strerror}"), None
     row_id = row_id_of_bytes(data)
     if not data:
-        return unusable("is empty", row_id)
+        return unusable("is empty", row_id), None
     try:
-        pixels, side, tones = examine(data, SIDE, max_pixels)
+        pixels, side, tones, square = examine(data, max_pixels, keep_side)
     except DataError as error:
         reason = str(error).removeprefix("the image ").rstrip(".")
-        return unusable(" ".join(reason.split()), row_id)
-    return ScannedFile(row_id, difference_hash(pixels), side, None, tones)
+        return unusable(" ".join(reason.split()), row_id), None
+    return ScannedFile(row_id, difference_hash(pixels), side, None, tones), square
 
 
 def unusable(reason: str, row_id: bytes = b"") -> ScannedFile:

@@ -23,7 +23,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.features.engine import check_engine
 from frostline.features.forward import FastForward
 from frostline.models.alexnet import NAME as ALEXNET
-from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
+from frostline.models.backbone import GIVEN, USUAL_SIZE, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
 from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
 from frostline.models.registry import check_digest, load_backbone, outline, weights_digest
@@ -260,7 +260,7 @@ def load_images(config: TrainConfig, context: Context) -> Splits:
     ------
     ConfigError, DataError
     """
-    return load_configured(config, context.cache, context.progress)
+    return load_configured(config, context.cache, context.progress, config.image_size or USUAL_SIZE)
 
 
 def resolve_images(config: TrainConfig, context: Context, splits: Splits | None = None) -> tuple[Splits, RunSplits]:

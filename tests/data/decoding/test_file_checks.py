@@ -178,9 +178,9 @@ def test_a_decoder_that_goes_on_for_long_is_ended(tmp_path: Path) -> None:
 
 def test_large_jpegs_are_looked_at_reduced_and_keep_their_size() -> None:
     data = encoded(np.full((1200, 2600, 3), 90, np.uint8), "JPEG")
-    pixels, side, _ = examine(data, 512)
-    assert pixels.shape == (600, 1300, 3)
-    assert side == 2600
+    examined = examine(data)
+    assert examined.pixels.shape == (300, 650, 3)
+    assert examined.longer_side == 2600
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "F", "I;16"])

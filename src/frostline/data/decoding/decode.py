@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,9 @@ SUFFIXES = frozenset(
 MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # larger images are refused before decoding
 STRIP_PIXELS = 1 << 18  # converted at a time, which avoids a second copy of the image
+SCAN_SIDE = 512  # larger images are halved while both sides stay at least this long: quicker, and enough for a scan
+JPEG_SCAN_SIDE = 224  # of JPEG files: decoded as for most networks, so that a scan can keep the pixels for them
+MAX_DRAFT = 8  # by which a JPEG can be reduced while decoding
 FAINT = 8  # gray levels: an image with less contrast is considered invisible
 
 BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # in Pillow; 4 in other modes
@@ -152,14 +156,37 @@ def decode_image(
         return _decoded(image, side, levels or Levels())
 
 
-def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], int, Tones]:
-    """Decode an entire image, halved while its shorter side stays at least ``side``; raises as `decode_image`.
+class Square(NamedTuple):
+    """The pixels that `decode_image` returns for some ``side``, and the size (width, height) of the image."""
 
-    Returns the pixels (H, W) or (H, W, 3), the longer side of the image in the file, and its tones.
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+class Examined(NamedTuple):
+    """Pixels (H, W) or (H, W, 3) of an entire image, the longer side of the image in the file, and its tones.
+
+    ``square`` is for later use; ``None`` where decoding it would not be saved, or not give the same pixels.
     """
-    with _opened(data, FORMATS, max_pixels, side) as image:
-        longer_side = max(image.size)
-        factor = _draft(image, side)
+
+    pixels: NDArray[np.uint8]
+    longer_side: int
+    tones: Tones
+    square: Square | None
+
+
+def examine(data: bytes, max_pixels: int = MAX_PIXELS, keep_side: int | None = None) -> Examined:
+    """Decode an entire image, halved while its shorter side stays long enough for a scan; raises as `decode_image`.
+
+    Parameters
+    ----------
+    keep_side : int, optional
+        Return the square for a network's input of this side, too.
+    """
+    with _opened(data, FORMATS, max_pixels, SCAN_SIDE) as image:
+        size, longer_side = image.size, max(image.size)
+        factor = _draft(image, JPEG_SCAN_SIDE if image.format in ("JPEG", "MPO") else SCAN_SIDE)
+        drafted = round(size[0] / image.width)
         _apply_orientation(image)
         kind = _kind(image)
         low, high = _extremes(image) if kind != "byte" else (0.0, 0.0)
@@ -170,7 +197,19 @@ def examine(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> tuple[NDArr
         if kind == "byte":
             low, high = float(min(darkest for darkest, _ in ranges)), float(max(brightest for _, brightest in ranges))
         flat = all(darkest == brightest for darkest, brightest in ranges) and (kind == "byte" or low == high)
-        return np.asarray(converted), longer_side, Tones(kind, low, high, transparent, flat)
+        square = None
+        if keep_side is not None and kind == "byte" and not transparent:
+            square = _square(image, size, drafted, keep_side)
+        return Examined(np.asarray(converted), longer_side, Tones(kind, low, high, transparent, flat), square)
+
+
+def _square(image: Image.Image, size: tuple[int, int], drafted: int, side: int) -> Square | None:
+    """Return the square of a decoded image, if it is much smaller and a draft for ``side`` would be the same."""
+    factor = halved_by(*size, side)
+    same = drafted == (min(factor, MAX_DRAFT) if image.format in ("JPEG", "MPO") else 1)
+    if factor == 1 or not same:
+        return None
+    return Square(np.asarray(crop_to_square(_to_gray_or_rgb(image, factor // drafted, Levels()))), size)
 
 
 def image_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], str]:

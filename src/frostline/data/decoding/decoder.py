@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, budget_of, decode_image, image_header
+from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, Square, budget_of, decode_image, image_header
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
-from frostline.data.scan_file import ScannedFile, scan_file, unusable
+from frostline.data.scan_file import ScannedFile, scan_and_keep, unusable
 from frostline.errors import DataError
 
 CHUNK = 32  # files per task when scanning
@@ -75,10 +75,17 @@ class Decoders:
         return self._workers.map(self._work, sources, at_once, budget=self._budget, lost=_lost)
 
 
-def scan_files(paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS) -> Iterator[ScannedFile]:
-    """Scan files in processes; a file that exceeds the limits or crashes its process is unusable."""
-    work = partial(scan_file, max_pixels=max_pixels)
-    return workers.map(work, paths, CHUNK, budget=budget_of(max_pixels), lost=lambda _, reason: unusable(reason))
+def scan_files(
+    paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS, keep_side: int | None = None
+) -> Iterator[tuple[ScannedFile, Square | None]]:
+    """Scan files in processes; a file that exceeds the limits or crashes its process is unusable.
+
+    With ``keep_side`` the squares of large files come along, for a network's input of that side.
+    """
+    work = partial(scan_and_keep, max_pixels=max_pixels, keep_side=keep_side)
+    return workers.map(
+        work, paths, CHUNK, budget=budget_of(max_pixels), lost=lambda _, reason: (unusable(reason), None)
+    )
 
 
 def headers(paths: Sequence[Path]) -> list[tuple[tuple[int, int], str]]:
