@@ -37,6 +37,7 @@ from bench.common.tables import Table
 from bench.common.timing import Stopwatch, alternate
 from frostline._utils.device import cores
 from frostline.data.dataset import ImageDataset
+from frostline.data.decoding.decode import Target
 from frostline.data.decoding.pool import Workers
 from frostline.features.extract import fill
 
@@ -72,7 +73,7 @@ def write_images(folder: Path, count: int, jpeg_share: float, drawn: int = 20) -
 def decoded(images: ImageDataset, side: int) -> np.ndarray:
     """Decode all files in processes, as the frozen pass does."""
     with Workers(cores()) as workers:
-        return np.stack(images.decoding(np.arange(len(images)), side, workers)())
+        return np.stack(images.decoding(np.arange(len(images)), Target(side), workers)())
 
 
 def main(arguments: Sequence[str]) -> None:

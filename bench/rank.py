@@ -24,7 +24,7 @@ from bench.common.runs import fit_in
 from bench.common.tables import Table
 from frostline import Splits, TrainConfig, from_folder
 from frostline.pipeline.context import make_context
-from frostline.pipeline.rank import RankedNetwork, best_value, candidates, rank_networks
+from frostline.pipeline.rank import RankedNetwork, best_value, candidates, rank_networks, sample_size
 
 
 def label(ranked: RankedNetwork) -> str:
@@ -38,7 +38,7 @@ def one_split(data: Splits, seed: int, options: argparse.Namespace, folder: str)
     splits = Splits(data.name, data.train.subset(train), data.train.subset(test), data.source)
     context = make_context("cpu", f"{folder}/cache")
     names = options.networks.split(",") if options.networks else candidates(context)
-    ranked = rank_networks(splits.train, names, context, image_size=options.image_size)
+    ranked = rank_networks(splits.train, names, context, count=sample_size(splits.train), image_size=options.image_size)
     accuracies = {}
     for one in ranked:
         config = TrainConfig(

@@ -45,6 +45,9 @@ def setting(group: str, description: str, *, unset: str = "", metavar: str = "",
     )
 
 
+EARLIER_DEFAULTS = {"model": "alexnet", "fit": "crop"}  # of versions that did not write these settings to disk
+
+
 class TrainConfig(BaseModel):
     """All settings of a run.
 
@@ -107,6 +110,13 @@ class TrainConfig(BaseModel):
         int | None,
         setting("Data", "side in pixels that images are resized to", unset="128 for small images, else 224", ge=1),
     ] = None
+    fit: Annotated[
+        Literal["pad", "crop", "squash"],
+        setting(
+            "Data", "how an image becomes square; pad: with the mean of its border, crop: its center, squash: both "
+            "sides resized",
+        ),
+    ] = "pad"  # fmt: skip
     workers: Annotated[
         int | None, setting("Data", "processes that decode image files", unset="all cores", ge=1, le=256)
     ] = None

@@ -8,6 +8,7 @@ from PIL import Image
 
 from frostline._utils.hashing import row_id_of_bytes
 from frostline.data.dataset import ImageDataset
+from frostline.data.decoding.decode import Target
 from frostline.data.decoding.pool import Workers
 from frostline.errors import DataError
 
@@ -74,7 +75,8 @@ def test_files_are_decoded_when_asked_for(files: tuple[Path, ...]) -> None:
 def test_files_give_no_more_than_a_network_needs(tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(tmp_path / "a.jpg")
     dataset = ImageDataset((tmp_path / "a.jpg",), np.array([0]), NAMES)
-    assert dataset.pixels(np.array([0]), 64)[0].shape == (100, 100, 3)
+    assert dataset.pixels(np.array([0]), Target(64))[0].shape == (100, 100, 3)
+    assert dataset.pixels(np.array([0]), Target(64, "pad"))[0].shape == (75, 75, 3)
 
 
 def test_damaged_file_is_no_trouble_until_it_is_read(files: tuple[Path, ...]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from frostline.data.decoding.decode import Target
 from frostline.data.inputs import as_images, read_pixels
 from frostline.errors import DataError
 
@@ -19,7 +20,7 @@ GRAY = COLOR[..., 0]
 
 
 def read(images: Any, side: int | None = None) -> list[np.ndarray]:
-    return list(read_pixels(as_images(images), side))
+    return list(read_pixels(as_images(images), side and Target(side)))
 
 
 @pytest.fixture

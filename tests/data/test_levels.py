@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.decode import Target, decode_image
 from frostline.data.levels import Levels, Tones, choose_levels, describe_oddities, describe_scales
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import load_dataset
@@ -86,7 +86,7 @@ def test_a_value_that_is_no_number_is_a_reason_to_leave_a_file_out(tmp_path: Pat
     path.write_bytes(tiff(np.array([[0, 0.5, odd]], np.float32)))
     assert scan_file(path).reason == "contains NaN or infinite values"
     with pytest.raises(DataError, match=f"^{path} contains NaN"):
-        decode_image(path, 1)
+        decode_image(path, Target(1))
 
 
 def white_shape() -> Image.Image:

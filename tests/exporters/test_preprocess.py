@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from frostline.data.decoding.decode import FITS
 from frostline.data.preprocess import Preprocess
 from frostline.exporters.exportable_model import TensorPreprocess
 
@@ -19,15 +20,18 @@ SHAPES = [
     (67, 131),
     (132, 132),
     (133, 300),
+    (1200, 40),
+    (200, 1000),
     (601, 535),
 ]
 GRAY_LEVEL = 1 / 255 / 0.229
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_does_what_preprocessing_does(shape: tuple[int, int], interpolation: str) -> None:
-    preprocess = Preprocess(SIDE, interpolation=interpolation)
+def test_it_does_what_preprocessing_does(shape: tuple[int, int], fit: str, interpolation: str) -> None:
+    preprocess = Preprocess(SIDE, interpolation=interpolation, fit=fit)
     images = np.random.default_rng(sum(shape)).integers(0, 256, (3, *shape, 3), dtype=np.uint8)
     pixels = TensorPreprocess(preprocess)
     for part, given in ((images, images), (images[..., :1], images[..., 0])):

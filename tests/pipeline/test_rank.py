@@ -155,6 +155,32 @@ def test_weights_that_are_elsewhere_are_not_downloaded(fashion: Splits, context:
         rank_networks(fashion.train, ["timm:resnet18"], context, count=20)
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub's cache with random weights of a small and a large network, and folders of others."""
+    timm = pytest.importorskip("timm")
+    from safetensors.torch import save_file
+
+    for name, repository in (("resnet10t", "resnet10t.c3_in1k"), ("resnet152", "resnet152.a1_in1k")):
+        folder = tmp_path / "hub" / f"models--timm--{repository}"
+        (folder / "snapshots" / "abc").mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("abc")
+        state = timm.create_model(name, pretrained=False).state_dict() if name == "resnet10t" else {}
+        save_file(state, folder / "snapshots" / "abc" / "model.safetensors")
+    for name in ("models--timm--no_such_network", "models--timm--resnet18.a1_in1k", "models--other--resnet10t"):
+        (tmp_path / "hub" / name).mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_small_networks_in_the_hubs_cache_are_candidates(hub: Path, fashion: Splits, context: Context) -> None:
+    names = candidates(context)
+    assert [name for name in names if name.startswith("timm:")] == ["timm:resnet10t.c3_in1k"]
+    (one,) = rank_networks(fashion.train, names[-1:], context, count=40, image_size=64)
+    assert (one.model, one.weights) == ("timm:resnet10t.c3_in1k", "pretrained")
+
+
 def test_all_names_are_checked_before_any_network_runs(
     fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.decode import Target, decode_image
 from frostline.data.thumbnails import to_png
 from frostline.inference.explain import Explainer
 from frostline.report.overlay import METHOD, SIDE, color, overlay, overlays, square
@@ -36,8 +36,8 @@ def test_what_a_network_sees_is_the_center_square() -> None:
     pixels = np.zeros((20, 60), np.uint8)
     pixels[:, 20:40] = 200
     for side in (10, 100):
-        assert square(pixels, side).shape == (side, side)
-        assert (square(pixels, side) == 200).all()
+        assert square(pixels, Target(side)).shape == (side, side)
+        assert (square(pixels, Target(side)) == 200).all()
 
 
 def test_png_gives_the_pixels_back() -> None:
@@ -56,4 +56,4 @@ def test_each_thumbnail_has_its_own_overlay(odd: Run) -> None:
     answer = int(evidence.test.probabilities[position].argmax())
     (heat,) = Explainer.load(odd.folder).explain([image], [answer], method=METHOD)
     drawn = np.asarray(Image.open(io.BytesIO(found[position]))).astype(int)
-    assert np.abs(drawn - overlay(square(image, SIDE), heat)).mean() < 6  # JPEG
+    assert np.abs(drawn - overlay(square(image, Target(SIDE)), heat)).mean() < 6  # JPEG

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from frostline.data.dataset import Splits
-from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.decode import Target, decode_image
 from frostline.exporters.export import export
 from frostline.inference.classifier import Classifier
 from frostline.runs.folder import Run
@@ -25,7 +25,7 @@ def expected(run: Run, garments: Files) -> np.ndarray:
     Which images go together is not known, and float32's last bits depend on how many do: one of the sizes must fit.
     """
     classifier = Classifier.load(run.folder)
-    images = [decode_image(data, 64) for _, data in garments]
+    images = [decode_image(data, Target(64)) for _, data in garments]
     sizes = [[images[i : i + size] for i in range(0, 20, size)] for size in range(1, 21)]
     return np.array([np.concatenate([classifier.predict_proba(batch) for batch in batches]) for batches in sizes])
 

@@ -204,7 +204,9 @@ def models_rank(
         context = make_context(checked.device, cache_dir, screen.progress, checked.engine)
         names = candidates.split(",") if candidates else rank.candidates(context)
         _, splits = resolve.resolve_images(checked, context)
-        ranked = rank.rank_networks(splits.train, names, context, count=images, image_size=checked.image_size)
+        ranked = rank.rank_networks(
+            splits.train, names, context, count=images, image_size=checked.image_size, fit=checked.fit
+        )
     if plot is not None:
         rank.draw_ranking(ranked, f"networks on {checked.data}", plot)
     chosen = rank.best_value(ranked)

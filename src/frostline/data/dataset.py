@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
 from frostline._utils.text import few, html_table, printable
-from frostline.data.decoding.decode import MAX_PIXELS, budget_of, decode_image
+from frostline.data.decoding.decode import MAX_PIXELS, Target, budget_of, decode_image
 from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
@@ -119,6 +119,11 @@ class ImageDataset:
         """The longest side of the images in pixels; ``None`` when it is not known."""
         return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
+    def fit(self, wanted: str) -> str:
+        """Return how the images become square: as wanted, or ``crop`` where all are square, which is the same."""
+        square = isinstance(self.images, np.ndarray) and self.images.shape[1] == self.images.shape[2]
+        return "crop" if square else wanted
+
     def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
         """Return the images at ``indices``, in that order; row ids that are known are kept."""
         images = self.images[indices] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in indices)
@@ -128,26 +133,26 @@ class ImageDataset:
             part.__dict__["row_ids"] = [self.row_ids[i] for i in indices]
         return part
 
-    def pixels(self, indices: NDArray[np.integer], side: int | None = None) -> Pixels | list[Pixels]:
+    def pixels(self, indices: NDArray[np.integer], target: Target | None = None) -> Pixels | list[Pixels]:
         """Return the pixels at ``indices``: one array when they are in memory, else one array per file.
 
         Parameters
         ----------
         indices : ndarray of int, shape (B,)
-        side : int, optional
-            Side of the network's input: files are reduced accordingly (`decode_image`).
+        target : Target, optional
+            The network's input: files are reduced and framed accordingly (`decode_image`).
 
         Raises
         ------
         DataError
             When a file is not a readable image.
         """
-        return self.decoding(indices, side, levels=self.levels)()
+        return self.decoding(indices, target, levels=self.levels)()
 
     def decoding(
         self,
         indices: NDArray[np.integer],
-        side: int | None,
+        target: Target | None,
         workers: Workers | None = None,
         *,
         levels: Levels | None = None,
@@ -169,21 +174,25 @@ class ImageDataset:
         paths = [self.images[i] for i in indices]
         are_known = self.decoded is not None or "row_ids" in self.__dict__
         row_ids = [self.row_ids[i] if are_known else None for i in indices]
-        work = partial(_decode_file, side=side, levels=levels, max_pixels=self.max_pixels)
+        work = partial(_decode_file, target=target, levels=levels, max_pixels=self.max_pixels)
         budget = budget_of(self.max_pixels)
-        known = [self._known_pixels(row_id, side) for row_id in row_ids]
+        known = [self._known_pixels(row_id, target) for row_id in row_ids]
         files = [file for file, pixels in zip(zip(paths, row_ids, strict=True), known, strict=True) if pixels is None]
         decoded = (workers or Workers()).map(work, files, CHUNK, budget=budget, lost=_refuse_file)
         return lambda: [next(decoded) if pixels is None else pixels for pixels in known]
 
-    def _known_pixels(self, row_id: bytes | None, side: int | None) -> Pixels | None:
+    def _known_pixels(self, row_id: bytes | None, target: Target | None) -> Pixels | None:
         """Return the pixels that the scan has decoded; they are opaque, 8 bits deep and need no `Levels`."""
-        return None if self.decoded is None or row_id is None or side is None else self.decoded.get(row_id, side)
+        if self.decoded is None or row_id is None or target is None:
+            return None
+        return self.decoded.get(row_id, target)
 
 
-def _decode_file(file: tuple[Path, bytes | None], side: int | None, levels: Levels | None, max_pixels: int) -> Pixels:
+def _decode_file(
+    file: tuple[Path, bytes | None], target: Target | None, levels: Levels | None, max_pixels: int
+) -> Pixels:
     path, row_id = file
-    return decode_image(path, side, max_pixels=max_pixels, levels=levels, row_id=row_id)
+    return decode_image(path, target, max_pixels=max_pixels, levels=levels, row_id=row_id)
 
 
 def _refuse_file(file: tuple[Path, bytes | None], reason: str) -> Pixels:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import MAX_PIXELS, image_pixels
+from frostline.data.decoding.decode import MAX_PIXELS, Target, image_pixels
 from frostline.data.decoding.decoder import Decoders
 from frostline.data.levels import Levels
 from frostline.errors import DataError
@@ -54,11 +54,11 @@ def as_images(images: Images) -> ImageBatch:
 
 
 def read_pixels(
-    images: ImageBatch, side: int | None, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
+    images: ImageBatch, target: Target | None, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
 ) -> Pixels | list[Pixels]:
     """Return the pixels of (a part of) the result of `as_images`: one array, or one array per image.
 
-    Files are reduced to what a network with inputs of ``side`` needs. ``levels`` applies to files and PIL images with
+    Files are reduced to what the network's input ``target`` needs. ``levels`` applies to files and PIL images with
     more than 8 bits.
 
     Raises
@@ -69,7 +69,7 @@ def read_pixels(
     if isinstance(images, np.ndarray):
         return images
     pixels = []
-    with Decoders(None, side, max_pixels=max_pixels, levels=levels) as decoders:
+    with Decoders(None, target, max_pixels=max_pixels, levels=levels) as decoders:
         decoded = decoders.each([image for image in images if isinstance(image, Path | bytes)])
         for image in images:
             if isinstance(image, np.ndarray):

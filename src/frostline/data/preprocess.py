@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the usual name)
 from numpy.typing import NDArray
 
-from frostline.data.decoding.decode import center_squares
+from frostline.data.decoding.decode import CROPS, FITS, Target, fit_of
 from frostline.data.levels import Levels
 from frostline.errors import ConfigError
 
@@ -22,11 +22,11 @@ VERSION = 2  # of how images are shrunk, cropped and resized
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Crop the center square, resize it, scale to 0..1, repeat gray three times, subtract mean, divide by std.
+    """Make an image square, resize it, scale to 0..1, repeat gray three times, subtract mean, divide by std.
 
-    An image is first halved, in bytes, while its sides stay at least the image size; a JPEG file while it is decoded
-    (pass the image size to `frostline.data.decoding.decode.decode_image`). The following resize is bilinear or bicubic
-    in float32, antialiased when it shrinks (as in ``torch.nn.functional.interpolate``), without rounding to bytes.
+    An image is first halved, in bytes, while it stays at least as large as the input; a JPEG file while it is decoded
+    (pass `target` to `frostline.data.decoding.decode.decode_image`). The following resize is bilinear or bicubic in
+    float32, antialiased when it shrinks (as in ``torch.nn.functional.interpolate``), without rounding to bytes.
 
     Parameters
     ----------
@@ -38,6 +38,9 @@ class Preprocess:
         ``bilinear`` or ``bicubic``, whose result is clipped to 0..255.
     levels : Levels, optional
         Value scale of files with more than 8 bits, and background of transparent ones: pass it to `decode_image`, too.
+    fit : str
+        ``crop``: the square in the center; ``pad``: the whole image, with the mean of its border beside or above and
+        below it; ``squash``: the whole image, both sides resized.
     """
 
     image_size: int
@@ -45,8 +48,11 @@ class Preprocess:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
     levels: Levels | None = None
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ConfigError(f"fit '{self.fit}': expected one of {', '.join(FITS)}.")
         if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
             raise ConfigError(f"image size {self.image_size:,}: expected 1 to {MAX_IMAGE_SIZE:,} pixels.")
         if self.interpolation not in INTERPOLATIONS:
@@ -56,9 +62,15 @@ class Preprocess:
             if len(values) != 3 or not all(fits):
                 raise ConfigError(f"{name} {values}: expected three numbers, {ranges}, for pixel values in 0 to 1.")
 
-    def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Resize and crop uint8 images: an array (B, H, W) or (B, H, W, 3), or a sequence of (H, W) and (H, W, 3).
+    @property
+    def target(self) -> Target:
+        """The input, for decoding."""
+        return Target(self.image_size, self.fit)
 
+    def resize(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """Make uint8 images square and resize them.
+
+        They are an array (B, H, W) or (B, H, W, 3), or a sequence of (H, W) and (H, W, 3).
         Returns float32 pixels 0..255, (B, 1, S, S) when all images are gray, else (B, 3, S, S), with S the image size.
         """
         if isinstance(images, np.ndarray):
@@ -68,7 +80,7 @@ class Preprocess:
         return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
 
     def _resize(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        pixels = _channels_first(center_squares(images, self.image_size))  # (B, C, s, s)
+        pixels = _channels_first(self.target.apply_to_all(images))  # (B, C, s, s)
         size = (self.image_size, self.image_size)
         if pixels.shape[-2:] == size:
             return pixels
@@ -93,7 +105,7 @@ class Preprocess:
         return {
             "version": VERSION,
             "shrink": "halved while at least image_size; JPEG files as they are decoded",
-            "crop": "centre square",  # in the digests of stores on disk
+            "crop": CROPS[values.pop("fit")],
             "resize": f"{values.pop('interpolation')}, antialiased",
             **values,
             **levels,  # only if set, to leave the digests of other data sets unchanged
@@ -106,7 +118,8 @@ class Preprocess:
             raise ValueError(f"preprocessing of version {values['version']}, this Frostline has {VERSION}")
         interpolation = values["resize"].split(", ")[0]
         levels = Levels.from_dict(values["levels"]) if "levels" in values else None
-        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation, levels)
+        fit = fit_of(values["crop"])
+        return cls(values["image_size"], tuple(values["mean"]), tuple(values["std"]), interpolation, levels, fit)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from frostline.config import TrainConfig
 from frostline.data import fashion_mnist
 from frostline.data.arrays import load_npz
 from frostline.data.dataset import Splits
-from frostline.data.decoding.decode import MAX_PIXELS
+from frostline.data.decoding.decode import MAX_PIXELS, Target
 from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.folder import list_folder
 from frostline.data.listing import DEFAULTS, TEST_FRACTION, SourceOptions, listed_splits
@@ -174,7 +174,7 @@ def load_dataset(
     strict: bool = False,
     options: SourceOptions = DEFAULTS,
     max_pixels: int = MAX_PIXELS,
-    image_size: int | None = None,
+    target: Target | None = None,
 ) -> Splits:
     """Load a data set. Splits that a data set of your own lacks are drawn, always the same.
 
@@ -198,9 +198,8 @@ def load_dataset(
         A table's columns, and the size of the test split.
     max_pixels : int
         Larger image files are left out.
-    image_size : int, optional
-        Side, in pixels, of the network's input: large images that are decoded now are kept in a temporary file for a
-        training at that size.
+    target : Target, optional
+        The network's input: large images that are decoded now are kept for it in a temporary file.
 
     Raises
     ------
@@ -219,7 +218,7 @@ def load_dataset(
     if path.is_file() and not is_table:
         return load_npz(path, data_name(name), options.test_fraction)
     cache = cache_folder(cache_dir)
-    decoded = DecodedImages(cache / "scans", image_size) if image_size else None
+    decoded = DecodedImages(cache / "scans", target) if target else None
     scan_paths = partial(
         scan, root=path, cache=cache, progress=visible(progress), workers=workers, max_pixels=max_pixels,
         decoded=decoded,
@@ -238,7 +237,7 @@ class LoadOptions(TypedDict, total=False):
     workers: int | None
     strict: bool
     max_pixels: int
-    image_size: int | None
+    target: Target | None
 
 
 def from_folder(
@@ -258,7 +257,7 @@ def from_folder(
     test_fraction : float
         Share of each class that is drawn as test split where there is none; 0 draws none.
     **load_options
-        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``image_size`` as in `load_dataset`.
+        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``target`` as in `load_dataset`.
 
     Raises
     ------
@@ -299,7 +298,7 @@ def from_table(
     test_fraction : float
         Share of each class that is drawn as test split where there is none; 0 draws none.
     **load_options
-        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``image_size`` as in `load_dataset`.
+        ``cache_dir``, ``progress``, ``workers``, ``strict``, ``max_pixels`` and ``target`` as in `load_dataset`.
 
     Raises
     ------
@@ -320,7 +319,7 @@ def load_configured(
     config: TrainConfig,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
-    image_size: int | None = None,
+    target: Target | None = None,
 ) -> Splits:
     """Load the data set that settings name; raises as `load_dataset`."""
     options = SourceOptions(
@@ -330,5 +329,5 @@ def load_configured(
     return load_dataset(
         config.data, config.data_dir, cache_dir=cache_dir, progress=progress, workers=config.workers,
         strict=config.strict, options=options, max_pixels=config.max_pixels,
-        image_size=image_size,
+        target=target,
     )  # fmt: skip

@@ -105,9 +105,9 @@ def scan(
             for i, file in _known_by_content(paths, pending, known, workers or cores(), bar):
                 store(i, file)
             new = [i for i in pending if files[i] is None]
-            side = None if decoded is None else decoded.side
+            keep = None if decoded is None else decoded.target
             with Workers(workers) as pool:
-                found = scan_files([paths[i] for i in new], pool, max_pixels, side)
+                found = scan_files([paths[i] for i in new], pool, max_pixels, keep)
                 for i, (file, square) in zip(new, found, strict=True):
                     store(i, file)
                     if decoded is not None and square is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline._utils.hashing import row_id_of_bytes
-from frostline.data.decoding.decode import MAX_PIXELS, Square, examine, read_file
+from frostline.data.decoding.decode import MAX_PIXELS, Square, Target, examine, read_file
 from frostline.data.levels import Tones
 from frostline.data.splits import difference_hash
 from frostline.errors import DataError
@@ -41,9 +41,9 @@ def scan_file(path: Path, max_pixels: int = MAX_PIXELS) -> ScannedFile:
 
 
 def scan_and_keep(
-    path: Path, max_pixels: int = MAX_PIXELS, keep_side: int | None = None
+    path: Path, max_pixels: int = MAX_PIXELS, keep: Target | None = None
 ) -> tuple[ScannedFile, Square | None]:
-    """Read and decode one file; return the square for a network's input of ``keep_side`` pixels as well."""
+    """Read and decode one file; return the square for the network's input ``keep``, too."""
     try:
         data = read_file(path)
     except OSError as error:
@@ -52,7 +52,7 @@ def scan_and_keep(
     if not data:
         return unusable("is empty", row_id), None
     try:
-        pixels, side, tones, square = examine(data, max_pixels, keep_side)
+        pixels, side, tones, square = examine(data, max_pixels, keep)
     except DataError as error:
         reason = str(error).removeprefix("the image ").rstrip(".")
         return unusable(" ".join(reason.split()), row_id), None

@@ -16,6 +16,7 @@ from PIL import Image
 from frostline._utils.storage import write_bytes
 from frostline.data.augment import View
 from frostline.data.dataset import ImageDataset
+from frostline.data.decoding.decode import Target
 from frostline.data.preprocess import Preprocess
 
 SIDE = 64  # pixels of the longer side; smaller images are not enlarged
@@ -74,8 +75,10 @@ class Thumbnails:
         )
 
 
-def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side: int = SIDE) -> Thumbnails:
-    """Shrink the images at some positions to ``side`` pixels on the longer side, and encode them.
+def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], fit: str = "pad") -> Thumbnails:
+    """Shrink the images at some positions to ``SIDE`` pixels on the longer side, and encode them.
+
+    Files are made square as for a network, with ``fit``; see `frostline.data.decoding.decode.Target`.
 
     Raises
     ------
@@ -85,8 +88,8 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], side:
     encoded, names = [], []
     for start in range(0, len(positions), BATCH):
         batch = np.asarray(positions[start : start + BATCH])
-        for position, pixels in zip(batch, dataset.pixels(batch, side), strict=True):
-            encoded.append(encode(pixels, side))
+        for position, pixels in zip(batch, dataset.pixels(batch, Target(SIDE, fit)), strict=True):
+            encoded.append(encode(pixels))
             names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
 
@@ -146,7 +149,7 @@ def draw_sheet(dataset: ImageDataset, title: str, path: Path, seed: int = 0, per
     rows = []
     for label, name in enumerate(dataset.class_names[:MAX_CLASSES]):
         members = _members(dataset, label, seed)
-        rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class], SHEET_SIDE))))
+        rows.append((f"{name}\n{len(members):,}", list(dataset.pixels(members[:per_class], Target(SHEET_SIDE, "pad")))))
     _draw(rows, per_class, title, path)
 
 
@@ -166,7 +169,7 @@ def draw_views(
         row_ids = dataset.subset(chosen).row_ids
         images = []
         if len(chosen):
-            resized = preprocess.resize(dataset.pixels(chosen, preprocess.image_size))  # (1, C, S, S)
+            resized = preprocess.resize(dataset.pixels(chosen, preprocess.target))  # (1, C, S, S)
             images = [view(resized, row_ids)[0] for view in views]
         rows.append((name, [np.moveaxis(image.numpy().round().astype(np.uint8), 0, -1) for image in images]))
     _draw(rows, len(views), title, path)

@@ -1,7 +1,7 @@
 """The model from raw images to probabilities as one module, as a `torch.export` program, and its metadata."""
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class TensorPreprocess(nn.Module):
 
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
-        self.side, self.interpolation = preprocess.image_size, preprocess.interpolation
+        self.side, self.interpolation, self.fit = preprocess.image_size, preprocess.interpolation, preprocess.fit
         self.window = 2 * self.side - 2
         self.register_buffer("powers", 2 ** torch.arange(MOST_HALVINGS))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None])  # (3, 1, 1)
@@ -42,37 +42,79 @@ class TensorPreprocess(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the network's input; see the class."""
         _, height, width, channels = (torch.scalar_tensor(size, dtype=torch.int64) for size in images.shape)
-        short = torch.minimum(height, width)
-        factor = self._factor(short)
-        short = _divided_up(short, factor)
-        rows, columns = (self._edges(length, short, factor) for length in (height, width))
-        weights = self._weights(short)  # (S, window)
-        squares = _means(images, rows, columns).permute(0, 3, 1, 2)  # (N, C, window, window)
-        pixels = weights @ squares @ weights.T  # (N, C, S, S)
+        down, across = self._axes(height, width)
+        windows = _means(images, self._edges(down), self._edges(across)).permute(0, 3, 1, 2)  # (N, C, window, window)
+        if self.fit == "pad":
+            windows = _padded(windows, self._inside(down), self._inside(across))
+        pixels = self._weights(down.square) @ windows @ self._weights(across.square).T  # (N, C, S, S)
         if self.interpolation == "bicubic":
             pixels = pixels.clamp(0, 255)
         pixels = pixels.index_select(1, _three(channels))  # (N, 3, S, S)
         return (pixels / 255 - self.mean) / self.std
 
-    def _factor(self, short: torch.Tensor) -> torch.Tensor:
-        """Return the factor of the halvings; see `frostline.data.decoding.decode.halved_by`."""
-        fits = _divided_up(short, self.powers) >= self.side
+    def _axes(self, height: torch.Tensor, width: torch.Tensor) -> tuple["_Axis", "_Axis"]:
+        """Return how rows and columns are halved and framed; see `frostline.data.decoding.decode.Target`."""
+        if self.fit == "squash":
+            factors = self._factor(height), self._factor(width)
+            reduced = [_divided_up(length, factor) for length, factor in zip((height, width), factors, strict=True)]
+            squares = reduced
+        else:
+            decisive = torch.maximum if self.fit == "pad" else torch.minimum
+            factors = (self._factor(decisive(height, width)),) * 2
+            reduced = [_divided_up(length, factors[0]) for length in (height, width)]
+            squares = [decisive(*reduced)] * 2
+        rows, columns = map(_Axis, (height, width), factors, reduced, squares)
+        return rows, columns
+
+    def _factor(self, length: torch.Tensor) -> torch.Tensor:
+        """Return the largest power of two by which a length is halved."""
+        fits = _divided_up(length, self.powers) >= self.side
         return torch.where(fits, self.powers, 1).max()
 
-    def _edges(self, length: torch.Tensor, short: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """Return the edges of the window's pixels in the image (window + 1,)."""
-        first = (_divided_up(length, factor) - short) // 2
-        return torch.minimum((first + torch.arange(self.window + 1)) * factor, length)
+    def _edges(self, axis: "_Axis") -> torch.Tensor:
+        """Return the edges of the window's pixels in the image (window + 1,); pixels outside of it have no width."""
+        return ((axis.first + torch.arange(self.window + 1)) * axis.factor).clamp(min=0).minimum(axis.length)
 
-    def _weights(self, short: torch.Tensor) -> torch.Tensor:
-        """Return the resampling matrix (S, window)."""
-        scale = short.double() / self.side
+    def _inside(self, axis: "_Axis") -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which of the window's pixels (window,) are in the reduced image, and which are at its ends."""
+        position = axis.first + torch.arange(self.window)
+        return (position >= 0) & (position < axis.reduced), (position == 0) | (position == axis.reduced - 1)
+
+    def _weights(self, length: torch.Tensor) -> torch.Tensor:
+        """Return the resampling matrix (S, window) for a length."""
+        scale = length.double() / self.side
         positions = torch.arange(self.window).double() + 0.5  # (window,)
         centers = (torch.arange(self.side).double() + 0.5) * scale  # (S,)
         distance = (positions - centers[:, None]).abs() / scale.clamp(min=1)  # (S, window)
         weights = _cubic(distance) if self.interpolation == "bicubic" else (1 - distance).clamp(min=0)
-        weights = torch.where(positions < short, weights, 0.0)
+        weights = torch.where(positions < length, weights, 0.0)
         return (weights / weights.sum(1, keepdim=True)).float()
+
+
+class _Axis(NamedTuple):
+    """The rows or the columns of an image: their number, divided by a factor, and the side of the square."""
+
+    length: torch.Tensor
+    factor: torch.Tensor
+    reduced: torch.Tensor
+    square: torch.Tensor
+
+    @property
+    def first(self) -> torch.Tensor:
+        """The position in the reduced image at which the square begins; negative where it is padded."""
+        padding = torch.clamp(self.square - self.reduced, min=0) // 2
+        return torch.clamp(self.reduced - self.square, min=0) // 2 - padding
+
+
+def _padded(
+    windows: torch.Tensor, rows: tuple[torch.Tensor, torch.Tensor], columns: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """Fill what lies outside of the image with the rounded mean of its outermost pixels; see `_inside`."""
+    (in_rows, end_rows), (in_columns, end_columns) = rows, columns
+    inside = in_rows[:, None] & in_columns
+    border = (inside & (end_rows[:, None] | end_columns)).double()
+    mean = (windows * border).sum((2, 3), keepdim=True) / border.sum()  # exact: whole numbers
+    return torch.where(inside, windows, torch.floor(mean + 0.5).float())
 
 
 def _divided_up(length: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

@@ -109,7 +109,7 @@ class LiveFeatures:
         for start in range(0, len(indices), size):
             batch = indices[start : start + size]
             preprocess = self._forward.preprocess
-            pixels = self._dataset.decoding(batch, preprocess.image_size, levels=preprocess.levels)()
+            pixels = self._dataset.decoding(batch, preprocess.target, levels=preprocess.levels)()
             resized = preprocess.resize(pixels)  # (B, C, S, S)
             parts.append(self._forward(self._view(resized, self._row_ids(batch))).cpu())
         return torch.cat(parts)  # anew: the pass gives inference tensors, and those may not enter a training step

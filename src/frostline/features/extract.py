@@ -170,14 +170,14 @@ def _batches(
     missing: Sequence[_Missing], forward: FastForward, workers: Workers
 ) -> Iterator[tuple[ImageDataset, list[int], Pixels | list[Pixels]]]:
     """Yield batches; the files of the next ones are decoded meanwhile."""
-    size, side, levels = forward.batch_size, forward.preprocess.image_size, forward.preprocess.levels
+    size, target, levels = forward.batch_size, forward.preprocess.target, forward.preprocess.levels
     plan = [
         (part.dataset, part.rows[start : start + size]) for part in missing for start in range(0, len(part.rows), size)
     ]
     begun: deque[Callable[[], Pixels | list[Pixels]]] = deque()
     for number, (dataset, rows) in enumerate(plan):
         for ahead, ahead_rows in plan[number + len(begun) : number + 1 + AHEAD]:
-            begun.append(ahead.decoding(np.array(ahead_rows), side, workers, levels=levels))
+            begun.append(ahead.decoding(np.array(ahead_rows), target, workers, levels=levels))
         yield dataset, rows, begun.popleft()()
 
 

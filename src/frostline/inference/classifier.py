@@ -137,7 +137,7 @@ class Classifier:
         views = tta_views(tta, mirror=self.model.mirror)
         parts = [np.empty((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), self.batch_size):
-            batch = read_pixels(images[start : start + self.batch_size], preprocess.image_size, preprocess.levels)
+            batch = read_pixels(images[start : start + self.batch_size], preprocess.target, preprocess.levels)
             resized = preprocess.resize(batch)  # (B, C, S, S)
             row_ids = _row_ids(batch) if tta > 1 else []
             probabilities = [

@@ -261,7 +261,7 @@ class Explainer:
         parts = [] if shape is None else [np.empty((0, *shape), np.float32)]
         for start in range(0, len(images), BATCH):
             preprocess = self.model.preprocess
-            pixels = read_pixels(images[start : start + BATCH], preprocess.image_size, preprocess.levels)
+            pixels = read_pixels(images[start : start + BATCH], preprocess.target, preprocess.levels)
             x = preprocess(pixels).to(self._device)  # (B, 3, S, S)
             with self._lock:
                 parts.append(compute(x, start).cpu().numpy())

@@ -86,7 +86,7 @@ def classify_files(
     """
     size = classifier.batch_size
     preprocess = classifier.model.preprocess
-    with Decoders(workers, preprocess.image_size, max_pixels=max_pixels, levels=preprocess.levels) as decoders:
+    with Decoders(workers, preprocess.target, max_pixels=max_pixels, levels=preprocess.levels) as decoders:
         for start in range(0, len(files), size):
             batch = files[start : start + size]
             yield _predict(classifier, batch, decoders.decode(batch), tta)

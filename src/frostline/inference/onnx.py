@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from frostline._utils.files import fit_schema, read_bytes, reading
 from frostline._utils.progress import log
+from frostline.data.decoding.decode import CROPS, Target, fit_of
 from frostline.data.inputs import Images, as_images, batches, read_pixels
 from frostline.data.levels import Levels
 from frostline.errors import RunError, first_line, require
@@ -58,12 +59,14 @@ class _Preprocess(Schema):
     model_config = ConfigDict(extra="allow")
 
     image_size: Annotated[int, Field(ge=1)]
+    crop: str = CROPS["crop"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     levels: LevelsRecord | None = None
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
+        fit_of(self.crop)
         if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 10 for value in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} are impossible for pixels in 0 to 1")
         return self
@@ -146,6 +149,7 @@ class OnnxClassifier:
         self.about: dict[str, Any] = read_record(text, content, name)
         self.class_names: tuple[str, ...] = tuple(self.about["class_names"])
         self.image_size: int = self.about["image_size"]
+        self.target = Target(self.image_size, fit_of(self.about["preprocess"].get("crop", CROPS["crop"])))
         _check_signature(self._session, len(self.class_names), name)
         rejection, levels = self.about.get("rejection"), self.about["preprocess"].get("levels")
         self.rejection = None if rejection is None else Rejection.from_dict(rejection)
@@ -157,7 +161,7 @@ class OnnxClassifier:
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         ids = np.empty(len(images), np.int64)
         for start in range(0, len(images), BATCH):
-            pixels = read_pixels(images[start : start + BATCH], self.image_size, self.levels)
+            pixels = read_pixels(images[start : start + BATCH], self.target, self.levels)
             for numbers, batch in batches(pixels, BATCH):
                 found = self._session.run(["probabilities", "class_ids"], {"images": batch})
                 probabilities[start + numbers], ids[start + numbers] = found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from frostline.models.stages import cut
 from frostline.models.weights import Network, Offer
 
 PRETRAINED = "pretrained"
+HUB_PREFIX = "models--timm--"  # of the folders of timm's networks in the hub's cache
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,16 @@ def _timm_card(timm: Any, inner: str) -> NetworkCard:
     if about:
         intake = Intake(about.input_size[-1], False, about.mean, about.std, _interpolation(about.interpolation))
     return NetworkCard(lambda: timm.create_model(inner, pretrained=False), published, intake)
+
+
+def cached_timm_networks() -> list[str]:
+    """Return, as ``--model`` names them, timm's networks that the Hugging Face hub's cache has; none without timm."""
+    if not find_spec("timm"):
+        return []
+    from huggingface_hub import constants
+
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob(f"{HUB_PREFIX}*"))
+    return [f"timm:{folder.name.removeprefix(HUB_PREFIX)}" for folder in folders]
 
 
 def _torchvision_names(torchvision: Any) -> list[str]:

@@ -17,12 +17,13 @@ from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import Preprocess
 from frostline.data.splits import limited
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, FrostlineError
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
 from frostline.models.backbone import Backbone, describe
 from frostline.models.boundary import Frozen, make_boundary
+from frostline.models.external import cached_timm_networks
 from frostline.models.registry import NETWORKS, find_network, load_backbone, outline
 from frostline.pipeline.context import Context
 
@@ -30,6 +31,7 @@ AUTO = "auto"
 ALWAYS_HERE = "efficientnet-lite0"  # installed with Frostline: stands for the others while settings are checked
 # Networks are compared on a share of the training images, so that most of a run's time goes into the one that is taken.
 SHARE, MIN_IMAGES, PER_CLASS, MAX_IMAGES = 0.03, 200, 10, 1_000
+MAX_OPERATIONS = 2_000_000_000  # multiply-accumulates of further networks: a ResNet-18 takes 1.8 billion at 224 px
 FOLDS = 5
 SEED = 0  # of sample and folds: the choice is the same for every seed of a run
 STRENGTHS = (0.01, 0.1, 1.0)  # of the L2 penalty, relative to the mean squared norm of a row
@@ -70,8 +72,22 @@ class RankedNetwork:
 
 
 def candidates(context: Context) -> list[str]:
-    """Return the networks whose pre-trained weights are on this machine: none is downloaded to be tried."""
-    return [name for name in NETWORKS if local_weights(name, context) is not None]
+    """Return the networks whose pre-trained weights are on this machine: none is downloaded to be tried.
+
+    timm's networks in the hub's cache count if they are small and can be cut into stages.
+    """
+    known = [name for name in NETWORKS if local_weights(name, context) is not None]
+    return known + [name for name in cached_timm_networks() if _is_usable(name, context)]
+
+
+def _is_usable(name: str, context: Context) -> bool:
+    try:
+        shape = outline(name)
+        small = _operations(shape, shape.intake.image_size) <= MAX_OPERATIONS
+        return small and local_weights(name, context) is not None
+    except FrostlineError as error:  # another network of that cache is no reason to fail
+        log.debug("%s is not compared: %s", name, error)
+        return False
 
 
 def local_weights(name: str, context: Context) -> str | None:
@@ -89,6 +105,7 @@ def rank_networks(
     *,
     count: int = MAX_IMAGES,
     image_size: int | None = None,
+    fit: str = "pad",
 ) -> list[RankedNetwork]:
     """Compare networks on a stratified sample of the training images, the best first.
 
@@ -105,6 +122,8 @@ def rank_networks(
         Images to compare on, at most.
     image_size : int, optional
         In pixels; each network's usual size when left out.
+    fit : str
+        How images become square, as in `Preprocess`.
 
     Raises
     ------
@@ -123,7 +142,7 @@ def rank_networks(
     for name, found in weights.items():
         backbone = load_backbone(name, str(found), cache_dir=context.cache, progress=context.progress)
         size = image_size or backbone.usual_image_size(sample.side)
-        preprocess = Preprocess(size, *backbone.intake.normalization, sample.levels)
+        preprocess = Preprocess(size, *backbone.intake.normalization, sample.levels, sample.fit(fit))
         ranked += _rank(backbone, str(found), preprocess, sample, context)
     return sorted(ranked, key=lambda one: (-one.accuracy, one.operations, one.taps))
 
@@ -156,6 +175,12 @@ def draw_ranking(ranked: Sequence[RankedNetwork], title: str, path: Path) -> Non
     write_bytes(path, buffer.getvalue(), OTHER_OUTPUT)
 
 
+def sample_size(images: ImageDataset) -> int:
+    """Return how many of the training images networks are compared on, at most."""
+    enough = max(MIN_IMAGES, PER_CLASS * len(images.class_names), round(SHARE * len(images)))
+    return min(enough, MAX_IMAGES)
+
+
 def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
     """Return the settings with the network, weights and taps that suit the training images; see `rank_networks`.
 
@@ -163,9 +188,10 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     ------
     ConfigError, DataError
     """
-    enough = max(MIN_IMAGES, PER_CLASS * len(images.class_names), round(SHARE * len(images)))
-    count = min(enough, MAX_IMAGES)
-    ranked = rank_networks(images, candidates(context), context, count=count, image_size=config.image_size)
+    count = sample_size(images)
+    ranked = rank_networks(
+        images, candidates(context), context, count=count, image_size=config.image_size, fit=config.fit
+    )
     chosen = best_value(ranked)
     others = [f"{one.model} {one.accuracy:.3f}" for one in ranked if one != chosen]
     log.info(

@@ -15,6 +15,7 @@ from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
 from frostline.data.check import Overlap, overlaps
 from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.decoding.decode import Target
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import SOURCES, check_data, load_configured
@@ -260,7 +261,7 @@ def load_images(config: TrainConfig, context: Context) -> Splits:
     ------
     ConfigError, DataError
     """
-    return load_configured(config, context.cache, context.progress, config.image_size or USUAL_SIZE)
+    return load_configured(config, context.cache, context.progress, Target(config.image_size or USUAL_SIZE, config.fit))
 
 
 def resolve_images(config: TrainConfig, context: Context, splits: Splits | None = None) -> tuple[Splits, RunSplits]:
@@ -326,7 +327,7 @@ def resolve_network(
         _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")
     if complete.class_weights == "none":
         _log_imbalance(images)
-    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels)
+    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, images.fit(config.fit))
     return ResolvedNetwork(complete, backbone, boundary, preprocess)
 
 

@@ -90,7 +90,7 @@ class _Sheet:
         self.text(MARGIN, 0.55, title, size=14, weight="bold")
         note = f"{method}: regions that support the class above the image; evidence against it is not shown."
         self.text(MARGIN, 0.82, note, size=8.5, color=FAINT)
-        note = "Images are cropped to the center square, the input of the network."
+        note = "Images are shown as the network sees them."
         self.text(MARGIN, 0.99, note, size=8.5, color=FAINT)
         bar = self._axes(MARGIN, 1.12, 1.6, 0.11)
         bar.imshow(np.linspace(0, 1, 256)[None], cmap=COLORS, aspect="auto")

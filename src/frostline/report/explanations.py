@@ -19,7 +19,7 @@ from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.data.dataset import BadImage
-from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.decode import Target, decode_image
 from frostline.data.decoding.decoder import Decoders
 from frostline.data.thumbnails import to_png
 from frostline.errors import DataError
@@ -136,9 +136,13 @@ def _decode(
     explainer: Explainer, files: Sequence[Path], folder: Path
 ) -> Iterator[tuple[list[_InputImage], list[BadImage]]]:
     """Yield the readable and the unreadable files, batch by batch."""
-    size, levels = explainer.model.preprocess.image_size, explainer.model.preprocess.levels
+    preprocess = explainer.model.preprocess
+    levels, page = preprocess.levels, Target(SIDE, preprocess.fit)
     names = unique_names(_plain(file.stem) for file in files)
-    with Decoders(side=size, levels=levels) as for_network, Decoders(side=SIDE, levels=levels) as for_page:
+    with (
+        Decoders(target=preprocess.target, levels=levels) as for_network,
+        Decoders(target=page, levels=levels) as for_page,
+    ):
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
             good, bad = list[_InputImage](), list[BadImage]()
@@ -147,7 +151,7 @@ def _decode(
             )
             for file, name, pixels, shown in decoded:
                 if isinstance(pixels, np.ndarray) and isinstance(shown, np.ndarray):
-                    good.append(_InputImage(file, folder / name, pixels, square(shown, SIDE)))
+                    good.append(_InputImage(file, folder / name, pixels, square(shown, page)))
                 else:
                     fault = next(one for one in (pixels, shown) if isinstance(one, DataError))
                     bad.append(BadImage(file, reason_of(fault, file)))
@@ -178,7 +182,8 @@ def _explain(
         nearest = [] if near is None else near[i]
         written = [(one, _write_thumbnail(image.folder, n, one)) for n, one in enumerate(nearest, 1)]
         shown = [
-            Panel(square(decode_image(one.thumbnail), SIDE), one.class_name, f"{one.similarity:.2f}") for one in nearest
+            Panel(square(decode_image(one.thumbnail), Target(SIDE)), one.class_name, f"{one.similarity:.2f}")
+            for one in nearest
         ]
         yield (
             ExplainedImage(image.file, path, explanations, None if near is None else written),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frostline.data.decoding.decode import center_square, decode_image
+from frostline.data.decoding.decode import Target, decode_image
 from frostline.errors import require
 from frostline.inference.explain import Explainer
 from frostline.runs.evidence import Evidence
@@ -34,9 +34,9 @@ def color(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     return _table()[np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
 
 
-def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the center square of an image (the network's input), resized: uint8 (side, side) or (…, 3)."""
-    image = center_square(Image.fromarray(pixels), side)
+def square(pixels: NDArray[np.uint8], target: Target) -> NDArray[np.uint8]:
+    """Return an image as the network sees it, at another size: uint8 (side, side) or (side, side, 3)."""
+    image, side = target.apply(Image.fromarray(pixels)), target.side
     how = Image.Resampling.NEAREST if side >= CRISP * image.width else Image.Resampling.LANCZOS
     return np.asarray(image.resize((side, side), how))
 
@@ -68,11 +68,12 @@ def overlays(folder: Path, evidence: Evidence) -> dict[int, bytes]:
     if not len(shown):
         return {}
     explainer = Explainer.load(folder)
+    target = Target(SIDE, explainer.model.preprocess.fit)
     images = [decode_image(data) for data in shown.encoded]
     answers = [int(evidence.test.probabilities[position].argmax()) for position in shown.positions]
     heats = explainer.explain(images, answers, method=METHOD)  # (N, S, S)
     return {
-        int(position): _jpeg(overlay(square(image, SIDE), heat))
+        int(position): _jpeg(overlay(square(image, target), heat))
         for position, image, heat in zip(shown.positions, images, heats, strict=True)
     }
 

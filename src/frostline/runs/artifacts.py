@@ -45,9 +45,10 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     )  # fmt: skip
     save_bundle(bundle, run.model_folder)
     results = evaluate(model, val)
-    write_evidence(run, {"val": val, "test": results.test}, splits.test)
+    fit = network.preprocess.fit
+    write_evidence(run, {"val": val, "test": results.test}, splits.test, fit)
     rows = model.last.features.train
-    write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, config.seed)
+    write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, fit, config.seed)
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")
     title = f"{data}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"

@@ -81,16 +81,23 @@ class Index:
 
 
 def write_index(
-    path: Path, trunk: nn.Module, head: Head, train: Examples, test: Examples, images: ImageDataset, seed: int
+    path: Path,
+    trunk: nn.Module,
+    head: Head,
+    train: Examples,
+    test: Examples,
+    images: ImageDataset,
+    fit: str,
+    seed: int,
 ) -> None:
     """Draw the samples, reduce their features and write the index.
 
     ``trunk`` maps rows to head inputs, ``head`` standardizes them; ``images`` are the training split in the order of
-    ``train``.
+    ``train``, and ``fit`` is how they become square for the network.
     """
     sample = stratified(train.labels, SAMPLE, seed)
     while True:
-        thumbnails = make_thumbnails(images, sample)
+        thumbnails = make_thumbnails(images, sample, fit)
         total = sum(map(len, thumbnails.encoded))
         if total <= IMAGES_BYTES:
             break

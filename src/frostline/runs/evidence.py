@@ -33,14 +33,17 @@ class Evidence:
     shown: Thumbnails
 
 
-def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDataset) -> None:
-    """Write the predictions of ``val`` and ``test``, and thumbnails of the test images that `worth_showing` selects."""
+def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDataset, fit: str) -> None:
+    """Write the predictions of ``val`` and ``test``, and thumbnails of the test images that `worth_showing` selects.
+
+    ``fit`` is how the network's images become square.
+    """
     tensors = {}
     for name in SPLITS:
         tensors[f"{name}.probabilities"] = torch.from_numpy(predicted[name].probabilities)
         tensors[f"{name}.labels"] = torch.from_numpy(predicted[name].labels)
     positions = worth_showing(*predicted["test"].pair) if len(test) else np.empty(0, np.int64)
-    tensors |= make_thumbnails(test, positions).to_tensors("shown")
+    tensors |= make_thumbnails(test, positions, fit).to_tensors("shown")
     write_bytes(run.evidence, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
 
 

@@ -34,7 +34,7 @@ from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR
 from frostline._utils.text import html_table, printable
-from frostline.config import TrainConfig, parse_config
+from frostline.config import EARLIER_DEFAULTS, TrainConfig, parse_config
 from frostline.errors import ConfigError, RunError, did_you_mean, storage_error
 from frostline.runs.schemas import BeginRecord, Results, same_images, same_settings
 from frostline.training.checkpoint import Epoch
@@ -237,7 +237,7 @@ class Run:
         """
         values = self.parse("config.toml", parse_config, remedy="to change settings, start a new run with --config")
         try:
-            return TrainConfig(**values)
+            return TrainConfig(**EARLIER_DEFAULTS | values)
         except ConfigError as error:
             raise RunError(f"{self.folder / 'config.toml'}: {error}") from error
 

@@ -47,7 +47,7 @@ class ClassificationService:
         self._model, self._limits, self._metrics, self._reject = model, limits, metrics, reject
         self._class_names = list(model.classifier.class_names)
         self._threshold = lru_cache(128)(model.classifier.threshold)
-        self._decoder = UploadDecoder(model.side, model.levels, limits)
+        self._decoder = UploadDecoder(model.target, model.levels, limits)
         self._batcher = Batcher[bytes | Pixels, Classified | ProblemError](
             self._classify_batch, limits, metrics, BATCHES, limit_torch_threads
         )
@@ -55,7 +55,7 @@ class ClassificationService:
     async def warm_up(self) -> None:
         """Start the decoding processes, and run the network once because the first time takes longer."""
         await self._decoder.warm_up()
-        side = self._model.side or 224
+        side = self._model.target.side
         blank = [np.zeros((side, side, 3), np.uint8)]
         await self._batcher.run(lambda: self._model.classifier.predict_proba(blank))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.device import cores
 from frostline._utils.progress import log
+from frostline.data.decoding.decode import Target
 from frostline.data.decoding.decoder import Decoded, Decoders
 from frostline.data.levels import Levels
 from frostline.errors import DataError
@@ -27,15 +28,15 @@ class UploadDecoder:
 
     Parameters
     ----------
-    side, levels
+    target, levels
         See `frostline.data.decoding.decode.decode_image`.
     """
 
-    def __init__(self, side: int | None, levels: Levels | None, limits: Limits) -> None:
+    def __init__(self, target: Target | None, levels: Levels | None, limits: Limits) -> None:
         self._limits = limits
-        self._most_bytes = 3 * (2 * side) ** 2 if side else 3 * limits.pixels  # of a decoded image
+        self._most_bytes = 3 * (2 * target.side) ** 2 if target else 3 * limits.pixels  # of a decoded image
         self._reserved = 0  # bytes
-        options = (side, FORMATS, limits.pixels, levels)
+        options = (target, FORMATS, limits.pixels, levels)
         self._cheap, self._costly = Decoders(PROCESSES, *options, eager=True), Decoders(1, *options)
         one_at_a_time = replace(limits, min_batch=1, batch=1, queue=limits.costly_queue)
         self._queue = Batcher[bytes, Decoded](self._costly.decode, one_at_a_time)

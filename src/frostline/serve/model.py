@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from frostline._utils.device import cores
+from frostline.data.decoding.decode import Target
 from frostline.data.levels import Levels
 from frostline.errors import RunError
 from frostline.inference.classifier import Classifier
@@ -39,8 +40,8 @@ class ServedModel:
     ----------
     kind : str
         ``run``, ``bundle`` or ``onnx``.
-    side : int or None
-        Size to which images may be shrunk while decoding; see `frostline.data.decoding.decode.decode_image`.
+    target : Target
+        The network's input, for decoding; see `frostline.data.decoding.decode.decode_image`.
     levels : Levels, optional
         How files of more than 8 bits, or with transparency, become bytes.
     explains, knows_neighbors, rejects : bool
@@ -50,7 +51,7 @@ class ServedModel:
     name: str
     kind: str
     classifier: Classifier | OnnxClassifier
-    side: int | None
+    target: Target
     levels: Levels | None = None
     explainer: Explainer | None = None
     explains: bool = False
@@ -71,9 +72,7 @@ def load_served(source: str, output_dir: Path) -> ServedModel:
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         exported = OnnxClassifier(path, THREADS)
-        return ServedModel(
-            path.stem, "onnx", exported, exported.image_size, exported.levels, rejects=_can_reject(exported)
-        )
+        return ServedModel(path.stem, "onnx", exported, exported.target, exported.levels, rejects=_can_reject(exported))
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = Run.load(source, output_dir)
@@ -88,7 +87,7 @@ def _from_folder(folder: Path, name: str, kind: str) -> ServedModel:
         name,
         kind,
         classifier,
-        preprocess.image_size,
+        preprocess.target,
         preprocess.levels,
         explainer,
         explains=bool(explainer.stages) and find_spec("captum") is not None,

@@ -85,12 +85,13 @@ Way = Callable[[Labeled, int], MethodResult]  # (positions of the labeled images
 def pixels(setting: Setting) -> Way:
     """Fit a logistic regression on the pixels: the baseline without a network."""
     side = setting.pool.side
-    preprocess = Preprocess(min(side, PIXEL_SIDE) if side else PIXEL_SIDE)
+    fit = setting.pool.fit(setting.config.fit)
+    preprocess = Preprocess(min(side, PIXEL_SIDE) if side else PIXEL_SIDE, fit=fit)
 
     def numbers(images: ImageDataset) -> NDArray[np.float32]:
         parts = np.array_split(np.arange(len(images)), -(-len(images) // PIXELS_AT_ONCE))
         return np.concatenate(
-            [preprocess.resize(images.pixels(part, preprocess.image_size)).flatten(1).numpy() / 255 for part in parts]
+            [preprocess.resize(images.pixels(part, preprocess.target)).flatten(1).numpy() / 255 for part in parts]
         )
 
     def way(labeled: Labeled, repeat: int) -> MethodResult:

@@ -23,7 +23,7 @@ from frostline._utils.manifest import Manifest, read_manifest
 from frostline._utils.output_folder import START_OVER, Claim, OutputFolder, check_mode
 from frostline._utils.progress import Progress, Silent, log, log_file, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
-from frostline.config import TrainConfig, write_config
+from frostline.config import EARLIER_DEFAULTS, TrainConfig, write_config
 from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
 from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError
@@ -149,7 +149,7 @@ class SearchSettings(BaseModel):
     @property
     def settings(self) -> TrainConfig:
         """The validated settings."""
-        return TrainConfig(**self.config)
+        return TrainConfig(**EARLIER_DEFAULTS | self.config)
 
 
 def _made_earlier(folder: Path) -> bool:
@@ -190,7 +190,7 @@ def _check_same(
 def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFolder) -> None:
     """Write the requested settings, replacing an earlier search."""
     output.remove(OWN_FILES - {"log.txt"})
-    requested = config.model_dump(mode="json", exclude_unset=True)
+    requested = config.model_dump(mode="json", exclude_unset=True) | {"model": config.model, "fit": config.fit}
     write_json(output.path / "settings.json", {"config": requested, "search": list(names)}, OTHER_OUTPUT_DIR)
 
 

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from frostline.data.decoding.decode import (
+    FITS,
     FORMATS,
     MAX_PIXELS,
     SUFFIXES,
-    center_square,
-    center_squares,
+    Target,
     decode_image,
-    halved_by,
     image_header,
 )
 from frostline.data.decoding.file_checks import identify_unsupported
+from frostline.data.preprocess import Preprocess
 from frostline.errors import DataError
 
 RNG = np.random.default_rng(7)
@@ -258,47 +259,95 @@ def photograph(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("size", "factor"),
-    [((640, 480), 2), ((447, 500), 2), ((446, 500), 1), ((28, 28), 1), ((1, 9000), 1), ((4000, 6000), 16)],
+    ("size", "crop", "pad", "squash"),
+    [
+        ((640, 480), 2, 2, (2, 2)),
+        ((447, 500), 2, 2, (2, 2)),
+        ((446, 500), 1, 2, (1, 2)),
+        ((28, 28), 1, 1, (1, 1)),
+        ((1, 9000), 1, 32, (1, 32)),
+        ((4000, 6000), 16, 16, (16, 16)),
+        ((300, 2000), 1, 8, (1, 8)),
+    ],
 )
-def test_halved_while_both_sides_stay_large_enough(size: tuple[int, int], factor: int) -> None:
-    assert halved_by(*size, 224) == factor
+def test_halved_while_what_is_used_stays_large_enough(
+    size: tuple[int, int], crop: int, pad: int, squash: tuple[int, int]
+) -> None:
+    assert Target(224, "crop").factors(*size) == (crop, crop)
+    assert Target(224, "pad").factors(*size) == (pad, pad)
+    assert Target(224, "squash").factors(*size) == squash
 
 
-def test_a_image_is_halved_to_one_pixel_and_no_further():
-    assert [halved_by(width, 9, 1) for width in (1, 2, 8, 9)] == [1, 2, 8, 16]
+def test_an_image_is_halved_to_one_pixel_and_no_further() -> None:
+    assert [Target(1).factors(width, 9)[0] for width in (1, 2, 8, 9)] == [1, 2, 8, 16]
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (447, 894), (895, 1000, 3), (64, 65), (9, 400, 3), (226, 224)])
-@pytest.mark.parametrize("side", [64, 224])
-def test_a_square_goes_through_unchanged(shape: tuple[int, ...], side: int) -> None:
-    square = np.asarray(center_square(Image.fromarray(NOISE.integers(0, 256, shape, dtype=np.uint8)), side))
-    assert square.shape[0] == square.shape[1] < 2 * side
-    assert min(*shape[:2], side) <= len(square)
-    np.testing.assert_array_equal(center_square(Image.fromarray(square), side), square)
-    np.testing.assert_array_equal(center_squares(square[None], side)[0], square)
+@pytest.mark.parametrize("target", [Target(side, fit) for side in (64, 224) for fit in FITS], ids=str)
+def test_what_is_square_goes_through_unchanged(shape: tuple[int, ...], target: Target) -> None:
+    framed = np.asarray(target.apply(Image.fromarray(NOISE.integers(0, 256, shape, dtype=np.uint8))))
+    assert max(framed.shape[:2]) < 2 * target.side
+    if target.fit != "squash":
+        assert framed.shape[0] == framed.shape[1] >= min(*shape[:2], target.side)
+    np.testing.assert_array_equal(target.apply(Image.fromarray(framed)), framed)
+    np.testing.assert_array_equal(target.apply_to_all(framed[None])[0], framed)
 
 
-@pytest.mark.parametrize("shape", [(480, 640), (447, 894, 3), (65, 64)])
-def test_files_without_loss_give_what_their_pixels_give(shape: tuple[int, ...]) -> None:
-    pixels = NOISE.integers(0, 256, shape, dtype=np.uint8)
-    decoded = decode_image(encoded(Image.fromarray(pixels), "PNG"), 100)
-    np.testing.assert_array_equal(decoded, center_squares(pixels[None], 100)[0])
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("size", [(1, 9000), (3, 2000), (5000, 7)])
+def test_poles_are_images_too(size: tuple[int, int], fit: str) -> None:
+    data = encoded(Image.new("RGB", size, (10, 200, 30)), "JPEG", quality=95)
+    pixels = Preprocess(64, fit=fit).resize([decode_image(data, Target(64, fit))])
+    assert pixels.shape == (1, 3, 64, 64)
+    assert (pixels[0].mean((1, 2)) - torch.tensor([10.0, 200.0, 30.0])).abs().max() < 4
 
 
+def test_a_padded_image_is_whole_in_the_middle_of_the_mean_of_its_border() -> None:
+    pixels = np.full((4, 2, 3), 200, np.uint8)
+    pixels[0, 0] = (0, 50, 201)
+    framed = np.asarray(Target(4, "pad").apply(Image.fromarray(pixels)))
+    np.testing.assert_array_equal(framed[:, 1:3], pixels)
+    assert framed[:, [0, 3]].reshape(-1, 3).tolist() == [[175, 181, 200]] * 8  # 175, 181.25, 200.125 rounded
+
+
+def test_the_inside_of_an_image_has_no_part_in_its_padding() -> None:
+    pixels = np.full((9, 5), 10, np.uint8)
+    pixels[1:-1, 1:-1] = 255
+    framed = np.asarray(Target(9, "pad").apply(Image.fromarray(pixels)))
+    assert framed.shape == (9, 9) and set(framed[:, :2].ravel()) == set(framed[:, 7:].ravel()) == {10}
+
+
+def test_an_object_at_the_edge_of_a_panorama_is_seen_unless_it_is_cropped() -> None:
+    pixels = np.full((200, 1200, 3), 128, np.uint8)
+    pixels[50:150, 1050:1150] = (255, 0, 0)
+    seen = {fit: Preprocess(64, fit=fit).resize(pixels[None])[0, 0].max().item() for fit in FITS}
+    assert seen["crop"] < 129 and seen["pad"] > 240 and seen["squash"] > 240
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("shape", [(480, 640), (447, 894, 3), (65, 64), (90, 900, 3)])
+def test_files_without_loss_give_what_their_pixels_give(shape: tuple[int, ...], fit: str) -> None:
+    pixels, target = NOISE.integers(0, 256, shape, dtype=np.uint8), Target(100, fit)
+    decoded = decode_image(encoded(Image.fromarray(pixels), "PNG"), target)
+    np.testing.assert_array_equal(decoded, target.apply_to_all(pixels[None])[0])
+
+
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", [(640, 480), (895, 899), (3700, 2500)])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
-def test_a_jpeg_is_halved_nearly_as_its_pixels_are(size: tuple[int, int], options: dict[str, object]) -> None:
+def test_a_jpeg_is_halved_nearly_as_its_pixels_are(size: tuple[int, int], options: dict[str, object], fit: str) -> None:
     data = encoded(Image.fromarray(photograph(size[1], size[0])), "JPEG", quality=90, **options)
-    quick, whole = decode_image(data, 224), center_squares(decode_image(data)[None], 224)[0]
+    target = Target(224, fit)
+    quick, whole = decode_image(data, target), target.apply_to_all(decode_image(data)[None])[0]
     assert quick.shape == whole.shape
     assert np.abs(quick.astype(int) - whole).mean() < 1.5
 
 
-def test_a_jpeg_that_lies_on_its_side_is_turned_and_halved(tmp_path: Path) -> None:
-    pixels = photograph(480, 640)
+@pytest.mark.parametrize("fit", FITS)
+def test_a_jpeg_that_lies_on_its_side_is_turned_and_halved(fit: str) -> None:
+    pixels, target = photograph(480, 640), Target(200, fit)
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = decode_image(encoded(Image.fromarray(pixels), "JPEG", exif=exif), 200)
-    straight = decode_image(encoded(Image.fromarray(pixels), "JPEG"), 200)
+    turned = decode_image(encoded(Image.fromarray(pixels), "JPEG", exif=exif), target)
+    straight = decode_image(encoded(Image.fromarray(pixels), "JPEG"), target)
     np.testing.assert_array_equal(turned, np.rot90(straight, -1))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from frostline.data.decoding.decode import Target
 from frostline.data.decoding.decoder import Decoders
 from frostline.errors import DataError
 from tests.hostile_files import encoded
@@ -23,7 +24,7 @@ def test_good_images_are_decoded_beside_bad_ones(tmp_path: Path) -> None:
 
 def test_limits_are_the_decoders() -> None:
     good = encoded(np.full((30, 40), 7, np.uint8), "PNG")
-    with Decoders(1, side=10, formats=("PNG",), max_pixels=1200) as decoders:
+    with Decoders(1, target=Target(10), formats=("PNG",), max_pixels=1200) as decoders:
         assert decoders.submit(good).result().shape == (15, 15)
         assert "not a readable image" in str(decoders.submit(encoded(np.zeros((4, 4), np.uint8), "GIF")).result())
         assert "at most 1,200 are read" in str(decoders.submit(encoded(np.zeros((31, 40), np.uint8), "PNG")).result())

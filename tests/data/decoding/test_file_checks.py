@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from frostline.data.decoding.decode import SUFFIXES, decode_image, examine
+from frostline.data.decoding.decode import SUFFIXES, Target, decode_image, examine
 from frostline.data.decoding.file_checks import (
     CHEAP_BY_MAGIC,
     MAX_SCANS,
@@ -154,13 +154,13 @@ def test_few_scans_more_are_decoded() -> None:
 )
 def test_an_image_that_needs_too_much_memory_is_refused_before_decoding(data: bytes, need: str) -> None:
     with pytest.raises(DataError, match=f"{need}.* at most 300 MB are used"):
-        decode_image(data, 224)
+        decode_image(data, Target(224))
 
 
 def test_who_allows_more_pixels_allows_more_memory() -> None:
     data = png(10_000, 10_000, zeros_deflated(1 << 20), color=6, deflated=True)
     with pytest.raises(DataError, match="is damaged"):
-        decode_image(data, 224, max_pixels=200_000_000)
+        decode_image(data, Target(224), max_pixels=200_000_000)
 
 
 def test_a_decoder_that_goes_on_for_long_is_ended(tmp_path: Path) -> None:
@@ -170,7 +170,10 @@ def test_a_decoder_that_goes_on_for_long_is_ended(tmp_path: Path) -> None:
     path.write_bytes(packed + b"\xff\7" * 5_000_000)
     with Workers(1) as workers:
         slow, good = workers.map(
-            partial(decode_image, side=32), [path, JPEG], budget=Budget(0.3), lost=lambda item, reason: (item, reason)
+            partial(decode_image, target=Target(32)),
+            [path, JPEG],
+            budget=Budget(0.3),
+            lost=lambda item, reason: (item, reason),
         )
     assert slow == (path, "takes more than 0.3 s to decode")
     assert good.shape == (40, 40, 3)
@@ -179,7 +182,7 @@ def test_a_decoder_that_goes_on_for_long_is_ended(tmp_path: Path) -> None:
 def test_large_jpegs_are_looked_at_reduced_and_keep_their_size() -> None:
     data = encoded(np.full((1200, 2600, 3), 90, np.uint8), "JPEG")
     examined = examine(data)
-    assert examined.pixels.shape == (300, 650, 3)
+    assert examined.pixels.shape == (150, 325, 3)
     assert examined.longer_side == 2600
 
 
@@ -200,7 +203,7 @@ def test_strips_give_what_the_whole_gives(mode: str) -> None:
         whole = np.asarray(seen.convert("RGB"))
     found = decode_image(encoded_as(image, "TIFF" if mode in ("CMYK", "F") else "PNG"))
     np.testing.assert_array_equal(found, whole)
-    shrunk = decode_image(encoded_as(image, "TIFF" if mode in ("CMYK", "F") else "PNG"), 350)
+    shrunk = decode_image(encoded_as(image, "TIFF" if mode in ("CMYK", "F") else "PNG"), Target(350))
     np.testing.assert_array_equal(shrunk, np.asarray(Image.fromarray(whole).reduce(2))[150:500])
 
 
@@ -281,7 +284,7 @@ def test_what_is_refused_at_once_is_cheap(data: bytes) -> None:
     assert is_cheap(data)
     begun = time.process_time()
     with pytest.raises(DataError):
-        decode_image(data, 64)
+        decode_image(data, Target(64))
     assert time.process_time() - begun < 0.2
 
 
@@ -290,7 +293,7 @@ def test_cut_files_are_judged_without_an_error_and_cheap_ones_end_soon() -> None
         begun = time.process_time()
         if is_cheap(data):
             with suppress(DataError):
-                decode_image(data, 64)
+                decode_image(data, Target(64))
             assert time.process_time() - begun < 0.5
 
 

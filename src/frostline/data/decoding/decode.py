@@ -36,43 +36,80 @@ from frostline.data.decoding.file_checks import (
 from frostline.data.levels import Levels, Range, Tones, to_bytes
 from frostline.errors import DataError
 
+# How an image becomes square, and the words for it in the digests of stores on disk, in bundles and in exported files.
+CROPS = {
+    "pad": "none: padded to a square with the mean of the border",
+    "crop": "centre square",
+    "squash": "none: both sides resized",
+}
+FITS = tuple(CROPS)
 
-def halved_by(width: int, height: int, side: int) -> int:
-    """Return the largest power of two by which both sides can be divided, rounding up, and stay at least ``side``."""
+
+def fit_of(words: str) -> str:
+    """Return which of `FITS` some words of `CROPS` stand for; raise ``ValueError`` for others."""
+    for fit, known in CROPS.items():
+        if words == known:
+            return fit
+    raise ValueError(f"images are made square by '{words}', which this Frostline does not know")
+
+
+class Target(NamedTuple):
+    """What a network needs of an image: the side of its square input in pixels, and one of `FITS`."""
+
+    side: int
+    fit: str = "crop"
+
+    def factors(self, width: int, height: int) -> tuple[int, int]:
+        """Return the powers of two by which width and height are divided before the image becomes square.
+
+        The longer side of a padded image, the shorter side of a cropped one and either side of a squashed one are
+        halved, rounding up, while they stay at least the input's side.
+        """
+        if self.fit == "squash":
+            return _halvings(width, self.side), _halvings(height, self.side)
+        factor = _halvings(max(width, height) if self.fit == "pad" else min(width, height), self.side)
+        return factor, factor
+
+    def frame(self, image: Image.Image) -> Image.Image:
+        """Return a gray or RGB image as the square that is resized then, or unchanged if it is squashed."""
+        width, height = image.size
+        if width == height or self.fit == "squash":
+            return image
+        if self.fit == "pad":
+            side = max(width, height)
+            square = Image.new(image.mode, (side, side), _border_mean(np.asarray(image)))
+            square.paste(image, ((side - width) // 2, (side - height) // 2))
+            return square
+        short = min(width, height)
+        left, top = (width - short) // 2, (height - short) // 2
+        return image.crop((left, top, left + short, top + short))
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return a gray or RGB image halved and framed; applying it to its own result changes nothing."""
+        return self.frame(_reduced(image, self.factors(*image.size)))
+
+    def apply_to_all(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return `apply` of each image of an array (N, H, W) or (N, H, W, 3)."""
+        height, width = images.shape[1:3]
+        if self.factors(width, height) == (1, 1) and (width == height or self.fit == "squash"):
+            return images
+        return np.stack([np.asarray(self.apply(Image.fromarray(image))) for image in images])
+
+
+def _halvings(length: int, side: int) -> int:
+    """Return the largest power of two by which a length can be divided, rounding up, and stay at least ``side``."""
     factor = 1
-    short = min(width, height)
-    while factor < short and -(-short // (2 * factor)) >= side:
+    while factor < length and -(-length // (2 * factor)) >= side:
         factor *= 2
     return factor
 
 
-def center_square(image: Image.Image, side: int, factor: int | None = None) -> Image.Image:
-    """Return the center square of a gray or RGB image, halved (block means) while it stays at least ``side`` pixels.
-
-    Applying it to its own result changes nothing. ``factor`` is the reduction; `halved_by` by default.
-    """
-    factor = factor or halved_by(*image.size, side)
-    return crop_to_square(image.reduce(factor) if factor > 1 else image)
-
-
-def crop_to_square(image: Image.Image) -> Image.Image:
-    """Return the center square of an image."""
-    width, height = image.size
-    short = min(width, height)
-    left, top = (width - short) // 2, (height - short) // 2
-    return image if width == height else image.crop((left, top, left + short, top + short))
-
-
-def center_squares(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return `center_square` of each image of an array (N, H, W) or (N, H, W, 3)."""
-    height, width = images.shape[1:3]
-    factor = halved_by(width, height, side)
-    if factor > 1:
-        images = np.stack([np.asarray(Image.fromarray(image).reduce(factor)) for image in images])
-        height, width = images.shape[1:3]
-    short = min(width, height)
-    left, top = (width - short) // 2, (height - short) // 2
-    return images[:, top : top + short, left : left + short]
+def _border_mean(pixels: NDArray[np.uint8]) -> int | tuple[int, ...]:
+    """Return the mean of the outermost pixels of an image (H, W) or (H, W, 3), each channel rounded."""
+    border = np.ones(pixels.shape[:2], bool)
+    border[1:-1, 1:-1] = False
+    mean = np.floor(pixels[border].mean(0, dtype=np.float64) + 0.5).astype(int)
+    return int(mean) if pixels.ndim == 2 else tuple(mean.tolist())
 
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")  # no exotic decoders
@@ -89,6 +126,7 @@ MAX_PIXELS = 100_000_000  # larger images are refused before decoding
 STRIP_PIXELS = 1 << 18  # converted at a time, which avoids a second copy of the image
 SCAN_SIDE = 512  # larger images are halved while both sides stay at least this long: quicker, and enough for a scan
 JPEG_SCAN_SIDE = 224  # of JPEG files: decoded as for most networks, so that a scan can keep the pixels for them
+TURNED = (5, 6, 7, 8)  # EXIF orientations of images that lie on their side
 MAX_DRAFT = 8  # by which a JPEG can be reduced while decoding
 FAINT = 8  # gray levels: an image with less contrast is considered invisible
 
@@ -111,7 +149,7 @@ def budget_of(max_pixels: int) -> Budget:
 
 def decode_image(
     source: Path | bytes,
-    side: int | None = None,
+    target: Target | None = None,
     formats: tuple[str, ...] = FORMATS,
     max_pixels: int = MAX_PIXELS,
     levels: Levels | None = None,
@@ -126,10 +164,9 @@ def decode_image(
     ----------
     source : Path or bytes
         A file, or its content.
-    side : int, optional
-        Side of the network's input: return the center square, halved while it stays at least that large
-        (`center_square`). A JPEG is reduced to 1/2, 1/4 or 1/8 while decoding, in its cosine transform: faster, and not
-        bit-identical to halving its pixels.
+    target : Target, optional
+        The network's input: return the image halved and framed for it. A JPEG is reduced to 1/2, 1/4 or 1/8 while
+        decoding, in its cosine transform: faster, and not bit-identical to halving its pixels.
     formats : tuple of str
         Decoders to try, out of `FORMATS`.
     max_pixels : int
@@ -152,12 +189,12 @@ def decode_image(
     MemoryError
         When the process reaches its memory limit.
     """
-    with _opened(source, formats, max_pixels, side, row_id) as image:
-        return _decoded(image, side, levels or Levels())
+    with _opened(source, formats, max_pixels, target, row_id) as image:
+        return _decoded(image, target, levels or Levels())
 
 
 class Square(NamedTuple):
-    """The pixels that `decode_image` returns for some ``side``, and the size (width, height) of the image."""
+    """The pixels that `decode_image` returns for some `Target`, and the size (width, height) of the upright image."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
@@ -175,46 +212,49 @@ class Examined(NamedTuple):
     square: Square | None
 
 
-def examine(data: bytes, max_pixels: int = MAX_PIXELS, keep_side: int | None = None) -> Examined:
+def examine(data: bytes, max_pixels: int = MAX_PIXELS, keep: Target | None = None) -> Examined:
     """Decode an entire image, halved while its shorter side stays long enough for a scan; raises as `decode_image`.
 
     Parameters
     ----------
-    keep_side : int, optional
-        Return the square for a network's input of this side, too.
+    keep : Target, optional
+        Return the square for this input, too.
     """
-    with _opened(data, FORMATS, max_pixels, SCAN_SIDE) as image:
-        size, longer_side = image.size, max(image.size)
-        factor = _draft(image, JPEG_SCAN_SIDE if image.format in ("JPEG", "MPO") else SCAN_SIDE)
-        drafted = round(size[0] / image.width)
-        _apply_orientation(image)
+    scan = Target(SCAN_SIDE)
+    with _opened(data, FORMATS, max_pixels, scan) as image:
+        longer_side = max(image.size)
+        if image.format in ("JPEG", "MPO"):
+            scan = Target(JPEG_SCAN_SIDE, "pad")
+        size, drafted = _drafted(image, scan)
+        factors = _divided(scan.factors(*size), drafted)
         kind = _kind(image)
         low, high = _extremes(image) if kind != "byte" else (0.0, 0.0)
         transparent = kind == "byte" and image.has_transparency_data
         scale = (low, high) if low < high else None
-        converted = _to_gray_or_rgb(image, factor, Levels(scale, scale, contrast=True))
+        converted = _to_gray_or_rgb(image, factors, Levels(scale, scale, contrast=True))
         ranges = _ranges(converted)
         if kind == "byte":
             low, high = float(min(darkest for darkest, _ in ranges)), float(max(brightest for _, brightest in ranges))
         flat = all(darkest == brightest for darkest, brightest in ranges) and (kind == "byte" or low == high)
         square = None
-        if keep_side is not None and kind == "byte" and not transparent:
-            square = _square(image, size, drafted, keep_side)
+        if keep is not None and kind == "byte" and not transparent:
+            square = _square(image, size, drafted, keep)
         return Examined(np.asarray(converted), longer_side, Tones(kind, low, high, transparent, flat), square)
 
 
-def _square(image: Image.Image, size: tuple[int, int], drafted: int, side: int) -> Square | None:
-    """Return the square of a decoded image, if it is much smaller and a draft for ``side`` would be the same."""
-    factor = halved_by(*size, side)
-    same = drafted == (min(factor, MAX_DRAFT) if image.format in ("JPEG", "MPO") else 1)
-    if factor == 1 or not same:
+def _square(image: Image.Image, size: tuple[int, int], drafted: int, target: Target) -> Square | None:
+    """Return the square of a decoded image, if it is much smaller and a draft for ``target`` would be the same."""
+    factors = target.factors(*size)
+    same = drafted == (min(*factors, MAX_DRAFT) if image.format in ("JPEG", "MPO") else 1)
+    if factors == (1, 1) or not same:
         return None
-    return Square(np.asarray(crop_to_square(_to_gray_or_rgb(image, factor // drafted, Levels()))), size)
+    reduced = _to_gray_or_rgb(image, _divided(factors, drafted), Levels())
+    return Square(np.asarray(target.frame(reduced)), size)
 
 
 def image_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], str]:
     """Return an image's size (width, height) and Pillow mode; raises as `decode_image`."""
-    with _opened(source, FORMATS, max_pixels, 1) as image:
+    with _opened(source, FORMATS, max_pixels, Target(1)) as image:
         return image.size, image.mode
 
 
@@ -223,7 +263,7 @@ def _opened(
     source: Path | bytes,
     formats: tuple[str, ...],
     max_pixels: int,
-    side: int | None,
+    target: Target | None,
     row_id: bytes | None = None,
 ) -> Iterator[Image.Image]:
     name = "the image" if isinstance(source, bytes) else str(source)
@@ -243,7 +283,7 @@ def _opened(
                 width, height = image.size
                 if width * height > max_pixels:
                     raise DataError(f"{name} claims {width} x {height} pixels: at most {max_pixels:,} are read.")
-                needed, allowed = _memory(image, data, side), budget_of(max_pixels).memory
+                needed, allowed = _memory(image, data, target), budget_of(max_pixels).memory
                 if needed > allowed:
                     raise DataError(
                         f"{name} needs {needed / 1e6:,.0f} MB of memory to decode ({width} x {height} pixels, "
@@ -280,17 +320,17 @@ def _tag(image: Image.Image, number: int) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _memory(image: Image.Image, data: bytes, side: int | None) -> int:
+def _memory(image: Image.Image, data: bytes, target: Target | None) -> int:
     """Estimate from the header how many bytes decoding needs at most."""
     width, height = image.size
     pixels, factor = width * height, 1
     coefficients = 0
     if image.format in ("JPEG", "MPO"):
         coefficients = _coefficients(image, data)
-        factor = 1 if side is None else min(8, halved_by(width, height, side))
+        factor = 1 if target is None else min(*target.factors(width, height), MAX_DRAFT)
     decoded = pixels // factor**2 * BYTES_A_PIXEL.get(image.mode, 4)
     rotated = decoded if _may_be_rotated(image) else 0
-    result = 3 * pixels if side is None else 0
+    result = 3 * pixels if target is None else 0
     return len(data) + coefficients + decoded + max(pixels * MORE_BYTES.get(image.format or "", 0), rotated, result)
 
 
@@ -310,19 +350,27 @@ def _coefficients(image: Image.Image, data: bytes) -> int:
     return math.ceil(2 * image.width * image.height * share)
 
 
-def _decoded(image: Image.Image, side: int | None, levels: Levels) -> NDArray[np.uint8]:
-    factor = 1 if side is None else _draft(image, side)
-    _apply_orientation(image)
-    converted = _to_gray_or_rgb(image, factor, levels)
-    return np.asarray(converted if side is None else crop_to_square(converted))
+def _decoded(image: Image.Image, target: Target | None, levels: Levels) -> NDArray[np.uint8]:
+    if target is None:
+        _upright(image)
+        return np.asarray(_to_gray_or_rgb(image, (1, 1), levels))
+    size, drafted = _drafted(image, target)
+    reduced = _to_gray_or_rgb(image, _divided(target.factors(*size), drafted), levels)
+    return np.asarray(target.frame(reduced))
 
 
-def _draft(image: Image.Image, side: int) -> int:
-    """Have a JPEG reduced while decoding; return the reduction that remains to be done, for any image."""
+def _drafted(image: Image.Image, target: Target) -> tuple[tuple[int, int], int]:
+    """Decode an image upright, a JPEG reduced; return its full size, upright, and the factor of the reduction."""
     width, height = image.size
-    factor = halved_by(width, height, side)
-    image.draft(None, (width // factor, height // factor))  # has no effect on other formats
-    return factor // round(width / image.width)
+    factor = min(target.factors(width, height))
+    image.draft(None, (max(1, width // factor), max(1, height // factor)))  # has no effect on other formats
+    drafted = round(max(width, height) / max(image.size))  # of the longer side: the shorter may have few pixels
+    turned = _upright(image)
+    return ((height, width) if turned else (width, height)), drafted
+
+
+def _divided(factors: tuple[int, int], drafted: int) -> tuple[int, int]:
+    return factors[0] // drafted, factors[1] // drafted
 
 
 def image_pixels(image: Image.Image, levels: Levels | None = None) -> NDArray[np.uint8]:
@@ -333,43 +381,50 @@ def image_pixels(image: Image.Image, levels: Levels | None = None) -> NDArray[np
         raise DataError(f"the image {error}.") from error
 
 
-def _apply_orientation(image: Image.Image) -> None:
+def _upright(image: Image.Image) -> bool:
+    """Decode an image and apply its orientation; return whether width and height have changed places."""
     image.load()
-    if image.getexif().get(0x0112, 1) != 1:
+    orientation = image.getexif().get(0x0112, 1)
+    if orientation != 1:
         ImageOps.exif_transpose(image, in_place=True)
+    return orientation in TURNED
 
 
-def _to_gray_or_rgb(image: Image.Image, factor: int, levels: Levels) -> Image.Image:
-    """Convert an image to mode L or RGB, reduced by a factor.
+def _to_gray_or_rgb(image: Image.Image, factors: tuple[int, int], levels: Levels) -> Image.Image:
+    """Convert an image to mode L or RGB, with width and height reduced by factors.
 
     This is done in strips of entire blocks: a copy of a large image in another mode would need as much memory again.
     """
     kind = _kind(image)
     if kind != "byte":
         scale = levels.scale_of(image.mode, *_extremes(image))
-        return _in_strips(image, factor, "L", lambda strip: Image.fromarray(to_bytes(np.asarray(strip), scale)))
+        return _in_strips(image, factors, "L", lambda strip: Image.fromarray(to_bytes(np.asarray(strip), scale)))
     if image.has_transparency_data:
-        on_white = _in_strips(image, factor, "RGB", _composite_on(255))
+        on_white = _in_strips(image, factors, "RGB", _composite_on(255))
         if levels.contrast and _contrast(on_white) <= FAINT:
-            on_black = _in_strips(image, factor, "RGB", _composite_on(0))
+            on_black = _in_strips(image, factors, "RGB", _composite_on(0))
             return on_black if _contrast(on_black) > _contrast(on_white) else on_white
         return on_white
     mode = "L" if image.mode in ("1", "L") else "RGB"
     if image.mode == mode:
-        return image.reduce(factor) if factor > 1 else image
-    return _in_strips(image, factor, mode, lambda strip: strip.convert(mode))
+        return _reduced(image, factors)
+    return _in_strips(image, factors, mode, lambda strip: strip.convert(mode))
 
 
-def _in_strips(image: Image.Image, factor: int, mode: str, convert: Convert) -> Image.Image:
-    rows = max(1, STRIP_PIXELS // (image.width * factor)) * factor
+def _in_strips(image: Image.Image, factors: tuple[int, int], mode: str, convert: Convert) -> Image.Image:
+    across, down = factors
+    rows = max(1, STRIP_PIXELS // (image.width * down)) * down
     if rows >= image.height:
-        converted = convert(image)
-        return converted.reduce(factor) if factor > 1 else converted
-    result = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+        return _reduced(convert(image), factors)
+    result = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
     for top in range(0, image.height, rows):
         strip = convert(image.crop((0, top, image.width, min(top + rows, image.height))))
-        result.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
+        result.paste(_reduced(strip, factors), (0, top // down))
     return result
+
+
+def _reduced(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    return image if factors == (1, 1) else image.reduce(factors)
 
 
 def _composite_on(gray: int) -> Convert:

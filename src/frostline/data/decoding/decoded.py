@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import Square, halved_by
+from frostline.data.decoding.decode import Square, Target
 
 MAX_BYTES = 4 << 30  # of the file; further images are decoded again
 FREE_BYTES = 2 << 30  # that are left to others on the disk
@@ -33,12 +33,12 @@ class DecodedImages:
     ----------
     folder : Path
         On the disk for the temporary file; created if missing.
-    side : int
-        Side of the network's input, in pixels.
+    target : Target
+        The network's input.
     """
 
-    def __init__(self, folder: Path, side: int) -> None:
-        self.side = side
+    def __init__(self, folder: Path, target: Target) -> None:
+        self.target = target
         self._folder = folder
         self._file: IO[bytes] | None = None
         self._entries: dict[bytes, _Entry] = {}
@@ -50,7 +50,7 @@ class DecodedImages:
         return len(self._entries)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DecodedImages, (self._folder, self.side)
+        return DecodedImages, (self._folder, self.target)
 
     def add(self, row_id: bytes, square: Square) -> None:
         """Keep the square of an image, unless there is no room for it."""
@@ -77,10 +77,12 @@ class DecodedImages:
         self._file.seek(self._end)
         self._file.write(data)
 
-    def get(self, row_id: bytes, side: int) -> NDArray[np.uint8] | None:
-        """Return what `frostline.data.decoding.decode.decode_image` would for a network's input of ``side`` pixels."""
+    def get(self, row_id: bytes, target: Target) -> NDArray[np.uint8] | None:
+        """Return what `frostline.data.decoding.decode.decode_image` would, or ``None`` if it is not here."""
         entry = self._entries.get(row_id)
-        if entry is None or self._file is None or halved_by(*entry.size, side) != halved_by(*entry.size, self.side):
+        if entry is None or self._file is None or target.fit != self.target.fit:
+            return None
+        if target.factors(*entry.size) != self.target.factors(*entry.size):
             return None
         with self._lock:
             self._file.seek(entry.offset)

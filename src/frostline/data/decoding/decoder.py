@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, Square, budget_of, decode_image, image_header
+from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, Square, Target, budget_of, decode_image, image_header
 from frostline.data.decoding.pool import Workers
 from frostline.data.levels import Levels
 from frostline.data.scan_file import ScannedFile, scan_and_keep, unusable
@@ -26,7 +26,7 @@ class Decoders:
     ----------
     count : int, optional
         Number of processes. Default: one per core.
-    side, formats, max_pixels, levels
+    target, formats, max_pixels, levels
         As in `frostline.data.decoding.decode.decode_image`.
     eager : bool
         As in `frostline.data.decoding.pool.Workers`.
@@ -35,7 +35,7 @@ class Decoders:
     def __init__(
         self,
         count: int | None = None,
-        side: int | None = None,
+        target: Target | None = None,
         formats: tuple[str, ...] = FORMATS,
         max_pixels: int = MAX_PIXELS,
         levels: Levels | None = None,
@@ -43,7 +43,7 @@ class Decoders:
         eager: bool = False,
     ) -> None:
         self._workers = Workers(count, eager=eager)
-        self._work = partial(_try_to_decode, side=side, formats=formats, max_pixels=max_pixels, levels=levels)
+        self._work = partial(_try_to_decode, target=target, formats=formats, max_pixels=max_pixels, levels=levels)
         self._budget = budget_of(max_pixels)
 
     def __enter__(self) -> "Decoders":
@@ -76,13 +76,13 @@ class Decoders:
 
 
 def scan_files(
-    paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS, keep_side: int | None = None
+    paths: Sequence[Path], workers: Workers, max_pixels: int = MAX_PIXELS, keep: Target | None = None
 ) -> Iterator[tuple[ScannedFile, Square | None]]:
     """Scan files in processes; a file that exceeds the limits or crashes its process is unusable.
 
-    With ``keep_side`` the squares of large files come along, for a network's input of that side.
+    With ``keep`` the squares of large files come along, for that network's input.
     """
-    work = partial(scan_and_keep, max_pixels=max_pixels, keep_side=keep_side)
+    work = partial(scan_and_keep, max_pixels=max_pixels, keep=keep)
     return workers.map(
         work, paths, CHUNK, budget=budget_of(max_pixels), lost=lambda _, reason: (unusable(reason), None)
     )

@@ -17,6 +17,7 @@ from torch import nn
 from frostline._utils.progress import Progress, Silent
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.decoding.decode import Target
 from frostline.data.splits import limited
 from frostline.models.heads import feature_scale
 from frostline.training.examples import Examples, Rows, moments, principal_axes
@@ -89,7 +90,7 @@ class Pool:
     def pixels(self, image: int, side: int | None = None) -> NDArray[np.uint8]:
         """Return the pixels of an image, (H, W) or (H, W, 3)."""
         part, place = self._place(image)
-        (pixels,) = part.pixels(np.array([place]), side)
+        (pixels,) = part.pixels(np.array([place]), Target(side, "pad") if side else None)
         return pixels
 
     def _place(self, image: int) -> tuple[ImageDataset, int]:
