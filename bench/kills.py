@@ -43,8 +43,10 @@ GONE_AFTER = 5.0  # seconds that a killed command's other processes may stay
 LIMIT = 300.0  # seconds that a task may take by the clock of a busy machine
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGINT, signal.SIGINT, signal.SIGTERM)
 VOLATILE = {"seconds", "total_seconds", "peak_memory_bytes", "frozen_pass", "images_per_second", "when"}
-QUICK = ("--image-size", "64", "--prior", "none", "--no-report")
-MLP = ("--head", "mlp", "--hidden-width", "16", "--batch-size", "8", "--lr", "0.003", "--image-size", "64",
+ALEXNET = ("--model", "alexnet")
+AUTO = ("--image-size", "64", "--prior", "none", "--no-report")
+QUICK = (*ALEXNET, "--image-size", "64", "--prior", "none", "--no-report")
+MLP = (*ALEXNET, "--head", "mlp", "--hidden-width", "16", "--batch-size", "8", "--lr", "0.003", "--image-size", "64",
        "--no-report")  # fmt: skip
 THAWED = (*MLP, "--head-epochs", "2", "--epochs", "2")
 Results = dict[str, Any]
@@ -67,6 +69,7 @@ RUN_FILES = (
 )  # fmt: skip
 STEPS = (*RUN_FILES, "runs/k/checkpoint.safetensors", "runs/k/checkpoint*.part")
 TASKS = {
+    "auto": Task(("train", "DATA", "--name", "k", *AUTO), appear=RUN_FILES),
     "ridge": Task(("train", "DATA", "--name", "k", *QUICK), appear=RUN_FILES),
     "report": Task(("train", "DATA", "--name", "k", *QUICK[:-1]), appear=(*RUN_FILES, "runs/k/report.html")),
     "stepwise": Task(("train", "DATA", "--name", "k", *MLP, "--epochs", "6"), appear=STEPS),
@@ -78,16 +81,16 @@ TASKS = {
     "workers": Task(("train", "DATA", "--name", "k", *QUICK), appear=RUN_FILES, data="many"),
     "curve": Task(
         ("curve", "DATA", "--labels", "1,2", "--ways", "pixels,frozen", "--repeats", "2", "--image-size", "64",
-         "--output-dir", "curves/k"),
+         "--output-dir", "curves/k", *ALEXNET),
         (), "curves/k", ("curves/k/settings.json", "curves/k/points.jsonl", "curves/k/curve.csv"),
     ),
     "tune": Task(
         ("tune", "DATA", "--name", "k", "--trials", "3", "--search", "lr,weight_decay", "--head", "linear", "--epochs",
-         "2", "--image-size", "64", "--prior", "none"),
+         "2", "--image-size", "64", "--prior", "none", *ALEXNET),
         ("--resume",), "tunes/k", ("tunes/k/settings.json", "tunes/k/study.db", "tunes/k/config.toml", "tunes/k/lock"),
     ),
     "audit": Task(
-        ("audit", "DATA", "--name", "k", "--image-size", "64"), ("--overwrite",), "audits/k",
+        ("audit", "DATA", "--name", "k", "--image-size", "64", *ALEXNET), ("--overwrite",), "audits/k",
         ("audits/k/audit.csv", "audits/k/audit.json", "audits/k/audit.html"),
     ),
     "data check": Task(("data", "check", "DATA"), (), "", ("cache/scans/*.json",), "many"),

@@ -23,8 +23,9 @@ from frostline.pipeline.rank import (
     cross_validated,
     draw_ranking,
     rank_networks,
+    with_model,
 )
-from frostline.pipeline.resolve import check_network, resolve_network, with_model
+from frostline.pipeline.resolve import check_network, resolve_network
 
 NAMES = ["alexnet", "efficientnet-lite0"]
 

@@ -23,7 +23,7 @@ def test_a_finished_run_says_what_came_out(finished):
 
 def test_an_unfinished_a_damaged_and_no_run_say_so(tmp_path):
     with open_run(tmp_path, "begun", overwrite=False, resume=False) as run:
-        run.begin(TrainConfig(data="fashion-mnist"), {"train": SPLIT, "val": SPLIT, "test": SPLIT})
+        run.begin(TrainConfig(data="fashion-mnist", model="alexnet"), {"train": SPLIT, "val": SPLIT, "test": SPLIT})
     folder = tmp_path / "begun"
     assert repr(Run(folder)) == f"Run('{folder}', unfinished, fashion-mnist, alexnet)"
     (folder / "config.toml").write_text("changed = 1")

@@ -14,7 +14,7 @@ from frostline.config import TrainConfig
 from frostline.data import fashion_mnist
 from frostline.data.arrays import load_npz
 from frostline.data.dataset import Splits
-from frostline.data.decoding.decode import MAX_PIXELS, Target
+from frostline.data.decoding.decode import MAX_PIXELS, USUAL_SIDE, Target
 from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.folder import list_folder
 from frostline.data.listing import DEFAULTS, TEST_FRACTION, SourceOptions, listed_splits
@@ -319,9 +319,13 @@ def load_configured(
     config: TrainConfig,
     cache_dir: Path | str | None = None,
     progress: Progress | None = None,
-    target: Target | None = None,
+    *,
+    keep: bool = False,
 ) -> Splits:
-    """Load the data set that settings name; raises as `load_dataset`."""
+    """Load the data set that settings name; raises as `load_dataset`.
+
+    With ``keep``, large images that are decoded now are kept for a training with these settings.
+    """
     options = SourceOptions(
         config.path_column, config.label_column, config.split_column, config.group_column, config.root,
         config.test_fraction,
@@ -329,5 +333,5 @@ def load_configured(
     return load_dataset(
         config.data, config.data_dir, cache_dir=cache_dir, progress=progress, workers=config.workers,
         strict=config.strict, options=options, max_pixels=config.max_pixels,
-        target=target,
+        target=Target(config.image_size or USUAL_SIDE, config.fit) if keep else None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT, check_output, write_bytes, write_json
-from frostline.data.registry import check_data, redirected
+from frostline.data.registry import check_data, load_configured, redirected
 from frostline.errors import ConfigError, UnknownNameError, require
 from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.formats import ProgramClassifier, accuracy, check_accuracy, to_int8, to_onnx, to_pt2
@@ -26,8 +26,7 @@ from frostline.exporters.parity import (
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
 from frostline.models.backbone import Backbone
-from frostline.pipeline.context import make_context
-from frostline.pipeline.resolve import RunSplits, load_images, split
+from frostline.pipeline.resolve import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
 
@@ -108,7 +107,7 @@ def export(
     model = load_bundle(run.model_folder, backbone)
     log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
     content, predict = _translate(model, about, format)
-    splits = split(load_images(config, make_context(config.device, cache_dir, progress)), config)
+    splits = split(load_configured(config, cache_dir, progress), config)
     return write_verified(
         content, about, predict, model, splits, output, quantize=quantize, allow_loss=allow_loss, progress=progress
     )

@@ -13,7 +13,7 @@ from frostline._utils.progress import Progress, log
 from frostline._utils.text import few, html_table, printable
 from frostline.data.augment import THE_IMAGE, Augment, View
 from frostline.data.inputs import Images, as_images, read_pixels
-from frostline.data.registry import check_data, redirected
+from frostline.data.registry import check_data, load_configured, redirected
 from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
@@ -22,7 +22,7 @@ from frostline.features.forward import FastForward
 from frostline.models.backbone import Backbone
 from frostline.pipeline.context import feature_settings, make_context
 from frostline.pipeline.extract import read_rows
-from frostline.pipeline.resolve import RunSplits, load_images, split
+from frostline.pipeline.resolve import RunSplits, split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.evidence import read_evidence
 from frostline.runs.folder import Run
@@ -253,7 +253,7 @@ def evaluate_run(
     context = make_context(config.device, cache_dir, progress, config.engine)
     model = load_bundle(run.model_folder, backbone)
     views = tta_views(tta, mirror=model.mirror)
-    splits = split(load_images(config, context), config)
+    splits = split(load_configured(config, context.cache, context.progress), config)
     _compare_data(run, model, splits)
     forward = FastForward(model.frozen, model.preprocess, context.device)
     trained = model.trained.to(context.device).eval()

@@ -16,11 +16,13 @@ from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import Preprocess
+from frostline.data.registry import SOURCES
 from frostline.data.splits import limited
 from frostline.errors import ConfigError, FrostlineError
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
+from frostline.models.alexnet import NAME as ALEXNET
 from frostline.models.backbone import Backbone, describe
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.external import cached_timm_networks
@@ -181,13 +183,28 @@ def sample_size(images: ImageDataset) -> int:
     return min(enough, MAX_IMAGES)
 
 
+def with_model(config: TrainConfig) -> TrainConfig:
+    """Return the settings with ``model`` resolved, or still ``auto`` where the images are to choose it.
+
+    AlexNet is the lesson that the named data sets are for, and the network whose weights and stages settings name that
+    name no network.
+    """
+    named = any(getattr(config, name) != AUTO for name in ("weights", "freeze", "taps"))
+    if config.model == AUTO and (named or config.data in SOURCES):
+        return config.model_copy(update={"model": ALEXNET})
+    return config
+
+
 def choose_network(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
-    """Return the settings with the network, weights and taps that suit the training images; see `rank_networks`.
+    """Return the settings with ``model`` resolved, if need be by the training images, then with weights and taps.
 
     Raises
     ------
     ConfigError, DataError
     """
+    config = with_model(config)
+    if config.model != AUTO:
+        return config
     count = sample_size(images)
     ranked = rank_networks(
         images, candidates(context), context, count=count, image_size=config.image_size, fit=config.fit

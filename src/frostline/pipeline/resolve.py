@@ -15,7 +15,6 @@ from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
 from frostline.data.check import Overlap, overlaps
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.decoding.decode import Target
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import SOURCES, check_data, load_configured
@@ -23,15 +22,14 @@ from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
 from frostline.features.engine import check_engine
 from frostline.features.forward import FastForward
-from frostline.models.alexnet import NAME as ALEXNET
-from frostline.models.backbone import GIVEN, USUAL_SIZE, Backbone, WeightsOrigin, channels_last, check_image_size
+from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions
 from frostline.models.boundary import NONE, Boundary, Frozen, make_boundary, row_stages
 from frostline.models.registry import check_digest, load_backbone, outline, weights_digest
 from frostline.models.stages import output_shape
 from frostline.pipeline.context import Context, FeatureSettings, feature_settings
 from frostline.pipeline.phases import PhasePlan, plan_phases, trains_head_first, with_defaults
-from frostline.pipeline.rank import ALWAYS_HERE, AUTO, choose_network
+from frostline.pipeline.rank import ALWAYS_HERE, AUTO, choose_network, with_model
 
 
 @dataclass(frozen=True)
@@ -201,29 +199,6 @@ def check_network(config: TrainConfig, network: Backbone | None = None) -> None:
         raise ConfigError("--cutmix needs feature maps: use --freeze none or --taps none.")
 
 
-def with_model(config: TrainConfig) -> TrainConfig:
-    """Return the settings with ``model`` resolved, or still ``auto`` where the images are to choose it.
-
-    AlexNet is the lesson that the named data sets are for, and the network whose weights and stages settings name that
-    name no network.
-    """
-    named = any(getattr(config, name) != AUTO for name in ("weights", "freeze", "taps"))
-    if config.model == AUTO and (named or config.data in SOURCES):
-        return config.model_copy(update={"model": ALEXNET})
-    return config
-
-
-def resolve_model(config: TrainConfig, images: ImageDataset, context: Context) -> TrainConfig:
-    """Return the settings with ``model`` resolved, if need be by the training images, then with weights and taps.
-
-    Raises
-    ------
-    ConfigError, DataError
-    """
-    config = with_model(config)
-    return choose_network(config, images, context) if config.model == AUTO else config
-
-
 def _normalizable(shape: Backbone, boundary: Boundary) -> bool:
     if boundary.end == boundary.freeze:
         return False
@@ -254,16 +229,6 @@ def resolve(
     return Plan(resolve_network(config, drawn.train, context, network), drawn)
 
 
-def load_images(config: TrainConfig, context: Context) -> Splits:
-    """Load the data set of the settings.
-
-    Raises
-    ------
-    ConfigError, DataError
-    """
-    return load_configured(config, context.cache, context.progress, Target(config.image_size or USUAL_SIZE, config.fit))
-
-
 def resolve_images(config: TrainConfig, context: Context, splits: Splits | None = None) -> tuple[Splits, RunSplits]:
     """Return the data set and the splits that a run draws from it.
 
@@ -271,7 +236,7 @@ def resolve_images(config: TrainConfig, context: Context, splits: Splits | None 
     ------
     ConfigError, DataError
     """
-    data = splits or load_images(config, context)
+    data = splits or load_configured(config, context.cache, context.progress, keep=True)
     log.info("data: %s from %s, %d classes", data.name, data.source, len(data.train.class_names))
     return data, split(data, config)
 
@@ -298,7 +263,7 @@ def resolve_network(
     ------
     ConfigError, WeightsError, DownloadError
     """
-    config = config if network else resolve_model(config, images, context)
+    config = config if network else choose_network(config, images, context)
     config, shape, boundary = _with_boundary(config, network)
     size = config.image_size or shape.usual_image_size(images.side)
     check_image_size(shape, size)

@@ -41,7 +41,8 @@ class TransferClassifier(ClassifierMixin, ImageInput):  # type: ignore[misc]
     Parameters
     ----------
     model : str
-        Pre-trained network, a name from ``frostline models list``.
+        Pre-trained network, a name from ``frostline models list``; ``auto``: the best for X of those with weights
+        on this machine, or AlexNet where ``weights``, ``freeze`` or ``taps`` is set.
     weights : str
         ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
     freeze : str

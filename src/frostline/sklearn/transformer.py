@@ -11,10 +11,12 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from frostline.errors import ConfigError
+from frostline.models.alexnet import NAME as ALEXNET
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import NONE, Frozen
 from frostline.models.registry import outline
 from frostline.pipeline.context import make_context
+from frostline.pipeline.rank import AUTO
 from frostline.pipeline.resolve import resolve_network, with_freeze
 from frostline.sklearn.base import FittedNetwork, load_cached, make_config
 from frostline.sklearn.images import ImageInput, readable_images, unlabeled
@@ -29,7 +31,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
     Parameters
     ----------
     model : str
-        Pre-trained network, a name from ``frostline models list``.
+        Pre-trained network, a name from ``frostline models list``; ``auto``: AlexNet, for lack of labels to choose by.
     weights : str
         ``auto``, ``imagenet``, ``bundled``, ``random``, or a ``.pth`` or ``.safetensors`` file.
     freeze : str
@@ -72,7 +74,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
     def __init__(
         self,
         *,
-        model: str = "alexnet",
+        model: str = "auto",
         weights: str = "auto",
         freeze: str = "auto",
         taps: str | tuple[str, ...] = "auto",
@@ -114,6 +116,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageI
         """
         images = self._check_images(X, reset=True)
         config = make_config(self.get_params())
+        if config.model == AUTO:
+            config = config.model_copy(update={"model": ALEXNET})
         shape = outline(config.model)
         config = with_freeze(config, shape)
         config = config.model_copy(update={"taps": _frozen_taps(shape, config.freeze, config.taps)})

@@ -27,12 +27,11 @@ from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
-from frostline.data.registry import data_name
+from frostline.data.registry import data_name, load_configured
 from frostline.data.splits import limited, per_class
 from frostline.errors import ConfigError, RunError
 from frostline.pipeline.context import Context, make_context
-from frostline.pipeline.rank import AUTO
-from frostline.pipeline.resolve import load_images, resolve_model, with_model
+from frostline.pipeline.rank import AUTO, choose_network, with_model
 from frostline.studies.learning_curve_methods import METHODS, Setting, Way
 from frostline.studies.learning_curve_results import (
     ALL,
@@ -220,7 +219,7 @@ def _measure(
     context: Context,
     claim: Claim,
 ) -> None:
-    splits = load_images(config, context)
+    splits = load_configured(config, context.cache, context.progress, keep=True)
     pool, test = splits.train, splits.test
     if not len(test):
         raise ConfigError("a learning curve needs a test split: choose a --test-fraction above 0.")
@@ -257,7 +256,7 @@ def _with_network(config: TrainConfig, pool: ImageDataset, context: Context, fil
         return config
     stored = read_json(file, _Settings, RunError, START_OVER)
     if stored.network is None:
-        chosen = resolve_model(config, pool, context)
+        chosen = choose_network(config, pool, context)
         stored.network = _Network(model=chosen.model, weights=chosen.weights, taps=tuple(chosen.taps))
         write_json(file, stored.model_dump(mode="json"), OTHER_OUTPUT_DIR)
     return config.model_copy(update=dict(stored.network))

@@ -17,8 +17,7 @@ from frostline.data.splits import train_val
 from frostline.models.backbone import SMALL_IMAGE_SIZE, SMALL_SIDE
 from frostline.models.registry import outline
 from frostline.pipeline.phases import CLOSED_FORM_IMAGES, EPOCHS, FEWEST_STEPS, PATIENCE, PEAK_LR, usual_epochs
-from frostline.pipeline.rank import AUTO
-from frostline.pipeline.resolve import with_model
+from frostline.pipeline.rank import AUTO, with_model
 
 SAMPLE = 300  # images whose headers are read
 GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")

@@ -28,8 +28,8 @@ from frostline.data.dataset import Splits
 from frostline.data.registry import data_name
 from frostline.errors import ConfigError, DivergedError, FrostlineError, RunError
 from frostline.pipeline.context import Context, make_context
-from frostline.pipeline.rank import AUTO
-from frostline.pipeline.resolve import check, resolve, with_model
+from frostline.pipeline.rank import AUTO, with_model
+from frostline.pipeline.resolve import check, resolve
 from frostline.runs.folder import check_name
 from frostline.studies.tune_results import (
     TuneResult,

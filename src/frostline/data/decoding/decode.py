@@ -125,7 +125,7 @@ MAX_BYTES = 500_000_000  # of a file
 MAX_PIXELS = 100_000_000  # larger images are refused before decoding
 STRIP_PIXELS = 1 << 18  # converted at a time, which avoids a second copy of the image
 SCAN_SIDE = 512  # larger images are halved while both sides stay at least this long: quicker, and enough for a scan
-JPEG_SCAN_SIDE = 224  # of JPEG files: decoded as for most networks, so that a scan can keep the pixels for them
+USUAL_SIDE = 224  # of most networks' input; JPEG files are scanned as large, so that their pixels can be kept
 TURNED = (5, 6, 7, 8)  # EXIF orientations of images that lie on their side
 MAX_DRAFT = 8  # by which a JPEG can be reduced while decoding
 FAINT = 8  # gray levels: an image with less contrast is considered invisible
@@ -224,7 +224,7 @@ def examine(data: bytes, max_pixels: int = MAX_PIXELS, keep: Target | None = Non
     with _opened(data, FORMATS, max_pixels, scan) as image:
         longer_side = max(image.size)
         if image.format in ("JPEG", "MPO"):
-            scan = Target(JPEG_SCAN_SIDE, "pad")
+            scan = Target(USUAL_SIDE, "pad")
         size, drafted = _drafted(image, scan)
         factors = _divided(scan.factors(*size), drafted)
         kind = _kind(image)

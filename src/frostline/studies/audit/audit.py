@@ -24,12 +24,12 @@ from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
-from frostline.data.registry import data_name
+from frostline.data.registry import data_name, load_configured
 from frostline.errors import require
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.phases import PEAK_LR, usual_epochs
-from frostline.pipeline.resolve import check, load_images, resolve_network
+from frostline.pipeline.resolve import check, resolve_network
 from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels, write_page, write_table
 from frostline.studies.audit.near_duplicates import Copies, Pool, find_copies, make_pool, nearest, reduce
 from frostline.training.calibration import best_temperature
@@ -132,7 +132,7 @@ def _audit(
     include_test: bool,
 ) -> Audit:
     begun, progress = time.perf_counter(), context.progress
-    splits = splits or load_images(config, context)
+    splits = splits or load_configured(config, context.cache, context.progress, keep=True)
     pool = make_pool(splits, config)
     log.info("auditing %s: %s", splits.name, _describe(pool, include_test=include_test))
     config, rows = _rows(pool, config, context)
