@@ -140,7 +140,7 @@ def test_large_data_sets_are_compared_on_more_images(
     asked = []
 
     def rank(images: ImageDataset, names: list[str], context: Context, **options: Any) -> list[RankedNetwork]:
-        asked.append(options["count"])
+        asked.append(len(images))
         return [ranked(0.9, 100)]
 
     monkeypatch.setattr("frostline.pipeline.rank.rank_networks", rank)
@@ -148,6 +148,46 @@ def test_large_data_sets_are_compared_on_more_images(
     many = ImageDataset(np.zeros((images, 2, 2), np.uint8), labels, tuple(map(str, range(classes))))
     choose_network(TrainConfig(data="x"), many, context)
     assert asked == [count]
+
+
+def test_a_comparison_is_remembered_until_images_networks_or_settings_change(
+    fashion: Splits, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def rank(images: ImageDataset, names: list[str], *_: Any, **options: Any) -> list[RankedNetwork]:
+        calls.append(len(images))
+        return [ranked(0.9, 100), replace(ranked(0.7, 50), taps=("conv1", "conv2"))]
+
+    monkeypatch.setattr("frostline.pipeline.rank.rank_networks", rank)
+    images, config = fashion.train.subset(np.arange(60)), TrainConfig(data="x")
+    first = choose_network(config, images, context)
+    assert choose_network(config.model_copy(update={"seed": 3}), images, context) == first.model_copy(
+        update={"seed": 3}
+    )
+    assert calls == [60]
+    choose_network(config, images.subset(np.arange(59)), context)
+    choose_network(config.model_copy(update={"image_size": 64}), images, context)
+    choose_network(config.model_copy(update={"fit": "crop"}), images, context)
+    relabeled = replace(images, labels=np.roll(images.labels, 1))
+    choose_network(config, relabeled, context)
+    monkeypatch.setattr("frostline.pipeline.rank.candidates", lambda context: ["alexnet"])
+    choose_network(config, images, context)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'[{"model": 1}]', b"[1]"])
+def test_a_damaged_comparison_is_made_again(
+    fashion: Splits, context: Context, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    monkeypatch.setattr("frostline.pipeline.rank.rank_networks", lambda *_, **__: [ranked(0.9, 100)])
+    images = fashion.train.subset(np.arange(60))
+    chosen = choose_network(TrainConfig(data="x"), images, context)
+    (file,) = (context.cache / "rankings").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage)
+    assert choose_network(TrainConfig(data="x"), images, context) == chosen
+    assert file.read_bytes() == whole
 
 
 def test_weights_that_are_elsewhere_are_not_downloaded(fashion: Splits, context: Context) -> None:

@@ -5,20 +5,24 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from frostline._utils.device import cores
+from frostline._utils.files import read_bytes
+from frostline._utils.hashing import digest_json
 from frostline._utils.progress import log
-from frostline._utils.storage import OTHER_OUTPUT, write_bytes
+from frostline._utils.storage import OTHER_OUTPUT, write_bytes, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import SOURCES
 from frostline.data.splits import limited
-from frostline.errors import ConfigError, FrostlineError
+from frostline.errors import ConfigError, FrostlineError, StorageError
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
@@ -35,6 +39,8 @@ ALWAYS_HERE = "efficientnet-lite0"  # installed with Frostline: stands for the o
 SHARE, MIN_IMAGES, PER_CLASS, MAX_IMAGES = 0.03, 200, 10, 1_000
 MAX_OPERATIONS = 2_000_000_000  # multiply-accumulates of further networks: a ResNet-18 takes 1.8 billion at 224 px
 FOLDS = 5
+VERSION = 1  # of the comparison: another one compares remembered data sets again
+MAX_RECORD_BYTES = 1 << 20
 SEED = 0  # of sample and folds: the choice is the same for every seed of a run
 STRENGTHS = (0.01, 0.1, 1.0)  # of the L2 penalty, relative to the mean squared norm of a row
 SPREAD = (1, 2, 4, 6)  # stages that are tried together where a network has no usual taps, counted from its last
@@ -71,6 +77,9 @@ class RankedNetwork:
     def stages(self) -> str:
         """The stages that the head reads, as a table names them."""
         return ", ".join(self.taps) or "last stage"
+
+
+RANKING = TypeAdapter(list[RankedNetwork])
 
 
 def candidates(context: Context) -> list[str]:
@@ -205,20 +214,53 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     config = with_model(config)
     if config.model != AUTO:
         return config
-    count = sample_size(images)
-    ranked = rank_networks(
-        images, candidates(context), context, count=count, image_size=config.image_size, fit=config.fit
-    )
+    sample = images.subset(limited(images.labels, sample_size(images), SEED))
+    names = candidates(context)
+    key = {"image_size": config.image_size, "fit": config.fit, **_identity(sample, names, context)}
+    file = context.cache / "rankings" / f"{digest_json(key)}.json"
+    ranked = read_ranking(file)
+    if ranked is None:
+        ranked = rank_networks(sample, names, context, image_size=config.image_size, fit=config.fit)
+        _remember(file, ranked)
     chosen = best_value(ranked)
-    others = [f"{one.model} {one.accuracy:.3f}" for one in ranked if one != chosen]
+    best = {one.model: one for one in reversed(ranked) if one.model != chosen.model}
     log.info(
         "model: %s, cross-validated accuracy %.3f on %s training images (others: %s; --model NAME chooses)",
         chosen.model,
         chosen.accuracy,
-        f"{min(count, len(images)):,}",
-        ", ".join(others) or "none",
+        f"{len(sample):,}",
+        ", ".join(f"{name} {one.accuracy:.3f}" for name, one in reversed(best.items())) or "none",
     )
     return config.model_copy(update={"model": chosen.model, "weights": chosen.weights, "taps": chosen.taps})
+
+
+def _identity(sample: ImageDataset, names: Sequence[str], context: Context) -> dict[str, Any]:
+    """Return what identifies networks and images for the file that remembers their comparison."""
+    published = {name: find_network(name).offer.published for name in names}
+    return {
+        "version": VERSION,
+        "networks": {name: str(file and file.find(context.cache)) for name, file in published.items()},
+        "rows": [row_id.hex() for row_id in sample.row_ids],
+        "labels": sample.labels.tolist(),
+        "groups": None if sample.groups is None else np.unique(sample.groups, return_inverse=True)[1].tolist(),
+        "levels": sample.levels and sample.levels.to_dict(),
+    }
+
+
+def read_ranking(file: Path) -> list[RankedNetwork] | None:
+    """Return a remembered comparison; a damaged one is made again."""
+    try:
+        ranked = RANKING.validate_json(read_bytes(file, MAX_RECORD_BYTES))
+    except (OSError, ValidationError):
+        return None
+    return ranked or None
+
+
+def _remember(file: Path, ranked: Sequence[RankedNetwork]) -> None:
+    try:
+        write_json(file, RANKING.dump_python(list(ranked), mode="json"))
+    except StorageError as error:  # a cache that cannot be written: compared again next time
+        log.debug("the comparison of networks is not remembered: %s", error)
 
 
 def _rank(
