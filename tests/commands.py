@@ -139,7 +139,7 @@ def run_in_fork(
 ) -> None:
     """Do the work of a process that has just been forked, in its own surroundings, and end it."""
     for number, place in enumerate(streams, 1):
-        new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND  # both streams may be one file
         os.dup2(place.fileno() if isinstance(place, Connection) else os.open(place, new), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, encoding="utf-8") for number in (1, 2))  # line by line

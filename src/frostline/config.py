@@ -173,9 +173,12 @@ class TrainConfig(BaseModel):
     hidden_width: Annotated[int, setting("Head", "hidden units of the mlp head", ge=1, le=65536)] = 512
     dropout: Annotated[float, setting("Head", "dropout of the mlp head", ge=0, lt=1)] = 0.5
     prior: Annotated[
-        Literal["drawn", "none"],
-        setting("Head", "covariance prior of the ridge head; drawn: within-class covariance of drawn objects"),
-    ] = "drawn"
+        Literal["auto", "drawn", "none"],
+        setting(
+            "Head", "covariance prior of the ridge head; drawn: within-class covariance of drawn objects",
+            unset="auto, i.e. drawn for alexnet, else none",
+        ),
+    ] = "auto"  # fmt: skip
 
     epochs: Annotated[
         int | None,

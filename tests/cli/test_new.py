@@ -28,7 +28,7 @@ def test_file_has_reasons_and_can_be_trained_with(frostline, photos, tmp_path):
     assert (values["data"], values["image_size"], values["head"], values["views"]) == ("photos", 128, "ridge", 1)
     assert "in closed form: with up to 2,000 training images (here 46)" in flat
     assert values["model"] == "auto" and "weights on this machine" in flat
-    assert values["prior"] == "drawn" and "how images of one object differ" in flat
+    assert values["prior"] == "auto" and "how images of one object differ" in flat
     assert not {"epochs", "lr", "batch_size", "weight_decay", "label_smoothing"} & set(values)
     done = frostline("train", "--config", "config.toml", "--weights", "random", "--image-size", 64)
     assert done.returncode == 0, done.stderr

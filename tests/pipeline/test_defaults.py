@@ -48,6 +48,21 @@ def test_requested_head_is_used():
     assert stepwise(TrainConfig(data="x")).head == "linear"
 
 
+@pytest.mark.parametrize(
+    ("model", "prior", "expected"),
+    [
+        ("alexnet", "auto", "drawn"),
+        ("alexnet", "none", "none"),
+        ("efficientnet-lite0", "auto", "none"),
+        ("efficientnet-lite0", "drawn", "drawn"),
+    ],
+)
+def test_the_prior_is_for_the_network_that_gains_from_it(model: str, prior: str, expected: str):
+    config, backbone = TrainConfig(data="x", model=model, prior=prior), outline(model)
+    boundary = make_boundary(backbone, backbone.feature_stage, ())
+    assert with_defaults(config, boundary, 100).prior == expected
+
+
 def test_search_includes_the_closed_form_only_for_the_head_alone():
     config = TrainConfig(data="x")
     assert searched_settings(config, ("lr", "head")).head == "auto"

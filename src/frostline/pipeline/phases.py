@@ -14,6 +14,9 @@ THAW_LR = {"adamw": 5e-4, "sgd": 1e-2}
 PEAK_LR = {("adamw", "linear"): 6e-4, ("adamw", "mlp"): 3e-4, ("sgd", "linear"): 4e-3, ("sgd", "mlp"): 1e-2}
 EPOCHS, MOST_EPOCHS = 12, 100
 CLIP_NORM = 1.0  # of thawed stages: rare large gradients would destroy pre-trained weights
+# Networks whose head has the covariance prior by default. Features of EfficientNet-Lite, which knows photographs, lose
+# accuracy with it (bench/own_prior.py).
+WITH_PRIOR = ("alexnet",)
 FEWEST_STEPS = 200  # a head on few images needs more epochs (bench/few_labels.py)
 PATIENCE = 5
 # Up to this many training images a closed-form head is as good or better, and faster (bench/few_labels.py).
@@ -44,6 +47,7 @@ def with_defaults(config: TrainConfig, boundary: Boundary, images: int) -> Train
         "views": config.views or (epochs if config.freeze == NONE else 1),
         "epochs": None if config.head == "ridge" else epochs,
         "patience": None if config.head == "ridge" else config.patience or patience,
+        "prior": config.prior if config.prior != "auto" else "drawn" if config.model in WITH_PRIOR else "none",
     }
     return config.model_copy(update=resolved)
 

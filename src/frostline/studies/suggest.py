@@ -179,7 +179,9 @@ def _closed_form(train: int) -> Iterator[Suggestion]:
         "as accurate as a head trained by gradient descent, and immediate; validation selects its penalty",
     )
     yield Suggestion(
-        "prior", "drawn", "learns how images of one object differ from drawn images, without labels; none disables it"
+        "prior",
+        "auto",
+        "drawn for alexnet: learns how images of one object differ from drawn images, without labels; none for others",
     )
 
 
