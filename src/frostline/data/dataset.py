@@ -119,7 +119,7 @@ class ImageDataset:
         """The longest side of the images in pixels; ``None`` when it is not known."""
         return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
-    def fit(self, wanted: str) -> str:
+    def square_fit(self, wanted: str) -> str:
         """Return how the images become square: as wanted, or ``crop`` where all are square, which is the same."""
         square = isinstance(self.images, np.ndarray) and self.images.shape[1] == self.images.shape[2]
         return "crop" if square else wanted
