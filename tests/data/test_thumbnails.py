@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.decoding.decode import Target
+from frostline.data.registry import from_folder
 from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
-from frostline.errors import StorageError
+from frostline.errors import DataError, StorageError
 
 
 def test_small_images_lose_nothing(fashion: Splits) -> None:
@@ -33,6 +35,20 @@ def test_files_keep_their_names_in_a_round_trip(tmp_path: Path) -> None:
     read = Thumbnails.from_tensors("some", made.to_tensors("some"))
     assert read.names == [str(path) for path in paths]
     assert read.encoded == made.encoded and len(read) == 2
+
+
+def test_what_a_scan_has_decoded_is_not_decoded_again(tmp_path: Path) -> None:
+    for name in ("bag", "boot"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            noise = np.random.default_rng([number, len(name)]).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise).resize((640, 480)).save(tmp_path / "photos" / name / f"{number}.jpg")
+    images = from_folder(tmp_path / "photos", cache_dir=tmp_path / "cache", target=Target(224, "pad")).train
+    for path in images.images:
+        path.unlink()
+    assert len(make_thumbnails(images, np.arange(len(images)), "pad")) == len(images)
+    with pytest.raises(DataError, match="cannot be read"):
+        make_thumbnails(images, np.arange(len(images)), "crop")
 
 
 def test_none_is_a_round_trip_too() -> None:

@@ -85,10 +85,12 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], fit: 
     DataError
         When a file is no longer a readable image.
     """
+    kept = dataset.decoded.target if dataset.decoded is not None else None
+    target = kept if kept is not None and kept.fit == fit else Target(SIDE, fit)  # what the scan has decoded is at hand
     encoded, names = [], []
     for start in range(0, len(positions), BATCH):
         batch = np.asarray(positions[start : start + BATCH])
-        for position, pixels in zip(batch, dataset.pixels(batch, Target(SIDE, fit)), strict=True):
+        for position, pixels in zip(batch, dataset.pixels(batch, target), strict=True):
             encoded.append(encode(pixels))
             names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
