@@ -20,8 +20,8 @@ import numpy as np
 from bench.common.options import make_parser, parse
 from bench.common.tables import Table
 from frostline import from_folder
-from frostline.data.decoding.decode import FITS
 from frostline.data.decoding.decoder import headers
+from frostline.data.decoding.target import FITS
 from frostline.pipeline import rank
 from frostline.pipeline.context import make_context
 

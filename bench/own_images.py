@@ -37,8 +37,8 @@ from bench.common.tables import Table
 from bench.common.timing import Stopwatch, alternate
 from frostline._utils.device import cores
 from frostline.data.dataset import ImageDataset
-from frostline.data.decoding.decode import Target
 from frostline.data.decoding.pool import Workers
+from frostline.data.decoding.target import Target
 from frostline.features.extract import fill
 
 

@@ -13,14 +13,14 @@ import json
 import shlex
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from bench.common.checkouts import HERE, run_in_turns
+from bench.common.checkouts import repeats, run_in_turns
 from bench.common.machine import GIB
 from bench.common.options import start
 
@@ -49,6 +49,19 @@ def draw(folder: Path, images: int) -> int:
     return sum(path.stat().st_size for path, _ in tasks)
 
 
+def compare(checkouts: Mapping[str, Path], folder: Path, kind: str, words: Sequence[str], slices: float) -> float:
+    """Train in both checkouts in turn, print times and memory, and return how many times as fast this one is."""
+    seconds = run_in_turns(checkouts, folder, kind, words, slices)
+    memory = {
+        label: json.loads((folder / label / "runs" / kind / "metrics.json").read_text())["peak_memory_bytes"] / GIB
+        for label in checkouts
+    }
+    ratio = seconds["before"] / seconds["now"]
+    shown = "  ".join(f"{label} {seconds[label]:6.1f} s, {memory[label]:.2f} GiB" for label in ("before", "now"))
+    print(f"{kind:<7} {shown}  {ratio:.2f} times as fast", flush=True)
+    return ratio
+
+
 def main(arguments: Sequence[str]) -> None:
     options = start(
         __doc__,
@@ -59,32 +72,15 @@ def main(arguments: Sequence[str]) -> None:
         options="--model alexnet --weights bundled --prior none --no-report",
         slice_seconds=3.0,
     )
-    checkouts = {"before": options.before.resolve(), "now": HERE}
     ratios: dict[str, list[float]] = {"first": [], "second": []}
     with tempfile.TemporaryDirectory() as place:
         photos = Path(place) / "photos"
         size = draw(photos, options.images)
         print(f"{options.images:,} files of {WIDTH} x {HEIGHT} pixels, {size / options.images / 1e6:.1f} MB each")
-        for repeat in range(options.repeats):
-            folder = Path(place) / str(repeat)
-            for label in checkouts:
-                (folder / label).mkdir(parents=True)
-            order = checkouts if repeat % 2 else dict(reversed(checkouts.items()))
+        for checkouts, folder in repeats(options.before, options.repeats):
             for kind, seed in (("first", "0"), ("second", "1")):
                 words = (str(photos), *shlex.split(options.options), "--seed", seed)
-                seconds = run_in_turns(order, folder, kind, words, options.slice_seconds)
-                ratios[kind].append(seconds["before"] / seconds["now"])
-                memory = {
-                    label: json.loads((folder / label / "runs" / kind / "metrics.json").read_text())[
-                        "peak_memory_bytes"
-                    ]
-                    for label in checkouts
-                }
-                print(
-                    f"{kind:<7} before {seconds['before']:6.1f} s, {memory['before'] / GIB:.2f} GiB  "
-                    f"now {seconds['now']:6.1f} s, {memory['now'] / GIB:.2f} GiB  {ratios[kind][-1]:.2f} times as fast",
-                    flush=True,
-                )
+                ratios[kind].append(compare(checkouts, folder, kind, words, options.slice_seconds))
     for kind, values in ratios.items():
         spread = f"{min(values):.2f} to {max(values):.2f}, n = {len(values)}"
         print(f"{kind} run: {statistics.median(values):.2f} times as fast ({spread})")

@@ -12,12 +12,11 @@ About 10 minutes a repeat on 2 cores.
 
 import json
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common.checkouts import HERE, run_in_turns
+from bench.common.checkouts import repeats, run_in_turns
 from bench.common.options import start
 
 
@@ -52,16 +51,11 @@ def main(arguments: Sequence[str]) -> None:
         slice_seconds=3.0,
     )
     common = ("--weights", "bundled", *(("--limit", str(options.limit)) if options.limit else ()))
-    checkouts = {"before": options.before.resolve(), "now": HERE}
     ratios: dict[str, list[float]] = {"cold": [], "warm": []}
-    for repeat in range(options.repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            for label in checkouts:
-                (Path(folder) / label).mkdir()
-            for kind, rate in (("cold", "3e-4"), ("warm", "2.8e-4")):
-                order = checkouts if repeat % 2 else dict(reversed(checkouts.items()))
-                words = (*common, "--lr", rate)
-                ratios[kind].append(compare(order, Path(folder), kind, words, options.slice_seconds))
+    for checkouts, folder in repeats(options.before, options.repeats):
+        for kind, rate in (("cold", "3e-4"), ("warm", "2.8e-4")):
+            words = (*common, "--lr", rate)
+            ratios[kind].append(compare(checkouts, folder, kind, words, options.slice_seconds))
     for kind, values in ratios.items():
         spread = f"{min(values):.3f} to {max(values):.3f}, n = {len(values)}"
         print(f"{kind}: ratio {statistics.median(values):.3f} ({spread})")

@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parents[2]
@@ -45,6 +46,16 @@ def take_turns(processes: Mapping[str, "subprocess.Popen[bytes]"], slice_seconds
     for name, process in processes.items():
         assert process.returncode == 0, f"{name}: exit code {process.returncode}"
     return seconds
+
+
+def repeats(before: Path, count: int) -> Iterator[tuple[dict[str, Path], Path]]:
+    """Yield the checkouts by name, first the one and then the other, and a new folder with a folder for each."""
+    checkouts = {"before": before.resolve(), "now": HERE}
+    for number in range(count):
+        with tempfile.TemporaryDirectory() as folder:
+            for label in checkouts:
+                (Path(folder) / label).mkdir()
+            yield checkouts if number % 2 else dict(reversed(checkouts.items())), Path(folder)
 
 
 def run_in_turns(

@@ -8,8 +8,8 @@ from PIL import Image
 
 from frostline._utils.hashing import row_id_of_bytes
 from frostline.data.dataset import ImageDataset
-from frostline.data.decoding.decode import Target
 from frostline.data.decoding.pool import Workers
+from frostline.data.decoding.target import Target
 from frostline.errors import DataError
 
 NAMES = ("a", "b")

@@ -87,18 +87,18 @@ def test_reasons_tell_what_is_wrong(tmp_path: Path) -> None:
         "loop.png": "cannot be opened: Too many levels of symbolic links",
         "pipe.jpg": "cannot be opened: it is no regular file",
     }
-    assert {name: scan_file(tmp_path / name).reason for name in expected} == expected
+    assert {name: scan_file(tmp_path / name)[0].reason for name in expected} == expected
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "secret.png").chmod(stat.S_IWUSR)
-    assert scan_file(tmp_path / "secret.png").reason == "cannot be opened: Permission denied"
+    assert scan_file(tmp_path / "secret.png")[0].reason == "cannot be opened: Permission denied"
 
 
 def test_a_file_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "vast.png").open("wb") as file:
         file.truncate(8 << 30)
-    reason = scan_file(tmp_path / "vast.png").reason
+    reason = scan_file(tmp_path / "vast.png")[0].reason
     assert reason == "cannot be opened: it has 8,589,934,592 bytes, and at most 500,000,000 are read"

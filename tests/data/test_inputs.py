@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.data.decoding.decode import Target
+from frostline.data.decoding.target import Target
 from frostline.data.inputs import as_images, read_pixels
 from frostline.errors import DataError
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.decode import Target, decode_image
+from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels, Tones, choose_levels, describe_oddities, describe_scales
 from frostline.data.preprocess import Preprocess
 from frostline.data.registry import load_dataset
@@ -84,7 +85,7 @@ def test_negative_numbers_are_not_cut_off_where_the_scale_has_them() -> None:
 def test_a_value_that_is_no_number_is_a_reason_to_leave_a_file_out(tmp_path: Path, odd: float) -> None:
     path = tmp_path / "odd.tif"
     path.write_bytes(tiff(np.array([[0, 0.5, odd]], np.float32)))
-    assert scan_file(path).reason == "contains NaN or infinite values"
+    assert scan_file(path)[0].reason == "contains NaN or infinite values"
     with pytest.raises(DataError, match=f"^{path} contains NaN"):
         decode_image(path, Target(1))
 

@@ -26,18 +26,18 @@ def test_a_look_has_identity_and_hash(tmp_path: Path, fashion: Splits) -> None:
     for path in write_classes(tmp_path, fashion.train, 8).rglob("*.*"):
         data = path.read_bytes()
         pixels = decode_image(data)
-        assert scan_file(path) == ScannedFile(
-            row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None, scan_file(path).tones
+        assert scan_file(path)[0] == ScannedFile(
+            row_id_of_bytes(data), difference_hash(pixels), max(pixels.shape[:2]), None, scan_file(path)[0].tones
         )
 
 
 def test_hostile_files_are_named_with_a_reason(tmp_path: Path, fashion: Splits) -> None:
     for name, reason in write_hostile(tmp_path, fashion.train).items():
-        look = scan_file(tmp_path / name)
+        look = scan_file(tmp_path / name)[0]
         assert look.reason is not None and look.reason.startswith(reason)
         assert "\n" not in look.reason
-    assert scan_file(tmp_path / "missing.png").reason == "cannot be opened: No such file or directory"
-    assert scan_file(tmp_path).reason == "cannot be opened: it is a folder"
+    assert scan_file(tmp_path / "missing.png")[0].reason == "cannot be opened: No such file or directory"
+    assert scan_file(tmp_path)[0].reason == "cannot be opened: it is a folder"
 
 
 def test_the_processes_that_look_do_not_load_torch() -> None:

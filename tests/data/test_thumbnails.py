@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.decoding.decode import Target
+from frostline.data.decoding.target import Target
 from frostline.data.registry import from_folder
 from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
 from frostline.errors import DataError, StorageError

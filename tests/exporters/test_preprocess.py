@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.data.decoding.decode import FITS
+from frostline.data.decoding.target import FITS
 from frostline.data.preprocess import Preprocess
 from frostline.exporters.exportable_model import TensorPreprocess
 

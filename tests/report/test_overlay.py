@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding.decode import Target, decode_image
+from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.target import Target
 from frostline.data.thumbnails import to_png
 from frostline.inference.explain import Explainer
 from frostline.report.overlay import METHOD, SIDE, color, overlay, overlays, square

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from frostline.data.dataset import Splits
-from frostline.data.decoding.decode import Target, decode_image
+from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.target import Target
 from frostline.exporters.export import export
 from frostline.inference.classifier import Classifier
 from frostline.runs.folder import Run

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from frostline._utils.hashing import digest_json, row_id_of_bytes, row_ids_of_pixels
 from frostline._utils.text import few, html_table, printable
-from frostline.data.decoding.decode import MAX_PIXELS, Target, budget_of, decode_image
+from frostline.data.decoding.decode import MAX_PIXELS, budget_of, decode_image
 from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.decoding.pool import Workers
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import DataError
 

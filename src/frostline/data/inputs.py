@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import MAX_PIXELS, Target, image_pixels
+from frostline.data.decoding.decode import MAX_PIXELS, image_pixels
 from frostline.data.decoding.decoder import Decoders
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import DataError
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the usual name)
 from numpy.typing import NDArray
 
-from frostline.data.decoding.decode import CROPS, FITS, Target, fit_of
+from frostline.data.decoding.target import CROPS, FITS, Target, fit_of
 from frostline.data.levels import Levels
 from frostline.errors import ConfigError
 

@@ -14,8 +14,9 @@ from frostline.config import TrainConfig
 from frostline.data import fashion_mnist
 from frostline.data.arrays import load_npz
 from frostline.data.dataset import Splits
-from frostline.data.decoding.decode import MAX_PIXELS, USUAL_SIDE, Target
+from frostline.data.decoding.decode import MAX_PIXELS, USUAL_SIDE
 from frostline.data.decoding.decoded import DecodedImages
+from frostline.data.decoding.target import Target
 from frostline.data.folder import list_folder
 from frostline.data.listing import DEFAULTS, TEST_FRACTION, SourceOptions, listed_splits
 from frostline.data.scan import scan

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline._utils.hashing import row_id_of_bytes
-from frostline.data.decoding.decode import MAX_PIXELS, Square, Target, examine, read_file
+from frostline.data.decoding.decode import MAX_PIXELS, Square, examine, read_file
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Tones
 from frostline.data.splits import difference_hash
 from frostline.errors import DataError
@@ -35,12 +36,7 @@ class ScannedFile:
     tones: Tones
 
 
-def scan_file(path: Path, max_pixels: int = MAX_PIXELS) -> ScannedFile:
-    """Read and decode one file."""
-    return scan_and_keep(path, max_pixels)[0]
-
-
-def scan_and_keep(
+def scan_file(
     path: Path, max_pixels: int = MAX_PIXELS, keep: Target | None = None
 ) -> tuple[ScannedFile, Square | None]:
     """Read and decode one file; return the square for the network's input ``keep``, too."""

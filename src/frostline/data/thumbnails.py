@@ -16,7 +16,7 @@ from PIL import Image
 from frostline._utils.storage import write_bytes
 from frostline.data.augment import View
 from frostline.data.dataset import ImageDataset
-from frostline.data.decoding.decode import Target
+from frostline.data.decoding.target import Target
 from frostline.data.preprocess import Preprocess
 
 SIDE = 64  # pixels of the longer side; smaller images are not enlarged
@@ -78,7 +78,7 @@ class Thumbnails:
 def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], fit: str = "pad") -> Thumbnails:
     """Shrink the images at some positions to ``SIDE`` pixels on the longer side, and encode them.
 
-    Files are made square as for a network, with ``fit``; see `frostline.data.decoding.decode.Target`.
+    Files are made square as for a network, with ``fit``; see `frostline.data.decoding.target.Target`.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class TensorPreprocess(nn.Module):
         return (pixels / 255 - self.mean) / self.std
 
     def _axes(self, height: torch.Tensor, width: torch.Tensor) -> tuple["_Axis", "_Axis"]:
-        """Return how rows and columns are halved and framed; see `frostline.data.decoding.decode.Target`."""
+        """Return how rows and columns are halved and framed; see `frostline.data.decoding.target.Target`."""
         if self.fit == "squash":
             factors = self._factor(height), self._factor(width)
             reduced = [_divided_up(length, factor) for length, factor in zip((height, width), factors, strict=True)]

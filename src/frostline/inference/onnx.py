@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from frostline._utils.files import fit_schema, read_bytes, reading
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import CROPS, Target, fit_of
+from frostline.data.decoding.target import CROPS, Target, fit_of
 from frostline.data.inputs import Images, as_images, batches, read_pixels
 from frostline.data.levels import Levels
 from frostline.errors import RunError, first_line, require

@@ -19,8 +19,9 @@ from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, Silent, log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline.data.dataset import BadImage
-from frostline.data.decoding.decode import Target, decode_image
+from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.decoder import Decoders
+from frostline.data.decoding.target import Target
 from frostline.data.thumbnails import to_png
 from frostline.errors import DataError
 from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbor, enlarge, scale

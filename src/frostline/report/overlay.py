@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frostline.data.decoding.decode import Target, decode_image
+from frostline.data.decoding.decode import decode_image
+from frostline.data.decoding.target import Target
 from frostline.errors import require
 from frostline.inference.explain import Explainer
 from frostline.runs.evidence import Evidence

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from frostline._utils.device import cores
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import Target
 from frostline.data.decoding.decoder import Decoded, Decoders
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import DataError
 from frostline.serve.batcher import Batcher

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from frostline._utils.device import cores
-from frostline.data.decoding.decode import Target
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import RunError
 from frostline.inference.classifier import Classifier

@@ -10,16 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.data.decoding.decode import (
-    FITS,
-    FORMATS,
-    MAX_PIXELS,
-    SUFFIXES,
-    Target,
-    decode_image,
-    image_header,
-)
+from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, SUFFIXES, decode_image, image_header
 from frostline.data.decoding.file_checks import identify_unsupported
+from frostline.data.decoding.target import FITS, Target
 from frostline.data.preprocess import Preprocess
 from frostline.errors import DataError
 

@@ -7,10 +7,11 @@ from PIL import Image
 
 from frostline._utils.hashing import row_id_of_bytes
 from frostline.data.decoding import decoded as module
-from frostline.data.decoding.decode import FITS, Square, Target, decode_image
+from frostline.data.decoding.decode import Square, decode_image
 from frostline.data.decoding.decoded import DecodedImages
+from frostline.data.decoding.target import FITS, Target
 from frostline.data.registry import from_folder
-from frostline.data.scan_file import scan_and_keep
+from frostline.data.scan_file import scan_file
 
 KINDS = [("RGB", "jpg"), ("L", "jpg"), ("CMYK", "jpg"), ("RGB", "png"), ("L", "png"), ("P", "png"), ("RGB", "webp")]
 
@@ -26,7 +27,7 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
 def kept(path: Path, target: Target, folder: Path) -> DecodedImages:
     """Return what a scan keeps of one file."""
     images = DecodedImages(folder, target)
-    file, square = scan_and_keep(path, keep=target)
+    file, square = scan_file(path, keep=target)
     if square is not None:
         images.add(file.row_id, square)
     return images
@@ -73,14 +74,14 @@ def test_images_whose_pixels_depend_on_the_data_set_are_not_kept(tmp_path: Path,
         image = image.convert(mode)
         image.putalpha(128)
     image.save(tmp_path / "image.png")
-    assert scan_and_keep(tmp_path / "image.png", keep=Target(64))[1] is None
+    assert scan_file(tmp_path / "image.png", keep=Target(64))[1] is None
 
 
 def test_small_and_unreadable_images_are_not_kept(tmp_path: Path) -> None:
     photograph(300, 200).save(tmp_path / "small.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    assert scan_and_keep(tmp_path / "small.jpg", keep=Target(128))[1] is None
-    assert scan_and_keep(tmp_path / "broken.jpg", keep=Target(128))[1] is None
+    assert scan_file(tmp_path / "small.jpg", keep=Target(128))[1] is None
+    assert scan_file(tmp_path / "broken.jpg", keep=Target(128))[1] is None
 
 
 def square(value: int) -> Square:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.data.decoding.decode import Target
 from frostline.data.decoding.decoder import Decoders
+from frostline.data.decoding.target import Target
 from frostline.errors import DataError
 from tests.hostile_files import encoded
 

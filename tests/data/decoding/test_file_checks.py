@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from frostline.data.decoding.decode import SUFFIXES, Target, decode_image, examine
+from frostline.data.decoding.decode import SUFFIXES, decode_image, examine
 from frostline.data.decoding.file_checks import (
     CHEAP_BY_MAGIC,
     MAX_SCANS,
@@ -24,6 +24,7 @@ from frostline.data.decoding.file_checks import (
     is_cheap,
 )
 from frostline.data.decoding.pool import Workers
+from frostline.data.decoding.target import Target
 from frostline.errors import DataError
 from tests.hostile_files import (
     bmp,

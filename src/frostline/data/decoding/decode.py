@@ -33,84 +33,9 @@ from frostline.data.decoding.file_checks import (
     identify_unsupported,
     modern_decoder,
 )
+from frostline.data.decoding.target import Target, reduced
 from frostline.data.levels import Levels, Range, Tones, to_bytes
 from frostline.errors import DataError
-
-# How an image becomes square, and the words for it in the digests of stores on disk, in bundles and in exported files.
-CROPS = {
-    "pad": "none: padded to a square with the mean of the border",
-    "crop": "centre square",
-    "squash": "none: both sides resized",
-}
-FITS = tuple(CROPS)
-
-
-def fit_of(words: str) -> str:
-    """Return which of `FITS` some words of `CROPS` stand for; raise ``ValueError`` for others."""
-    for fit, known in CROPS.items():
-        if words == known:
-            return fit
-    raise ValueError(f"images are made square by '{words}', which this Frostline does not know")
-
-
-class Target(NamedTuple):
-    """What a network needs of an image: the side of its square input in pixels, and one of `FITS`."""
-
-    side: int
-    fit: str = "crop"
-
-    def factors(self, width: int, height: int) -> tuple[int, int]:
-        """Return the powers of two by which width and height are divided before the image becomes square.
-
-        The longer side of a padded image, the shorter side of a cropped one and either side of a squashed one are
-        halved, rounding up, while they stay at least the input's side.
-        """
-        if self.fit == "squash":
-            return _halvings(width, self.side), _halvings(height, self.side)
-        factor = _halvings(max(width, height) if self.fit == "pad" else min(width, height), self.side)
-        return factor, factor
-
-    def frame(self, image: Image.Image) -> Image.Image:
-        """Return a gray or RGB image as the square that is resized then, or unchanged if it is squashed."""
-        width, height = image.size
-        if width == height or self.fit == "squash":
-            return image
-        if self.fit == "pad":
-            side = max(width, height)
-            square = Image.new(image.mode, (side, side), _border_mean(np.asarray(image)))
-            square.paste(image, ((side - width) // 2, (side - height) // 2))
-            return square
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
-        return image.crop((left, top, left + short, top + short))
-
-    def apply(self, image: Image.Image) -> Image.Image:
-        """Return a gray or RGB image halved and framed; applying it to its own result changes nothing."""
-        return self.frame(_reduced(image, self.factors(*image.size)))
-
-    def apply_to_all(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return `apply` of each image of an array (N, H, W) or (N, H, W, 3)."""
-        height, width = images.shape[1:3]
-        if self.factors(width, height) == (1, 1) and (width == height or self.fit == "squash"):
-            return images
-        return np.stack([np.asarray(self.apply(Image.fromarray(image))) for image in images])
-
-
-def _halvings(length: int, side: int) -> int:
-    """Return the largest power of two by which a length can be divided, rounding up, and stay at least ``side``."""
-    factor = 1
-    while factor < length and -(-length // (2 * factor)) >= side:
-        factor *= 2
-    return factor
-
-
-def _border_mean(pixels: NDArray[np.uint8]) -> int | tuple[int, ...]:
-    """Return the mean of the outermost pixels of an image (H, W) or (H, W, 3), each channel rounded."""
-    border = np.ones(pixels.shape[:2], bool)
-    border[1:-1, 1:-1] = False
-    mean = np.floor(pixels[border].mean(0, dtype=np.float64) + 0.5).astype(int)
-    return int(mean) if pixels.ndim == 2 else tuple(mean.tolist())
-
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")  # no exotic decoders
 MODERN = ("AVIF", "HEIF")  # only for files that declare these types; HEIF needs pillow-heif
@@ -248,8 +173,8 @@ def _square(image: Image.Image, size: tuple[int, int], drafted: int, target: Tar
     same = drafted == (min(*factors, MAX_DRAFT) if image.format in ("JPEG", "MPO") else 1)
     if factors == (1, 1) or not same:
         return None
-    reduced = _to_gray_or_rgb(image, _divided(factors, drafted), Levels())
-    return Square(np.asarray(target.frame(reduced)), size)
+    image = _to_gray_or_rgb(image, _divided(factors, drafted), Levels())
+    return Square(np.asarray(target.frame(image)), size)
 
 
 def image_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], str]:
@@ -355,8 +280,8 @@ def _decoded(image: Image.Image, target: Target | None, levels: Levels) -> NDArr
         _upright(image)
         return np.asarray(_to_gray_or_rgb(image, (1, 1), levels))
     size, drafted = _drafted(image, target)
-    reduced = _to_gray_or_rgb(image, _divided(target.factors(*size), drafted), levels)
-    return np.asarray(target.frame(reduced))
+    image = _to_gray_or_rgb(image, _divided(target.factors(*size), drafted), levels)
+    return np.asarray(target.frame(image))
 
 
 def _drafted(image: Image.Image, target: Target) -> tuple[tuple[int, int], int]:
@@ -407,7 +332,7 @@ def _to_gray_or_rgb(image: Image.Image, factors: tuple[int, int], levels: Levels
         return on_white
     mode = "L" if image.mode in ("1", "L") else "RGB"
     if image.mode == mode:
-        return _reduced(image, factors)
+        return reduced(image, factors)
     return _in_strips(image, factors, mode, lambda strip: strip.convert(mode))
 
 
@@ -415,16 +340,12 @@ def _in_strips(image: Image.Image, factors: tuple[int, int], mode: str, convert:
     across, down = factors
     rows = max(1, STRIP_PIXELS // (image.width * down)) * down
     if rows >= image.height:
-        return _reduced(convert(image), factors)
+        return reduced(convert(image), factors)
     result = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
     for top in range(0, image.height, rows):
         strip = convert(image.crop((0, top, image.width, min(top + rows, image.height))))
-        result.paste(_reduced(strip, factors), (0, top // down))
+        result.paste(reduced(strip, factors), (0, top // down))
     return result
-
-
-def _reduced(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
-    return image if factors == (1, 1) else image.reduce(factors)
 
 
 def _composite_on(gray: int) -> Convert:

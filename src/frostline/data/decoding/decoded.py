@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline._utils.progress import log
-from frostline.data.decoding.decode import Square, Target
+from frostline.data.decoding.decode import Square
+from frostline.data.decoding.target import Target
 
 MAX_BYTES = 4 << 30  # of the file; further images are decoded again
 FREE_BYTES = 2 << 30  # that are left to others on the disk

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, Square, Target, budget_of, decode_image, image_header
+from frostline.data.decoding.decode import FORMATS, MAX_PIXELS, Square, budget_of, decode_image, image_header
 from frostline.data.decoding.pool import Workers
+from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
-from frostline.data.scan_file import ScannedFile, scan_and_keep, unusable
+from frostline.data.scan_file import ScannedFile, scan_file, unusable
 from frostline.errors import DataError
 
 CHUNK = 32  # files per task when scanning
@@ -82,7 +83,7 @@ def scan_files(
 
     With ``keep`` the squares of large files come along, for that network's input.
     """
-    work = partial(scan_and_keep, max_pixels=max_pixels, keep=keep)
+    work = partial(scan_file, max_pixels=max_pixels, keep=keep)
     return workers.map(
         work, paths, CHUNK, budget=budget_of(max_pixels), lost=lambda _, reason: (unusable(reason), None)
     )

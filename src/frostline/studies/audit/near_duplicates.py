@@ -17,7 +17,7 @@ from torch import nn
 from frostline._utils.progress import Progress, Silent
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.decoding.decode import Target
+from frostline.data.decoding.target import Target
 from frostline.data.splits import limited
 from frostline.models.heads import feature_scale
 from frostline.training.examples import Examples, Rows, moments, principal_axes
