@@ -190,7 +190,7 @@ def test_files_that_are_named_exist() -> None:
 
 def options(command: Any) -> Iterator[str]:
     """Yield every option of a command and of those below it."""
-    for parameter in command.params:
+    for parameter in command.get_params(command.make_context(command.name, [], resilient_parsing=True)):
         yield from (*parameter.opts, *parameter.secondary_opts)
     for part in getattr(command, "commands", {}).values():
         yield from options(part)

@@ -109,6 +109,13 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["data"], ["models"]])
+def test_lists_of_commands_do_not_read_the_settings(arguments: list[str]) -> None:
+    loaded = loaded_after(f"from frostline.cli.main import run; run({arguments})")
+    assert "frostline.cli.settings" in loaded
+    assert "frostline.config" not in loaded
+
+
 WITHOUT_POSIX = """
 import sys
 sys.modules |= dict.fromkeys(("resource", "fcntl", "termios", "pwd"))  # importing one raises ImportError

@@ -4,8 +4,17 @@ import pytest
 from typer.main import get_command
 
 from frostline.cli.main import app
-from frostline.cli.settings import SETTINGS, bounds, setting_help
+from frostline.cli.settings import bounds, option_settings, setting_help
 from frostline.config import GROUPS, TrainConfig, choices
+
+
+def params_of(name):
+    """The parameters of a command by name, those of its settings included."""
+    command = get_command(app).commands[name]
+    return {
+        param.name: param
+        for param in command.get_params(command.make_context(name, ["--help"], resilient_parsing=True))
+    }
 
 
 def help_of(frostline, command):
@@ -23,7 +32,7 @@ def help_of(frostline, command):
 def test_help_of_train_has_the_groups_of_the_settings(frostline):
     sections = help_of(frostline, "train")
     assert list(sections) == ["Arguments", "Options", *GROUPS]
-    for name in SETTINGS:
+    for name in option_settings():
         group = TrainConfig.model_fields[name].json_schema_extra["group"]
         assert f" --{name.replace('_', '-')} " in sections[group]
     for option in ("--name", "--overwrite", "--resume", "--output-dir", "--cache-dir", "--quiet"):
@@ -32,8 +41,8 @@ def test_help_of_train_has_the_groups_of_the_settings(frostline):
 
 @pytest.mark.parametrize("command", ["train", "tune", "find-lr", "audit", "curve"])
 def test_every_command_has_the_same_help_for_a_setting(command):
-    params = {param.name: param for param in get_command(app).commands[command].params}
-    shared = [name for name in SETTINGS if name in params]
+    params = params_of(command)
+    shared = [name for name in option_settings() if name in params]
     assert {"seed", "model", "weights", "device", "limit"} <= set(shared)
     assert all(params[name].help == setting_help(name) for name in shared)
     assert all(params[name].default is None for name in shared)
@@ -66,7 +75,7 @@ def test_bounds_use_the_placeholder(name, text):
 
 
 def test_choices_are_the_placeholder():
-    params = {param.name: param for param in get_command(app).commands["train"].params}
+    params = params_of("train")
     for name in ("head", "optimizer", "lr_schedule", "schedule", "device", "cache_dtype", "prior"):
         assert params[name].metavar == "|".join(choices(name))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import Device, ImagePaths, OutputDir, RunName, Strict, at_least, check_name, option
+from frostline.cli.settings import ImagePaths, OutputDir, RunName, Strict, at_least, check_name, option, with_settings
 
 if TYPE_CHECKING:
     from frostline.data.dataset import BadImage
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json")
 
 
+@with_settings(("device",))
 def explain(
     run: RunName,
     paths: ImagePaths,
@@ -24,9 +25,9 @@ def explain(
     neighbors: Annotated[int, typer.Option(help="How many training images to show.", callback=at_least(1))] = 5,
     output: Annotated[Path | None, option("Folder to write to (explained/RUN).", "DIR")] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
-    device: Device = "auto",
     strict: Strict = False,
     output_dir: OutputDir = Path("runs"),
+    **options: Any,
 ) -> None:
     """Draw saliency maps of the most probable classes (Grad-CAM), and the most similar training images."""
     from frostline.cli.console import Screen, UnreadableImages
@@ -35,6 +36,7 @@ def explain(
     from frostline.runs.folder import Run
 
     check_name("format", output_format, FORMATS)
+    device = options["device"] or "auto"
     check_name("device", device, choices("device"))
     found = Run.load(run, output_dir)
     folder = output or Path("explained") / found.name

@@ -18,7 +18,7 @@ from frostline.cli.explain import explain
 from frostline.cli.inspect import cache_app, data_app, models_app
 from frostline.cli.predict import predict
 from frostline.cli.results import compare, evaluate, report, runs
-from frostline.cli.settings import GroupedCommand
+from frostline.cli.settings import GroupedCommand, SettingsCommand
 from frostline.cli.streams import ReaderGone, resilient_streams
 from frostline.cli.studies import audit, curve, find_lr, tune
 from frostline.cli.train import new, train
@@ -44,9 +44,9 @@ app = typer.Typer(
 )
 app.command("train", cls=GroupedCommand)(train)
 app.command("evaluate")(evaluate)
-app.command("predict")(predict)
+app.command("predict", cls=SettingsCommand)(predict)
 app.command("export")(export)
-app.command("explain")(explain)
+app.command("explain", cls=SettingsCommand)(explain)
 app.command("serve")(serve)
 app.command("runs")(runs)
 app.command("report")(report)

@@ -5,12 +5,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from frostline._utils.storage import OTHER_OUTPUT
-from frostline.cli.settings import Device, ImagePaths, OutputDir, Overwrite, RunName, Strict, Tta, check_name, option
+from frostline.cli.settings import (
+    ImagePaths,
+    OutputDir,
+    Overwrite,
+    RunName,
+    Strict,
+    Tta,
+    check_name,
+    option,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from frostline._utils.progress import Bar
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from frostline.inference.sort_into import ClassFolders
 
 
+@with_settings(("device",))
 def predict(
     run: RunName,
     paths: ImagePaths,
@@ -37,8 +48,8 @@ def predict(
     strict: Strict = False,
     max_pixels: Annotated[int | None, option("Refuse images with more pixels (100 million).", "N", least=1)] = None,
     tta: Tta = 1,
-    device: Device = "auto",
     output_dir: OutputDir = Path("runs"),
+    **options: Any,
 ) -> None:
     """Predict the classes of images of any size; files that cannot be read are listed with the reason."""
     from frostline._utils.progress import Silent
@@ -49,6 +60,7 @@ def predict(
     from frostline.runs.folder import Run
 
     check_name("format", output_format, FORMATS)
+    device = options["device"] or "auto"
     _check_options(device, reject, sort_into, link)
     if output is not None:
         check_output(output, overwrite=overwrite)

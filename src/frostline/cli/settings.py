@@ -1,16 +1,19 @@
-"""Options of the commands: the shared ones, and one per setting, generated from `TrainConfig`."""
+"""Options of the commands: the shared ones, and one per setting, generated from `TrainConfig` when they are needed."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
+from typer.main import get_command
 
-from frostline.config import GROUPS, TrainConfig, choices, read_config
 from frostline.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:  # pydantic takes longer to import than the list of commands to show
+    from frostline.config import TrainConfig
 
 Command = Callable[..., None]
 
@@ -80,7 +83,7 @@ def setting_option(name: str) -> Any:
 
     The option parses numbers and paths; `TrainConfig` holds the default and validates the value.
     """
-    kind, group = _kind(name), _extra(name)["group"]
+    kind, group = _kind(name), str(_field(name).json_schema_extra["group"])
     if kind is bool:
         return Annotated[bool | None, flag("--" + name.replace("_", "-"), setting_help(name), group=group)]
     return Annotated[kind | None, option(setting_help(name), _metavar(name), group=group)]
@@ -88,8 +91,8 @@ def setting_option(name: str) -> Any:
 
 def setting_help(name: str) -> str:
     """Return the help text of a setting: its description, default and bounds."""
-    field = TrainConfig.model_fields[name]
-    description, default = str(field.description), _extra(name)["unset"]
+    field = _field(name)
+    description, default = str(field.description), str(field.json_schema_extra["unset"])
     if not default and isinstance(field.default, str | int | float) and not isinstance(field.default, bool):
         default = _number(field.default) if isinstance(field.default, int | float) else field.default
     facts = "; ".join(part for part in (default and f"default: {default}", bounds(name)) if part)
@@ -98,7 +101,7 @@ def setting_help(name: str) -> str:
 
 def bounds(name: str) -> str:
     """Return the range of a number, e.g. ``0<=X<1``; empty for other settings and for counts without a maximum."""
-    limits = {sign: getattr(bound, sign) for bound in TrainConfig.model_fields[name].metadata for sign in SIGNS
+    limits = {sign: getattr(bound, sign) for bound in _field(name).metadata for sign in SIGNS
               if getattr(bound, sign, LARGE) < LARGE}  # fmt: skip
     if not limits or (_kind(name) is int and limits.keys() == {"ge"}):
         return ""
@@ -117,44 +120,82 @@ def _number(value: float) -> str:
 
 def _kind(name: str) -> Any:
     """Return the type that an option parses: bool, int, float, Path or str."""
-    kind = TrainConfig.model_fields[name].annotation
+    kind = _field(name).annotation
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     return next((parsed for parsed in (bool, int, float, Path) if parsed in kinds), str)
 
 
 def _metavar(name: str) -> str:
-    return _extra(name)["metavar"] or {int: "N", float: "X", Path: "PATH"}.get(_kind(name), "|".join(choices(name)))
+    from frostline.config import choices
+
+    named = str(_field(name).json_schema_extra["metavar"])
+    return named or {int: "N", float: "X", Path: "PATH"}.get(_kind(name), "|".join(choices(name)))
 
 
-def _extra(name: str) -> dict[str, str]:
-    """Return the group of a setting, its metavar, and what an unset value resolves to."""
-    return TrainConfig.model_fields[name].json_schema_extra  # type: ignore[return-value]
+def _field(name: str) -> Any:
+    """Return what `TrainConfig` says about a setting."""
+    from frostline.config import TrainConfig
+
+    return TrainConfig.model_fields[name]
 
 
-Device = Annotated[str, option(setting_help("device"), _metavar("device"))]
-# Without those set by the argument, or only in a configuration file.
-SETTINGS = tuple(name for name in TrainConfig.model_fields if name not in ("data", "weights_sha256"))
+def option_settings() -> tuple[str, ...]:
+    """Return the settings with an option: all but those set by the argument, or only in a configuration file."""
+    from frostline.config import TrainConfig
+
+    return tuple(name for name in TrainConfig.model_fields if name not in ("data", "weights_sha256"))
+
+
 # Options for reading a data set from files.
 SOURCE_SETTINGS = ("path_column", "label_column", "split_column", "group_column", "root", "test_fraction")
 
 
-def with_settings(names: Iterable[str] = SETTINGS) -> Callable[[Command], Command]:
-    """Add the options of settings to a command that takes ``**options``."""
+def with_settings(names: Iterable[str] | None = None) -> Callable[[Command], Command]:
+    """Add the options of settings, by default of all, to a `SettingsCommand` that takes ``**options``."""
 
     def decorate(command: Command) -> Command:
-        parameters = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=setting_option(name))
-            for name in names
-        ]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        complete = inspect.signature(command)
+        own = [parameter for parameter in complete.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        command.settings = names  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-class GroupedCommand(TyperCommand):
+class SettingsCommand(TyperCommand):
+    """A command that reads `TrainConfig` for its options when it is run or its own help is shown, not before."""
+
+    complete = False
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, those of the settings included."""
+        if not self.complete:
+            whole = get_command(_application(self.callback))
+            self.params, self.callback, self.complete = whole.params, whole.callback, True
+        return super().get_params(ctx)
+
+
+def _application(command: Any) -> typer.Typer:
+    """Return the application of one command with the options of its settings."""
+    own = inspect.signature(command).parameters.values()
+    names = option_settings() if command.settings is None else command.settings
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=setting_option(name))
+        for name in names
+    ]
+
+    def run(**values: Any) -> None:
+        command(**values)
+
+    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    return app
+
+
+class GroupedCommand(SettingsCommand):
     """A command whose plain help lists its options in groups: its own, then those of `GROUPS`.
 
     typer groups options only with rich, which takes longer to import than everything else.
@@ -162,6 +203,8 @@ class GroupedCommand(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then each group of options."""
+        from frostline.config import GROUPS
+
         sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", "Options", *GROUPS)}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -174,7 +217,7 @@ class GroupedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
-def read_settings(command: str, data: str | None, config: Path | None, options: Mapping[str, Any]) -> TrainConfig:
+def read_settings(command: str, data: str | None, config: Path | None, options: Mapping[str, Any]) -> "TrainConfig":
     """Return the settings of a configuration file, overridden by the options that were given.
 
     Raises
@@ -190,6 +233,7 @@ def read_settings(command: str, data: str | None, config: Path | None, options: 
             f"which data set?{hint} Give its name or folder, e.g. `frostline {command} fashion-mnist`; "
             "see `frostline data list`."
         )
+    from frostline.config import TrainConfig
     from frostline.data.registry import with_absolute_paths
 
     return with_absolute_paths(TrainConfig(**settings))
@@ -197,6 +241,8 @@ def read_settings(command: str, data: str | None, config: Path | None, options: 
 
 def _read_file(path: Path) -> dict[str, Any]:
     """Return the settings in a file; errors about them name the file."""
+    from frostline.config import TrainConfig, read_config
+
     settings = read_config(path)
     try:
         TrainConfig(**({"data": "any"} | settings))
