@@ -292,8 +292,7 @@ def resolve_network(
         _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")
     if complete.class_weights == "none":
         _log_imbalance(images)
-    fit = "crop" if images.is_square else config.fit
-    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, fit)
+    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, images.effective_fit(config.fit))
     return ResolvedNetwork(complete, backbone, boundary, preprocess)
 
 
