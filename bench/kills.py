@@ -123,6 +123,7 @@ class Started:
 
     def __init__(self, words: tuple[str, ...], place: Path, *, installed: bool) -> None:
         self._log = place.with_name(f"{place.name}.log")
+        self._log.unlink(missing_ok=True)  # of the kill before: it shows when this command has begun
         self.mark = place.name
         if installed:
             script = Path(sys.executable).with_name("frostline")
