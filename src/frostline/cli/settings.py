@@ -170,8 +170,9 @@ class SettingsCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, those of the settings included."""
-        if not self.complete:
-            whole = get_command(_application(inspect.unwrap(self.callback)))  # typer wraps what it registers
+        if not self.complete and self.callback is not None:
+            command = inspect.unwrap(self.callback)  # typer's wrapper takes only the options that it knows
+            whole = get_command(_application(command))
             self.params, self.callback, self.complete = whole.params, whole.callback, True
         return super().get_params(ctx)
 
