@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frostline.cli.application import Application
 from frostline.cli.settings import (
     SOURCE_SETTINGS,
     CacheDir,
     ConfigFile,
     Data,
     DataName,
-    GroupedCommand,
     Overwrite,
     Quiet,
     at_least,
@@ -26,9 +26,9 @@ from frostline.cli.settings import (
 if TYPE_CHECKING:
     from frostline.models.weights import Offer
 
-data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
-models_app = typer.Typer(help="Networks: list, show, rank.", no_args_is_help=True, rich_markup_mode=None)
-cache_app = typer.Typer(help="Cached features: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
+data_app = Application("List, get, check, show and export data sets.")
+models_app = Application("List, show and rank networks.")
+cache_app = Application("List, verify and prune the cached features.")
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
 
@@ -58,7 +58,7 @@ def data_get(name: DataName, data_dir: DataDir = None, cache_dir: CacheDir = Non
     screen.print(f"{splits.name}: {len(splits.train):,} train and {len(splits.test):,} test images in {splits.source}")
 
 
-@data_app.command("check", cls=GroupedCommand)
+@data_app.command("check")
 @with_settings(SOURCE_SETTINGS)
 def data_check(name: DataName, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **options: Any) -> None:
     """Check files, counts and ranges, and find images that are in two splits or two classes."""
@@ -165,7 +165,7 @@ def models_list(
 RANK_SETTINGS = (*SOURCE_SETTINGS, "val_fraction", "image_size", "engine", "seed", "device")
 
 
-@models_app.command("rank", cls=GroupedCommand)
+@models_app.command("rank")
 @with_settings(RANK_SETTINGS)
 def models_rank(
     data: Data = None,
