@@ -100,6 +100,8 @@ def _resume(requested: TrainConfig, run: OpenRun, trackers: Sequence[str]) -> Tr
         started = with_absolute_paths(started)  # runs of earlier versions have relative paths
     explicit = requested.model_fields_set
     chosen = {name: value for name, value in requested if name in explicit and value not in (None, "auto")}
+    if chosen.get("model") == started.model.partition(":")[2]:
+        del chosen["model"]  # the short name of the run's network
     run.output.check_same(dict(started), chosen)
     run.resume()
     if not run.finished:
