@@ -130,6 +130,34 @@ def data_show(
     screen.print(f"wrote {path}")
 
 
+@data_app.command("export")
+@with_settings(SOURCE_SETTINGS)
+def data_export(
+    name: DataName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder to write.", show_default=False)],
+    *,
+    per_class: Annotated[int | None, option("First images of each class in each split (all).", "N", least=1)] = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Write a data set as class folders, DIR/SPLIT/CLASS/000001.png; image files are copied as they are."""
+    from frostline.cli.console import Screen
+    from frostline.config import TrainConfig
+    from frostline.data.class_folders import check_new_folder, write_class_folders
+    from frostline.data.registry import load_configured
+
+    check_new_folder(folder)
+    screen = Screen(quiet=quiet)
+    config = TrainConfig(data=name, data_dir=data_dir, **provided(options))
+    with screen.show_log():
+        splits = load_configured(config, cache_dir, screen.progress)
+        counts = write_class_folders(splits, folder, per_class=per_class, progress=screen.progress)
+    written = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    screen.print(f"wrote {written} images to {folder}")
+
+
 @models_app.command("list")
 def models_list(
     pattern: Annotated[
