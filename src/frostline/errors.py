@@ -49,12 +49,16 @@ class UnknownNameError(ConfigError):
         Known names; the nearest one is suggested.
     otherwise : str
         What else is allowed.
+    unlisted : iterable of str
+        More known names, too many to list; one is suggested if no other is near.
     """
 
-    def __init__(self, kind: str, name: str, allowed: Iterable[str], otherwise: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, allowed: Iterable[str], otherwise: str = "", unlisted: Iterable[str] = ()
+    ) -> None:
         self.name = name
         self.allowed = list(allowed)
-        hint = did_you_mean(name, self.allowed)
+        hint = did_you_mean(name, self.allowed) or did_you_mean(name, unlisted)
         super().__init__(f"unknown {kind} '{name}': expected one of {', '.join(self.allowed)}{otherwise}.{hint}")
 
 

@@ -98,3 +98,16 @@ def test_views_are_drawn_one_row_per_class(frostline, small_fashion, tmp_path):
     wrong = frostline("data", "show", "fashion-mnist", "--augment", "rotate=20", *options)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "unknown change 'rotate'" in wrong.stderr and "Did you mean 'rotation'?" in wrong.stderr
+
+
+def test_export_writes_class_folders(frostline, small_fashion, tmp_path):
+    options = ["data", "export", "fashion-mnist", "out", "--data-dir", small_fashion, "--per-class", 3]
+    done = frostline(*options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "wrote 30 train, 30 test images to out"
+    assert len(list((tmp_path / "out" / "test" / "T-shirt_top").glob("00000?.png"))) == 3
+    again = frostline(*options)
+    assert (again.returncode, again.stderr) == (
+        2,
+        "frostline: out is not empty (it contains test): choose a new folder.\n",
+    )

@@ -62,6 +62,31 @@ def test_data_names_the_new_location(frostline: Frostline, moved: tuple[Run, Pat
     assert json.loads((tmp_path / "audits" / "x" / "audit.json").read_text())
 
 
+def test_explain_and_report_need_the_run_alone(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+    run, _, after = moved
+    image = after / "red" / "00.png"
+    done = frostline("explain", run.folder, image, "--format", "json", "--top", 1, "--neighbors", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    (explained,) = json.loads(done.stdout)["images"]
+    assert len(explained["neighbors"]) == 2
+    done = frostline("report", run.folder, "--output", "report.html")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_export_takes_the_new_location(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
+    run, _, after = moved
+    done = frostline("export", run.folder, "--data", after)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "moved.onnx").is_file()
+
+
+def test_show_says_that_the_images_are_gone(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
+    run, before, _ = moved
+    done = frostline("runs", "show", run.folder)
+    assert done.returncode == 0
+    assert f"{before} (no longer there: --data PATH gives the new place)" in done.stdout
+
+
 def test_wrong_data_option_is_named(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:
     run, _, _ = moved
     for command in ("evaluate", "export"):

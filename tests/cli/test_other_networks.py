@@ -21,6 +21,17 @@ def test_weights_file_of_another_network(frostline, small_fashion, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_short_name_trains_resumes_and_is_recorded_in_full(frostline, small_fashion):
+    command = ["train", "fashion-mnist", "--model", "mobilenet_v3_small", "--weights", "random", "--name", "short"]
+    small = ["--data-dir", small_fashion, "--limit", 120, "--val-fraction", 0.2, "--epochs", 1, "--image-size", 32]
+    done = frostline(*command, *small, "--no-report")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "torchvision:mobilenet_v3_small at 32 px" in done.stdout
+    done = frostline(*command, *small, "--resume", "--no-report")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run 'short' is finished already" in done.stdout
+
+
 def test_list_and_show(frostline):
     done = frostline("models", "list", "timm:resnet1*")
     assert (done.returncode, done.stderr) == (0, "")

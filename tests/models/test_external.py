@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from frostline.errors import ConfigError, WeightsError
+from frostline.errors import ConfigError, UnknownNameError, WeightsError
 from frostline.models.external import PACKAGES
 from frostline.models.registry import find_network, list_networks, load_backbone, outline
 from tests.conftest import Server
@@ -26,6 +26,37 @@ def test_misspelled_name_error_suggests_the_nearest() -> None:
 def test_every_name_that_is_listed_is_one_of_the_package() -> None:
     assert set(list_networks("torchvision:resnet1*")) == {f"torchvision:resnet{depth}" for depth in (18, 101, 152)}
     assert len(list_networks("timm:*")) == len(timm.list_models())
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [("resnet18", "timm:resnet18"), ("resnet18.a1_in1k", "timm:resnet18.a1_in1k"), ("quantized", None)],
+)
+def test_a_name_without_its_package_is_the_first_package_s(
+    short: str, full: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "frostline"):
+        if full is None:
+            with pytest.raises(UnknownNameError, match=r"timm:NAME or torchvision:NAME\."):
+                find_network(short)
+        else:
+            assert find_network(short).name == full
+            other = full.replace("timm", "torchvision")
+            assert caplog.messages == [f"model: '{short}' is {full}; {other} is another one, with other weights"]
+
+
+def test_a_name_of_one_package_alone_needs_no_package() -> None:
+    assert find_network("vgg11_bn").name == "timm:vgg11_bn"
+    assert find_network("shufflenet_v2_x1_0").name == "torchvision:shufflenet_v2_x1_0"
+
+
+def test_nearest_name_of_a_package_is_suggested() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown model 'resnt18': .* Did you mean 'resnet18'\?"):
+        outline("resnt18")
+
+
+def test_pattern_without_a_package_lists_all() -> None:
+    assert list_networks("resnet18") == ["timm:resnet18", "torchvision:resnet18"]
 
 
 @pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])

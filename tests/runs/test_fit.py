@@ -17,6 +17,8 @@ from frostline.pipeline.resolve import split
 from frostline.runs.bundle import load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
+from tests.commands import run_snippet
+from tests.quick import quick_runs
 from tests.reference import save_features
 from tests.small_run import FAST, InterruptTraining, small_config
 
@@ -454,3 +456,32 @@ def test_the_training_rows_may_be_kept_in_single_precision(finished, small_fashi
     assert run.metrics["frozen_pass"]["from_cache"] == 0
     assert run.metrics["val"]["loss"] == pytest.approx(finished.metrics["val"]["loss"], rel=1e-2)
     assert run.metrics["val"]["loss"] != finished.metrics["val"]["loss"]
+
+
+def fit_in_a_script(small_fashion, cache, tmp_path, arguments=""):
+    """Run `fit` as a script; what it wrote to standard output and standard error."""
+    config = small_config(small_fashion, limit=120, epochs=1)
+    code = (
+        "from pathlib import Path\nfrom frostline import TrainConfig, fit\n"
+        f"fit(TrainConfig(**{config.model_dump(mode='json', exclude_unset=True)!r}), name='script'{arguments})\n"
+    )
+    done = run_snippet(code, tmp_path, dict(os.environ), 300, within=quick_runs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_fit_in_a_script_reports_on_standard_error(small_fashion, cache, tmp_path):
+    output, reported = fit_in_a_script(small_fashion, cache, tmp_path)
+    assert output == ""
+    assert "run 'script': alexnet at 64 px" in reported
+    assert "test accuracy 0." in reported.splitlines()[-1]
+    assert "\x1b" not in reported
+
+
+def test_fit_is_silent_when_told_so(small_fashion, cache, tmp_path):
+    assert fit_in_a_script(small_fashion, cache, tmp_path, ", verbose=0") == ("", "")
+
+
+def test_unknown_argument_of_fit_is_refused(small_fashion):
+    with pytest.raises(TypeError, match="overwritten"):
+        fit(small_config(small_fashion), overwritten=True)

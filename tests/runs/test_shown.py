@@ -58,6 +58,17 @@ def test_splits_count_their_images(small_fashion):
     assert f">{train:,} train images</td>" in splits._repr_html_()
 
 
+def test_printed_splits_are_five_lines(small_fashion):
+    splits = load_dataset("fashion-mnist", small_fashion)
+    assert str(splits).splitlines() == [
+        f"data set  fashion-mnist from {splits.source}",
+        "classes   10: T-shirt/top, Trouser, Pullover, Dress, Coat, …",
+        "train     1,200 images",
+        "val       drawn from train by each run",
+        "test      300 images",
+    ]
+
+
 @pytest.fixture
 def hostile():
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
@@ -66,6 +77,7 @@ def hostile():
 
 def test_names_that_others_wrote_do_nothing(hostile):
     assert repr(hostile).startswith("Splits(<b>\\x1b[31m, ")
+    assert len(str(hostile).splitlines()) == 5 and "\x1b" not in str(hostile)
     table = hostile._repr_html_()
     assert "<script>" not in table and "<b>" not in table and "\x1b" not in table
     assert "&lt;script&gt;x&lt;/script&gt;" in table

@@ -10,13 +10,14 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from frostline._utils.manifest import MANIFEST, Kind, read_manifest, write_manifest
 from frostline._utils.storage import part_of
+from frostline._utils.text import few
 from frostline.errors import ConfigError, FrostlineError, RunError, StorageError, storage_error
 
 LOCK = "lock"
@@ -198,6 +199,50 @@ class OutputFolder(Output):
     ) -> None:
         """Write the manifest; see `write_manifest`."""
         write_manifest(self.path, self.kind, names, complete=complete, known=known, remedy=self.remedy)
+
+    def delete(self) -> None:
+        """Remove the folder, which must contain nothing but files of Frostline; see `check_deletable`."""
+        self.check_deletable()
+        with self.claim() as claim:
+            claim.keep()
+            self.check_deletable()  # files may have been added before the lock was taken
+            self.remove(self.names)
+            self.remove([MANIFEST, LOCK])  # last: the process may be killed at any moment
+            try:
+                self.path.rmdir()
+            except OSError as error:
+                raise storage_error(error, self.path, self.remedy) from error
+
+    def check_deletable(self) -> None:
+        """Refuse a folder that `check` refuses, a link to one, and one that contains other files.
+
+        Raises
+        ------
+        RunError, StorageError
+        """
+        if self.path.is_symlink():
+            raise RunError(f"{self.path} is a symbolic link: {self.elsewhere}.")
+        self.check()
+        foreign = sorted(self._foreign())
+        if foreign:
+            raise RunError(
+                f"{self.title} contains what Frostline did not write ({few(foreign)}): move it away, or "
+                f"{self.elsewhere}."
+            )
+
+    def _foreign(self) -> Iterator[str]:
+        """Yield the relative names of files and folders that Frostline does not write there."""
+        known = {MANIFEST, LOCK, *self.names}
+        folders = {parent for name in known for parent in map(str, PurePosixPath(name).parents)}
+        for top, below, files in os.walk(self.path):
+            place = Path(top).relative_to(self.path)
+            for name in below:
+                if (inner := (place / name).as_posix()) not in folders:
+                    yield f"{inner}/"
+            below[:] = [name for name in below if (place / name).as_posix() in folders]
+            for name in files:
+                if (place / (part_of(name) or name)).as_posix() not in known:
+                    yield (place / name).as_posix()
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files by their exact names; see `remove_files`.

@@ -1,7 +1,7 @@
 """How long work reports: text lines through `logging`, bars through whatever the caller hands in.
 
-The command line passes bars that rich draws on a terminal. From Python a notebook gets bars of its own (`visible`), and
-everything else nothing unless it passes some.
+The command line, and `fit` from a script, pass bars that rich draws on a terminal (`frostline._utils.terminal`). A
+notebook gets bars of its own (`visible`), and everything else nothing unless it passes some.
 """
 
 import html

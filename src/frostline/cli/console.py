@@ -1,78 +1,20 @@
 """Terminal output: log lines, progress bars and tables; without bars in a pipe, and nothing but errors with --quiet."""
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from frostline._utils.progress import Bar, Progress, Silent, listening, log, visible
+from frostline._utils.progress import Progress, Silent, listening, log, visible
+from frostline._utils.terminal import ConsoleHandler, RichBars
 from frostline._utils.text import printable
 from frostline.errors import DataError
 
 MEBIBYTE = 1 << 20
-
-
-class _Amount(ProgressColumn):
-    """Column with done, total and rate: bytes in MiB, everything else as counts."""
-
-    def render(self, task: Task) -> Text:
-        unit = str(task.fields["unit"])
-        speed = task.finished_speed or task.speed or 0.0
-        if unit == "B":
-            total = f"{(task.total or 0) / MEBIBYTE:.1f}"
-            return Text(f"{task.completed / MEBIBYTE:.1f}/{total} MiB  {speed / MEBIBYTE:.1f} MiB/s")
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {unit}  {speed:,.0f}/s")
-
-
-class _RichBar:
-    def __init__(self, progress: RichProgress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
-
-    def advance(self, amount: int) -> None:
-        self._progress.advance(self._task, amount)
-
-    def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
-
-
-class RichBars:
-    """Progress bars with a rate and the time left."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def bar(self, label: str, total: int, unit: str) -> Iterator[Bar]:
-        """Draw one bar, and remove it when the block ends."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            _Amount(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
-        )
-        # A command may write data to standard output meanwhile: rich must not capture it.
-        with RichProgress(
-            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
-        ) as progress:
-            yield _RichBar(progress, progress.add_task(label, total=total, unit=unit, note=""))
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        self._console.print(prefix + printable(record.getMessage()), markup=False, highlight=False, soft_wrap=True)
 
 
 class Screen:
@@ -96,7 +38,7 @@ class Screen:
     @contextmanager
     def show_log(self) -> Iterator[None]:
         """Print the library's log lines while a command runs."""
-        with listening(_ConsoleHandler(self.console)):
+        with listening(ConsoleHandler(self.console)):
             yield
 
     def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:

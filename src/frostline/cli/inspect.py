@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frostline.cli.application import Application
 from frostline.cli.settings import (
     SOURCE_SETTINGS,
     CacheDir,
     ConfigFile,
     Data,
     DataName,
-    GroupedCommand,
     Overwrite,
     Quiet,
     at_least,
@@ -26,9 +26,9 @@ from frostline.cli.settings import (
 if TYPE_CHECKING:
     from frostline.models.weights import Offer
 
-data_app = typer.Typer(help="Data sets: list, get, check, show.", no_args_is_help=True, rich_markup_mode=None)
-models_app = typer.Typer(help="Networks: list, show, rank.", no_args_is_help=True, rich_markup_mode=None)
-cache_app = typer.Typer(help="Cached features: list, verify, prune.", no_args_is_help=True, rich_markup_mode=None)
+data_app = Application("List, get, check, show and export data sets.")
+models_app = Application("List, show and rank networks.")
+cache_app = Application("List, verify and prune the cached features.")
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data set's files.")]
 
@@ -58,7 +58,7 @@ def data_get(name: DataName, data_dir: DataDir = None, cache_dir: CacheDir = Non
     screen.print(f"{splits.name}: {len(splits.train):,} train and {len(splits.test):,} test images in {splits.source}")
 
 
-@data_app.command("check", cls=GroupedCommand)
+@data_app.command("check")
 @with_settings(SOURCE_SETTINGS)
 def data_check(name: DataName, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **options: Any) -> None:
     """Check files, counts and ranges, and find images that are in two splits or two classes."""
@@ -130,6 +130,34 @@ def data_show(
     screen.print(f"wrote {path}")
 
 
+@data_app.command("export")
+@with_settings(SOURCE_SETTINGS)
+def data_export(
+    name: DataName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder to write.", show_default=False)],
+    *,
+    per_class: Annotated[int | None, option("First images of each class in each split (all).", "N", least=1)] = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Write a data set as class folders, DIR/SPLIT/CLASS/000001.png; image files are copied as they are."""
+    from frostline.cli.console import Screen
+    from frostline.config import TrainConfig
+    from frostline.data.class_folders import check_new_folder, write_class_folders
+    from frostline.data.registry import load_configured
+
+    check_new_folder(folder)
+    screen = Screen(quiet=quiet)
+    config = TrainConfig(data=name, data_dir=data_dir, **provided(options))
+    with screen.show_log():
+        splits = load_configured(config, cache_dir, screen.progress)
+        counts = write_class_folders(splits, folder, per_class=per_class, progress=screen.progress)
+    written = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    screen.print(f"wrote {written} images to {folder}")
+
+
 @models_app.command("list")
 def models_list(
     pattern: Annotated[
@@ -165,7 +193,7 @@ def models_list(
 RANK_SETTINGS = (*SOURCE_SETTINGS, "val_fraction", "image_size", "engine", "seed", "device")
 
 
-@models_app.command("rank", cls=GroupedCommand)
+@models_app.command("rank")
 @with_settings(RANK_SETTINGS)
 def models_rank(
     data: Data = None,

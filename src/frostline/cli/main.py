@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Annotated
 import typer
 
 from frostline._utils.text import printable
+from frostline.cli.application import Application
 from frostline.cli.deploy import export, serve
 from frostline.cli.explain import explain
 from frostline.cli.inspect import cache_app, data_app, models_app
 from frostline.cli.predict import predict
-from frostline.cli.results import compare, evaluate, report, runs
-from frostline.cli.settings import GroupedCommand, SettingsCommand
+from frostline.cli.results import compare, evaluate, report
+from frostline.cli.runs import runs_app
 from frostline.cli.streams import ReaderGone, resilient_streams
 from frostline.cli.studies import audit, curve, find_lr, tune
 from frostline.cli.train import new, train
@@ -32,33 +33,22 @@ from frostline.errors import (
 )
 
 DONE, USER_ERROR, INTERRUPTED = 0, 2, 130  # and 1 for a defect of Frostline: a traceback
+SHELLS = ("bash", "fish", "powershell", "pwsh", "zsh")  # that typer completes in
 RESUMABLE = ("train", "tune")  # with --resume
 
-app = typer.Typer(
-    name="frostline",
-    help="Transfer learning for image classification that runs the frozen layers once.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help loads faster
-    pretty_exceptions_enable=False,
-)
-app.command("train", cls=GroupedCommand)(train)
-app.command("evaluate")(evaluate)
-app.command("predict", cls=SettingsCommand)(predict)
-app.command("export")(export)
-app.command("explain", cls=SettingsCommand)(explain)
-app.command("serve")(serve)
-app.command("runs")(runs)
-app.command("report")(report)
-app.command("compare")(compare)
-app.command("curve", cls=GroupedCommand)(curve)
-app.command("new")(new)
-app.command("find-lr", cls=GroupedCommand)(find_lr)
-app.command("tune", cls=GroupedCommand)(tune)
-app.command("audit", cls=GroupedCommand)(audit)
-app.add_typer(data_app, name="data")
-app.add_typer(models_app, name="models")
-app.add_typer(cache_app, name="cache")
+app = Application("Transfer learning for image classification that runs the frozen layers once.", name="frostline")
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Train": {"train": train, "new": new, "find-lr": find_lr, "tune": tune},
+    "Use a model": {"predict": predict, "explain": explain, "export": export, "serve": serve},
+    "Inspect results and labels": {
+        "evaluate": evaluate, "report": report, "compare": compare, "audit": audit, "curve": curve,
+    },
+}  # fmt: skip
+for panel, commands in COMMANDS.items():
+    for name, function in commands.items():
+        app.command(name, rich_help_panel=panel)(function)
+for name, application in {"runs": runs_app, "data": data_app, "models": models_app, "cache": cache_app}.items():
+    app.add_typer(application, name=name, rich_help_panel="Manage")
 
 
 def _print_version(requested: bool) -> None:
@@ -106,6 +96,7 @@ def run(arguments: list[str], app: typer.Typer = app, name: str = "frostline") -
 def _run(arguments: list[str], app: typer.Typer, name: str) -> int:
     try:
         _check_environment(arguments)
+        _check_shell(arguments)
         code = app(arguments, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:  # an option or argument that does not exist or does not parse
         return _refuse_usage(error)
@@ -146,6 +137,25 @@ def _check_environment(arguments: list[str]) -> None:
         raise ConfigError(
             f"the working directory cannot be used ({error.strerror}): it was moved or removed; change to another one."
         ) from error
+
+
+def _check_shell(arguments: list[str]) -> None:
+    """Refuse completion for a shell that typer does not recognize or support.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not {"--install-completion", "--show-completion"}.intersection(arguments[:1]):
+        return
+    import shellingham
+
+    try:
+        shell = shellingham.detect_shell()[0]
+    except shellingham.ShellDetectionFailure:
+        shell = "not recognized"
+    if shell not in SHELLS:
+        raise ConfigError(f"{arguments[0]}: the shell is {shell}; run it in {', '.join(SHELLS)}.")
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""`frostline evaluate`, `runs`, `compare` and `report`: the results of runs."""
+"""`frostline evaluate`, `compare` and `report`: the results of runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frostline.cli.settings import CacheDir, MovedData, OutputDir, Overwrite, Quiet, RunName, Tta
+from frostline.cli.settings import CacheDir, MovedData, OutputDir, Overwrite, Quiet, RunName, RunNames, Tta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from frostline.cli.console import Screen
     from frostline.evaluation.comparison import ClassChange
     from frostline.report.comparison import Comparison
-    from frostline.runs.folder import Run
 
 ALL_CLASSES = 30  # up to this many, every class is printed
 LISTED_CLASSES = 20  # otherwise
@@ -103,41 +102,8 @@ def _class_row(name: str, metrics: dict[str, float]) -> list[str]:
     return [name, *(f"{metrics[key]:.4f}" for key in AVERAGED), f"{metrics['support']:,}"]
 
 
-def runs(output_dir: OutputDir = Path("runs")) -> None:
-    """List runs side by side."""
-    from frostline.cli.console import Screen
-    from frostline.runs.folder import list_runs
-
-    screen = Screen()
-    with Screen(stderr=True).show_log():  # warnings about unreadable runs
-        rows = [_run_row(run) for run in list_runs(output_dir)]
-    if not rows:
-        screen.print(f"no runs in {output_dir}: create one with `frostline train fashion-mnist`")
-        return
-    columns = ["run", "data", "weights", "freeze", "head reads", "head", "px", "lr", "seed", "val acc", "test acc", "s"]
-    screen.table(columns, rows, left=6)
-
-
-def _run_row(run: "Run") -> list[str]:
-    from frostline.data.registry import data_name
-    from frostline.errors import FrostlineError
-
-    try:
-        config = run.config
-        reads = ",".join(config.taps) or "boundary"
-        row = [run.name, data_name(config.data), config.weights, config.freeze, reads, config.head]
-        row += [str(config.image_size), f"{config.lr:g}" if config.lr else "-", str(config.seed)]
-        if not run.finished:
-            return [*row, "unfinished", "", ""]
-        metrics = run.metrics
-        accuracies = [f"{metrics[split]['accuracy']:.4f}" if metrics[split] else "-" for split in ("val", "test")]
-        return [*row, *accuracies, f"{metrics['total_seconds']:.1f}"]
-    except FrostlineError as error:
-        return [run.name, f"damaged: {error}", *[""] * 10]
-
-
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Two runs or more, by name or folder.", show_default=False)],
+    runs: RunNames,
     *,
     html: Annotated[
         Path | None,

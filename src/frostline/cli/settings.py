@@ -7,8 +7,6 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from typer.core import TyperCommand
-from typer.main import get_command
 
 from frostline.errors import ConfigError, UnknownNameError
 
@@ -21,10 +19,22 @@ DATA_HELP = "A name from `frostline data list`, a folder of class folders, or a 
 OUTPUT = "Output"  # group of the options for where results are written
 
 
-def option(help_text: str, metavar: str | None = None, *, group: str | None = None, least: float | None = None) -> Any:
-    """Return an option whose help text states the default; ``least`` is the smallest number that it takes."""
-    callback = None if least is None else at_least(least)
-    return typer.Option(help=help_text, metavar=metavar, show_default=False, rich_help_panel=group, callback=callback)
+def option(
+    help_text: str,
+    metavar: str | None = None,
+    *,
+    group: str | None = None,
+    least: float | None = None,
+    words: Iterable[str] = (),
+) -> Any:
+    """Return an option whose help text states the default.
+
+    ``least`` is the smallest number that it takes, and ``words`` are what a shell completes.
+    """
+    return typer.Option(
+        help=help_text, metavar=metavar, show_default=False, rich_help_panel=group,
+        callback=None if least is None else at_least(least), autocompletion=(lambda: list(words)) if words else None,
+    )  # fmt: skip
 
 
 def at_least(least: float) -> Callable[[typer.CallbackParam, Any], Any]:
@@ -43,18 +53,31 @@ def flag(name: str, help_text: str, *, group: str | None = None) -> Any:
     return typer.Option(name, help=help_text, show_default=False, rich_help_panel=group)
 
 
-Data = Annotated[str | None, typer.Argument(help=DATA_HELP, show_default=False)]
-DataName = Annotated[str, typer.Argument(help=DATA_HELP, show_default=False)]
-OutputDir = Annotated[Path, typer.Option(help="Folder that holds the runs.", rich_help_panel=OUTPUT)]
+Data = Annotated[str | None, typer.Argument(help=DATA_HELP, metavar="DATA", show_default=False)]
+DataName = Annotated[str, typer.Argument(help=DATA_HELP, metavar="DATA", show_default=False)]
+OutputDir = Annotated[Path, typer.Option(help="Folder that holds the runs.", metavar="DIR", rich_help_panel=OUTPUT)]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the feature cache and of downloads.", envvar="FROSTLINE_CACHE_DIR", rich_help_panel=OUTPUT
+        help="Folder of the feature cache and of downloads.",
+        metavar="DIR",
+        envvar="FROSTLINE_CACHE_DIR",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Quiet = Annotated[bool, flag("--quiet", "Print only errors.", group=OUTPUT)]
 MovedData = Annotated[str | None, option("Where the run's images are now, if they were moved.", "PATH")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
+
+
+def run_names(context: typer.Context) -> list[str]:
+    """Return the names of the runs, for the completion of a shell, without reading or importing more than needed."""
+    folder = Path(context.params.get("output_dir") or "runs")
+    return sorted(manifest.parent.name for manifest in folder.glob("*/manifest.json"))
+
+
+_RUN: Any = {"metavar": "RUN", "show_default": False, "autocompletion": run_names}
+RunName = Annotated[str, typer.Argument(help="A run's name or folder.", **_RUN)]
+RunNames = Annotated[list[str], typer.Argument(help="Names or folders of runs.", **_RUN)]
 ImagePaths = Annotated[list[Path], typer.Argument(help="Image files or folders of them.", show_default=False)]
 Overwrite = Annotated[bool, flag("--overwrite", "Replace a file of that name.")]
 OverwriteOutput = Annotated[bool, flag("--overwrite", "Replace a file of that name.", group=OUTPUT)]
@@ -86,7 +109,7 @@ def setting_option(name: str) -> Any:
     kind, group = _kind(name), str(_field(name).json_schema_extra["group"])
     if kind is bool:
         return Annotated[bool | None, flag("--" + name.replace("_", "-"), setting_help(name), group=group)]
-    return Annotated[kind | None, option(setting_help(name), _metavar(name), group=group)]
+    return Annotated[kind | None, option(setting_help(name), _metavar(name), group=group, words=_words(name))]
 
 
 def setting_help(name: str) -> str:
@@ -132,6 +155,12 @@ def _metavar(name: str) -> str:
     return named or {int: "N", float: "X", Path: "PATH"}.get(_kind(name), "|".join(choices(name)))
 
 
+def _words(name: str) -> list[str]:
+    from frostline.config import choices
+
+    return choices(name)
+
+
 def _field(name: str) -> Any:
     """Return what `TrainConfig` says about a setting."""
     from frostline.config import TrainConfig
@@ -151,7 +180,7 @@ SOURCE_SETTINGS = ("path_column", "label_column", "split_column", "group_column"
 
 
 def with_settings(names: Iterable[str] | None = None) -> Callable[[Command], Command]:
-    """Add the options of settings, by default of all, to a `SettingsCommand` that takes ``**options``."""
+    """Add the options of settings, by default of all, to a command that takes ``**options``; see `SettingsCommand`."""
 
     def decorate(command: Command) -> Command:
         complete = inspect.signature(command)
@@ -161,61 +190,6 @@ def with_settings(names: Iterable[str] | None = None) -> Callable[[Command], Com
         return command
 
     return decorate
-
-
-class SettingsCommand(TyperCommand):
-    """A command that reads `TrainConfig` for its options when it is run or its own help is shown, not before."""
-
-    complete = False
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, those of the settings included."""
-        if not self.complete and self.callback is not None:
-            command = inspect.unwrap(self.callback)  # typer's wrapper takes only the options that it knows
-            whole = get_command(_application(command))
-            self.params, self.callback, self.complete = whole.params, whole.callback, True
-        return super().get_params(ctx)
-
-
-def _application(command: Any) -> typer.Typer:
-    """Return the application of one command with the options of its settings."""
-    own = inspect.signature(command).parameters.values()
-    names = option_settings() if command.settings is None else command.settings
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=setting_option(name))
-        for name in names
-    ]
-
-    def run(**values: Any) -> None:
-        command(**values)
-
-    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
-    app = typer.Typer(add_completion=False)
-    app.command()(run)
-    return app
-
-
-class GroupedCommand(SettingsCommand):
-    """A command whose plain help lists its options in groups: its own, then those of `GROUPS`.
-
-    typer groups options only with rich, which takes longer to import than everything else.
-    """
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, then each group of options."""
-        from frostline.config import GROUPS
-
-        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", "Options", *GROUPS)}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections[getattr(parameter, "rich_help_panel", None) or default].append(record)
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
 
 
 def read_settings(command: str, data: str | None, config: Path | None, options: Mapping[str, Any]) -> "TrainConfig":

@@ -249,9 +249,25 @@ class Splits:
     def _repr_html_(self) -> str:
         return html_table(f"Splits {self.name}", self._facts | {"source": self.source})
 
+    def __str__(self) -> str:
+        names = self.train.class_names
+        facts = {
+            "data set": f"{self.name} from {self.source}",
+            "classes": f"{len(names)}: {few(names)}",
+            "train": f"{len(self.train):,} images",
+            "val": "drawn from train by each run" if self.val is None else f"{len(self.val):,} images",
+            "test": f"{len(self.test):,} images",
+        }
+        return "\n".join(f"{name:9} {printable(fact)}" for name, fact in facts.items())
+
+    @property
+    def parts(self) -> dict[str, ImageDataset]:
+        """The splits that the data set has, by name."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
     @property
     def _facts(self) -> dict[str, str]:
-        parts = {"train": self.train, "val": self.val, "test": self.test}
-        counts = {name: f"{len(part):,} {name} images" for name, part in parts.items() if part is not None}
+        counts = {name: f"{len(part):,} {name} images" for name, part in self.parts.items()}
         names = self.train.class_names
         return counts | {"classes": f"{len(names)} classes: {few(names)}"}

@@ -1,25 +1,20 @@
 """Sorting of image files into one folder per class, as copies or links; existing files are never replaced."""
 
 import os
-import re
 import secrets
 import shutil
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 from frostline._utils.files import open_file, read_bytes
-from frostline._utils.text import printable
 from frostline.data.decoding.decode import MAX_BYTES
+from frostline.data.folder_names import folder_names, numbered
 from frostline.errors import ConfigError, DataError, storage_error
 from frostline.evaluation.rejection import UNKNOWN
 
-LONGEST_NAME = 100  # characters; file systems take 255 bytes
 REMEDY = "--sort-into chooses another place"
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
 
 
 class ClassFolders:
@@ -106,40 +101,9 @@ def check_target(root: Path, searched: Sequence[Path]) -> None:
             )
 
 
-def folder_names(class_names: Sequence[str]) -> list[str]:
-    """Return a folder name per class, valid on every system and unique regardless of case."""
-    return unique_names(map(_folder_name, class_names))
-
-
-def unique_names(names: Iterable[str]) -> list[str]:
-    """Append ``-2``, ``-3``, … to names that repeat earlier ones, regardless of case."""
-    taken: dict[str, str] = {}
-    for name in names:
-        free = next(free for free in _numbered(name, "") if _key(free) not in taken)
-        taken[_key(free)] = free
-    return list(taken.values())
-
-
-def _folder_name(text: str) -> str:
-    name = re.sub(r'[/\\:*?"<>|]', "_", printable(unicodedata.normalize("NFC", text)))
-    name = name[:LONGEST_NAME].encode()[:200].decode(errors="ignore").strip().rstrip(".")
-    if name.startswith("."):
-        name = "_" + name[1:]
-    return f"{name}_" if name.partition(".")[0].lower() in _RESERVED else name or "_"
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _numbered(stem: str, suffix: str) -> Iterator[str]:
-    yield stem + suffix
-    yield from (f"{stem}-{number}{suffix}" for number in count(2))
-
-
 def _first_free(file: Path, folder: Path, make: Callable[[Path, Path], None]) -> tuple[Path, bool]:
     """Call ``make`` with the first free name; return the path, and whether it is new."""
-    for name in _numbered(file.stem, file.suffix):
+    for name in numbered(file.stem, file.suffix):
         target = folder / name
         if _is_same(file, target):
             return target, False

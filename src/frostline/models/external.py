@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from frostline._utils.progress import log
 from frostline.errors import ConfigError, did_you_mean, first_line
 from frostline.models.backbone import Backbone, Intake
 from frostline.models.published import HubFile, Published, PublishedFile
@@ -101,6 +102,21 @@ class Package:
             return self.card(self.load(), inner)
         except (RuntimeError, ValueError, KeyError) as error:
             raise ConfigError(f"{self.name} cannot build '{inner}' ({first_line(error)}).") from error
+
+
+@lru_cache(maxsize=1)
+def short_names() -> dict[str, list[str]]:
+    """Return the full names of each network of the installed packages by its name without the package."""
+    found: dict[str, list[str]] = {}
+    for package in PACKAGES.values():
+        try:
+            names = package.models() if package.version else []
+        except ConfigError as error:
+            log.info("%s", error)
+            continue
+        for name in names:
+            found.setdefault(name.partition(":")[2], []).append(name)
+    return found
 
 
 def published_key(key: str) -> str:

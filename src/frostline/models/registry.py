@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from frostline._utils.hashing import digest_arrays, sha256_file
-from frostline._utils.progress import Progress, visible
+from frostline._utils.progress import Progress, log, visible
 from frostline.errors import ConfigError, UnknownNameError, WeightsError, did_you_mean
 from frostline.models import alexnet, efficientnet_lite, external
 from frostline.models.backbone import Backbone, WeightsOrigin, channels_last
@@ -18,6 +18,8 @@ NETWORKS: dict[str, Network] = {alexnet.NAME: alexnet.NETWORK, **efficientnet_li
 def find_network(name: str) -> Network:
     """Return a network by its name: ``alexnet``, ``timm:NAME`` or ``torchvision:NAME``.
 
+    ``NAME`` alone stands for the network of the first installed package that has it; the log says which.
+
     Raises
     ------
     UnknownNameError, ConfigError
@@ -26,11 +28,17 @@ def find_network(name: str) -> Network:
     package, colon, inner = name.partition(":")
     if colon and package in external.PACKAGES:
         return external.PACKAGES[package].network(inner)
-    if name not in NETWORKS:
-        raise UnknownNameError(
-            "model", name, NETWORKS, f", {' or '.join(f'{word}:NAME' for word in external.PACKAGES)}"
-        )
-    return NETWORKS[name]
+    if name in NETWORKS:
+        return NETWORKS[name]
+    known = external.short_names()
+    short, point, tag = name.partition(".")  # timm names a network's weights after a point: resnet18.a1_in1k
+    if short not in known:
+        anywhere = f", {' or '.join(f'{word}:NAME' for word in external.PACKAGES)}"
+        raise UnknownNameError("model", name, NETWORKS, anywhere, known)
+    chosen, *others = (full + point + tag for full in known[short])
+    also = f"; {', '.join(others)} is another one, with other weights" if others else ""
+    log.info("model: '%s' is %s%s", name, chosen, also)
+    return find_network(chosen)
 
 
 def outline(name: str) -> Backbone:
@@ -44,7 +52,7 @@ def outline(name: str) -> Backbone:
 
 
 def list_networks(pattern: str) -> list[str]:
-    """Return the names that match a pattern such as ``timm:resnet*``.
+    """Return the names that match a pattern such as ``timm:resnet*``, or ``resnet*`` for those of all packages.
 
     Raises
     ------
@@ -52,8 +60,14 @@ def list_networks(pattern: str) -> list[str]:
         If the package is not installed, or no name matches.
     """
     package = pattern.partition(":")[0]
-    known = external.PACKAGES[package].models() if package in external.PACKAGES else list(NETWORKS)
-    found = fnmatch.filter(known, pattern)
+    if package in external.PACKAGES:
+        known = external.PACKAGES[package].models()
+        found = fnmatch.filter(known, pattern)
+    else:
+        short = external.short_names()
+        known = [*NETWORKS, *short]
+        others = (full for name in fnmatch.filter(short, pattern) for full in short[name])
+        found = [*fnmatch.filter(NETWORKS, pattern), *others]
     if not found:
         raise ConfigError(f"no model matches '{pattern}'.{did_you_mean(pattern, known)}")
     return found

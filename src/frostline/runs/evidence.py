@@ -6,8 +6,10 @@ runs/NAME/evidence.safetensors
   shown.*                                thumbnails of test images (`frostline.data.thumbnails`)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +19,7 @@ from frostline._utils.files import MAX_TENSOR_FILE_BYTES, parse_tensors
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
-from frostline.evaluation.metrics import Predictions, worth_showing
-from frostline.runs.folder import Run
+from frostline.evaluation.metrics import Predictions, worst_mistakes, worth_showing
 
 SPLITS = ("val", "test")
 ROUNDING = 1e-3  # of a sum of probabilities in float32
@@ -32,8 +33,37 @@ class Evidence:
     test: Predictions
     shown: Thumbnails
 
+    def mistakes(self, split: str, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the wrong predictions on ``val`` or ``test``, the most confident first; see `Run.mistakes`."""
+        probabilities, labels = (self.test if split == "test" else self.val).pair
+        positions = self.shown.positions.tolist() if split == "test" else []
+        files = {position: name for position, name in zip(positions, self.shown.names, strict=False) if name}
+        wrong = worst_mistakes(probabilities, labels, len(labels))
+        return [
+            {
+                "position": position,
+                "truth": names[labels[position]],
+                "predicted": names[probabilities[position].argmax()],
+                "probability": float(probabilities[position].max()),
+                "truth_probability": float(probabilities[position, labels[position]]),
+                "file": files.get(position),
+            }
+            for position in wrong.tolist()
+        ]
 
-def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDataset, fit: str) -> None:
+
+class EvidenceFile(Protocol):
+    """A run, as far as it concerns this file; `frostline.runs.folder.Run` reads its own evidence."""
+
+    @property
+    def evidence(self) -> Path:
+        """The file."""
+
+    def parse(self, name: str, parser: Callable[[bytes], Evidence], most: int = ...) -> Evidence:
+        """Read a file of the run."""
+
+
+def write_evidence(run: EvidenceFile, predicted: Mapping[str, Predictions], test: ImageDataset, fit: str) -> None:
     """Write the predictions of ``val`` and ``test``, and thumbnails of the test images that `worth_showing` selects.
 
     ``fit`` is how the network's images become square.
@@ -47,7 +77,7 @@ def write_evidence(run: Run, predicted: Mapping[str, Predictions], test: ImageDa
     write_bytes(run.evidence, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
 
 
-def read_evidence(run: Run) -> Evidence:
+def read_evidence(run: EvidenceFile) -> Evidence:
     """Read the evidence of a run.
 
     Raises RunError when it is missing, damaged, or not as the run wrote it.

@@ -4,11 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from frostline._utils.device import seed_everything
 from frostline._utils.output_folder import check_mode
-from frostline._utils.progress import Progress, log, visible
+from frostline._utils.progress import Progress, log
+from frostline._utils.terminal import reporting
 from frostline.config import TrainConfig
 from frostline.data.check import warn_overlaps
 from frostline.data.dataset import Splits
@@ -28,18 +29,25 @@ from frostline.training.checkpoint import Epoch
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
+class ExistingRun(TypedDict, total=False):
+    """What `fit` does with a run of the same name; by default it is refused."""
+
+    overwrite: bool
+    resume: bool
+
+
 def fit(
     config: TrainConfig,
     *,
     name: str | None = None,
     output_dir: Path | str = "runs",
     cache_dir: Path | str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
     progress: Progress | None = None,
+    verbose: int = 1,
     splits: Splits | None = None,
     backbone: Backbone | None = None,
     track: Sequence[str] = (),
+    **existing: Unpack[ExistingRun],
 ) -> Run:
     """Train a classifier and write its run folder.
 
@@ -51,10 +59,11 @@ def fit(
         Name of the run; the next free ``DATA-N`` by default.
     output_dir, cache_dir : path, optional
         Folders of the runs and of the feature cache.
-    overwrite, resume : bool
-        Replace or continue a run of that name.
     progress : Progress, optional
-        Progress bars; by default only in a notebook.
+        Progress bars, in place of those that ``verbose`` asks for.
+    verbose : int
+        1 shows progress bars in a notebook; in a script it prints what is done on standard error, with progress bars on
+        a terminal. 0 shows nothing.
     splits : Splits, optional
         The data set itself (`frostline.data.arrays`); ``config.data`` is then only its name.
     backbone : Backbone, optional
@@ -62,6 +71,8 @@ def fit(
         then ignored. Pass it again to resume, and to `Classifier.load`.
     track : sequence of str
         Trackers to log to: ``mlflow``, ``tensorboard``. A resumed run keeps those it was started with.
+    **existing : bool
+        ``overwrite=True`` replaces a run of that name, ``resume=True`` continues it.
 
     Returns
     -------
@@ -73,21 +84,26 @@ def fit(
         For errors caused by user input or the environment.
     """
     start = time.perf_counter()
-    check_mode(overwrite=overwrite, resume=resume)
+    mode = _mode(**existing)
     if backbone is not None:
         config = config.model_copy(update={"model": backbone.name, "weights": GIVEN})
     check(config, backbone, splits)
     config = with_absolute_paths(config) if splits is None else config
     output_dir = Path(output_dir)
-    name = choose_name(data_name(config.data), output_dir, resume=resume) if name is None else name
-    with open_run(output_dir, name, overwrite=overwrite, resume=resume) as run:
-        resumed = run.begun and resume
+    name = choose_name(data_name(config.data), output_dir, resume=mode["resume"]) if name is None else name
+    with reporting(progress, verbose) as shown, open_run(output_dir, name, **mode) as run:
+        resumed = run.begun and mode["resume"]
         trackers = choose_trackers(track, run, resumed=resumed)
         started = _resume(config, run, trackers) if resumed else config
         if started is not None:
-            context = make_context(started.device, cache_dir, visible(progress), started.engine)
+            context = make_context(started.device, cache_dir, shown, started.engine)
             _run(run, started, context, splits, backbone, trackers, start=start, resumed=resumed)
     return Run(run.folder)
+
+
+def _mode(*, overwrite: bool = False, resume: bool = False) -> ExistingRun:
+    check_mode(overwrite=overwrite, resume=resume)
+    return {"overwrite": overwrite, "resume": resume}
 
 
 def _resume(requested: TrainConfig, run: OpenRun, trackers: Sequence[str]) -> TrainConfig | None:
@@ -100,6 +116,8 @@ def _resume(requested: TrainConfig, run: OpenRun, trackers: Sequence[str]) -> Tr
         started = with_absolute_paths(started)  # runs of earlier versions have relative paths
     explicit = requested.model_fields_set
     chosen = {name: value for name, value in requested if name in explicit and value not in (None, "auto")}
+    if chosen.get("model") == started.model.partition(":")[2]:
+        del chosen["model"]  # the short name of the run's network
     run.output.check_same(dict(started), chosen)
     run.resume()
     if not run.finished:

@@ -18,7 +18,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
@@ -110,7 +110,7 @@ class Run:
             if self.begun:
                 facts |= {"data": self.config.data, "model": self.config.model}
             if self.finished:
-                name = "val" if self.metrics["test"] is None else "test"
+                name = self._final_split
                 facts["result"] = f"{name} accuracy {self.metrics[name]['accuracy']:.4f}"
         return facts
 
@@ -284,6 +284,81 @@ class Run:
         RunError
         """
         return self.parse("history.csv", _epochs)
+
+    @property
+    def _final_split(self) -> str:
+        """The split that the results are about: the validation split where there is no test split."""
+        return "val" if self.metrics["test"] is None else "test"
+
+    def plot_curves(self, axes: Sequence[Any] | None = None) -> Any:
+        """Plot loss and accuracy over the epochs; a head in closed form has one.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        array of two matplotlib Axes
+
+        Raises
+        ------
+        RunError
+            When the run is not finished, or damaged.
+        """
+        from frostline.runs.plots import new_axes, plot_curves
+
+        history, best = self.history, self.metrics["training"]["best_epoch"]
+        axes = new_axes((9, 3.6), columns=2) if axes is None else axes
+        plot_curves(history, best, axes)
+        return axes
+
+    def plot_confusion(self, axes: Any = None) -> Any:
+        """Plot the confusion matrix of the test split, or of the validation split where there is none.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        RunError
+            When the run is not finished, or damaged.
+        """
+        from frostline.runs.plots import confusion_size, new_axes, plot_confusion
+
+        split = self._final_split
+        results = self.metrics[split]
+        names = list(results["per_class"])
+        axes = new_axes(confusion_size(len(names))) if axes is None else axes
+        plot_confusion(results["confusion"], names, f"{self.name}: {split} accuracy {results['accuracy']:.4f}", axes)
+        return axes
+
+    def mistakes(self) -> list[dict[str, Any]]:
+        """Return the wrong predictions on the test split, or on the validation split where there is none.
+
+        Returns
+        -------
+        list of dict
+            The most confident first: ``position`` in the split, ``truth``, ``predicted``, ``probability`` of the
+            predicted class, ``truth_probability``, and ``file``: its name if the run shows the image in its report,
+            else None. ``pandas.DataFrame(run.mistakes())`` is a table.
+
+        Raises
+        ------
+        RunError
+            When the run is not finished, or damaged.
+        """
+        from frostline.runs.evidence import read_evidence
+
+        split = self._final_split
+        return read_evidence(self).mistakes(split, list(self.metrics[split]["per_class"]))
 
 
 def _results(data: bytes) -> dict[str, Any]:
