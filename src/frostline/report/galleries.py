@@ -114,9 +114,10 @@ class Exhibits:
 
     def _image(self, position: int) -> GalleryImage | None:
         found = self.evidence.image(position)
-        if found is None:
-            return None
-        encoded, file = found
+        return None if found is None else self.shown(position, *found)
+
+    def shown(self, position: int, encoded: bytes, file: str) -> GalleryImage:
+        """Return the test image at a position with its predictions; ``encoded`` is its thumbnail."""
         names, row = self.names, self.evidence.test.probabilities[position]
         truth = int(self.evidence.test.labels[position])
         best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
