@@ -66,6 +66,8 @@ def _plot_runs(axes: Any, histories: Mapping[str, Sequence[Epoch]], quantity: st
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params(length=0)
+    for artist in axes.findobj():  # everything is inside: no clip paths, which are references
+        artist.set_clip_on(False)
 
 
 def run_style(number: int) -> tuple[str, Any]:

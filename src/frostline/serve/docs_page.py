@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from frostline._utils.text import templates
 
 Document = Mapping[str, Any]
@@ -13,7 +15,11 @@ curl {key_curl}-F images=@photo.jpg '{address}v1/predict?top=3'""",
 import requests
 
 with open("photo.jpg", "rb") as file:
-    reply = requests.post("{address}v1/predict", files={{"images": file}}, params={{"top": 3}}{key_python})
+    reply = requests.post(
+        "{address}v1/predict",
+        params={{"top": 3}},
+        files={{"images": file}},{key_python}
+    )
 reply.raise_for_status()
 for result in reply.json()["results"]:
     print(result["name"], result["error"] if "error" in result else result["predictions"])""",
@@ -26,7 +32,7 @@ for (const {{ name, predictions, error }} of results) console.log(name, error ??
 }
 KEYS = {
     "key_curl": '-H "Authorization: Bearer $KEY" ',
-    "key_python": ',\n                          headers={"Authorization": f"Bearer {key}"}',
+    "key_python": '\n        headers={"Authorization": f"Bearer {key}"},',
     "key_js": ", headers: { Authorization: `Bearer ${key}` }",
 }
 
@@ -54,8 +60,17 @@ def docs_page(document: Document, address: str, *, with_key: bool) -> str:
                 for method, operation in methods.items()
             ],
             type_of=type_of,
+            marked=marked,
             bounds=bounds,
         )
+    )
+
+
+def marked(text: str) -> Markup:
+    """Return text with what is between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
     )
 
 
