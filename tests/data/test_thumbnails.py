@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from frostline.data.dataset import ImageDataset, Splits
-from frostline.data.decoding.target import Target
+from frostline.data.decoding.decode import Square, decode_image
+from frostline.data.decoding.decoded import DecodedImages
+from frostline.data.decoding.target import WHOLE, Target
 from frostline.data.registry import from_folder
 from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
 from frostline.errors import DataError, StorageError
@@ -47,8 +49,23 @@ def test_what_a_scan_has_decoded_is_not_decoded_again(tmp_path: Path) -> None:
     for path in images.images:
         path.unlink()
     assert len(make_thumbnails(images, np.arange(len(images)), "pad")) == len(images)
+    whole = make_thumbnails(images, np.arange(len(images)), WHOLE, 96)
+    assert [Image.open(io.BytesIO(data)).size for data in whole.encoded] == [(96, 72)] * len(images)
     with pytest.raises(DataError, match="cannot be read"):
         make_thumbnails(images, np.arange(len(images)), "crop")
+
+
+@pytest.mark.parametrize("size", [(640, 480), (481, 1000), (90, 31), (300, 300)])
+def test_whole_image_is_the_same_from_a_padded_square(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.effect_noise(size, 90).save(tmp_path / "a.png")
+    target = Target(64, "pad")
+    with Image.open(tmp_path / "a.png") as image:
+        kept = DecodedImages(tmp_path / "kept", target)
+        kept.add(b"row", Square(np.asarray(target.apply(image)), size))
+        whole = Target(64, WHOLE)
+        found = kept.get(b"row", whole)
+        assert found is not None and np.array_equal(found, np.asarray(whole.apply(image)))
+    assert np.array_equal(found, decode_image(tmp_path / "a.png", whole))
 
 
 def test_none_is_a_round_trip_too() -> None:

@@ -35,6 +35,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.figures: list[tuple[list[str | int], str, str]] = []
         self.cells: list[str] = []
+        self.heads: list[str] = []  # of the rows and columns of the confusion matrix
         self.text = ""
         self._figure: dict[str, str | None] | None = None
         self._matrix = self._cell = False
@@ -46,7 +47,9 @@ class Page(HTMLParser):
             self._figure = dict(attrs)
         if tag == "table":
             self._matrix = "data-metric" in dict(attrs)
-        self._cell = tag == "td" and self._matrix
+        self._cell = tag == "td" and self._matrix and "class" in dict(attrs)
+        if tag == "th" and self._matrix:
+            self.heads.append(dict(attrs)["title"] or "")
 
     def handle_endtag(self, tag: str) -> None:
         self._figure = None if tag == "data" else self._figure
@@ -92,7 +95,12 @@ def test_every_figure_equals_metrics_json(odd: Run, text: str) -> None:
 
 
 def test_the_confusion_matrix_is_the_recorded_one(odd: Run, text: str) -> None:
-    assert [int(cell) for cell in Page(text).cells] == np.array(odd.metrics["test"]["confusion"]).ravel().tolist()
+    found = Page(text)
+    columns, rows = found.heads[: len(NAMES)], found.heads[len(NAMES) :]
+    assert columns == rows and sorted(rows) == sorted(NAMES)
+    order = [NAMES.index(name) for name in rows]
+    counts = np.array(odd.metrics["test"]["confusion"])[np.ix_(order, order)]
+    assert [int(cell) for cell in found.cells] == counts.ravel().tolist()
 
 
 def test_class_names_are_text_whatever_they_are(text: str) -> None:
@@ -170,6 +178,7 @@ def test_a_head_in_closed_form_has_no_epochs_to_show(small_fashion: Path, tmp_pa
         run = fit(small_config(small_fashion, head=head), name=head, output_dir=tmp_path / "runs", cache_dir=tmp_path)
         found = Page(page(gather(run)))
         assert ("was selected on the validation split" in found.text) == told
+        assert (run.folder / "curves.png").exists() == (not told)
         assert ("covariance prior, estimated from synthetic images" in found.text) == told
         assert ("points above its" in found.text) == ("label smoothing" in found.text) == (not told)
 
@@ -204,6 +213,23 @@ def test_hundreds_of_classes_are_drawn_instead_of_written() -> None:
     assert "300 classes are too many for a table" in Page(found).text
     assert "species, no. 299" in found
     assert Page(found).cells == []
+    assert found.count("→ species, no.") == 40
+    assert "260 classes</summary>" in found
+
+
+def test_untested_classes_and_numbers_without_meaning_are_not_shown_as_results() -> None:
+    many = many_classes(4, 30)
+    evidence = many.evidence
+    assert evidence is not None
+    labels = np.where(evidence.test.labels == 3, 2, evidence.test.labels)
+    names = many.class_names
+    many.metrics["test"] = evaluate(evidence.test.probabilities, labels, names)
+    found = Page(page(many))
+    assert "top-5 accuracy" not in found.text
+    assert found.text.count("not tested") == 2  # the explanation and the class
+    assert ["test", "per_class", names[3], "f1"] not in [where for where, _, _ in found.figures]
+    assert "in 15 bins; with 30 images the diagrams have 3" in found.text
+    assert "top-5 accuracy" in Page(page(many_classes(6, 30))).text
 
 
 def test_points_that_are_all_the_same_are_no_map(odd: Run) -> None:

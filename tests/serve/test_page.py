@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from frostline.runs.folder import Run
 from tests.conftest import Frostline
@@ -24,6 +25,16 @@ DROP = """([name, text]) => {
     const data = new DataTransfer();
     data.items.add(new File([bytes], name, { type: "image/png" }));
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+FOLDERS = """async () => {
+    const { readEntries } = await import("/files.js");
+    const file = (name) => ({ isFile: true, file: (resolve) => resolve(new File(["x"], name)) });
+    const folder = (...portions) => ({
+        isFile: false, createReader: () => ({ readEntries: (resolve) => resolve(portions.shift() ?? []) }),
+    });
+    const dropped = [folder([file("a.PNG"), file("notes.txt")], [folder([file("b.jpeg")])]), new File(["x"], "c.txt")];
+    return (await readEntries(dropped, ["PNG", "JPEG"])).map((one) => one.name);
 }"""
 
 REFUSE = """() => {
@@ -234,4 +245,103 @@ def test_nothing_is_wider_than_the_screen(page: Page, garments: Files, width: in
     page.set_viewport_size({"width": width, "height": 800})
     upload(page, [(f"{'long-name-' * 12}{name}", data) for name, data in garments[:3]])
     expect(page.get_by_role("status")).to_have_text("3 images done")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_late_answer_never_replaces_a_newer_one(page: Page, garments: Files) -> None:
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/v1/predict?top=5*", hold_first)
+    upload(page, garments[:1])
+    upload(page, garments[1:2])
+    expect(page.locator("#name")).to_have_text(garments[1][0])
+    held[0].continue_()
+    expect(page.get_by_role("status")).to_have_text("2 images done")
+    expect(page.locator("#name")).to_have_text(garments[1][0])
+
+
+def test_newest_answer_is_shown_and_cleared_images_do_not_come_back(page: Page, garments: Files) -> None:
+    upload(page, garments[:2])
+    expect(page.get_by_role("status")).to_have_text("2 images done")
+    expect(page.locator("#name")).to_have_text(garments[1][0])
+    page.locator("tbody tr").first.click()
+    expect(page.locator("#name")).to_have_text(garments[0][0])
+    held: list[Route] = []
+    page.route("**/v1/predict?top=5*", held.append)
+    upload(page, garments[2:3])
+    expect(page.get_by_role("status")).to_have_text("2 of 3 images done")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#detail")).to_be_hidden()
+    page.unroute("**/v1/predict?top=5*")
+    held[0].continue_()
+    upload(page, garments[3:4])
+    expect(page.get_by_role("status")).to_have_text("1 image done")
+    expect(page.locator("#name")).to_have_text(garments[3][0])
+    expect(page.locator("#batch")).to_be_hidden()
+
+
+def test_images_of_a_folder_are_classified_and_other_files_left_out(
+    page: Page, garments: Files, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "inner").mkdir(parents=True)
+    for place, (name, data) in zip(("photos", "photos/inner"), garments[:2], strict=True):
+        (tmp_path / place / name).write_bytes(data)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    page.set_input_files("#folder", tmp_path / "photos")
+    expect(page.get_by_role("status")).to_have_text("2 images done")
+    assert sorted(page.evaluate(FOLDERS)) == ["a.PNG", "b.jpeg", "c.txt"]  # a file that was dropped itself is named
+
+
+def test_camera_classifies_live_until_it_is_closed(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/predict" in request.url else None)
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_role("button", name="Classify live")).to_have_attribute("aria-pressed", "false")
+    page.wait_for_timeout(500)
+    assert asked == []  # not before the click
+    page.get_by_role("button", name="Classify live").click()
+    expect(page.locator("#live-answer")).to_contain_text(" %")
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_timeout(500)
+    count = len(asked)
+    page.wait_for_timeout(1000)
+    assert len(asked) == count > 0
+
+
+def test_classes_accuracy_and_examples_of_the_model_are_shown(page: Page, run: Run) -> None:
+    page.get_by_text("About this model").click()
+    test = run.metrics["test"]
+    expect(page.locator("#accuracy")).to_contain_text(f"Accuracy {100 * test['accuracy']:.1f} % on 40 test images")
+    expect(page.locator("#unsure-at")).to_contain_text("95 % of the validation images")
+    expect(page.locator("#classes li")).to_have_count(10)
+    expect(page.locator("#classes img")).to_have_count(30)
+    assert page.locator("#classes li p").all_inner_texts() == list(test["per_class"])
+
+
+def test_interface_is_described_on_a_page_without_scripts(page: Page, server: Running) -> None:
+    page.goto(f"{server.address}docs")
+    for path in ("/v1/predict", "/v1/model", "/v1/examples", "/healthz"):
+        expect(page.get_by_role("heading", name=path)).to_be_visible()
+    expect(page.locator("pre").first).to_contain_text(f"'{server.address}v1/predict?top=3'")
+    expect(page.locator("table").first).to_contain_text("1 to 1000, default 5")
+    assert page.locator("script").count() == 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_axe_finds_nothing(page: Page, server: Running, garments: Files, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    assert Axe().run(page).generate_snapshot() == ""
+    upload(page, [*garments[:3], ("notes.png", b"no image")])
+    expect(page.get_by_role("status")).to_have_text("4 images done, 1 failed")
+    page.get_by_text("About this model").click()
+    expect(page.locator("#classes img")).to_have_count(30)
+    assert Axe().run(page).generate_snapshot() == ""
+    page.goto(f"{server.address}docs")
+    assert Axe().run(page).generate_snapshot() == ""
     assert page.evaluate("document.documentElement.scrollWidth") == width

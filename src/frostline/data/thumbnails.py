@@ -16,7 +16,7 @@ from PIL import Image
 from frostline._utils.storage import write_bytes
 from frostline.data.augment import View
 from frostline.data.dataset import ImageDataset
-from frostline.data.decoding.target import Target
+from frostline.data.decoding.target import WHOLE, Target
 from frostline.data.preprocess import Preprocess
 
 SIDE = 64  # pixels of the longer side; smaller images are not enlarged
@@ -75,10 +75,13 @@ class Thumbnails:
         )
 
 
-def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], fit: str = "pad") -> Thumbnails:
-    """Shrink the images at some positions to ``SIDE`` pixels on the longer side, and encode them.
+def make_thumbnails(
+    dataset: ImageDataset, positions: NDArray[np.integer], fit: str = "pad", side: int = SIDE
+) -> Thumbnails:
+    """Shrink the images at some positions to ``side`` pixels on the longer side, and encode them.
 
-    Files are made square as for a network, with ``fit``; see `frostline.data.decoding.target.Target`.
+    Files are made square as for a network, with ``fit``, or kept `WHOLE`; see
+    `frostline.data.decoding.target.Target`.
 
     Raises
     ------
@@ -86,12 +89,13 @@ def make_thumbnails(dataset: ImageDataset, positions: NDArray[np.integer], fit: 
         When a file is no longer a readable image.
     """
     kept = dataset.decoded.target if dataset.decoded is not None else None
-    target = kept if kept is not None and kept.fit == fit else Target(SIDE, fit)  # what the scan has decoded is at hand
+    at_hand = kept is not None and (kept.fit == fit or (kept.fit, fit) == ("pad", WHOLE))  # what the scan has decoded
+    target = kept._replace(fit=fit) if kept is not None and at_hand else Target(side, fit)
     encoded, names = [], []
     for start in range(0, len(positions), BATCH):
         batch = np.asarray(positions[start : start + BATCH])
         for position, pixels in zip(batch, dataset.pixels(batch, target), strict=True):
-            encoded.append(encode(pixels))
+            encoded.append(encode(pixels, side))
             names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
 

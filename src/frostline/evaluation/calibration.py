@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
+FEWEST_BINS, IMAGES_PER_BIN = 3, 15  # of a diagram
 LEAST = 1e-12  # probabilities are clipped to this in the loss
 
 
@@ -17,10 +18,10 @@ class Reliability:
 
     Attributes
     ----------
-    images : ndarray of int64, shape (15,)
-    confidence : ndarray of float64, shape (15,)
+    images : ndarray of int64, shape (bins,)
+    confidence : ndarray of float64, shape (bins,)
         Mean probability of the predicted class.
-    accuracy : ndarray of float64, shape (15,)
+    accuracy : ndarray of float64, shape (bins,)
         Proportion of correct predictions.
     """
 
@@ -34,16 +35,22 @@ class Reliability:
         return float((np.abs(self.confidence - self.accuracy) * self.images).sum() / max(self.images.sum(), 1))
 
 
-def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Reliability:
+def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = BINS) -> Reliability:
     """Group predictions, as probabilities (N, classes), by their confidence."""
     confidence = probabilities.max(1).astype(np.float64)
     correct = probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    members = np.minimum((confidence * bins).astype(int), bins - 1)
     images, confidences, corrects = (
-        np.bincount(bins, weights=weights, minlength=BINS) for weights in (None, confidence, correct.astype(np.float64))
+        np.bincount(members, weights=weights, minlength=bins)
+        for weights in (None, confidence, correct.astype(np.float64))
     )
     filled = np.maximum(images, 1)
     return Reliability(images.astype(np.int64), confidences / filled, corrects / filled)
+
+
+def diagram_bins(images: int) -> int:
+    """Return the number of bins of a diagram: 15, and fewer below 225 images, so that they are not nearly empty."""
+    return min(BINS, max(FEWEST_BINS, images // IMAGES_PER_BIN))
 
 
 def mean_loss(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:

@@ -2,112 +2,88 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from frostline.evaluation.calibration import BINS, Reliability
+from frostline.evaluation.calibration import Reliability
 from frostline.evaluation.metrics import Predictions
 from frostline.runs.embedding_index import Index
+from frostline.runs.plots import Palette, plot_curve
 from frostline.training.checkpoint import Epoch
 
 # Placeholder colors, replaced by the CSS variables of the page, which has a light and a dark scheme.
-INK, SOFT, LINE, FIRST, SECOND, MARK = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+PAGE = Palette("#010101", "#020202", "#030303", "#040404", "#050505", "#060606")
 VARIABLES = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    LINE: "var(--line)",
-    FIRST: "var(--quiet)",
-    SECOND: "var(--accent)",
-    MARK: "var(--warm)",
+    PAGE.ink: "var(--ink)",
+    PAGE.soft: "var(--soft)",
+    PAGE.line: "var(--line)",
+    PAGE.first: "var(--quiet)",
+    PAGE.second: "var(--accent)",
+    PAGE.mark: "var(--warm)",
 }
 STYLE: Any = {  # of matplotlib
-    "svg.fonttype": "none",
-    "svg.hashsalt": "frostline",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
+    **PAGE.style, "svg.fonttype": "none", "svg.hashsalt": "frostline",
+    "figure.facecolor": "none", "axes.facecolor": "none",
+}  # fmt: skip
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))  # of the third run on, colors repeat
 
 
 def curves(history: Sequence[Epoch], best: int) -> list[Markup]:
     """Plot accuracy and loss over the epochs, with the best epoch (0 if unknown), each thawing and the gap."""
-    return [_curve(history, best, quantity) for quantity in ("accuracy", "loss")]
+    label = f"over {len(history)} epochs"
+    return [
+        _chart(partial(plot_curve, history=history, best=best, quantity=quantity, palette=PAGE), quantity, label)
+        for quantity in ("accuracy", "loss")
+    ]
 
 
-def _curve(history: Sequence[Epoch], best: int, quantity: str) -> Markup:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def compared_curves(histories: Mapping[str, Sequence[Epoch]]) -> list[Markup]:
+    """Plot validation accuracy and loss of runs by name, and their training values as thin lines."""
+    label = f"of {len(histories)} runs"
+    return [
+        _chart(partial(_plot_runs, histories=histories, quantity=quantity), quantity, label)
+        for quantity in ("accuracy", "loss")
+    ]
+
+
+def _plot_runs(axes: Any, histories: Mapping[str, Sequence[Epoch]], quantity: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    epochs = [line.epoch for line in history]
-    train, val = ([getattr(line, f"{split}_{quantity}") for line in history] for split in ("train", "val"))
+    for number, history in enumerate(histories.values()):
+        color, dash = run_style(number)
+        epochs = [line.epoch for line in history]
+        for split, width, opacity in (("train", 0.9, 0.55), ("val", 2.0, 1.0)):
+            values = [getattr(line, f"{split}_{quantity}") for line in history]
+            marker = "o" if len(epochs) == 1 and split == "val" else ""
+            axes.plot(epochs, values, color=color, linestyle=dash, marker=marker, linewidth=width, alpha=opacity)
+    axes.set_title(f"Validation {quantity}", loc="left", fontsize=12)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.tick_params(length=0)
+    for artist in axes.findobj():  # everything is inside: no clip paths, which are references
+        artist.set_clip_on(False)
+
+
+def run_style(number: int) -> tuple[str, Any]:
+    """Return the color and the dashes of a run in `compared_curves`."""
+    return (PAGE.second, PAGE.mark)[number % 2], DASHES[number // 2 % len(DASHES)]
+
+
+def _chart(plot: Callable[[Any], None], quantity: str, label: str) -> Markup:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.5))
         figure.subplots_adjust(left=0.125, right=0.975, bottom=0.15, top=0.91)  # a computed layout doubles the time
-        axes = figure.subplots()
-        axes.fill_between(epochs, train, val, color=SECOND, alpha=0.1, linewidth=0)
-        style: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.8, "solid_capstyle": "round"}
-        axes.plot(epochs, train, "o-", color=FIRST, **style)
-        axes.plot(epochs, val, "o-", color=SECOND, **style)
-        for before, line in pairwise(history):
-            if line.freeze != before.freeze:
-                _mark_thawing(axes, before.epoch + 0.5, line.freeze)
-        if 1 <= best <= len(history):
-            _mark_best(axes, best, train[best - 1], val[best - 1], quantity)
-        axes.set_title(quantity.capitalize(), loc="left", fontsize=12)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.tick_params(length=0)
-        axes.margins(x=0.04, y=0.12)
-        label = f"training and validation {quantity} over {len(history)} epochs"
-        return to_svg(figure, f"curve-{quantity}", label)
-
-
-def _mark_thawing(axes: Any, x: float, freeze: str) -> None:
-    axes.axvline(x, color=SOFT, linewidth=1)
-    text = "all thawed" if freeze == "none" else f"thawed above {freeze}"
-    style: dict[str, Any] = {
-        "rotation": 90,
-        "ha": "right",
-        "va": "center",
-        "fontsize": 9,
-        "color": SOFT,
-        "parse_math": False,
-    }
-    axes.annotate(
-        text, (x, 0.5), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points", **style
-    )
-
-
-def _mark_best(axes: Any, epoch: int, train: float, val: float, quantity: str) -> None:
-    axes.axvline(epoch, color=MARK, linewidth=1.2, linestyle=(0, (2, 2)))
-    axes.plot([epoch], [val], "o", color=MARK, markersize=6.5)
-    gap = abs(train - val)
-    text = f"gap {100 * gap:.1f} points" if quantity == "accuracy" else f"gap {gap:.3f}"
-    left = epoch > axes.get_xlim()[1] * 0.6
-    axes.annotate(
-        text, (epoch, (train + val) / 2), xytext=(-7 if left else 7, 0), textcoords="offset points",
-        ha="right" if left else "left", va="center", fontsize=10, color=MARK,
-    )  # fmt: skip
+        plot(figure.subplots())
+        return to_svg(figure, f"curve-{quantity}", f"training and validation {quantity} {label}")
 
 
 def diagram(found: Reliability, name: str, title: str) -> Markup:
@@ -121,17 +97,17 @@ def diagram(found: Reliability, name: str, title: str) -> Markup:
         figure = Figure(figsize=(4.2, 4.0))
         figure.subplots_adjust(left=0.195, right=0.975, bottom=0.135, top=0.92)
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
+        axes.plot([0, 1], [0, 1], color=PAGE.soft, linewidth=1, linestyle=(0, (3, 3)))
         axes.bar(
-            confidence, accuracy - confidence, bottom=confidence, width=0.5 / BINS, color=MARK, alpha=0.35, linewidth=0
+            confidence, accuracy - confidence, bottom=confidence, width=0.03, color=PAGE.mark, alpha=0.35, linewidth=0
         )
-        axes.plot(confidence, accuracy, color=SECOND, linewidth=1.4)
-        axes.scatter(confidence, accuracy, s=12 + 150 * images / images.sum(), color=SECOND, linewidth=0, zorder=3)
+        axes.plot(confidence, accuracy, color=PAGE.second, linewidth=1.4)
+        axes.scatter(confidence, accuracy, s=12 + 150 * images / images.sum(), color=PAGE.second, linewidth=0, zorder=3)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy", aspect="equal")
-        axes.set_title(title, loc="left", fontsize=12, color=INK)
+        axes.set_title(title, loc="left", fontsize=12, color=PAGE.ink)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-        axes.tick_params(length=0, color=LINE)
+        axes.tick_params(length=0, color=PAGE.line)
         return to_svg(figure, f"reliability-{name}", f"reliability diagram, {title}")
 
 
@@ -176,14 +152,15 @@ class ClassPoints:
     path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """The points of all classes, and the outlines of mistakes below them."""
+    """The points of all classes, and the outlines of mistakes below them; ``positions`` (N, 2) are all points."""
 
     clouds: list[ClassPoints]
     mistakes: str
     wrong: int
     images: int
+    positions: NDArray[np.float64]
 
 
 def draw_map(index: Index, test: Predictions, names: list[str]) -> EmbeddingMap | None:
@@ -203,7 +180,7 @@ def draw_map(index: Index, test: Predictions, names: list[str]) -> EmbeddingMap 
         ClassPoints(names[label], hue, shade, int((labels == label).sum()), _path(positions[labels == label]))
         for label, (hue, shade) in zip(present, _colors(len(present)), strict=True)
     ]
-    return EmbeddingMap(clouds, _path(positions[wrong]), int(wrong.sum()), count)
+    return EmbeddingMap(clouds, _path(positions[wrong]), int(wrong.sum()), count, positions)
 
 
 def arrange(points: NDArray[np.float32]) -> NDArray[np.float64]:

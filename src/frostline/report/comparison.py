@@ -1,7 +1,7 @@
 """Comparison of runs: settings, results and cost side by side, and paired significance tests."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from frostline._utils.storage import write_bytes
 from frostline._utils.text import templates
-from frostline.errors import RunError
+from frostline.errors import FrostlineError, RunError
 from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
-from frostline.runs.evidence import read_evidence
+from frostline.evaluation.metrics import TOP
+from frostline.report.charts import VARIABLES, compared_curves, run_style
+from frostline.report.galleries import Exhibits, GalleryImage
+from frostline.runs.evidence import Evidence, read_evidence
 from frostline.runs.folder import Run
+from frostline.training.checkpoint import Epoch
 
 LISTED_NAMES = 3  # class names listed in a message
+MOST_CHANGED = 24  # images shown of those that one run gains or loses
 WIDTH = 100.0  # of the plot of intervals
 Row = tuple[str, list[str]]
 
@@ -50,6 +55,23 @@ class RunPair:
 
 
 @dataclass(frozen=True)
+class ChangedImage:
+    """A test image that exactly one of two runs classifies correctly, with the prediction of each."""
+
+    first: GalleryImage
+    second: GalleryImage
+
+
+@dataclass(frozen=True)
+class Change:
+    """The images that only one of two runs classifies correctly; ``count`` also has those without a thumbnail."""
+
+    title: str
+    count: int
+    shown: list[ChangedImage]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The contents of a comparison; each row has one text per run.
 
@@ -61,6 +83,10 @@ class Comparison:
         All pairs of runs, in order.
     classes : list of (first, second, changes)
         From the first run to each of the others.
+    changes : list of Change
+        Images that changed sides, from the first run to each of the others.
+    histories : dict
+        Epochs by run; none of a head fitted in closed form.
     """
 
     names: list[str]
@@ -70,6 +96,8 @@ class Comparison:
     costs: list[Row]
     pairs: list[RunPair]
     classes: list[tuple[str, str, list[ClassChange]]]
+    changes: list[Change] = field(default_factory=list)
+    histories: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
 
     @property
     def caveats(self) -> list[str]:
@@ -98,6 +126,29 @@ def compare(runs: Sequence[Run]) -> Comparison:
     """
     _check_runs(runs)
     metrics = [run.metrics for run in runs]
+    evidence = _comparable_evidence(runs, metrics)
+    names, labels = _names(runs), evidence[0].test.labels
+    correct = [found.test.probabilities.argmax(1) == labels for found in evidence]
+    pairs = list(combinations(range(len(runs)), 2))
+    tests = compare_pairs([(correct[a], correct[b]) for a, b in pairs])
+    class_names = list(metrics[0]["test"]["per_class"])
+    exhibits = [Exhibits(found, class_names) for found in evidence]
+    others = range(1, len(runs))
+    return Comparison(
+        names,
+        len(labels),
+        _settings(runs, metrics),
+        [(title, [text(results) for results in metrics]) for title, text in _results(len(class_names)).items()],
+        [(title, [text(results) for results in metrics]) for title, text in COSTS.items()],
+        [RunPair(names[a], names[b], test) for (a, b), test in zip(pairs, tests, strict=True)],
+        [(names[0], names[i], class_changes(correct[0], correct[i], labels, class_names)) for i in others],
+        [change for i in others for change in _changes(names[0], names[i], exhibits[0], exhibits[i])],
+        {name: _history(run, results) for name, run, results in zip(names, runs, metrics, strict=True)},
+    )
+
+
+def _comparable_evidence(runs: Sequence[Run], metrics: Sequence[dict[str, Any]]) -> list[Evidence]:
+    """Return the evidence of runs; raise RunError unless they were tested on the same images."""
     for run, results in zip(runs, metrics, strict=True):
         if results["test"] is None:
             raise RunError(f"run '{run.name}' has no test split (--test-fraction 0), so it cannot be compared.")
@@ -109,20 +160,37 @@ def compare(runs: Sequence[Run]) -> Comparison:
                 f"runs '{runs[0].name}' and '{runs[i].name}' were not tested on the same images: {difference}. "
                 "Compare runs of one data set with the same test split (same --limit and --data-dir)."
             )
-    names, labels = _names(runs), evidence[0].test.labels
-    correct = [found.test.probabilities.argmax(1) == labels for found in evidence]
-    pairs = list(combinations(range(len(runs)), 2))
-    tests = compare_pairs([(correct[a], correct[b]) for a, b in pairs])
-    class_names = list(metrics[0]["test"]["per_class"])
-    return Comparison(
-        names,
-        len(labels),
-        _settings(runs, metrics),
-        [(title, [text(results) for results in metrics]) for title, text in RESULTS.items()],
-        [(title, [text(results) for results in metrics]) for title, text in COSTS.items()],
-        [RunPair(names[a], names[b], test) for (a, b), test in zip(pairs, tests, strict=True)],
-        [(names[0], names[i], class_changes(correct[0], correct[i], labels, class_names)) for i in range(1, len(runs))],
-    )
+    return evidence
+
+
+def _changes(first: str, second: str, before: Exhibits, after: Exhibits) -> list[Change]:
+    """Return the images that only the second run, and those that only the first run classifies correctly."""
+    labels = before.evidence.test.labels
+    right, right_after = (exhibits.evidence.test.probabilities.argmax(1) == labels for exhibits in (before, after))
+    found = []
+    for mask, one, other in ((right_after & ~right, second, first), (right & ~right_after, first, second)):
+        positions: list[int] = np.flatnonzero(mask).tolist()
+        shown = [image for position in positions if (image := _changed(position, before, after)) is not None]
+        found.append(Change(f"Correct in ‘{one}’ only, wrong in ‘{other}’", len(positions), shown[:MOST_CHANGED]))
+    return found
+
+
+def _changed(position: int, before: Exhibits, after: Exhibits) -> ChangedImage | None:
+    """Return a test image as both runs see it, with the thumbnail that one of them has; None if neither has one."""
+    thumbnail = before.evidence.image(position) or after.evidence.image(position)
+    if thumbnail is None:
+        return None
+    return ChangedImage(before.shown(position, *thumbnail), after.shown(position, *thumbnail))
+
+
+def _history(run: Run, results: dict[str, Any]) -> list[Epoch]:
+    """Return the epochs of a run; none of a head in closed form, or when ``history.csv`` is missing or damaged."""
+    if "l2" in results["training"]:
+        return []
+    try:
+        return run.history
+    except FrostlineError:
+        return []
 
 
 def _check_runs(runs: Sequence[Run]) -> None:
@@ -187,15 +255,20 @@ def _score(name: str) -> Callable[[dict[str, Any]], str]:
     return lambda metrics: f"{metrics['test'][name]:.4f}"
 
 
-RESULTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "test accuracy": _score("accuracy"),
-    "95 % interval": lambda metrics: "{:.4f} - {:.4f}".format(*metrics["test"]["accuracy_ci95"]),
-    "test loss": _score("loss"),
-    "top-5 accuracy": _score("top5_accuracy"),
-    "macro F1": _score("f1_macro"),
-    "ECE": _score("ece"),
-    "validation accuracy": lambda metrics: f"{metrics['val']['accuracy']:.4f}",
-}
+def _results(classes: int) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """Return the results to show, as functions of the metrics; the top-5 accuracy only with more than 5 classes."""
+    top = {"top-5 accuracy": _score("top5_accuracy")} if classes > TOP else {}
+    return {
+        "test accuracy": _score("accuracy"),
+        "95 % interval": lambda metrics: "{:.4f} - {:.4f}".format(*metrics["test"]["accuracy_ci95"]),
+        "test loss": _score("loss"),
+        **top,
+        "macro F1": _score("f1_macro"),
+        "ECE": _score("ece"),
+        "validation accuracy": lambda metrics: f"{metrics['val']['accuracy']:.4f}",
+    }
+
+
 COSTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "total seconds": lambda metrics: f"{metrics['total_seconds']:.1f}",
     "  frozen pass": lambda metrics: f"{metrics['frozen_pass']['seconds']:.1f}",
@@ -217,9 +290,21 @@ def page(comparison: Comparison) -> str:
     """Return the page as HTML; the same comparison gives the same text."""
     template = templates("frostline.report").get_template("comparison.html")
     reach = max(max(abs(pair.paired.low), abs(pair.paired.high)) for pair in comparison.pairs)
+    trained = {name: history for name, history in comparison.histories.items() if history}
     return template.render(
-        c=comparison, bars=[_bar(pair, reach) for pair in comparison.pairs], reach=f"{100 * reach:.2f}"
+        c=comparison,
+        bars=[_bar(pair, reach) for pair in comparison.pairs],
+        reach=f"{100 * reach:.2f}",
+        curves=compared_curves(trained) if trained else [],
+        legend=[(name, *_legend(number)) for number, name in enumerate(trained)],
+        solved=[name for name in comparison.names if name not in trained],
     )
+
+
+def _legend(number: int) -> tuple[str, str]:
+    """Return the color and the dashes of a run's curve for CSS and SVG."""
+    color, dashes = run_style(number)
+    return VARIABLES[color], "" if dashes == "-" else " ".join(map(str, dashes[1]))
 
 
 def _bar(pair: RunPair, reach: float) -> dict[str, float]:

@@ -30,6 +30,8 @@ class ReportContents:
     ----------
     name : str
         Name of the run.
+    folder : str
+        Folder of the run.
     finished : bool
         Whether the run is finished and should have results.
     metrics, settings : dict
@@ -64,6 +66,7 @@ class ReportContents:
     images: dict[str, int] = field(default_factory=dict)
     bad_images: int = 0
     missing: list[str] = field(default_factory=list)
+    folder: str = ""
 
     @property
     def class_names(self) -> list[str]:
@@ -82,7 +85,7 @@ def gather(run: Run) -> ReportContents:
     Raises RunError when the manifest, against which files are checked, is damaged.
     """
     read_manifest(run.folder, AGAIN)
-    found = ReportContents(run.name, run.state == "finished")
+    found = ReportContents(run.name, run.state == "finished", folder=str(run.folder))
     if found.finished:
         found.metrics = _try(found, "results", "metrics.json", lambda: run.metrics) or {}
     elif run.has("metrics.json"):

@@ -1,35 +1,33 @@
 """The report of a run: one self-contained HTML page from the files of the run folder, deterministic."""
 
-import io
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline._utils.text import templates
-from frostline.data.thumbnails import LOSSLESS_SIDE, data_url, to_png
-from frostline.evaluation.calibration import reliability, uncalibrated
-from frostline.evaluation.metrics import PER_PAIR, confused_pairs, least_certain, worst_mistakes
+from frostline.data.thumbnails import data_url, to_png
+from frostline.evaluation.calibration import BINS, diagram_bins, reliability, uncalibrated
+from frostline.evaluation.metrics import TOP
 from frostline.models.backbone import GIVEN
 from frostline.models.boundary import NONE
 from frostline.report.charts import curves, diagram, draw_map
+from frostline.report.classes import HARDEST, describe_classes
+from frostline.report.confusion import describe_confusion
 from frostline.report.contents import ReportContents, gather
+from frostline.report.galleries import Exhibits
+from frostline.report.hover import hover_images
 from frostline.runs.evidence import Evidence
 from frostline.runs.folder import Run
 
 FILE = "report.html"
-TABLE_CLASSES = 30  # a larger confusion matrix is an image
 MOST_FILTERS = 96
 FILTERS_PER_ROW = 16
 
@@ -50,12 +48,28 @@ def page(found: ReportContents) -> str:
         run=found,
         metrics=found.metrics,
         figure=partial(figure, found.metrics),
+        top=TOP,
+        hardest=HARDEST,
+        bins=BINS,
+        use=usage(found) if found.finished else None,
         again=f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}",
         **_parts(found),
     )
 
 
-RESULT_PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
+RESULT_PARTS = (
+    "sentences",
+    "gap",
+    "test",
+    "names",
+    "matrix",
+    "classes",
+    "galleries",
+    "diagrams",
+    "diagram_bins",
+    "map",
+    "hover",
+)
 
 
 def _parts(found: ReportContents) -> dict[str, Any]:
@@ -76,28 +90,32 @@ def _parts(found: ReportContents) -> dict[str, Any]:
 
 
 def _test_parts(found: ReportContents, test: dict[str, Any]) -> dict[str, Any]:
-    names, per_class = found.class_names, test["per_class"]
-    counts = np.array(test["confusion"])
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    names, evidence = found.class_names, found.evidence
     parts: dict[str, Any] = {
         "test": test,
-        "hardest": sorted(names, key=lambda name: (per_class[name]["f1"], name)),
-        "shares": shares.tolist(),
-        "masks": matrix(shares) if len(names) > TABLE_CLASSES else None,
+        "matrix": describe_confusion(test["confusion"], names),
+        "classes": describe_classes(test["per_class"], found.metrics["data"].get("class_images", {}), found.index),
     }
-    if found.evidence is None:
+    if evidence is None:
         return parts
-    parts["galleries"] = galleries(found.evidence, names, found.overlays)
+    parts["galleries"] = Exhibits(evidence, names, found.overlays, found.settings.get("fit", "crop")).galleries()
     if "calibration" in found.metrics:
-        after, labels = found.evidence.test.pair
-        before = uncalibrated(after, found.metrics["calibration"]["temperature"])
-        parts["diagrams"] = [
-            diagram(reliability(before, labels), "before", "Before temperature scaling"),
-            diagram(reliability(after, labels), "after", "After temperature scaling"),
-        ]
+        parts["diagram_bins"] = diagram_bins(test["images"])
+        parts["diagrams"] = _diagrams(evidence, found.metrics["calibration"]["temperature"])
     if found.index is not None:
-        parts["map"] = draw_map(found.index, found.evidence.test, names)
+        parts["map"] = drawn = draw_map(found.index, evidence.test, names)
+        if drawn is not None:
+            parts["hover"] = hover_images(found.index.test_positions, drawn.positions, evidence, names)
     return parts
+
+
+def _diagrams(evidence: Evidence, temperature: float) -> list[Markup]:
+    after, labels = evidence.test.pair
+    bins = diagram_bins(len(labels))
+    return [
+        diagram(reliability(probabilities, labels, bins), when, f"{when.capitalize()} temperature scaling")
+        for when, probabilities in (("before", uncalibrated(after, temperature)), ("after", after))
+    ]
 
 
 # --- sentences ---
@@ -206,6 +224,28 @@ def gap(found: ReportContents) -> str:
     return text
 
 
+def usage(found: ReportContents) -> dict[str, str]:
+    """Return commands and Python code that use the model."""
+    folder = found.folder or f"runs/{found.name}"
+    run = shlex.quote(folder)
+    if found.metrics and found.metrics["weights"].get("name") == GIVEN:
+        load = f"Classifier.load({folder!r}, backbone=network)  # the network passed to frostline.fit"
+        commands = ""
+    else:
+        load = f"Classifier.load({folder!r})"
+        commands = (
+            f"# a label for each image\nfrostline predict {run} new-images/\n"
+            f"# one ONNX file, preprocessing included\nfrostline export {run}\n"
+            f"# a web page and an HTTP interface on this machine\nfrostline serve {run}"
+        )
+    code = (
+        f"from frostline import Classifier\n\nclassifier = {load}\n"
+        'print(classifier.predict(["photo.jpg"]))\n'
+        'print(classifier.predict_proba(["photo.jpg"]))  # in the order of classifier.class_names'
+    )
+    return {"commands": commands, "python": code}
+
+
 # --- figures ---
 
 
@@ -251,77 +291,6 @@ def duration(seconds: float) -> str:
 # --- images ---
 
 
-@dataclass(frozen=True)
-class GalleryImage:
-    """A test image with its prediction and runner-up; ``saliency`` is the URL of its saliency map, or empty."""
-
-    source: str
-    saliency: str
-    small: bool
-    file: str
-    truth: str
-    predicted: str
-    probability: float
-    second: str
-    second_probability: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A pair of confused classes, and some of its images."""
-
-    truth: str
-    predicted: str
-    rows: tuple[int, int]
-    images: int
-    shown: list[GalleryImage]
-
-
-@dataclass(frozen=True)
-class Galleries:
-    """Test images to show; see `frostline.evaluation.metrics`."""
-
-    worst: list[GalleryImage]
-    unsure: list[GalleryImage]
-    pairs: list[Pair]
-
-
-def galleries(evidence: Evidence, names: list[str], overlays: Mapping[int, bytes]) -> Galleries:
-    """Select among the test images with thumbnails; ``overlays`` are JPEG files by position."""
-    probabilities, labels = evidence.test.pair
-    pairs = [
-        Pair(
-            names[pair.truth], names[pair.predicted], (pair.truth, pair.predicted), len(pair.positions),
-            _shown(evidence, pair.positions[:PER_PAIR], names, overlays),
-        )
-        for pair in confused_pairs(probabilities, labels)
-    ]  # fmt: skip
-    worst = _shown(evidence, worst_mistakes(probabilities, labels), names, overlays)
-    return Galleries(worst, _shown(evidence, least_certain(probabilities), names, overlays), pairs)
-
-
-def _shown(
-    evidence: Evidence, positions: Iterable[int], names: list[str], overlays: Mapping[int, bytes]
-) -> list[GalleryImage]:
-    found = []
-    for position in positions:
-        row, encoded = evidence.test.probabilities[position], evidence.shown.at(position)
-        if encoded is None:
-            continue
-        best, second = np.argsort(-row, kind="stable")[:2].tolist() if len(row) > 1 else (0, 0)
-        with Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]) as image:
-            small = max(image.size) <= LOSSLESS_SIDE
-        saliency = data_url(overlays[position]) if position in overlays else ""
-        file = evidence.shown.names[int(np.flatnonzero(evidence.shown.positions == position)[0])]
-        found.append(
-            GalleryImage(
-                data_url(encoded), saliency, small, file,
-                names[evidence.test.labels[position]], names[best], float(row[best]), names[second], float(row[second]),
-            )
-        )  # fmt: skip
-    return found
-
-
 def mosaic(filters: torch.Tensor) -> str:
     """Return filters (N, 3, H, W) as one image with transparent gaps, each scaled to its own range."""
     filters = filters[:MOST_FILTERS]
@@ -336,16 +305,3 @@ def mosaic(filters: torch.Tensor) -> str:
         sheet[top : top + height, left : left + width, :3] = tile.permute(1, 2, 0)
         sheet[top : top + height, left : left + width, 3] = 255
     return data_url(to_png(sheet.numpy(), optimize=True))
-
-
-def matrix(shares: NDArray[np.float64]) -> tuple[str, str]:
-    """Return shares (N, N) as two masks, correct predictions and mistakes, with opacity by share."""
-    opaque = (255 * np.sqrt(shares)).round().astype(np.uint8)  # the square root keeps 1 % visible
-    right = np.eye(len(shares), dtype=bool)
-    masks = []
-    for mask, color in ((right, (46, 126, 158)), (~right, (201, 106, 58))):
-        pixels = np.zeros((*shares.shape, 4), np.uint8)
-        pixels[..., :3] = color
-        pixels[..., 3] = np.where(mask, opaque, 0)
-        masks.append(data_url(to_png(pixels, optimize=True)))
-    return masks[0], masks[1]

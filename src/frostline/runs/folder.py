@@ -291,7 +291,7 @@ class Run:
         return "val" if self.metrics["test"] is None else "test"
 
     def plot_curves(self, axes: Sequence[Any] | None = None) -> Any:
-        """Plot loss and accuracy over the epochs; a head in closed form has one.
+        """Plot accuracy and loss over the epochs; a head in closed form has one.
 
         Parameters
         ----------

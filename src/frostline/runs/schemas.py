@@ -177,6 +177,7 @@ class DataResults(Schema):
     name: str
     images: dict[str, Count]
     fingerprint: dict[str, str] = {}
+    class_images: dict[str, list[Count]] = {}  # of each split, in the order of the classes; earlier versions: none
 
 
 class WeightsResults(Schema):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frostline import __version__
+from frostline.data.thumbnails import data_url
 from frostline.serve.classify import ClassificationService
+from frostline.serve.docs_page import docs_page
 from frostline.serve.limits import FORMATS, Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.middleware import Keys, SecurityMiddleware
@@ -24,7 +27,9 @@ from frostline.serve.model import ServedModel
 from frostline.serve.schemas import (
     MEDIA_TYPE,
     About,
+    AccuracyResult,
     Answers,
+    Examples,
     Health,
     Images,
     PredictOptions,
@@ -46,6 +51,8 @@ PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/show.js": ("show.js", "text/javascript; charset=utf-8"),
+    "/camera.js": ("camera.js", "text/javascript; charset=utf-8"),
+    "/files.js": ("files.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -95,6 +102,7 @@ def make_app(
     _add_page(app)
     if keys:
         _describe_keys(app)
+    _add_docs(app, with_key=keys is not None)
     return SecurityMiddleware(_with_direct_predict(app, predict), keys, any_host, limits, metrics)
 
 
@@ -140,6 +148,14 @@ def _add_page(app: FastAPI) -> None:
         app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False)
 
 
+def _add_docs(app: FastAPI, *, with_key: bool) -> None:
+    async def docs(request: Request) -> Response:
+        address = str(request.base_url)
+        return Response(docs_page(app.openapi(), address, with_key=with_key), media_type="text/html; charset=utf-8")
+
+    app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False)
+
+
 def _add_state(app: FastAPI, served: ServedModel, limits: Limits, metrics: Metrics, reject: float | None) -> None:
     about = About(
         api=API,
@@ -150,6 +166,8 @@ def _add_state(app: FastAPI, served: ServedModel, limits: Limits, metrics: Metri
         neighbors=served.knows_neighbors,
         rejects=served.rejects,
         reject=reject,
+        fit=served.target.fit,
+        accuracy=AccuracyResult(**asdict(served.accuracy)) if served.accuracy else None,
         formats=list(FORMATS),
         limits=limits.public(),
         version=__version__,
@@ -159,6 +177,14 @@ def _add_state(app: FastAPI, served: ServedModel, limits: Limits, metrics: Metri
     async def model() -> About:
         """Describe the model: its classes, the supported options, and the limits of the server."""
         return about
+
+    shown = [{"class": name, "image": data_url(image)} for name, image in served.examples]
+    examples = Examples.model_validate({"examples": shown})
+
+    @app.get("/v1/examples")
+    async def show_examples() -> Examples:
+        """Return training images of each class; empty where the model has none."""
+        return examples
 
     @app.get("/healthz")
     async def healthz() -> Health:
@@ -280,6 +306,6 @@ def _json_schema(most: int) -> dict[str, Any]:
 def _describe_keys(app: FastAPI) -> None:
     document = app.openapi()
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for path in (PREDICT, "/v1/model", "/metrics"):
+    for path in (PREDICT, "/v1/model", "/v1/examples", "/metrics"):
         for operation in document["paths"][path].values():
             operation["security"] = [{"key": []}]

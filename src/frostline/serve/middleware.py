@@ -73,8 +73,9 @@ def read_keys(path: Path) -> Keys:
     return Keys(keys)
 
 
-OPEN = frozenset({"/", "/app.js", "/show.js", "/style.css", "/icon.svg", "/healthz", "/readyz", "/openapi.json"})
-KNOWN = OPEN | {"/v1/predict", "/v1/model", "/metrics"}
+PAGES = {"/", "/docs", "/app.js", "/show.js", "/camera.js", "/files.js", "/style.css", "/icon.svg"}
+OPEN = frozenset(PAGES | {"/healthz", "/readyz", "/openapi.json"})
+KNOWN = OPEN | {"/v1/predict", "/v1/model", "/v1/examples", "/metrics"}
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "

@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from frostline._utils.device import cores
+from frostline._utils.progress import log
 from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import RunError
 from frostline.inference.classifier import Classifier
 from frostline.inference.explain import Explainer
 from frostline.inference.onnx import OnnxClassifier
-from frostline.runs.embedding_index import find_index
+from frostline.runs.embedding_index import Index, find_index
 from frostline.runs.folder import Run
 
 Pixels = NDArray[np.uint8]
@@ -25,11 +27,24 @@ Pixels = NDArray[np.uint8]
 SHARES = min(4, cores())
 BATCHES = SHARES + 1
 THREADS = cores() // SHARES
+MOST_EXAMPLES = 120  # training images on the page
+PER_CLASS = 3
 
 
 def limit_torch_threads() -> None:
     """Limit torch to this thread's share of the cores."""
     torch.set_num_threads(THREADS)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy on a split (``test``, or ``val`` without test images), its 95 % interval and the number of images."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+    split: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,10 @@ class ServedModel:
         How files of more than 8 bits, or with transparency, become bytes.
     explains, knows_neighbors, rejects : bool
         Which options a request may use.
+    accuracy : Accuracy, optional
+        Where it is recorded: with a run or an exported file, not with a bundle.
+    examples : tuple of (class name, image)
+        Training images, PNG or JPEG; none without an index.
     """
 
     name: str
@@ -57,6 +76,8 @@ class ServedModel:
     explains: bool = False
     knows_neighbors: bool = False
     rejects: bool = False
+    accuracy: Accuracy | None = None
+    examples: tuple[tuple[str, bytes], ...] = ()
 
 
 def load_served(source: str, output_dir: Path) -> ServedModel:
@@ -72,7 +93,10 @@ def load_served(source: str, output_dir: Path) -> ServedModel:
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         exported = OnnxClassifier(path, THREADS)
-        return ServedModel(path.stem, "onnx", exported, exported.target, exported.levels, rejects=_can_reject(exported))
+        return ServedModel(
+            path.stem, "onnx", exported, exported.target, exported.levels,
+            rejects=_can_reject(exported), accuracy=_accuracy(exported.about.get("test"), "test"),
+        )  # fmt: skip
     if (path / "model.json").is_file():
         return _from_folder(path, path.resolve().name, "bundle")
     run = Run.load(source, output_dir)
@@ -81,7 +105,8 @@ def load_served(source: str, output_dir: Path) -> ServedModel:
 
 def _from_folder(folder: Path, name: str, kind: str) -> ServedModel:
     classifier = Classifier.load(folder)
-    explainer = Explainer(classifier.model, index=find_index(Run(folder)))
+    index = find_index(Run(folder))
+    explainer = Explainer(classifier.model, index=index)
     preprocess = classifier.model.preprocess
     return ServedModel(
         name,
@@ -93,7 +118,35 @@ def _from_folder(folder: Path, name: str, kind: str) -> ServedModel:
         explains=bool(explainer.stages) and find_spec("captum") is not None,
         knows_neighbors=explainer.knows_neighbors,
         rejects=_can_reject(classifier),
+        accuracy=_accuracy_of_run(Run(folder)) if kind == "run" else None,
+        examples=() if index is None else _examples(index, classifier.class_names),
     )
+
+
+def _accuracy_of_run(run: Run) -> Accuracy | None:
+    try:
+        metrics = run.metrics
+    except RunError as error:  # the model itself is complete
+        log.warning("the page does not show the accuracy: %s", error)
+        return None
+    split = "test" if metrics["test"] else "val"
+    return _accuracy(metrics[split], split)
+
+
+def _accuracy(results: dict[str, Any] | None, split: str) -> Accuracy | None:
+    if not results:
+        return None
+    low, high = results["accuracy_ci95"]
+    return Accuracy(results["accuracy"], low, high, results["images"], split)
+
+
+def _examples(index: Index, class_names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    """Return the first training images of each class: up to 3, and 1 where there are many classes."""
+    limit = min(PER_CLASS, max(1, MOST_EXAMPLES // len(class_names)))
+    members = [np.flatnonzero(index.train_labels == number)[:limit] for number in range(len(class_names))]
+    return tuple(
+        (class_names[number], index.images.encoded[member]) for number, some in enumerate(members) for member in some
+    )[:MOST_EXAMPLES]
 
 
 def _can_reject(classifier: Classifier | OnnxClassifier) -> bool:

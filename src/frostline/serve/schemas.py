@@ -94,6 +94,31 @@ class Answers(BaseModel):
     results: list[Answer | Refusal]
 
 
+class AccuracyResult(BaseModel):
+    """The accuracy of the model on the images that it was tested with."""
+
+    value: float = Field(ge=0, le=1)
+    low: float = Field(description="Lower end of the 95 % interval.")
+    high: float
+    images: int
+    split: str = Field(description="test, or val where there were no test images (optimistic).")
+
+
+class Example(BaseModel):
+    """A training image."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(alias="class")
+    image: str = Field(description="A thumbnail, as a data: URI.")
+
+
+class Examples(BaseModel):
+    """Some training images of each class, in the order of the classes."""
+
+    examples: list[Example]
+
+
 class About(BaseModel):
     """The model and the limits of the server."""
 
@@ -107,6 +132,8 @@ class About(BaseModel):
     neighbors: bool = Field(description="Whether `neighbors=N` is supported.")
     rejects: bool = Field(description="Whether `reject=X` is supported.")
     reject: float | None = Field(default=None, description="Default of `reject`.")
+    fit: str = Field(description="How an image becomes square: pad, crop or squash.")
+    accuracy: AccuracyResult | None = Field(default=None, description="Where it is known.")
     formats: list[str]
     limits: dict[str, int | float]
     version: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.progress import log
 from frostline.data.decoding.decode import Square
-from frostline.data.decoding.target import Target
+from frostline.data.decoding.target import WHOLE, Target
 
 MAX_BYTES = 4 << 30  # of the file; further images are decoded again
 FREE_BYTES = 2 << 30  # that are left to others on the disk
@@ -81,11 +81,18 @@ class DecodedImages:
     def get(self, row_id: bytes, target: Target) -> NDArray[np.uint8] | None:
         """Return what `frostline.data.decoding.decode.decode_image` would, or ``None`` if it is not here."""
         entry = self._entries.get(row_id)
-        if entry is None or self._file is None or target.fit != self.target.fit:
+        framed = target._replace(fit="pad") if target.fit == WHOLE else target  # the padding can be cut off again
+        if entry is None or self._file is None or framed.fit != self.target.fit:
             return None
         if target.factors(*entry.size) != self.target.factors(*entry.size):
             return None
         with self._lock:
             self._file.seek(entry.offset)
             data = self._file.read(int(np.prod(entry.shape)))
-        return np.frombuffer(data, np.uint8).reshape(entry.shape)
+        pixels = np.frombuffer(data, np.uint8).reshape(entry.shape)
+        if target.fit != WHOLE:
+            return pixels
+        factor, _ = self.target.factors(*entry.size)
+        width, height = (-(-length // factor) for length in entry.size)
+        left, top = (len(pixels) - width) // 2, (len(pixels) - height) // 2
+        return pixels[top : top + height, left : left + width]

@@ -13,6 +13,7 @@ CROPS = {
     "squash": "none: both sides resized",
 }
 FITS = tuple(CROPS)
+WHOLE = "whole"  # no network reads this: the image as it is, for pages
 
 
 def fit_of(words: str) -> str:
@@ -24,7 +25,7 @@ def fit_of(words: str) -> str:
 
 
 class Target(NamedTuple):
-    """What a network needs of an image: the side of its square input in pixels, and one of `FITS`."""
+    """What a network needs of an image: the side of its square input in pixels, and one of `FITS` (or `WHOLE`)."""
 
     side: int
     fit: str = "crop"
@@ -32,18 +33,18 @@ class Target(NamedTuple):
     def factors(self, width: int, height: int) -> tuple[int, int]:
         """Return the powers of two by which width and height are divided before the image becomes square.
 
-        The longer side of a padded image, the shorter side of a cropped one and either side of a squashed one are
-        halved, rounding up, while they stay at least the input's side.
+        The longer side of a padded or whole image, the shorter side of a cropped one and either side of a squashed one
+        are halved, rounding up, while they stay at least the input's side.
         """
         if self.fit == "squash":
             return _halvings(width, self.side), _halvings(height, self.side)
-        factor = _halvings(max(width, height) if self.fit == "pad" else min(width, height), self.side)
+        factor = _halvings(max(width, height) if self.fit in ("pad", WHOLE) else min(width, height), self.side)
         return factor, factor
 
     def frame(self, image: Image.Image) -> Image.Image:
-        """Return a gray or RGB image as the square that is resized then, or unchanged if it is squashed."""
+        """Return a gray or RGB image as the square that is resized then, or unchanged if it is squashed or whole."""
         width, height = image.size
-        if width == height or self.fit == "squash":
+        if width == height or self.fit in ("squash", WHOLE):
             return image
         if self.fit == "pad":
             side = max(width, height)
@@ -61,7 +62,7 @@ class Target(NamedTuple):
     def apply_to_all(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return `apply` of each image of an array (N, H, W) or (N, H, W, 3)."""
         height, width = images.shape[1:3]
-        if self.factors(width, height) == (1, 1) and (width == height or self.fit == "squash"):
+        if self.factors(width, height) == (1, 1) and (width == height or self.fit in ("squash", WHOLE)):
             return images
         return np.stack([np.asarray(self.apply(Image.fromarray(image))) for image in images])
 

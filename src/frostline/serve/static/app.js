@@ -1,18 +1,26 @@
 // Actions: images are added, sent to the server one by one (it batches them), and their answers are shown.
 
-import { asCsv, printable, showAnswer, showProgress, showTable, showErrors, showExplanation, sorted } from "./show.js";
+import { setUpCamera } from "./camera.js";
+import { onlyImages, readEntries, takeEntries } from "./files.js";
+import {
+  asCsv, printable, showAbout, showAnswer, showErrors, showExamples, showExplanation, showProgress, showTable, sorted,
+} from "./show.js";
 
 const $ = (id) => document.getElementById(id);
 const CONCURRENT = 4;
 const TRIES = 6;
 const KEY = "frostline-key";
+const REJECT = 0.05; // unless the server has a default
 
 let model = null;
 let items = []; // with an answer or an error
 let waiting = []; // to be sent
 let unsent = []; // kept for another try after the server did not answer
 let running = 0, done = 0, total = 0;
-let current = null;
+let round = 0; // of images; answers to those of an earlier round, which were cleared, are dropped
+let current = null; // the image whose answer is shown
+let follow = true; // show the newest answer, until an image is selected
+let reject = null; // share of the validation images below whose confidence an answer is "not sure"
 let errors = [];
 let order = { by: null, descending: false };
 
@@ -78,6 +86,8 @@ async function begin() {
     report(error.message);
     return false;
   }
+  reject = model.reject ?? (model.rejects ? REJECT : null);
+  showAbout(model, reject);
   $("model").textContent = `${printable(model.name)} · ${model.classes.length} classes`;
   document.title = `${printable(model.name)} · Frostline`;
   $("files").accept = model.formats.map((name) => `image/${name.toLowerCase()}`).join();
@@ -99,9 +109,10 @@ function refresh() {
 
 async function add(files) {
   if (!files.length || (!model && !(await begin()))) return;
+  follow = true;
   const most = model.limits.body_bytes - 4096; // for the form's own bytes
   for (const file of files) {
-    const item = { file, name: file.name || `pasted ${total + 1}.png`, number: total };
+    const item = { file, name: file.name || `pasted ${total + 1}.png`, number: total, round };
     total += 1;
     if (file.size > most) finish(item, { error: `too large: ${size(file.size)}, at most ${size(model.limits.body_bytes)} are allowed` });
     else if (file.size === 0) finish(item, { error: "empty" });
@@ -118,6 +129,7 @@ function work() {
       running -= 1;
       refresh();
       work();
+      if (!running) explain(current);
     });
   }
 }
@@ -128,11 +140,14 @@ function send(item, query) {
   return ask(`/v1/predict?${query}`, { method: "POST", body: form });
 }
 
+const query = (options) => (reject === null ? options : `${options}&reject=${reject}`);
+
 async function classify(item) {
   try {
-    const { predictions, rejected, error } = (await send(item, "top=5")).results[0];
+    const { predictions, rejected, error } = (await send(item, query("top=5"))).results[0];
     finish(item, error ? { error: reason(item, error.detail) } : { predictions, rejected });
   } catch (error) {
+    if (item.round !== round) return;
     if (error instanceof Unavailable) {
       unsent.push(item);
       report(`${error.message} Your images are not lost.`);
@@ -146,22 +161,33 @@ async function classify(item) {
 const reason = (item, detail) => (detail.startsWith(`${item.name} `) ? detail.slice(item.name.length + 1) : detail).replace(/\.$/, "");
 
 function finish(item, result) {
+  if (item.round !== round) return;
   Object.assign(item, result);
   done += 1;
   items.push(item);
   items.sort((a, b) => a.number - b.number);
   if (item.error) return;
   item.address = URL.createObjectURL(item.file);
-  if (!current) select(item);
+  // A late answer to an earlier image does not replace a newer one.
+  if (!current || (follow && item.number > current.number)) show(item);
 }
 
-async function select(item) {
+function show(item) {
   current = item;
   $("image").classList.remove("overlaid");
   $("toggle-overlay").setAttribute("aria-pressed", "false");
-  showAnswer(item);
+  showAnswer(item, reject, model);
   refresh();
-  if (!item || item.explanation || !(model.explains || model.neighbors)) return;
+}
+
+function select(item) {
+  follow = false;
+  show(item);
+  explain(item);
+}
+
+async function explain(item) {
+  if (!item || item !== current || item.explanation || !(model.explains || model.neighbors)) return;
   item.explanation = {};
   try {
     item.explanation = (await send(item, `top=1&explain=${model.explains}&neighbors=${model.neighbors ? 6 : 0}`)).results[0];
@@ -178,6 +204,17 @@ $("files").onchange = () => {
   add([...$("files").files]);
   $("files").value = "";
 };
+$("choose-folder").onclick = () => $("folder").click();
+$("folder").onchange = () => {
+  addFolder([...$("folder").files]);
+  $("folder").value = "";
+};
+async function addFolder(files) {
+  if (!model && !(await begin())) return;
+  const images = onlyImages(files, model.formats);
+  if (images.length) await add(images);
+  else report("The folder has no images of a known format.");
+}
 addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("over");
@@ -185,52 +222,29 @@ addEventListener("dragover", (event) => {
 addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("over");
 });
-addEventListener("drop", (event) => {
+addEventListener("drop", async (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
-  add([...event.dataTransfer.files]);
+  const entries = takeEntries(event.dataTransfer);
+  if (!model && !(await begin())) return;
+  try {
+    const files = await readEntries(entries, model.formats);
+    if (files.length) await add(files);
+    else report("What was dropped has no images of a known format.");
+  } catch {
+    report("What was dropped could not be read. Choose the files or the folder instead.");
+  }
 });
 addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (files.length) add(files);
 });
 
-// The camera
-
-const video = document.querySelector("video");
-let stream = null;
-const refusals = {
-  NotAllowedError: "Camera access was denied. Allow it in the address bar, or choose an image.",
-  NotFoundError: "No camera was found. Choose an image instead.",
-  NotReadableError: "Another program uses the camera. Close it, or choose an image.",
-};
-
-$("camera").onclick = async () => {
-  if (!navigator.mediaDevices) {
-    report("Browsers allow the camera only on localhost or https addresses. Choose an image instead.");
-    return;
-  }
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  } catch (error) {
-    report(refusals[error.name] ?? "The camera cannot be used. Choose an image instead.");
-    return;
-  }
-  video.srcObject = stream;
-  $("shot").showModal();
-};
-$("take").onclick = () => {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => blob && add([new File([blob], `camera ${total + 1}.png`, { type: "image/png" })]), "image/png");
-  $("shot").close();
-};
-$("leave").onclick = () => $("shot").close();
-$("shot").onclose = () => {
-  stream?.getTracks().forEach((one) => one.stop());
-  stream = null;
-};
+setUpCamera({
+  add: (blob) => add([new File([blob], `camera ${total + 1}.png`, { type: "image/png" })]),
+  classify: async (file) => model && (await send({ file, name: file.name }, query("top=1"))).results[0],
+  report,
+});
 
 // Results
 
@@ -247,7 +261,7 @@ for (const button of document.querySelectorAll("th button")) {
 }
 $("csv").onclick = () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([asCsv(sorted(items, order), model.reject != null)], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([asCsv(sorted(items, order), reject !== null)], { type: "text/csv" }));
   link.download = "predictions.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -255,9 +269,9 @@ $("csv").onclick = () => {
 $("clear").onclick = () => {
   items.forEach((item) => item.address && URL.revokeObjectURL(item.address));
   [items, waiting, unsent, errors] = [[], [], [], []];
-  done = 0;
-  total = running;
-  select(null);
+  [done, total] = [0, 0];
+  round += 1;
+  show(null);
   $("choose").focus();
 };
 $("dismiss").onclick = () => {
@@ -273,5 +287,16 @@ $("retry").onclick = async () => {
   refresh();
   work();
 };
+
+let examples = null;
+$("about").addEventListener("toggle", async () => {
+  if (!$("about").open || examples) return;
+  try {
+    ({ examples } = await ask("/v1/examples"));
+    showExamples(model, examples);
+  } catch (error) {
+    report(error.message);
+  }
+});
 
 begin();

@@ -6,6 +6,7 @@ const FORMULA = /^'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/; // evaluated
 const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 const hex = (c, digits) => c.charCodeAt(0).toString(16).padStart(digits, "0");
 const escaped = (c) => SHORT[c] ?? (c < "\u0100" ? `\\x${hex(c, 2)}` : `\\u${hex(c, 4)}`);
+const share = (p) => `${+(100 * p).toFixed(1)} %`;
 const percent = (p) => (100 * p).toFixed(p < 0.9995 ? 1 : 2) + " %";
 
 // Untrusted text (names of files and classes), as one line without control characters.
@@ -24,18 +25,54 @@ function track(probability) {
   return make("span", { class: "track", "aria-hidden": "true" }, fill);
 }
 
-export function showAnswer(item) {
+// The model's classes, its accuracy, and below which confidence an answer is "not sure".
+export function showAbout(model, reject) {
+  const { accuracy } = model;
+  $("about").hidden = false;
+  $("accuracy").hidden = !accuracy;
+  if (accuracy) {
+    const [images, hint] = accuracy.split === "test" ? ["test", ""] : ["validation", " It is optimistic: these images selected the settings."];
+    $("accuracy").textContent = `Accuracy ${percent(accuracy.value)} on ${accuracy.images.toLocaleString("en")} ${images} images (95 % interval ${percent(accuracy.low)} to ${percent(accuracy.high)}).${hint}`;
+  }
+  $("unsure-at").hidden = reject === null;
+  if (reject !== null) {
+    $("unsure-at").textContent = `The answer is “not sure” below the confidence that ${share(1 - reject)} of the validation images reach.`;
+  }
+  $("classes-title").textContent = `${model.classes.length} classes`;
+  $("classes").replaceChildren(...model.classes.map((name) => make("li", {}, make("p", {}, printable(name)))));
+}
+
+export function showExamples(model, examples) {
+  const images = Map.groupBy(examples, (one) => one.class);
+  $("classes").replaceChildren(...model.classes.map((name) => {
+    const shown = (images.get(name) ?? []).map((one) => make("img", { src: one.image, alt: "", loading: "lazy" }));
+    return make("li", {}, make("p", {}, printable(name)), make("div", {}, ...shown));
+  }));
+}
+
+export function liveAnswer({ predictions, rejected, error }) {
+  if (error) return printable(error.detail);
+  const best = `${printable(predictions[0].class)} ${percent(predictions[0].probability)}`;
+  return rejected ? `Not sure (${best})` : best;
+}
+
+// An answer below the threshold is "not sure"; where the server itself rejects such answers, it counts as unknown.
+export function showAnswer(item, reject, model) {
   $("detail").hidden = !item;
   if (!item) return;
   const best = printable(item.predictions[0].class);
   $("name").textContent = printable(item.name);
-  $("caption").textContent = item.rejected ? "Best guess, below the rejection threshold:" : "Most likely";
-  $("answer").textContent = item.rejected ? `Not sure (${best})` : best;
+  $("detail").classList.toggle("unsure", Boolean(item.rejected));
+  $("caption").textContent = item.rejected ? `Not sure: ${share(1 - reject)} of the validation images had a higher confidence. Best guess:` : "Most likely";
+  $("answer").textContent = item.rejected && model.reject != null ? `Not sure (${best})` : best;
   const shown = $("shown");
   if (shown.getAttribute("src") !== item.address) {
     $("unseen").hidden = true;
     shown.hidden = false;
-    shown.onload = () => shown.classList.toggle("small", shown.naturalWidth <= 64);
+    shown.onload = () => {
+      shown.classList.toggle("small", shown.naturalWidth <= 64);
+      frameAs(model.fit, shown.naturalWidth, shown.naturalHeight);
+    };
     shown.onerror = () => { shown.hidden = true; $("unseen").hidden = false; };
     shown.src = item.address;
     shown.alt = `The image ${printable(item.name)}`;
@@ -43,6 +80,17 @@ export function showAnswer(item) {
   $("bars").replaceChildren(...item.predictions.map((one) =>
     make("li", {}, make("span", {}, printable(one.class)), make("span", { class: "value" }, percent(one.probability)), track(one.probability))));
   showExplanation(item);
+}
+
+// The whole image is shown; the heat map covers what the network saw of it, which is outlined where it was cropped.
+function frameAs(fit, width, height) {
+  const longest = Math.max(width, height);
+  const [w, h] = { crop: [Math.min(width, height), Math.min(width, height)], squash: [width, height] }[fit] ?? [longest, longest];
+  for (const id of ["overlay", "crop"]) {
+    $(id).style.width = `${(100 * w) / longest}%`;
+    $(id).style.height = `${(100 * h) / longest}%`;
+  }
+  $("crop").hidden = fit !== "crop" || width === height;
 }
 
 export function showExplanation(item) {
