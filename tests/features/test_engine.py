@@ -10,15 +10,8 @@ import torch
 from frostline.data.dataset import Splits
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError
-from frostline.features.engine import (
-    ENGINES,
-    TOLERANCE,
-    EngineRecord,
-    SelectedEngine,
-    check_engine,
-    compile_engine,
-    read_record,
-)
+from frostline.features.compile import ENGINES, check_engine, compile_engine
+from frostline.features.engine import TOLERANCE, EngineRecord, SelectedEngine, read_record
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
