@@ -41,7 +41,13 @@ def check_engine(name: str, device: torch.device) -> None:
         return
     if device.type != "cpu":
         raise ConfigError(f"--engine {name} runs on the CPU: use --device cpu with it, or --engine torch.")
+    _switch_off_telemetry()
     require(f"--engine {name}", EXTRAS[name], *MODULES[name])
+
+
+def _switch_off_telemetry() -> None:
+    """Let OpenVINO do without its telemetry, which reports at import and at ``openvino.convert_model``."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def installed_engines() -> list[str]:
@@ -113,8 +119,7 @@ Compiled = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def _openvino(computation: nn.Module, pixels: torch.Tensor, batches: Batches) -> Compiled:
-    """Compile with OpenVINO, without its telemetry, which reports at import and at ``openvino.convert_model``."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO does without it, then
+    _switch_off_telemetry()
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
