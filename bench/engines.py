@@ -19,7 +19,8 @@ import torch
 from bench.common.options import start
 from bench.common.tables import Table
 from frostline.data.preprocess import Preprocess
-from frostline.features.engine import ENGINES, TOLERANCE, Engine, compile_engine
+from frostline.features.compile import ENGINES, Engine, compile_engine
+from frostline.features.engine import TOLERANCE
 from frostline.features.forward import FastForward
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone

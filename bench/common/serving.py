@@ -89,13 +89,14 @@ class Client:
 class Server:
     """`frostline serve` in a process of its own."""
 
-    def __init__(self, run: Path, keys: Path) -> None:
-        command = [sys.executable, "-m", "frostline", "serve", str(run)]
+    def __init__(self, run: Path, keys: Path, engine: str = "auto") -> None:
+        command = [sys.executable, "-m", "frostline", "serve", str(run), "--engine", engine]
         self._process = subprocess.Popen(
             [*command, "--port", "0", "--api-key-file", str(keys)], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout
-        line = self._process.stdout.readline()
+        log = iter(self._process.stdout.readline, "")
+        line = next(line for line in log if line.startswith("serving"))
         self.port = int(line.strip().rstrip("/").rsplit(":", 1)[1])
 
     def processes(self) -> list[int]:
@@ -172,9 +173,9 @@ class Served:
     expected: np.ndarray
 
     @contextmanager
-    def server(self) -> Iterator[Server]:
+    def server(self, engine: str = "auto") -> Iterator[Server]:
         """Start a server; at the end it must stop with exit code 0."""
-        server = Server(self.run, self.keys)
+        server = Server(self.run, self.keys, engine)
         try:
             yield server
         finally:
@@ -194,10 +195,10 @@ class Served:
 
 
 @contextmanager
-def trained_model(limit: int, image_size: int) -> Iterator[Served]:
+def trained_model(limit: int, image_size: int, model: str = "alexnet") -> Iterator[Served]:
     """Train a model on Fashion-MNIST in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(data="fashion-mnist", limit=limit, image_size=image_size)
+        config = TrainConfig(data="fashion-mnist", model=model, limit=limit, image_size=image_size)
         run = fit_in(folder, config, name="served")
         classifier = Classifier.load(run.folder)
         images = list(load().test.images[:256])

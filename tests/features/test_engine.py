@@ -10,15 +10,8 @@ import torch
 from frostline.data.dataset import Splits
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ConfigError
-from frostline.features.engine import (
-    ENGINES,
-    TOLERANCE,
-    EngineRecord,
-    SelectedEngine,
-    check_engine,
-    compile_engine,
-    read_record,
-)
+from frostline.features.compile import ENGINES, check_engine, compile_engine
+from frostline.features.engine import TOLERANCE, EngineRecord, SelectedEngine, read_record
 from frostline.features.extract import fill
 from frostline.features.forward import FastForward
 from frostline.features.store import feature_key
@@ -146,9 +139,10 @@ def test_an_engine_for_the_cpu_is_refused_on_another_device() -> None:
         check_engine("openvino", torch.device("cuda"))
 
 
-def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["", "check_engine('openvino', torch.device('cpu'))"])
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path, first: str) -> None:
     program = (
-        "from tests.features.test_engine import *\n"
+        f"from tests.features.test_engine import *\n{first}\n"
         "compile_engine('openvino', make_forward('conv1'), pixels(1))(pixels(1))\n"
         "import openvino.tools.ovc\n"
         "assert not [name for name, module in sys.modules.items() if module and 'openvino_telemetry' in name]\n"

@@ -20,8 +20,8 @@ def test_a_training_image_is_nearest_to_itself(finished: Run, small_fashion: Pat
     png = index.images.encoded[5]
     (position,) = [n for n, image in enumerate(images) if _encoded(image) == png]
     classifier = Classifier.load(finished.folder)
-    rows = classifier._forward(classifier.model.preprocess.resize(images[[position]]))
-    members, similarity = index.nearest(classifier._trained[0](rows), 4)
+    rows = classifier.network.forward(classifier.model.preprocess.resize(images[[position]]))
+    members, similarity = index.nearest(classifier.network.after[0][0](rows), 4)
     assert members.shape == (1, 4) and members[0, 0] == 5
     assert similarity[0, 0] > 0.999 and (np.diff(similarity[0]) <= 0).all()
 

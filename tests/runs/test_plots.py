@@ -18,23 +18,25 @@ def closed_figures():
 
 
 def test_curves_are_those_of_the_history(finished):
-    loss, accuracy = finished.plot_curves()
+    accuracy, loss = finished.plot_curves()
     lines = {line.get_label(): line for line in accuracy.get_lines()}
     assert lines["validation"].get_ydata().tolist() == [epoch.val_accuracy for epoch in finished.history]
-    assert lines["train"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
-    assert loss.get_title() == "Loss"
+    assert lines["training"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    assert loss.get_title(loc="left") == "Loss"
     assert loss.figure.number in pyplot.get_fignums()
 
 
 def test_confusion_is_that_of_the_test_split(finished):
     axes = finished.plot_confusion()
     test = finished.metrics["test"]
-    assert axes.get_title() == f"first: test accuracy {test['accuracy']:.4f}"
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(test["per_class"])
+    assert axes.get_title(loc="left") == f"first: test accuracy {test['accuracy']:.4f}"
+    shown, names = [label.get_text() for label in axes.get_yticklabels()], list(test["per_class"])
+    assert sorted(shown) == sorted(names)
     numbers = {
-        (round(text.get_position()[1]), round(text.get_position()[0])): int(text.get_text()) for text in axes.texts
+        tuple(shown[round(place)] for place in reversed(text.get_position())): int(text.get_text())
+        for text in axes.texts
     }
-    expected = {(i, j): n for i, row in enumerate(test["confusion"]) for j, n in enumerate(row) if n}
+    expected = {(names[i], names[j]): n for i, row in enumerate(test["confusion"]) for j, n in enumerate(row) if n}
     assert numbers == expected
 
 
@@ -42,7 +44,7 @@ def test_axes_of_the_caller_are_used(finished):
     _, panels = pyplot.subplots(1, 3)
     assert finished.plot_confusion(panels[2]) is panels[2]
     finished.plot_curves(panels[:2])
-    assert panels[1].get_title() == "Accuracy"
+    assert panels[1].get_title(loc="left") == "Loss"
 
 
 def test_mistakes_are_all_wrong_predictions_and_the_surest_first(finished):

@@ -32,9 +32,10 @@ class Running:
         limits: Mapping[str, float] | None = None,
         keys: Path | None = None,
         reject: float | None = None,
+        engine: str = "auto",
     ) -> None:
         here, there = multiprocessing.Pipe(False)
-        self.process = PROCESSES.Process(target=_serve, args=(folder, dict(limits or {}), keys, reject, there))
+        self.process = PROCESSES.Process(target=_serve, args=(folder, dict(limits or {}), keys, reject, engine, there))
         self.process.start()
         there.close()
         if not here.poll(START_SECONDS):
@@ -125,6 +126,7 @@ def _serve(
     limits: dict[str, Any],
     keys: Path | None,
     reject: float | None,
+    engine: str,
     ready: "multiprocessing.connection.Connection",
 ) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -134,5 +136,5 @@ def _serve(
     from frostline.serve.server import serve
 
     with measured():
-        served = load_served(str(folder), folder.parent)
+        served = load_served(str(folder), folder.parent, engine)
         serve(served, "127.0.0.1", 0, read_keys(keys) if keys else None, ready.send, Limits(**limits), reject)

@@ -74,7 +74,16 @@ def serve(
             "X",
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Library that runs the network: auto (the fastest), torch, openvino (extra fast) or onnxruntime "
+            "(extra export).",
+            metavar="NAME",
+        ),
+    ] = "auto",
     output_dir: OutputDir = Path("runs"),
+    cache_dir: CacheDir = None,
     quiet: Quiet = False,
 ) -> None:
     """Serve predictions over HTTP, with a web page."""
@@ -96,7 +105,7 @@ def serve(
                 "to serve it without keys."
             )
         keys = read_keys(api_key_file) if api_key_file else None
-        served = load_served(model, output_dir)
+        served = load_served(model, output_dir, engine, cache_dir)
         limits = Limits() if max_pixels is None else Limits(pixels=max_pixels)
         run_server(
             served, host, port, keys,

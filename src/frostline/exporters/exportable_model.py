@@ -9,7 +9,7 @@ from torch.export import Dim, ExportedProgram
 
 from frostline.data.preprocess import Preprocess
 from frostline.errors import ExportError, first_line
-from frostline.features.engine import quiet
+from frostline.features.compile import quiet
 from frostline.inference.onnx import FORMAT_VERSION
 from frostline.models.boundary import Frozen
 from frostline.models.heads import Head

@@ -21,7 +21,7 @@ from frostline.data.inputs import batches
 from frostline.errors import ExportError, RunError, first_line
 from frostline.exporters.exportable_model import INPUT, OUTPUTS
 from frostline.exporters.parity import Answers, ImagePixels, Predictor, raw_batches
-from frostline.features.engine import quiet
+from frostline.features.compile import quiet
 from frostline.inference.onnx import AGAIN, RECORD, UNSEALED, read_record, refuse_damaged, sealed
 
 OPSET = 20

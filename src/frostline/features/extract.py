@@ -77,7 +77,7 @@ def fill(
     workers : int
         Processes that decode image files.
     engine : str
-        Runs the frozen stages; ``auto`` or one of `frostline.features.engine.ENGINES`.
+        Runs the frozen stages; ``auto`` or one of `frostline.features.compile.ENGINES`.
 
     Raises
     ------

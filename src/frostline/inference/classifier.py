@@ -18,7 +18,9 @@ from frostline.errors import ConfigError, RunError
 from frostline.evaluation.calibration import before_and_after
 from frostline.evaluation.metrics import evaluate
 from frostline.evaluation.rejection import Rejection, calibrate_rejection, check_share, named
+from frostline.features.compile import Engine
 from frostline.features.forward import FastForward
+from frostline.inference.probabilities import Probabilities
 from frostline.models.backbone import Backbone
 from frostline.pipeline.context import feature_settings, make_context
 from frostline.pipeline.extract import read_rows
@@ -48,14 +50,18 @@ class Classifier:
     ----------
     class_names : tuple of str
         In the order of the probabilities.
+    network : Probabilities
+        Pixels to probabilities, computed by torch.
+    engine : callable
+        Computes the same as ``network``, which it is unless another engine takes its place
+        (`frostline.serve.engine`).
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.model = model
         self.class_names = model.class_names
-        self._device = pick_device(device)
-        self._forward = FastForward(model.frozen, model.preprocess, self._device)
-        self._trained = model.trained.to(self._device).eval()
+        self.network = Probabilities(model, pick_device(device))
+        self.engine: Engine = self.network
         self._run: Run | None = None
 
     @classmethod
@@ -109,7 +115,7 @@ class Classifier:
     @property
     def batch_size(self) -> int:
         """Number of images that are computed together."""
-        return self._forward.batch_size
+        return self.network.forward.batch_size
 
     @torch.inference_mode()
     def predict_proba(self, images: Images, tta: int = 1) -> NDArray[np.float32]:
@@ -141,7 +147,7 @@ class Classifier:
             resized = preprocess.resize(batch)  # (B, C, S, S)
             row_ids = _row_ids(batch) if tta > 1 else []
             probabilities = [
-                self._trained(self._forward(view(resized, row_ids if view.number else []))).softmax(1)  # (B, classes)
+                self.engine(view(resized, row_ids if view.number else []))  # (B, classes)
                 for view in views
             ]
             parts.append(torch.stack(probabilities).mean(0).cpu().numpy())

@@ -20,7 +20,7 @@ from frostline.data.preprocess import Preprocess
 from frostline.data.registry import SOURCES, check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
-from frostline.features.engine import check_engine
+from frostline.features.compile import check_engine
 from frostline.features.forward import FastForward
 from frostline.models.backbone import GIVEN, Backbone, WeightsOrigin, channels_last, check_image_size
 from frostline.models.batch_norm import plain_convolutions

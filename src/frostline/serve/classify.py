@@ -12,9 +12,10 @@ from frostline.data.decoding.file_checks import is_cheap
 from frostline.data.thumbnails import data_url, to_png
 from frostline.serve.batcher import Batcher
 from frostline.serve.decoding import UploadDecoder
+from frostline.serve.engine import BATCHES, limit_torch_threads
 from frostline.serve.limits import Limits
 from frostline.serve.metrics import Metrics
-from frostline.serve.model import BATCHES, Pixels, ServedModel, limit_torch_threads
+from frostline.serve.model import Pixels, ServedModel
 from frostline.serve.schemas import PredictOptions, ProblemError, bad_image, busy
 from frostline.serve.upload import Upload
 

@@ -6,34 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from frostline._utils.device import cores
 from frostline._utils.progress import log
+from frostline._utils.storage import cache_dir
 from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
-from frostline.errors import RunError
+from frostline.errors import ConfigError, RunError, UnknownNameError
+from frostline.features.compile import ENGINES
 from frostline.inference.classifier import Classifier
 from frostline.inference.explain import Explainer
 from frostline.inference.onnx import OnnxClassifier
 from frostline.runs.embedding_index import Index, find_index
 from frostline.runs.folder import Run
+from frostline.serve.engine import THREADS, select_engine
 
 Pixels = NDArray[np.uint8]
 
-# Batches computed at the same time, each with its share of the cores: two small batches side by side use two cores
-# better than one batch that uses both, and one more batch is ready when another is done (bench/serve.py).
-SHARES = min(4, cores())
-BATCHES = SHARES + 1
-THREADS = cores() // SHARES
 MOST_EXAMPLES = 120  # training images on the page
 PER_CLASS = 3
-
-
-def limit_torch_threads() -> None:
-    """Limit torch to this thread's share of the cores."""
-    torch.set_num_threads(THREADS)
 
 
 @dataclass(frozen=True)
@@ -80,31 +71,41 @@ class ServedModel:
     examples: tuple[tuple[str, bytes], ...] = ()
 
 
-def load_served(source: str, output_dir: Path) -> ServedModel:
+def load_served(source: str, output_dir: Path, engine: str = "auto", cache: Path | str | None = None) -> ServedModel:
     """Load a run by name or folder, the folder of a bundle, or an ``.onnx`` file.
+
+    Parameters
+    ----------
+    engine : str
+        Runs the network; see `frostline.serve.engine.select_engine`. An ``.onnx`` file runs in onnxruntime.
+    cache : path, optional
+        Frostline's cache folder, which remembers the choice of an engine.
 
     Raises
     ------
     ConfigError
-        When it is an ``.onnx`` file and onnxruntime is not installed.
+        When the engine is unknown, not installed, or not one that runs an ``.onnx`` file.
     RunError
         When there is no such run or file, or its model is not complete.
     """
+    if engine not in ("auto", *ENGINES):
+        raise UnknownNameError("engine", engine, ("auto", *ENGINES))
     path = Path(source)
     if path.suffix.lower() == ".onnx":
+        if engine not in ("auto", "onnxruntime"):
+            raise ConfigError(f"--engine {engine}: {path.name} runs in onnxruntime alone; leave out --engine.")
         exported = OnnxClassifier(path, THREADS)
         return ServedModel(
             path.stem, "onnx", exported, exported.target, exported.levels,
             rejects=_can_reject(exported), accuracy=_accuracy(exported.about.get("test"), "test"),
         )  # fmt: skip
     if (path / "model.json").is_file():
-        return _from_folder(path, path.resolve().name, "bundle")
-    run = Run.load(source, output_dir)
-    return _from_folder(run.folder, run.name, "run")
-
-
-def _from_folder(folder: Path, name: str, kind: str) -> ServedModel:
+        folder, name, kind = path, path.resolve().name, "bundle"
+    else:
+        run = Run.load(source, output_dir)
+        folder, name, kind = run.folder, run.name, "run"
     classifier = Classifier.load(folder)
+    classifier.engine = select_engine(engine, classifier.network, cache_dir(cache))
     index = find_index(Run(folder))
     explainer = Explainer(classifier.model, index=index)
     preprocess = classifier.model.preprocess
