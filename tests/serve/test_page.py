@@ -248,15 +248,21 @@ def test_nothing_is_wider_than_the_screen(page: Page, garments: Files, width: in
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_late_answer_never_replaces_a_newer_one(page: Page, garments: Files) -> None:
+def hold_first_request(page: Page) -> list[Route]:
+    """Let all requests for answers pass but the next one, the first in the list."""
     held: list[Route] = []
 
-    def hold_first(route: Route) -> None:
+    def hold(route: Route) -> None:
         held.append(route)
         if len(held) > 1:
             route.continue_()
 
-    page.route("**/v1/predict?top=5*", hold_first)
+    page.route("**/v1/predict?top=5*", hold)
+    return held
+
+
+def test_late_answer_never_replaces_a_newer_one(page: Page, garments: Files) -> None:
+    held = hold_first_request(page)
     upload(page, garments[:1])
     upload(page, garments[1:2])
     expect(page.locator("#name")).to_have_text(garments[1][0])
@@ -271,13 +277,11 @@ def test_newest_answer_is_shown_and_cleared_images_do_not_come_back(page: Page, 
     expect(page.locator("#name")).to_have_text(garments[1][0])
     page.locator("tbody tr").first.click()
     expect(page.locator("#name")).to_have_text(garments[0][0])
-    held: list[Route] = []
-    page.route("**/v1/predict?top=5*", held.append)
+    held = hold_first_request(page)
     upload(page, garments[2:3])
     expect(page.get_by_role("status")).to_have_text("2 of 3 images done")
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#detail")).to_be_hidden()
-    page.unroute("**/v1/predict?top=5*")
     held[0].continue_()
     upload(page, garments[3:4])
     expect(page.get_by_role("status")).to_have_text("1 image done")

@@ -19,7 +19,7 @@ from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.resolve import RunSplits
 from frostline.pipeline.train import TrainedModel
 from frostline.runs.bundle import Model, save_bundle, seal_bundle
-from frostline.runs.embedding_index import MAP, write_index
+from frostline.runs.embedding_index import write_index
 from frostline.runs.evidence import write_evidence
 from frostline.runs.model_card import write_card
 from frostline.runs.plots import draw_confusion, draw_curves
@@ -41,10 +41,11 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     save_bundle(bundle, run.model_folder)
     results = evaluate(model, val)
     fit = network.preprocess.fit
-    mapped = results.test_rows.typical(MAP, config.seed)
-    write_evidence(run, {"val": val, "test": results.test}, splits.test, mapped)
     rows = model.last.features.train
-    write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, fit, config.seed)
+    mapped = write_index(
+        run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, fit, config.seed
+    )
+    write_evidence(run, {"val": val, "test": results.test}, splits.test, mapped)
     if "l2" not in model.facts:  # a head fitted in closed form has no epochs
         draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")

@@ -89,8 +89,8 @@ def write_index(
     images: ImageDataset,
     fit: str,
     seed: int,
-) -> None:
-    """Draw the samples, reduce their features and write the index.
+) -> NDArray[np.integer]:
+    """Draw the samples, reduce their features and write the index; return the positions of the test images in it.
 
     ``trunk`` maps rows to head inputs, ``head`` standardizes them; ``images`` are the training split in the order of
     ``train``, and ``fit`` is how they become square for the network.
@@ -114,6 +114,7 @@ def write_index(
         "test.positions": torch.from_numpy(positions),
     } | thumbnails.to_tensors("train")
     write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}), OTHER_OUTPUT_DIR)
+    return positions
 
 
 def read_index(path: Path) -> Index:

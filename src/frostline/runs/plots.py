@@ -172,7 +172,7 @@ def plot_confusion(confusion: Sequence[Sequence[int]], class_names: Sequence[str
     axes.set_title(title, loc="left", fontsize=12, parse_math=False)
     if classes <= MOST_COUNTS:
         for i, j in zip(*np.nonzero(counts), strict=True):
-            ink = "white" if shares[i, j] > 0.4 else LIGHT.ink
+            ink = "white" if shares[i, j] > 0.6 else LIGHT.ink
             axes.text(j, i, counts[i, j], ha="center", va="center", color=ink, fontsize=8)
 
 
