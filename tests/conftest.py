@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from frostline.data import fashion_mnist
 from frostline.data.dataset import Splits
@@ -30,7 +31,13 @@ Frostline = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that no worker ends with one while the other waits."""
+    """Begin with the files that take minutes, so that no worker ends with one while the other waits.
+
+    Mark the tests that use the fixture ``device``.
+    """
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("device")
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
@@ -59,6 +66,14 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 def cache(own_environment: Path) -> Path:
     """The test's own cache folder."""
     return own_environment
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """The device named by ``FROSTLINE_TEST_DEVICE``, the CPU by default; tools/device_check.py names another."""
+    device = torch.device(os.environ.get("FROSTLINE_TEST_DEVICE", "cpu"))
+    torch.backends.cudnn.allow_tf32 = False  # float32 is compared to rounding, which TF32 is too coarse for
+    return device
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,11 @@ def test_auto_prefers_cuda_then_mps_then_cpu(
     assert pick_device("auto") == torch.device(picked)
 
 
+def test_the_device_under_test_is_there_and_has_a_name(device: torch.device) -> None:
+    assert pick_device(device.type) == device
+    assert describe_device(device).startswith(f"{device.type} (")
+
+
 def test_missing_device_is_refused_with_the_available_ones() -> None:
     missing = "cuda" if torch.backends.mps.is_available() else "mps"
     with pytest.raises(ConfigError, match=rf"^device '{missing}' is not available: use --device cpu"):

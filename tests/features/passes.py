@@ -18,13 +18,17 @@ from frostline.features.store import feature_key
 from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 
+CPU = torch.device("cpu")
 
-def make_forward(freeze: str = "conv1", taps: tuple[str, ...] = (), image_size: int = 64, seed: int = 0) -> FastForward:
+
+def make_forward(
+    freeze: str = "conv1", taps: tuple[str, ...] = (), image_size: int = 64, seed: int = 0, device: torch.device = CPU
+) -> FastForward:
     """Return the fast pass of an AlexNet with random weights."""
     deepest = freeze if freeze in ("fc6", "fc7") else "conv5"
     backbone = load_backbone("alexnet", "random", last=deepest, seed=seed)
     frozen = Frozen(backbone, make_boundary(backbone, freeze, taps))
-    return FastForward(frozen, Preprocess(image_size), torch.device("cpu"))
+    return FastForward(frozen, Preprocess(image_size), device)
 
 
 class Counter:

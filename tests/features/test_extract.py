@@ -53,11 +53,11 @@ def test_the_second_pass_computes_nothing_and_says_so(
     assert torch.equal(everything(kept[0]), before)
 
 
-def test_kept_rows_are_the_frozen_output(fashion: Splits, cache: Path, forward: FastForward) -> None:
-    images = first(fashion, 70)
+def test_kept_rows_are_the_frozen_output(fashion: Splits, cache: Path, device: torch.device) -> None:
+    images, forward = first(fashion, 70), make_forward("conv1", device=device)
     kept = everything(keep(images, cache, forward)[0][0])
     with torch.inference_mode():
-        expected = forward.frozen(forward.preprocess(np.asarray(images.images)))
+        expected = forward.frozen(forward.preprocess(np.asarray(images.images)).to(device)).cpu()
     torch.testing.assert_close(kept, expected, rtol=0, atol=1e-5 * float(expected.max()))
 
 

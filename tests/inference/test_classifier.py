@@ -39,6 +39,12 @@ def test_probabilities_are_probabilities(classifier, fashion):
     assert found.min() >= 0
 
 
+def test_the_device_does_not_change_the_probabilities(finished, classifier, fashion, device):
+    images = fashion.test.images[:40]
+    found = Classifier.load(finished.folder, device.type).predict_proba(images)
+    np.testing.assert_allclose(found, classifier.predict_proba(images), atol=1e-4)
+
+
 def test_the_names_are_those_of_the_most_probable_classes(classifier, fashion):
     images = fashion.test.images[:40]
     best = classifier.predict_proba(images).argmax(1)

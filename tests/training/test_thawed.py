@@ -29,8 +29,8 @@ def config(small_fashion):
     return small_config(small_fashion, freeze="conv3", limit=120, head_epochs=2, epochs=3, batch_size=32, lr=1e-4)
 
 
-def test_only_the_stages_above_the_boundary_and_the_head_move(config, tmp_path):
-    run = fit(config, output_dir=tmp_path)
+def test_only_the_stages_above_the_boundary_and_the_head_move(config, tmp_path, device):
+    run = fit(config.model_copy(update={"device": device.type}), output_dir=tmp_path)
     assert changed_stages(run) == ["conv4", "conv5"]
     head = load_bundle(run.model_folder).head
     assert head.first.weight.abs().sum() > 0
@@ -155,12 +155,13 @@ def test_whole_network_training_uses_a_new_view_in_every_epoch(small_fashion, tm
     assert losses[0][:2] == losses[1][:2] and losses[0][2] != losses[1][2]
 
 
-def test_16_bit_training_is_used_where_it_is_quick(config, tmp_path):
+def test_16_bit_training_is_used_where_it_is_quick(config, tmp_path, device):
+    config = config.model_copy(update={"device": device.type})
     plain, half = (fit(config.model_copy(update={"amp": amp}), output_dir=tmp_path) for amp in (False, True))
     moved = [changed_stages(run) for run in (plain, half)]
     same = plain.history[-1].train_loss == half.history[-1].train_loss
     told = "--amp has no effect" in (half.folder / "log.txt").read_text()
-    assert same == told == (half_precision(torch.device("cpu")) is None)
+    assert same == told == (half_precision(device) is None)
     assert moved[0] == moved[1] == ["conv4", "conv5"]
     assert half.history[-1].train_loss == pytest.approx(plain.history[-1].train_loss, rel=0.02)
     assert load_bundle(half.model_folder).backbone.stages["conv5"][0].weight.dtype == torch.float32
