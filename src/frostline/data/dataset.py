@@ -121,7 +121,7 @@ class ImageDataset:
         return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
     def effective_fit(self, fit: str) -> str:
-        """Return ``"crop"`` for images known to be square, which each ``fit`` leaves as they are; else ``fit``."""
+        """Return ``"crop"`` for images that are known to be square, as each ``fit`` gives the same pixels; else ``fit``."""
         square = isinstance(self.images, np.ndarray) and self.images.shape[1] == self.images.shape[2]
         return "crop" if square else fit
 
