@@ -120,10 +120,10 @@ class ImageDataset:
         """The longest side of the images in pixels; ``None`` when it is not known."""
         return max(self.images.shape[1:3]) if isinstance(self.images, np.ndarray) else self.longest_side
 
-    def effective_fit(self, fit: str) -> str:
-        """Return ``"crop"`` for images that are known to be square, as each ``fit`` gives the same pixels; else ``fit``."""
-        square = isinstance(self.images, np.ndarray) and self.images.shape[1] == self.images.shape[2]
-        return "crop" if square else fit
+    @property
+    def is_square(self) -> bool:
+        """Whether all images are known to be square, so that cropping or padding them is the same."""
+        return isinstance(self.images, np.ndarray) and self.images.shape[1] == self.images.shape[2]
 
     def subset(self, indices: NDArray[np.integer]) -> "ImageDataset":
         """Return the images at ``indices``, in that order; row ids that are known are kept."""

@@ -153,7 +153,9 @@ def rank_networks(
     for name, found in weights.items():
         backbone = load_backbone(name, str(found), cache_dir=context.cache, progress=context.progress)
         size = image_size or backbone.usual_image_size(sample.side)
-        preprocess = Preprocess(size, *backbone.intake.normalization, sample.levels, sample.effective_fit(fit))
+        preprocess = Preprocess(
+            size, *backbone.intake.normalization, sample.levels, "crop" if sample.is_square else fit
+        )
         ranked += _rank(backbone, str(found), preprocess, sample, context)
     return sorted(ranked, key=lambda one: (-one.accuracy, one.operations, one.taps))
 

@@ -292,7 +292,8 @@ def resolve_network(
         _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")
     if complete.class_weights == "none":
         _log_imbalance(images)
-    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, images.effective_fit(config.fit))
+    fit = "crop" if images.is_square else config.fit
+    preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, fit)
     return ResolvedNetwork(complete, backbone, boundary, preprocess)
 
 

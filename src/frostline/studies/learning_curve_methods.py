@@ -85,7 +85,7 @@ Way = Callable[[Labeled, int], MethodResult]  # (positions of the labeled images
 def pixels(setting: Setting) -> Way:
     """Fit a logistic regression on the pixels: the baseline without a network."""
     side = setting.pool.side
-    fit = setting.pool.effective_fit(setting.config.fit)
+    fit = "crop" if setting.pool.is_square else setting.config.fit
     preprocess = Preprocess(min(side, PIXEL_SIDE) if side else PIXEL_SIDE, fit=fit)
 
     def numbers(images: ImageDataset) -> NDArray[np.float32]:
