@@ -66,8 +66,8 @@ class RichBars:
 
 
 class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, console: Console, level: int) -> None:
+        super().__init__(level)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,21 +82,24 @@ class Screen:
     ----------
     quiet : bool
         Print only errors.
+    verbose : bool
+        Print the details of the log, too.
     stderr : bool
         Print to standard error, because standard output carries data.
     """
 
-    def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = True, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
         width = None if file.isatty() else 10_000  # a table in a file is not folded
         self.console = Console(file=file, quiet=quiet, width=width)
         bars = RichBars(self.console) if self.console.is_terminal else visible(None)
         self.progress: Progress = Silent() if quiet else bars
+        self._level = logging.DEBUG if verbose else logging.INFO
 
     @contextmanager
     def show_log(self) -> Iterator[None]:
         """Print the library's log lines while a command runs."""
-        with listening(_ConsoleHandler(self.console)):
+        with listening(_ConsoleHandler(self.console, self._level)):
             yield
 
     def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:

@@ -53,6 +53,7 @@ CacheDir = Annotated[
     ),
 ]
 Quiet = Annotated[bool, flag("--quiet", "Print only errors.", group=OUTPUT)]
+Verbose = Annotated[bool, flag("--verbose", "Print every line that log.txt gets.", group=OUTPUT)]
 MovedData = Annotated[str | None, option("Where the run's images are now, if they were moved.", "PATH")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", show_default=False)]
 ImagePaths = Annotated[list[Path], typer.Argument(help="Image files or folders of them.", show_default=False)]
@@ -170,7 +171,7 @@ class SettingsCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, those of the settings included."""
-        if not self.complete:
+        if not self.complete and self.callback is not None:
             whole = get_command(_application(inspect.unwrap(self.callback)))  # typer wraps what it registers
             self.params, self.callback, self.complete = whole.params, whole.callback, True
         return super().get_params(ctx)

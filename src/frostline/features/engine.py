@@ -126,7 +126,7 @@ class SelectedEngine:
         engine = self._agreeing(record.engine, pixels, expected)
         if engine is None:
             return self.forward
-        log.info("engine: %s", record.summary)
+        log.debug("engine: %s", record.summary)
         return engine
 
     def _measure(self, name: str, pixels: torch.Tensor, expected: torch.Tensor, file: Path) -> Engine:
@@ -141,7 +141,7 @@ class SelectedEngine:
             write_json(file, record.model_dump())
         except StorageError as error:  # a cache that cannot be written: measured again next time
             log.debug("the choice of an engine is not remembered: %s", error)
-        log.info("engine: %s", record.summary)
+        log.debug("engine: %s", record.summary)
         return engines[chosen]
 
     def _agreeing(self, name: str, pixels: torch.Tensor, expected: torch.Tensor) -> Engine | None:
@@ -150,10 +150,10 @@ class SelectedEngine:
             engine = compile_engine(name, self.forward, pixels)
             difference = _difference(engine(pixels), expected)
         except Exception as error:  # engines raise whatever they like; torch computes the same
-            log.info("engine: %s cannot run this network (%s)", name, first_line(error))
+            log.debug("engine: %s cannot run this network (%s)", name, first_line(error))
             return None
         if difference > TOLERANCE:
-            log.info("engine: %s differs from torch by %.1e of the largest feature: not used", name, difference)
+            log.debug("engine: %s differs from torch by %.1e of the largest feature: not used", name, difference)
             return None
         return engine
 

@@ -1,6 +1,7 @@
 """Rank networks by what their frozen features tell about a data set's classes, on training images alone."""
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,7 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     file = context.cache / "rankings" / f"{digest_json(key)}.json"
     ranked = read_ranking(file)
     if ranked is None:
+        log.info("comparing %d networks on %s training images", len(names), f"{len(sample):,}")
         ranked = rank_networks(sample, names, context, image_size=config.image_size, fit=config.fit)
         _remember(file, ranked)
     chosen = best_value(ranked)
@@ -270,7 +272,7 @@ def _rank(
     taps = backbone.usual_taps or _spread(backbone)
     frozen = Frozen(backbone, make_boundary(backbone, backbone.feature_stage, taps))
     forward = FastForward(frozen, preprocess, context.device)
-    log.info("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
+    log.debug("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
     (features,), _ = fill(
         [sample],
         forward,
@@ -279,6 +281,7 @@ def _rank(
         progress=context.progress,
         workers=cores(),
         engine=context.engine,
+        level=logging.DEBUG,
     )
     rows = features.take(np.arange(len(sample))).flatten(1)
     choices = {taps: rows}

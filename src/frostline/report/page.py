@@ -21,10 +21,12 @@ from frostline._utils.text import templates
 from frostline.data.thumbnails import LOSSLESS_SIDE, data_url, to_png
 from frostline.evaluation.calibration import reliability, uncalibrated
 from frostline.evaluation.metrics import PER_PAIR, confused_pairs, least_certain, worst_mistakes
+from frostline.evaluation.summary import short_path, summarize
 from frostline.models.backbone import GIVEN
 from frostline.models.boundary import NONE
 from frostline.report.charts import curves, diagram, draw_map
 from frostline.report.contents import ReportContents, gather
+from frostline.report.glossary import Terms
 from frostline.runs.evidence import Evidence
 from frostline.runs.folder import Run
 
@@ -45,17 +47,19 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 def page(found: ReportContents) -> str:
     """Return the page as HTML."""
     environment = templates("frostline.report")
+    environment.filters["short_path"] = short_path
     environment.filters["percent"] = lambda value: format_value(value, "percent")
     return environment.get_template("report.html").render(
         run=found,
         metrics=found.metrics,
         figure=partial(figure, found.metrics),
+        term=Terms(),
         again=f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}",
         **_parts(found),
     )
 
 
-RESULT_PARTS = ("sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
+RESULT_PARTS = ("summary", "suspected", "sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
 
 
 def _parts(found: ReportContents) -> dict[str, Any]:
@@ -69,6 +73,8 @@ def _parts(found: ReportContents) -> dict[str, Any]:
         "filters_shown": 0 if filters is None else min(MOST_FILTERS, len(filters)),
     }
     if found.metrics:
+        held_out = found.metrics.get("held_out") or {}
+        parts |= {"summary": summarize(found.metrics), "suspected": held_out.get("suspected", [])}
         parts |= {"sentences": list(describe_run(found)), "gap": gap(found), "names": found.class_names}
         if found.metrics["test"]:
             parts |= _test_parts(found, found.metrics["test"])

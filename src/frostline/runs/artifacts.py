@@ -19,6 +19,8 @@ from frostline._utils.device import describe_device, peak_memory_bytes
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes, write_json
 from frostline.data.augment import make_augment
+from frostline.data.check import EXAMPLES, blank_images
+from frostline.data.dataset import Splits
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.resolve import RunSplits
@@ -31,10 +33,10 @@ from frostline.runs.writer import OpenRun
 from frostline.training.checkpoint import Epoch
 
 
-def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) -> dict[str, Any]:
+def write_artifacts(run: OpenRun, data: Splits, model: TrainedModel, start: float) -> dict[str, Any]:
     """Evaluate a trained model, write every file of its run and complete it; return the results.
 
-    ``data`` is the name of the data set, ``start`` the `time.perf_counter` at the start of the run.
+    ``data`` is the whole data set, ``start`` the `time.perf_counter` at the start of the run.
     """
     config, network, splits = model.plan.config, model.plan.network, model.plan.splits
     trained, origin, names = model.trained, network.backbone.origin, splits.train.class_names
@@ -51,7 +53,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     write_index(run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, fit, config.seed)
     draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")
-    title = f"{data}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"
+    title = f"{data.name}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"
     draw_confusion(results.metrics[shown]["confusion"], names, title, run.folder / "confusion.png")
     metrics = {
         "schema": 1,
@@ -60,7 +62,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
         "training": {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
         | model.facts,
         "weights": {"name": origin.name, "sha256": origin.sha256} if origin else {},
-        "model": _model_facts(model, bundle),
+        "model": {**_model_facts(model, bundle), "compared": run.begin_record.compared},
         "data": _data_facts(data, splits),
         "seed": config.seed,
         **_environment(model.features.context.device),
@@ -84,6 +86,7 @@ def _model_facts(model: TrainedModel, bundle: Model) -> dict[str, Any]:
         "image_size": bundle.preprocess.image_size,
         "head": config.head,
         "prior": config.prior if config.head == "ridge" else None,
+        "class_weights": config.class_weights,
         "parameters": _count_parameters(bundle.backbone.stages) + _count_parameters(bundle.head),
         "trainable_parameters": _count_parameters(model.module),
     }
@@ -93,11 +96,15 @@ def _count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _data_facts(name: str, splits: RunSplits) -> dict[str, Any]:
+def _data_facts(data: Splits, splits: RunSplits) -> dict[str, Any]:
+    train, blank = splits.train, blank_images(data)
+    counts = np.bincount(train.labels, minlength=len(train.class_names)).tolist()
     return {
-        "name": name,
+        "name": data.name,
         "images": {part: len(images) for part, images in splits.by_name.items()},
         "fingerprint": {part: images.fingerprint for part, images in splits.by_name.items()},
+        "training_images": dict(zip(train.class_names, counts, strict=True)),
+        "blank_images": {"count": len(blank), "examples": blank[:EXAMPLES]},
         "overlap": {pair: shared.facts for pair, shared in splits.overlaps.items()},
     }
 
