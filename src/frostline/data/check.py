@@ -14,6 +14,7 @@ from frostline.data import fashion_mnist
 from frostline.data.dataset import BadImage, ImageDataset, Splits
 from frostline.data.names import first_few
 from frostline.data.splits import train_val
+from frostline.errors import ConfigError
 
 EXAMPLES = 3
 IMBALANCE = 10  # ratio of the largest to the smallest class that is worth a line
@@ -136,11 +137,7 @@ def check(splits: Splits, val_fraction: float = 0.1) -> list[Finding]:
     for name, part in parts.items():
         findings += _check_part(name, part)
     if splits.val is None:
-        train = splits.train
-        drawn = len(train_val(train.labels, val_fraction, 0, train.groups)[1])
-        few = "too few images: add some to each class"
-        findings.append(Finding("validation split", f"{drawn:,} images to draw from train") if drawn else
-                        Finding("validation split", "no image to draw from train", "problem", few))  # fmt: skip
+        findings.append(_check_validation(splits.train, val_fraction))
     for shared in overlaps(parts).values():
         findings += _check_overlap(shared)
     blank = blank_images(splits)
@@ -152,6 +149,16 @@ def check(splits: Splits, val_fraction: float = 0.1) -> list[Finding]:
         findings.append(Finding("images that cannot be read", f"{len(splits.bad):,}", "note", advice))
         findings += [Finding(image.shown_path, image.reason, "note") for image in splits.bad]
     return findings
+
+
+def _check_validation(train: ImageDataset, fraction: float) -> Finding:
+    try:
+        drawn = len(train_val(train.labels, fraction, 0, train.groups)[1])
+    except ConfigError as error:
+        return Finding("validation split", "cannot be drawn from train", "problem", str(error))
+    if not drawn:
+        return Finding("validation split", "no image to draw from train", "problem", "add images to each class")
+    return Finding("validation split", f"{drawn:,} images to draw from train")
 
 
 def _check_published_files(splits: Splits) -> list[Finding]:

@@ -87,7 +87,7 @@ def _shared_images(metrics: Metrics) -> str:
 def _blank_images(metrics: Metrics) -> str:
     data = metrics.get("data", {})
     blank = data.get("blank_images", {"count": 0})
-    if blank["count"] < max(1, BLANK_SHARE * sum(data["images"].values())):
+    if not blank["count"] or blank["count"] < BLANK_SHARE * sum(data["images"].values()):
         return ""
     named, noun = ", ".join(map(short_path, blank["examples"])), "image" if blank["count"] == 1 else "images"
     return f"Replace or remove the {blank['count']:,} {noun} of a single color, such as {named}: they show nothing."

@@ -59,7 +59,20 @@ def page(found: ReportContents) -> str:
     )
 
 
-RESULT_PARTS = ("summary", "suspected", "sentences", "gap", "test", "names", "hardest", "shares", "masks", "galleries", "diagrams", "map")
+RESULT_PARTS = (
+    "summary",
+    "suspected",
+    "sentences",
+    "gap",
+    "test",
+    "names",
+    "hardest",
+    "shares",
+    "masks",
+    "galleries",
+    "diagrams",
+    "map",
+)
 
 
 def _parts(found: ReportContents) -> dict[str, Any]:
