@@ -47,8 +47,8 @@ def results(
 
 def test_all_fine() -> None:
     assert summarize(results()) == [
-        "The model got 98 % of 60 test images right, none of which it had seen before; on new images like these, expect "
-        "91 % to 100 % (95 % interval).",
+        "The model got 98 % of 60 test images right, none of which it had seen before; on new images like these, "
+        "expect 91 % to 100 % (95 % interval).",
         f"{GUESSES}: the model is better than both.",
         "More images of “bag” would help most: of 100 that were held out in training, 99 were recognized, the smallest "
         "share of all classes.",
@@ -139,8 +139,8 @@ def test_blank_images() -> None:
 def test_two_classes_alike() -> None:
     mixed = [(0, 2)] * 25 + [(2, 0)] * 25 + [(1, 0)]
     assert summarize(results(held_out=mixed))[2] == (
-        "“bag” and “coat” look alike to the model: 50 of its 51 mistakes on held-out images confuse the two. Add images "
-        "that show the difference, or make them one class."
+        "“bag” and “coat” look alike to the model: 50 of its 51 mistakes on held-out images confuse the two. Add "
+        "images that show the difference, or make them one class."
     )
 
 
