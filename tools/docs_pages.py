@@ -33,6 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, page in INCLUDED.items():
         text = (ROOT / path).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_linked(text)))
+    files.append(File.generated(config, "glossary.md", content=glossary_page()))
     modules = _modules()
     levels = _levels(_folder_imports(modules))
     files.append(File.generated(config, "images/modules.svg", content=_drawing(levels, modules)))
@@ -79,6 +80,20 @@ def _settings() -> str:
         head = [f"**{group}**", "", "| setting | type | default | meaning |", "|---|---|---|---|"]
         tables.setdefault(group, head).append(f"| {' | '.join([*cells, meaning])} |")  # a bar in code divides no cells
     return "\n\n".join("\n".join(lines) for lines in tables.values())
+
+
+def glossary_page() -> str:
+    """Return the terms of a report with their explanations, from the table in the code."""
+    tree = ast.parse((CODE / "report" / "glossary.py").read_text(encoding="utf-8"))
+    table = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [ast.unparse(name) for name in node.targets] == ["GLOSSARY"]
+    )
+    lines = ["# Glossary", "", "The terms of a report. In `report.html`, each explains itself on hover, tap or Enter."]
+    for term, explanation in ast.literal_eval(table).items():
+        lines += ["", f"## {term}", "", explanation]
+    return "\n".join([*lines, ""])
 
 
 def _modules() -> dict[str, ast.Module]:

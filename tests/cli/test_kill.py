@@ -24,7 +24,7 @@ RUNS = 5  # each is killed once in every phase
 def command(data: Path, name: str, cache: Path) -> list[object]:
     """Begin or resume a run; each has its own cache."""
     options = ["--data-dir", data, "--limit", 300, *OPTIONS, "--head", "mlp", "--epochs", EPOCHS, "--patience", EPOCHS]
-    return ["train", "fashion-mnist", "--name", name, "--cache-dir", cache, *options, "--resume"]
+    return ["train", "fashion-mnist", "--verbose", "--name", name, "--cache-dir", cache, *options, "--resume"]
 
 
 def phase_of(lines: list[str]) -> str:

@@ -30,7 +30,7 @@ def train(frostline, small_fashion):
 
 
 def test_train_prints_progress_and_results_and_refuses_a_used_name(train, frostline, tmp_path):
-    done = train("--epochs", 3, "--name", "mine")
+    done = train("--epochs", 3, "--name", "mine", "--verbose")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     epochs = [match for line in lines if (match := EPOCH.fullmatch(line))]

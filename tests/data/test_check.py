@@ -7,31 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.data.check import CheckResult, check, overlaps, warn_overlaps
+from frostline.data.check import Finding, check, overlaps, warn_overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.fashion_mnist import load
 from tests.conftest import Frostline, write_idx
 
 
 @pytest.fixture(scope="module")
-def real(fashion: Splits) -> dict[str, CheckResult]:
+def real(fashion: Splits) -> dict[str, Finding]:
     return {finding.what: finding for finding in check(fashion)}
 
 
-def test_real_data_is_as_published(real: dict[str, CheckResult]) -> None:
-    assert [finding.what for finding in real.values() if finding.ok is False] == []
+def test_real_data_is_as_published(real: dict[str, Finding]) -> None:
+    assert [finding.what for finding in real.values() if finding.level == "problem"] == []
     published = [finding for finding in real.values() if finding.found == "content as published"]
     assert len(published) == 4
-    assert real["counts"] == CheckResult("counts", "60,000 train, 10,000 test", True)
+    assert real["counts"] == Finding("counts", "60,000 train, 10,000 test")
 
 
-def test_counts_and_ranges_of_the_real_data(real: dict[str, CheckResult]) -> None:
+def test_counts_and_ranges_of_the_real_data(real: dict[str, Finding]) -> None:
     assert real["train labels"].found == "6,000 to 6,000 images in each class"
     assert real["test labels"].found == "1,000 to 1,000 images in each class"
     assert real["train pixels"].found == "28 x 28, values 0 to 255"
 
 
-def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, CheckResult]) -> None:
+def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, Finding]) -> None:
     train, test = ({image.tobytes() for image in np.asarray(part.images)} for part in (fashion.train, fashion.test))
     assert real["images in both train and test"].found == f"{len(train & test)} identical"
     assert real["train repeated images"].found == f"{60_000 - len(train)} identical"
@@ -45,15 +45,17 @@ def test_damaged_copy_is_found(fashion: Splits, tmp_path: Path) -> None:
     for old in folder.glob("t10k-labels*"):
         old.unlink()
     write_idx(folder / "t10k-labels-idx1-ubyte", labels)
-    wrong = [finding for finding in check(load(folder)) if finding.ok is False]
-    assert wrong == [CheckResult("t10k-labels-idx1-ubyte", "NOT the published content", False)]
+    wrong = [finding for finding in check(load(folder)) if finding.level == "problem"]
+    assert wrong == [
+        Finding("t10k-labels-idx1-ubyte", "NOT the published content", "problem", "download its files again")
+    ]
 
 
 def test_smaller_copy_is_wrong_on_the_command_line(small_fashion: Path, frostline: Frostline) -> None:
     done = frostline("data", "check", "fashion-mnist", "--data-dir", small_fashion)
     assert done.returncode == 2
     assert "1,200 train, 300 test" in done.stdout
-    assert done.stdout.count("WRONG") == 5
+    assert sum(line.rstrip().endswith("problem") for line in done.stdout.splitlines()) == 5
     assert done.stderr.startswith("frostline: fashion-mnist differs from the published data: train-images-idx3-ubyte, ")
     assert done.stderr.count("\n") == 1
 
@@ -66,11 +68,11 @@ def tiny(train: np.ndarray, test: np.ndarray) -> Splits:
 def test_images_in_both_parts_are_found() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), dtype=np.uint8)
     findings = {f.what: f for f in check(tiny(images[:8], np.concatenate([images[3:5], images[8:]])))}
-    assert findings["images in both train and test"] == CheckResult(
-        "images in both train and test", "2 identical", None
-    )
+    shared = findings["images in both train and test"]
+    assert (shared.found, shared.level) == ("2 identical", "note")
+    assert shared.advice == "remove them from one of the two: the results on test are too optimistic"
     clean = {f.what: f for f in check(tiny(images[:8], images[8:]))}
-    assert clean["images in both train and test"].ok is True
+    assert clean["images in both train and test"] == Finding("images in both train and test", "0 identical")
 
 
 def test_images_that_look_alike_in_both_parts_are_remarked() -> None:
@@ -80,7 +82,7 @@ def test_images_that_look_alike_in_both_parts_are_remarked() -> None:
     splits = Splits("tiny", whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), "memory")
     findings = {f.what: f for f in check(splits)}
     remark = findings["similar images in train and test"]
-    assert (remark.found, remark.ok) == ("1 of test", None)
+    assert (remark.found, remark.level) == ("1 of test", "note")
 
 
 def test_repeated_and_empty_images_are_remarked() -> None:
@@ -88,14 +90,17 @@ def test_repeated_and_empty_images_are_remarked() -> None:
     images[1] = images[2] = images[0]
     images[4] = 77
     findings = {f.what: f for f in check(tiny(images[:8], images[8:]))}
-    assert findings["train repeated images"] == CheckResult("train repeated images", "2 identical", None)
-    assert findings["train empty images"] == CheckResult("train empty images", "1 with a single value", None)
+    repeated, blank = findings["train repeated images"], findings["images of a single color"]
+    assert (repeated.found, repeated.level) == ("2 identical", "note")
+    assert (blank.found, blank.level, blank.advice) == ("1", "note", "replace or remove them: train 4")
 
 
-def test_missing_class_and_black_images_are_wrong() -> None:
+def test_missing_class_and_black_images_are_noted_and_too_few_images_are_a_problem() -> None:
     black = ImageDataset(np.zeros((4, 8, 8), np.uint8), np.zeros(4, int), ("a", "b"))
-    wrong = {finding.what for finding in check(Splits("tiny", black, black, "memory")) if finding.ok is False}
-    assert wrong == {"train labels", "train pixels", "test labels", "test pixels"}
+    findings = check(Splits("tiny", black, black, "memory"))
+    noted = {finding.what for finding in findings if finding.level == "note" and finding.advice}
+    assert noted >= {"train labels", "train pixels", "test labels", "test pixels", "images of a single color"}
+    assert [finding.what for finding in findings if finding.level == "problem"] == ["validation split"]
 
 
 def parts() -> dict[str, ImageDataset | None]:

@@ -71,7 +71,7 @@ def test_a_row_does_not_depend_on_the_others_of_its_batch(alexnet: FastForward) 
 
 
 def test_auto_measures_once_and_remembers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     forward, batch = lite(), pixels(3)
     selected = SelectedEngine(forward, "auto", LONG_PASS, "id", tmp_path)
     features = selected(batch)
@@ -95,7 +95,7 @@ def test_auto_leaves_networks_that_torch_runs_fast(alexnet: FastForward, tmp_pat
 
 
 def test_a_remembered_engine_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     forward, batch = lite(), pixels(3)
     selected = SelectedEngine(forward, "auto", LONG_PASS, "id", tmp_path)
     write(

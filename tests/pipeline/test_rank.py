@@ -57,7 +57,7 @@ def test_networks_are_ranked_by_accuracy_on_a_sample(fashion: Splits, context: C
 
 def test_the_sample_is_cached(fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture) -> None:
     first = rank_networks(fashion.train, ["alexnet"], context, count=40, image_size=64)
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     assert rank_networks(fashion.train, ["alexnet"], context, count=40, image_size=64) == first
     assert "to compute" not in caplog.text
 
@@ -105,7 +105,7 @@ def test_constant_features_and_single_images_are_no_error() -> None:
 def test_auto_chooses_network_weights_and_taps(
     fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     config = TrainConfig(data="x", image_size=64)
     check_network(config)
     images = fashion.train.subset(np.arange(60))
@@ -225,7 +225,7 @@ def test_small_networks_in_the_hubs_cache_are_candidates(hub: Path, fashion: Spl
 def test_all_names_are_checked_before_any_network_runs(
     fashion: Splits, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     with pytest.raises(UnknownNameError, match="Did you mean 'alexnet'"):
         rank_networks(fashion.train, ["alexnet", "alexnett"], context, count=20, image_size=64)
     assert "frozen pass" not in caplog.text

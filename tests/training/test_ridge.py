@@ -117,7 +117,7 @@ def test_the_strength_has_the_least_error_of_those_that_are_as_accurate(parts, m
     train, every = parts
     val = Examples(Chosen(every.rows, np.arange(len(every))[:count]), every.labels[:count])
     head = make_head(train, "ridge")
-    with caplog.at_level("INFO", logger="frostline"):
+    with caplog.at_level("DEBUG", logger="frostline"):
         solved = solve(head, train, val)
     assert f"of {len(STRENGTHS) + 2} tried" in caplog.text
     x, right, error = standardized(head, val), {}, {}

@@ -18,7 +18,7 @@ from frostline._utils.storage import OTHER_OUTPUT_DIR
 from frostline._utils.text import printable
 from frostline.errors import storage_error
 
-log = logging.getLogger("frostline")
+log = logging.getLogger("frostline")  # INFO: what every user reads once per run; DEBUG: details, `--verbose`
 
 REDRAWN_AFTER = 0.2  # seconds
 
@@ -124,10 +124,10 @@ def visible(progress: Progress | None) -> Progress:
 
 @contextmanager
 def listening(handler: logging.Handler) -> Iterator[None]:
-    """Hand the library's log lines, from INFO on, to a handler as well."""
+    """Hand the library's log lines, from the handler's level on, to it as well."""
     level = log.level
-    if log.getEffectiveLevel() > logging.INFO:
-        log.setLevel(logging.INFO)
+    if log.getEffectiveLevel() > handler.level:
+        log.setLevel(handler.level)
     log.addHandler(handler)
     try:
         yield
@@ -141,7 +141,7 @@ class LogFile(logging.handlers.MemoryHandler):
 
     def __init__(self) -> None:
         super().__init__(capacity=sys.maxsize, flushLevel=sys.maxsize)
-        self.setLevel(logging.INFO)
+        self.setLevel(logging.DEBUG)
 
     def write_to(self, path: Path) -> None:
         """Append the lines so far and those to come, with times, to a file.
@@ -172,7 +172,7 @@ class _LogTarget(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-        self.setLevel(logging.INFO)
+        self.setLevel(logging.DEBUG)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -207,6 +207,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        self.setLevel(logging.DEBUG)
         self.setFormatter(_OneLine())
 
 

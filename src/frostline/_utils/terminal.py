@@ -62,10 +62,10 @@ class RichBars:
 
 
 class ConsoleHandler(logging.Handler):
-    """Log lines without times, on a console; warnings say so."""
+    """Log lines of a level or above without times, on a console; warnings say so."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, console: Console, level: int = logging.INFO) -> None:
+        super().__init__(level)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:

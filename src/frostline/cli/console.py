@@ -1,5 +1,6 @@
 """Terminal output: log lines, progress bars and tables; without bars in a pipe, and nothing but errors with --quiet."""
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,21 +25,24 @@ class Screen:
     ----------
     quiet : bool
         Print only errors.
+    verbose : bool
+        Print the details of the log, too.
     stderr : bool
         Print to standard error, because standard output carries data.
     """
 
-    def __init__(self, *, quiet: bool = False, stderr: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = True, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
         width = None if file.isatty() else 10_000  # a table in a file is not folded
         self.console = Console(file=file, quiet=quiet, width=width)
         bars = RichBars(self.console) if self.console.is_terminal else visible(None)
         self.progress: Progress = Silent() if quiet else bars
+        self._level = logging.DEBUG if verbose else logging.INFO
 
     @contextmanager
     def show_log(self) -> Iterator[None]:
         """Print the library's log lines while a command runs."""
-        with listening(ConsoleHandler(self.console)):
+        with listening(ConsoleHandler(self.console, self._level)):
             yield
 
     def table(self, columns: list[str], rows: list[list[str]], *, title: str = "", left: int = 1) -> None:

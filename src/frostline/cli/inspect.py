@@ -61,7 +61,10 @@ def data_get(name: DataName, data_dir: DataDir = None, cache_dir: CacheDir = Non
 @data_app.command("check")
 @with_settings(SOURCE_SETTINGS)
 def data_check(name: DataName, *, data_dir: DataDir = None, cache_dir: CacheDir = None, **options: Any) -> None:
-    """Check files, counts and ranges, and find images that are in two splits or two classes."""
+    """Check what a training would find: files, counts, ranges, and images that are in two splits or two classes.
+
+    Exits with 2 only where train refuses the data, or a data set with a name is not the published one.
+    """
     from frostline.cli.console import Screen
     from frostline.config import TrainConfig
     from frostline.data.check import check
@@ -73,18 +76,20 @@ def data_check(name: DataName, *, data_dir: DataDir = None, cache_dir: CacheDir 
     config = TrainConfig(data=name, data_dir=data_dir, **provided(options))
     try:
         with screen.show_log():
-            findings = check(load_configured(config, cache_dir, screen.progress))
+            findings = check(load_configured(config, cache_dir, screen.progress), config.val_fraction)
     except ClashError as error:
         rows = [[cell for image in pair for cell in (image.shown_path, image.reason)] for pair in error.pairs]
         screen.table(["same bytes: image", "class", "image", "class"], rows, left=4)
         raise
-    marks = {True: "ok", False: "WRONG", None: "note"}
-    screen.table([name, "found", ""], [[item.what, item.found, marks[item.ok]] for item in findings], left=3)
-    wrong = [item.what for item in findings if item.ok is False]
-    if wrong and name in SOURCES:
-        raise DataError(f"{name} differs from the published data: {', '.join(wrong)}. Download its files again.")
-    if wrong:
-        raise DataError(f"{name}: problems found: {', '.join(wrong)}.")
+    screen.table([name, "found", ""], [[item.what, item.found, item.level] for item in findings], left=3)
+    advised = [f"{item.level}: {item.what}: {item.advice}" for item in findings if item.advice]
+    screen.print("", *advised)
+    problems = [item.what for item in findings if item.level == "problem"]
+    if problems and name in SOURCES:
+        raise DataError(f"{name} differs from the published data: {', '.join(problems)}. Download its files again.")
+    if problems:
+        raise DataError(f"{name}: train would refuse it: {', '.join(problems)}; see above what to do.")
+    screen.print(f"{name}: train accepts it")
 
 
 @data_app.command("show")

@@ -66,6 +66,7 @@ CacheDir = Annotated[
     ),
 ]
 Quiet = Annotated[bool, flag("--quiet", "Print only errors.", group=OUTPUT)]
+Verbose = Annotated[bool, flag("--verbose", "Print every line that log.txt gets.", group=OUTPUT)]
 MovedData = Annotated[str | None, option("Where the run's images are now, if they were moved.", "PATH")]
 
 

@@ -16,6 +16,7 @@ from frostline.cli.settings import (
     OutputDir,
     Overwrite,
     Quiet,
+    Verbose,
     flag,
     option,
     read_settings,
@@ -38,6 +39,7 @@ def train(
     cache_dir: CacheDir = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     **options: Any,
 ) -> None:
     """Run the frozen stages over DATA once, train the layers above them, and evaluate the model."""
@@ -45,7 +47,7 @@ def train(
     from frostline.errors import RunError
 
     settings = read_settings("train", data, config, options)
-    screen = Screen(quiet=quiet)
+    screen = Screen(quiet=quiet, verbose=verbose)
     with screen.show_log():
         from frostline.runs.fit import fit
 
@@ -63,8 +65,11 @@ def train(
             from frostline.report.page import write_report
 
             write_report(run)
+    from frostline.evaluation.summary import summarize
+
     screen.print("")
     show_results(screen, run.metrics, "test split")
+    screen.print("", *summarize(run.metrics))
     screen.print("", f"run folder: {run.folder}    try: frostline predict {run.name} IMAGE…")
     if not run.finished:
         raise RunError(f"run '{run.name}' did not finish.")

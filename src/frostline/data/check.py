@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from frostline._utils.progress import log
 from frostline.data import fashion_mnist
 from frostline.data.dataset import BadImage, ImageDataset, Splits
 from frostline.data.names import first_few
+from frostline.data.splits import train_val
+from frostline.errors import ConfigError
 
 EXAMPLES = 3
+IMBALANCE = 10  # ratio of the largest to the smallest class that is worth a line
 
 
 @dataclass(frozen=True)
@@ -79,66 +82,132 @@ def _overlap(first: str, a: ImageDataset, second: str, b: ImageDataset) -> Overl
     if a.groups is not None and b.groups is not None:
         similar = int((np.isin(b.groups, a.groups) & ~same).sum())
     examples = tuple(
-        (_image_name(first, a, position[b.row_ids[j]]), _image_name(second, b, j))
+        (image_name(first, a, position[b.row_ids[j]]), image_name(second, b, j))
         for j in np.flatnonzero(same)[:EXAMPLES].tolist()
     )
     return Overlap(first, second, int(same.sum()), similar, examples)
 
 
-def _image_name(name: str, part: ImageDataset, number: int) -> str:
+def image_name(name: str, part: ImageDataset, number: int) -> str:
+    """Return the path of an image file, or split and number of an image in memory."""
     if isinstance(part.images, np.ndarray):
         return f"{name} {number}"
     return BadImage(part.images[number], "").shown_path
 
 
+def blank_images(splits: Splits) -> list[str]:
+    """Return the names of the images of a single color."""
+    found = [BadImage(path, "").shown_path for path in splits.blank]
+    for name, part in _parts(splits).items():
+        if isinstance(part.images, np.ndarray):
+            flat = part.images.reshape(len(part), -1)
+            found += [image_name(name, part, i) for i in np.flatnonzero((flat == flat[:, :1]).all(1)).tolist()]
+    return found
+
+
+def _parts(splits: Splits) -> dict[str, ImageDataset]:
+    return _with_images({"train": splits.train, "val": splits.val, "test": splits.test})
+
+
 @dataclass(frozen=True)
-class CheckResult:
-    """One line of a check; ``ok`` is ``None`` for a remark."""
+class Finding:
+    """One line of a check.
+
+    Attributes
+    ----------
+    what, found : str
+        What was checked, and the result.
+    level : str
+        ``ok``; ``note``: a training leaves it out or warns; ``problem``: a training refuses it, or it is not the
+        published data set.
+    advice : str
+        What to do about it.
+    """
 
     what: str
     found: str
-    ok: bool | None
+    level: Literal["ok", "note", "problem"] = "ok"
+    advice: str = ""
 
 
-def check(splits: Splits) -> list[CheckResult]:
-    """Check a loaded data set."""
+def check(splits: Splits, val_fraction: float = 0.1) -> list[Finding]:
+    """Check a loaded data set; ``val_fraction`` is the share that a training draws as its validation split."""
     findings = _check_published_files(splits) if splits.name == fashion_mnist.NAME else []
-    parts = _with_images({"train": splits.train, "val": splits.val, "test": splits.test})
+    parts = _parts(splits)
     for name, part in parts.items():
         findings += _check_part(name, part)
+    if splits.val is None:
+        findings.append(_check_validation(splits.train, val_fraction))
     for shared in overlaps(parts).values():
-        names = f"{shared.first} and {shared.second}"
-        count = f"{shared.identical} identical"
-        findings.append(CheckResult(f"images in both {names}", count, None if shared.identical else True))
-        findings += [CheckResult(f"  {first}", f"is {second}", None) for first, second in shared.examples]
-        if shared.look_alike is not None:
-            count = f"{shared.look_alike} of {shared.second}"
-            findings.append(CheckResult(f"similar images in {names}", count, None if shared.look_alike else True))
+        findings += _check_overlap(shared)
+    blank = blank_images(splits)
+    if blank:
+        advice = f"replace or remove them: {first_few(blank, EXAMPLES)}"
+        findings.append(Finding("images of a single color", f"{len(blank):,}", "note", advice))
     if splits.bad:
-        findings.append(CheckResult("images that cannot be read", f"{len(splits.bad):,}", False))
-        findings += [CheckResult(image.shown_path, image.reason, None) for image in splits.bad]
+        advice = "repair or remove them; train leaves them out, --strict refuses them"
+        findings.append(Finding("images that cannot be read", f"{len(splits.bad):,}", "note", advice))
+        findings += [Finding(image.shown_path, image.reason, "note") for image in splits.bad]
     return findings
 
 
-def _check_published_files(splits: Splits) -> list[CheckResult]:
+def _check_validation(train: ImageDataset, fraction: float) -> Finding:
+    try:
+        drawn = len(train_val(train.labels, fraction, 0, train.groups)[1])
+    except ConfigError as error:
+        return Finding("validation split", "cannot be drawn from train", "problem", str(error))
+    if not drawn:
+        return Finding("validation split", "no image to draw from train", "problem", "add images to each class")
+    return Finding("validation split", f"{drawn:,} images to draw from train")
+
+
+def _check_published_files(splits: Splits) -> list[Finding]:
+    advice = "download its files again"
     findings = []
     for role, path in (fashion_mnist.find(Path(splits.source)) or {}).items():
         same = fashion_mnist.content_matches(path, fashion_mnist.FILES[role])
-        findings.append(CheckResult(path.name, "content as published" if same else "NOT the published content", same))
+        findings.append(
+            Finding(path.name, "content as published") if same else
+            Finding(path.name, "NOT the published content", "problem", advice)
+        )  # fmt: skip
     sizes = (len(splits.train), len(splits.test))
-    return [*findings, CheckResult("counts", f"{sizes[0]:,} train, {sizes[1]:,} test", sizes == (60_000, 10_000))]
+    found = f"{sizes[0]:,} train, {sizes[1]:,} test"
+    right = sizes == (60_000, 10_000)
+    return [*findings, Finding("counts", found) if right else Finding("counts", found, "problem", advice)]
 
 
-def _check_part(name: str, part: ImageDataset) -> list[CheckResult]:
+def _check_part(name: str, part: ImageDataset) -> list[Finding]:
     counts = np.bincount(part.labels, minlength=len(part.class_names))
     per_class = f"{counts.min():,} to {counts.max():,} images in each class"
-    findings = [CheckResult(f"{name} labels", per_class, bool(counts.min() > 0))]
+    missing = [part.class_names[i] for i in np.flatnonzero(counts == 0)]
+    lost = f"add images of {first_few(missing)}: {name} has none" if missing else ""
+    findings = [Finding(f"{name} labels", per_class, "note" if missing else "ok", lost)]
+    if name == "train" and counts.max() > IMBALANCE * counts[counts > 0].min():
+        advice = "add images to the smallest classes, or train with --class-weights balanced"
+        found = f"the largest class has {counts.max() / counts[counts > 0].min():.0f} times the images of the smallest"
+        findings.append(Finding("balance of the classes", found, "note", advice))
     if isinstance(part.images, np.ndarray):
         low, high = int(part.images.min()), int(part.images.max())
-        flat = int((part.images.reshape(len(part), -1).std(1) == 0).sum())
         shape = " x ".join(map(str, part.images.shape[1:]))
-        findings.append(CheckResult(f"{name} pixels", f"{shape}, values {low} to {high}", low < high))
-        findings.append(CheckResult(f"{name} empty images", f"{flat} with a single value", True if not flat else None))
+        dark = "" if low < high else "all pixels are the same: read the images again"
+        findings.append(Finding(f"{name} pixels", f"{shape}, values {low} to {high}", "note" if dark else "ok", dark))
     repeated = sum(count - 1 for count in Counter(part.row_ids).values())
-    findings.append(CheckResult(f"{name} repeated images", f"{repeated} identical", True if not repeated else None))
+    advice = "remove the copies: each counts as another image" if repeated else ""
+    findings.append(Finding(f"{name} repeated images", f"{repeated} identical", "note" if repeated else "ok", advice))
+    return findings
+
+
+def _check_overlap(shared: Overlap) -> list[Finding]:
+    names = f"{shared.first} and {shared.second}"
+    advice = f"remove them from one of the two: the results on {shared.second} are too optimistic"
+    same = shared.identical > 0
+    count = f"{shared.identical} identical"
+    findings = [Finding(f"images in both {names}", count, "note" if same else "ok", advice if same else "")]
+    findings += [Finding(f"  {first}", f"is {second}", "note") for first, second in shared.examples]
+    if shared.look_alike is not None:
+        count, alike = f"{shared.look_alike} of {shared.second}", shared.look_alike > 0
+        advice = f"look whether they show the same thing: the results on {shared.second} may be too optimistic"
+        findings.append(
+            Finding(f"similar images in {names}", count, "note" if alike else "ok", advice if alike else "")
+        )
     return findings

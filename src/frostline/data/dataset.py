@@ -234,6 +234,8 @@ class Splits:
         The validation split; a run draws one from ``train`` when it is ``None``.
     bad : tuple of BadImage
         Images that could not be read.
+    blank : tuple of Path
+        Image files of a single color.
     """
 
     name: str
@@ -242,6 +244,7 @@ class Splits:
     source: str
     val: ImageDataset | None = None
     bad: tuple[BadImage, ...] = ()
+    blank: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
         return printable(f"Splits({self.name}, {', '.join(self._facts.values())})")

@@ -98,7 +98,8 @@ def list_folder(root: Path) -> Listing:
         )
     if left_out:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common())
-        log.warning("%s: %d files are left out: %s", root, left_out.total(), kinds)
+        total = left_out.total()
+        log.warning("%s: %s left out: %s", root, "1 file is" if total == 1 else f"{total:,} files are", kinds)
     empty -= {class_name(name) for _, name, _ in rows}
     if empty:
         log.warning("%s: no images in %s: not a class", root, ", ".join(natural_order(empty)))

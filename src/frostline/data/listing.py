@@ -126,20 +126,23 @@ def listed_splits(
     )
     _report_bad(bad, listing, strict=strict)
     readable = [i for i, file in enumerate(files) if file.reason is None]
-    splits = [listing.splits[i] or "train" for i in readable]
+    stated = [listing.splits[i] or "train" for i in readable]
     groups = None if listing.groups is None else [listing.groups[i] for i in readable]
     images = replace(_dataset(listing, files, readable, groups), max_pixels=max_pixels, decoded=decoded)
-    _check_groups(groups, splits, listing.source)
+    _check_groups(groups, stated, listing.source)
     tones = [files[i].tones for i in readable]
     for line in describe_scales(tones, images.levels):
         log.info("%s: %s", listing.source, line)
-    for line in describe_oddities(tones, splits, [listing.paths[i] for i in readable]):
+    for line in describe_oddities(tones, stated, [listing.paths[i] for i in readable]):
         log.warning("%s: %s", listing.source, line)
     parts = {}
     for split in SPLITS:
-        members = np.flatnonzero([name == split for name in splits])
+        members = np.flatnonzero([one == split for one in stated])
         parts[split] = images.subset(members) if len(members) else None
-    return complete(name, listing.source, parts["train"], parts["val"], parts["test"], bad, test_fraction=test_fraction)
+    splits = complete(
+        name, listing.source, parts["train"], parts["val"], parts["test"], bad, test_fraction=test_fraction
+    )
+    return replace(splits, blank=tuple(listing.paths[i] for i in readable if files[i].tones.flat))
 
 
 def _dataset(

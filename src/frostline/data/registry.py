@@ -61,6 +61,7 @@ SOURCES: dict[str, DataSource] = {
 
 TABLES = (".csv", ".tsv", ".parquet")
 FILES = (*TABLES, ".npz")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def check_data(name: str) -> None:
@@ -85,6 +86,8 @@ def check_data(name: str) -> None:
         return
     if not is_file:
         _raise_missing(name, path)
+    if path.suffix.lower() in ARCHIVES:
+        raise DataError(f"{name} is an archive: unpack it, and give the folder that holds the class folders.")
     if path.suffix.lower() not in FILES:
         raise DataError(f"{name}: expected a folder, or a file that ends in {', '.join(FILES)}.")
 

@@ -140,7 +140,7 @@ def faster_engine(
             write_json(file, record.model_dump())
         except StorageError as error:  # a cache that cannot be written: measured again next time
             log.debug("the choice of an engine is not remembered: %s", error)
-    log.info("engine: %s", record.summary)
+    log.debug("engine: %s", record.summary)
     return engine if record.engine == name else plain
 
 
@@ -161,10 +161,10 @@ def agreeing_engine(name: str, compiler: Compiler, pixels: torch.Tensor, expecte
         engine = compiler(name)
         difference = _difference(engine(pixels), expected)
     except Exception as error:  # engines raise whatever they like; torch computes the same
-        log.info("engine: %s cannot run this network (%s)", name, first_line(error))
+        log.debug("engine: %s cannot run this network (%s)", name, first_line(error))
         return None
     if difference > TOLERANCE:
-        log.info("engine: %s differs from torch by %.1e of the largest value: not used", name, difference)
+        log.debug("engine: %s differs from torch by %.1e of the largest value: not used", name, difference)
         return None
     return engine
 

@@ -1,5 +1,6 @@
 """The frozen pass: compute the features that the cache lacks, and store them shard by shard."""
 
+import logging
 import math
 import time
 from collections import deque
@@ -61,6 +62,7 @@ def fill(
     progress: Progress | None = None,
     workers: int = 1,
     engine: str = "torch",
+    level: int = logging.INFO,
 ) -> tuple[list[CachedFeatures], FrozenPass]:
     """Return the features of each data set, computing those that the cache lacks.
 
@@ -78,6 +80,8 @@ def fill(
         Processes that decode image files.
     engine : str
         Runs the frozen stages; ``auto`` or one of `frostline.features.compile.ENGINES`.
+    level : int
+        Of the log line with the number of images to compute.
 
     Raises
     ------
@@ -100,13 +104,14 @@ def fill(
                 f"({store.read_only}): make it writable, or choose another with --cache-dir."
             )
         if count:
-            log.info("frozen pass: %s of %s images to compute through %s", f"{count:,}", f"{total:,}", spec.freeze)
+            amount = f"{count:,} of {total:,} images"
+            log.log(level, "frozen pass: %s to compute through %s", amount, spec.freeze)
             selected = SelectedEngine(
                 forward, engine, count, replace(spec, augment=None, dtype="float32").digest, cache
             )
             _compute(missing, count, selected, store, view, progress or Silent(), workers)
         else:
-            log.info("frozen pass: all %s features found in the cache", f"{total:,}")
+            log.log(level, "frozen pass: all %s features found in the cache", f"{total:,}")
         if writable:
             store.mark_used()
     seconds = time.perf_counter() - begun

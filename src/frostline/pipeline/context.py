@@ -53,5 +53,5 @@ def make_context(
     """
     picked = pick_device(device)
     if device == "auto":
-        log.info("device: %s", describe_device(picked))
+        log.debug("device: %s", describe_device(picked))
     return Context(cache_folder(cache_dir), picked, progress, engine)

@@ -47,7 +47,7 @@ def read_rows(
         return [LiveFeatures(dataset, forward, view) for dataset in datasets], FrozenPass(0, 0, 0.0, 0.0)
     key = feature_key(settings.network, forward.frozen, forward.preprocess, settings.dtype)
     if view.number:
-        log.info("view %d of %d", view.number + 1, settings.views)
+        log.debug("view %d of %d", view.number + 1, settings.views)
     rows, done = fill(
         datasets,
         forward,
@@ -59,7 +59,7 @@ def read_rows(
         engine=context.engine,
     )
     if done.images_per_second:
-        log.info("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
+        log.debug("frozen pass: %.1f s, %.0f images/s", done.seconds, done.images_per_second)
     return list(rows), done
 
 

@@ -1,7 +1,7 @@
 """Rank networks by what their frozen features tell about a data set's classes, on training images alone."""
 
 import io
-import warnings
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +32,16 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.external import cached_timm_networks
 from frostline.models.registry import NETWORKS, find_network, load_backbone, outline
 from frostline.pipeline.context import Context
+from frostline.training.cross_validation import ridge_out_of_fold
 
 AUTO = "auto"
 ALWAYS_HERE = "efficientnet-lite0"  # installed with Frostline: stands for the others while settings are checked
 # Networks are compared on a share of the training images, so that most of a run's time goes into the one that is taken.
 SHARE, MIN_IMAGES, PER_CLASS, MAX_IMAGES = 0.03, 200, 10, 1_000
 MAX_OPERATIONS = 2_000_000_000  # multiply-accumulates of further networks: a ResNet-18 takes 1.8 billion at 224 px
-FOLDS = 5
 VERSION = 1  # of the comparison: another one compares remembered data sets again
 MAX_RECORD_BYTES = 1 << 20
-SEED = 0  # of sample and folds: the choice is the same for every seed of a run
-STRENGTHS = (0.01, 0.1, 1.0)  # of the L2 penalty, relative to the mean squared norm of a row
+SEED = 0  # of the sample: the choice is the same for every seed of a run
 SPREAD = (1, 2, 4, 6)  # stages that are tried together where a network has no usual taps, counted from its last
 
 
@@ -222,6 +221,7 @@ def choose_network(config: TrainConfig, images: ImageDataset, context: Context) 
     file = context.cache / "rankings" / f"{digest_json(key)}.json"
     ranked = read_ranking(file)
     if ranked is None:
+        log.info("comparing %d networks on %s training images", len(names), f"{len(sample):,}")
         ranked = rank_networks(sample, names, context, image_size=config.image_size, fit=config.fit)
         _remember(file, ranked)
     chosen = best_value(ranked)
@@ -272,7 +272,7 @@ def _rank(
     taps = backbone.usual_taps or _spread(backbone)
     frozen = Frozen(backbone, make_boundary(backbone, backbone.feature_stage, taps))
     forward = FastForward(frozen, preprocess, context.device)
-    log.info("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
+    log.debug("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
     (features,), _ = fill(
         [sample],
         forward,
@@ -281,6 +281,7 @@ def _rank(
         progress=context.progress,
         workers=cores(),
         engine=context.engine,
+        level=logging.DEBUG,
     )
     rows = features.take(np.arange(len(sample))).flatten(1)
     choices = {taps: rows}
@@ -314,34 +315,7 @@ def cross_validated(
 ) -> NDArray[np.bool_]:
     """Return which rows (N, F) a closed-form head classifies correctly that was fitted without their fold.
 
-    Of three L2 strengths the one with the most correct rows counts.
+    No row counts as correct where there are too few for two folds (`ridge_out_of_fold`).
     """
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
-
-    reduced = _rotated(rows)
-    members = np.bincount(labels).max() if groups is None else len(np.unique(groups))
-    folds = int(min(FOLDS, members))
-    if folds < 2:
-        return np.zeros(len(labels), bool)
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(folds, shuffle=True, random_state=SEED)
-    scale = float(np.square(reduced).sum(1).mean())
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # classes with fewer members than folds
-        for strength in STRENGTHS:
-            head = RidgeClassifier(strength * scale)
-            found.append(cross_val_predict(head, reduced, labels, groups=groups, cv=splitter) == labels)
-    return max(found, key=np.sum)
-
-
-def _rotated(rows: torch.Tensor) -> NDArray[np.float64]:
-    """Return standardized rows (N, F) in the at most N dimensions that they span: a head on them is the same."""
-    rows = rows.double()
-    rows = (rows - rows.mean(0)) / rows.std(0, correction=0).clamp_min(1e-6)
-    if rows.shape[0] >= rows.shape[1]:
-        return rows.numpy()
-    values, vectors = torch.linalg.eigh(rows @ rows.T)
-    reduced: NDArray[np.float64] = (vectors * values.clamp_min(0).sqrt()).numpy()
-    return reduced
+    scores = ridge_out_of_fold(rows, labels, groups)
+    return np.zeros(len(labels), bool) if scores is None else np.asarray(scores.argmax(1) == labels)

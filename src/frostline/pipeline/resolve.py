@@ -13,11 +13,11 @@ from frostline._utils.device import cores, pick_device
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment
-from frostline.data.check import Overlap, overlaps
+from frostline.data.check import IMBALANCE, Overlap, overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.drawn_objects import PRIOR_IMAGES, PRIOR_OBJECTS
 from frostline.data.preprocess import Preprocess
-from frostline.data.registry import SOURCES, check_data, load_configured
+from frostline.data.registry import check_data, load_configured
 from frostline.data.splits import limited, per_class, train_val
 from frostline.errors import ConfigError, RunError
 from frostline.features.compile import check_engine
@@ -77,7 +77,6 @@ def split(splits: Splits, config: TrainConfig) -> RunSplits:
     return RunSplits(train_set, val_set, test_set)
 
 
-IMBALANCE = 10  # ratio of the largest to the smallest class that is worth a line
 COMPILERS = ("g++", "clang++", "c++")  # what torch.compile looks for
 
 
@@ -94,12 +93,16 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class ResolvedNetwork:
-    """A backbone, its freeze boundary and preprocessing, and the complete settings."""
+    """A backbone, its freeze boundary and preprocessing, and the complete settings.
+
+    ``compared`` says whether it was chosen among networks by the training images.
+    """
 
     config: TrainConfig
     backbone: Backbone
     boundary: Boundary
     preprocess: Preprocess
+    compared: bool = False
 
     @cached_property
     def feature_settings(self) -> FeatureSettings:
@@ -263,6 +266,7 @@ def resolve_network(
     ------
     ConfigError, WeightsError, DownloadError
     """
+    compared = network is None and with_model(config).model == AUTO
     config = config if network else choose_network(config, images, context)
     config, shape, boundary = _with_boundary(config, network)
     size = config.image_size or shape.usual_image_size(images.side)
@@ -285,8 +289,6 @@ def resolve_network(
         "workers": config.workers or cores(),
         **_weights_settings(config, backbone.origin),
     }
-    if resolved["weights"] == "bundled" and config.data not in SOURCES:
-        log.info("the bundled weights know drawn objects; --model auto compares networks that know photographs")
     complete = with_defaults(config.model_copy(update=resolved), boundary, len(images))
     if complete.head == "ridge":
         _log_ridge(len(images), chosen=config.head == "auto", prior=complete.prior == "drawn")
@@ -294,7 +296,7 @@ def resolve_network(
         _log_imbalance(images)
     fit = "crop" if images.is_square else config.fit
     preprocess = Preprocess(size, *backbone.intake.normalization, images.levels, fit)
-    return ResolvedNetwork(complete, backbone, boundary, preprocess)
+    return ResolvedNetwork(complete, backbone, boundary, preprocess, compared)
 
 
 def _log_imbalance(images: ImageDataset) -> None:
@@ -322,7 +324,7 @@ def _weights_settings(config: TrainConfig, origin: WeightsOrigin | None) -> dict
 
 def _log_ridge(images: int, *, chosen: bool, prior: bool) -> None:
     if chosen:
-        log.info("head: ridge, for %s training images (--head chooses another)", f"{images:,}")
+        log.debug("head: ridge, for %s training images (--head chooses another)", f"{images:,}")
     if prior:
         log.info(
             "prior: covariance of features within objects, from %s drawn images (disable with --prior none)",

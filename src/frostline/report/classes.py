@@ -26,7 +26,7 @@ class ClassLine:
 
 
 def describe_classes(
-    per_class: Mapping[str, Any], images: Mapping[str, list[int]], index: Index | None
+    per_class: Mapping[str, Any], images: Mapping[str, Mapping[str, int]], index: Index | None
 ) -> list[ClassLine]:
     """Return all classes, the smallest F1 first and those without test images last.
 
@@ -35,7 +35,7 @@ def describe_classes(
     per_class : mapping
         As in ``metrics.json``.
     images : mapping
-        Images of each class by split, in the order of ``per_class``; empty for runs of earlier versions.
+        Images by split and class; empty for runs of earlier versions.
     index : Index, optional
         Has the sample images.
     """
@@ -48,7 +48,7 @@ def describe_classes(
     lines = []
     for place, number in enumerate(order):
         about = per_class[names[number]]
-        counts = {split: numbers[number] for split, numbers in images.items()} or {"test": about["support"]}
+        counts = {split: numbers[names[number]] for split, numbers in images.items()} or {"test": about["support"]}
         samples = _samples(index, number, limit) if index is not None and place < MOST_SAMPLES else []
         lines.append(ClassLine(names[number], counts, about["f1"], about["support"] > 0, samples))
     return lines

@@ -16,6 +16,7 @@ from frostline._utils.text import templates
 from frostline.data.thumbnails import data_url, to_png
 from frostline.evaluation.calibration import BINS, diagram_bins, reliability, uncalibrated
 from frostline.evaluation.metrics import TOP
+from frostline.evaluation.summary import short_path, summarize
 from frostline.models.backbone import GIVEN
 from frostline.models.boundary import NONE
 from frostline.report.charts import curves, diagram, draw_map
@@ -23,6 +24,7 @@ from frostline.report.classes import HARDEST, describe_classes
 from frostline.report.confusion import describe_confusion
 from frostline.report.contents import ReportContents, gather
 from frostline.report.galleries import Exhibits
+from frostline.report.glossary import Terms
 from frostline.report.hover import hover_images
 from frostline.runs.evidence import Evidence
 from frostline.runs.folder import Run
@@ -43,6 +45,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 def page(found: ReportContents) -> str:
     """Return the page as HTML."""
     environment = templates("frostline.report")
+    environment.filters["short_path"] = short_path
     environment.filters["percent"] = lambda value: format_value(value, "percent")
     return environment.get_template("report.html").render(
         run=found,
@@ -52,12 +55,15 @@ def page(found: ReportContents) -> str:
         hardest=HARDEST,
         bins=BINS,
         use=usage(found) if found.finished else None,
+        term=Terms(),
         again=f"frostline train --config config.toml --name {shlex.quote(found.name + '-again')}",
         **_parts(found),
     )
 
 
 RESULT_PARTS = (
+    "summary",
+    "suspected",
     "sentences",
     "gap",
     "test",
@@ -83,6 +89,8 @@ def _parts(found: ReportContents) -> dict[str, Any]:
         "filters_shown": 0 if filters is None else min(MOST_FILTERS, len(filters)),
     }
     if found.metrics:
+        held_out = found.metrics.get("held_out") or {}
+        parts |= {"summary": summarize(found.metrics), "suspected": held_out.get("suspected", [])}
         parts |= {"sentences": list(describe_run(found)), "gap": gap(found), "names": found.class_names}
         if found.metrics["test"]:
             parts |= _test_parts(found, found.metrics["test"])

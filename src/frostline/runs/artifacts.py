@@ -14,6 +14,8 @@ from frostline._utils.device import describe_device, peak_memory_bytes
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.data.augment import make_augment
+from frostline.data.check import EXAMPLES, blank_images
+from frostline.data.dataset import Splits
 from frostline.evaluation.rejection import calibrate_rejection
 from frostline.pipeline.evaluate import evaluate
 from frostline.pipeline.resolve import RunSplits
@@ -26,10 +28,10 @@ from frostline.runs.plots import draw_confusion, draw_curves
 from frostline.runs.writer import OpenRun
 
 
-def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) -> dict[str, Any]:
+def write_artifacts(run: OpenRun, data: Splits, model: TrainedModel, start: float) -> dict[str, Any]:
     """Evaluate a trained model, write every file of its run and complete it; return the results.
 
-    ``data`` is the name of the data set, ``start`` the `time.perf_counter` at the start of the run.
+    ``data`` is the whole data set, ``start`` the `time.perf_counter` at the start of the run.
     """
     config, network, splits = model.plan.config, model.plan.network, model.plan.splits
     trained, origin, names = model.trained, network.backbone.origin, splits.train.class_names
@@ -49,7 +51,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
     if "l2" not in model.facts:  # a head fitted in closed form has no epochs
         draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")
-    title = f"{data}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"
+    title = f"{data.name}: {word} accuracy {results.metrics[shown]['accuracy']:.4f}"
     draw_confusion(results.metrics[shown]["confusion"], names, title, run.folder / "confusion.png")
     metrics = {
         "schema": 1,
@@ -58,7 +60,7 @@ def write_artifacts(run: OpenRun, data: str, model: TrainedModel, start: float) 
         "training": {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "seconds": trained.seconds}
         | model.facts,
         "weights": {"name": origin.name, "sha256": origin.sha256} if origin else {},
-        "model": _model_facts(model, bundle),
+        "model": {**_model_facts(model, bundle), "compared": run.begin_record.compared},
         "data": _data_facts(data, splits),
         "seed": config.seed,
         **_environment(model.features.context.device),
@@ -82,6 +84,7 @@ def _model_facts(model: TrainedModel, bundle: Model) -> dict[str, Any]:
         "image_size": bundle.preprocess.image_size,
         "head": config.head,
         "prior": config.prior if config.head == "ridge" else None,
+        "class_weights": config.class_weights,
         "parameters": _count_parameters(bundle.backbone.stages) + _count_parameters(bundle.head),
         "trainable_parameters": _count_parameters(model.module),
     }
@@ -91,15 +94,17 @@ def _count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _data_facts(name: str, splits: RunSplits) -> dict[str, Any]:
+def _data_facts(data: Splits, splits: RunSplits) -> dict[str, Any]:
+    blank, classes = blank_images(data), len(splits.train.class_names)
     return {
-        "name": name,
+        "name": data.name,
         "images": {part: len(images) for part, images in splits.by_name.items()},
         "fingerprint": {part: images.fingerprint for part, images in splits.by_name.items()},
         "class_images": {
-            part: np.bincount(images.labels, minlength=len(images.class_names)).tolist()
+            part: dict(zip(images.class_names, np.bincount(images.labels, minlength=classes).tolist(), strict=True))
             for part, images in splits.by_name.items()
         },
+        "blank_images": {"count": len(blank), "examples": blank[:EXAMPLES]},
         "overlap": {pair: shared.facts for pair, shared in splits.overlaps.items()},
     }
 

@@ -164,7 +164,7 @@ def _run(
         _restore_reason(run, backbone)
     else:
         weights = {"weights": asdict(backbone.origin)} if backbone.origin else {}
-        run.begin(config, data_facts(splits) | weights)
+        run.begin(config, data_facts(splits) | weights | {"compared": plan.network.compared})
     write_bad_images(run, data.bad)
     seed_everything(config.seed)
     log.info("run '%s': %s", run.name, _headline(config, plan.network.boundary))
@@ -172,7 +172,7 @@ def _run(
 
     with tracked(trackers, run, config) as tracking:
         model = train(extract(plan, context), _RunCheckpointer(run, tracking))
-        tracking.results(write_artifacts(run, data.name, model, start))
+        tracking.results(write_artifacts(run, data, model, start))
 
 
 def data_facts(splits: RunSplits) -> dict[str, Any]:

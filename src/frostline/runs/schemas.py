@@ -76,12 +76,16 @@ class WeightsRecord(Schema):
 
 
 class BeginRecord(Schema):
-    """``data.json``: images and weights at the start of a run; earlier versions did not record the weights."""
+    """``data.json``: images, weights and whether the images chose the network, at the start of a run.
+
+    Earlier versions recorded less.
+    """
 
     train: SplitRecord
     val: SplitRecord
     test: SplitRecord
     weights: WeightsRecord | None = None
+    compared: bool = True
 
 
 class ClassResults(Schema):
@@ -167,17 +171,60 @@ class NetworkResults(Schema):
     image_size: Annotated[int, Field(ge=1)]
     head: str = ""
     prior: str | None = None
+    class_weights: str = "none"
+    compared: bool = True
     parameters: Count
     trainable_parameters: Count
 
 
+class BlankImages(Schema):
+    """Images of a single color; ``examples`` names some."""
+
+    count: Count = 0
+    examples: list[str] = []
+
+
+class SharedImages(Schema):
+    """Images of one split that are also, or almost, in another."""
+
+    identical: Count
+    look_alike: Count | None = None
+
+
 class DataResults(Schema):
-    """Data set."""
+    """Data set; earlier versions recorded less."""
 
     name: str
     images: dict[str, Count]
     fingerprint: dict[str, str] = {}
-    class_images: dict[str, list[Count]] = {}  # of each split, in the order of the classes; earlier versions: none
+    class_images: dict[str, dict[str, Count]] = {}  # of each split; earlier versions: none
+    blank_images: BlankImages = BlankImages()
+    overlap: dict[str, SharedImages] = {}
+
+
+class HeldOutClass(Schema):
+    """Held-out images of one class."""
+
+    images: Count
+    correct: Count
+
+
+class SuspectedLabel(Schema):
+    """A label that may be wrong."""
+
+    image: str
+    label: str
+    predicted: str
+
+
+class HeldOutResults(Schema):
+    """Results on images that the head was not trained on, none from the test split."""
+
+    images: Annotated[int, Field(ge=1)]
+    correct: Count
+    per_class: dict[str, HeldOutClass]
+    confused: list[tuple[str, str, Count]]
+    suspected: list[SuspectedLabel]
 
 
 class WeightsResults(Schema):
@@ -194,6 +241,7 @@ class Results(Schema):
     val: SplitResults
     test: SplitResults | None = None
     calibration: CalibrationResults | None = None
+    held_out: HeldOutResults | None = None
     frozen_pass: FrozenPassResults
     training: TrainingResults
     weights: WeightsResults
@@ -209,6 +257,13 @@ class Results(Schema):
     def _consistent(self) -> Self:
         if self.test is not None and list(self.test.per_class) != list(self.val.per_class):
             raise ValueError("val and test have different classes")
+        names = list(self.val.per_class)
+        if self.data is not None and any(list(images) != names for images in self.data.class_images.values()):
+            raise ValueError("class_images has other classes than val")
+        if self.held_out is not None and list(self.held_out.per_class) != names:
+            raise ValueError("held_out has other classes than val")
+        if self.held_out is not None and not {name for pair in self.held_out.confused for name in pair[:2]} <= {*names}:
+            raise ValueError("held_out confuses unknown classes")
         return self
 
 

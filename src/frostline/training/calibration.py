@@ -18,7 +18,7 @@ def calibrate(module: nn.Module, head: Head, val: Examples) -> float:
     logits = predict_logits(module, val)
     temperature = best_temperature(logits, torch.from_numpy(val.labels))
     head.soften(temperature)
-    log.info("calibrated on the validation split: temperature %.3g", temperature)
+    log.debug("calibrated on the validation split: temperature %.3g", temperature)
     return temperature
 
 

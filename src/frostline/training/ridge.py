@@ -135,7 +135,7 @@ def solve(
         best.strength, temperature, *measure(head, train), *measure(head, val), time.perf_counter() - started
     )
     if not quiet:
-        log.info(
+        log.debug(
             "ridge: L2 strength %g of %s tried, temperature %.3g  train accuracy %.4f  val loss %.4f accuracy %.4f  "
             "%.1f s",
             best.strength, len(candidates), temperature, result.train_accuracy, result.val_loss, result.val_accuracy,
