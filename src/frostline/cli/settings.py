@@ -171,7 +171,7 @@ class SettingsCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, those of the settings included."""
         if not self.complete:
-            whole = get_command(_application(self.callback))
+            whole = get_command(_application(inspect.unwrap(self.callback)))  # typer wraps it for its own options
             self.params, self.callback, self.complete = whole.params, whole.callback, True
         return super().get_params(ctx)
 
