@@ -9,8 +9,9 @@ from PIL import Image
 
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.decoding.target import Target
+from frostline.data.encoding import SIDE, encode
 from frostline.data.registry import from_folder
-from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
+from frostline.data.thumbnails import Thumbnails, draw_sheet, make_thumbnails
 from frostline.errors import DataError, StorageError
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline._utils.text import templates
-from frostline.data.thumbnails import LOSSLESS_SIDE, data_url, to_png
+from frostline.data.encoding import LOSSLESS_SIDE, data_url, to_png
 from frostline.evaluation.calibration import reliability, uncalibrated
 from frostline.evaluation.metrics import PER_PAIR, confused_pairs, least_certain, worst_mistakes
 from frostline.models.backbone import GIVEN
