@@ -171,13 +171,14 @@ class SettingsCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, those of the settings included."""
         if not self.complete:
-            whole = get_command(_application(inspect.unwrap(self.callback)))  # typer wraps it for its own options
+            whole = get_command(_application(self.callback))
             self.params, self.callback, self.complete = whole.params, whole.callback, True
         return super().get_params(ctx)
 
 
 def _application(command: Any) -> typer.Typer:
     """Return the application of one command with the options of its settings."""
+    command = inspect.unwrap(command)  # typer's wrapper knows the command's own options alone
     own = inspect.signature(command).parameters.values()
     names = option_settings() if command.settings is None else command.settings
     options = [
