@@ -1,6 +1,7 @@
 # make demo   from a bare clone to a trained classifier and its honest test result
 # make test   ruff, mypy, the documentation and the whole test suite
 # make docs   the documentation in site/; open site/index.html
+# make dist   wheels and source archive in dist/; make check-dist uses them in fresh environments
 # All make .venv themselves and are quick when repeated.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test coverage lint docs data clean
+.PHONY: demo test coverage lint docs data dist check-dist clean
 
 demo: $(VENV)/.runtime data
 	$(BIN)/frostline train fashion-mnist
@@ -39,11 +40,20 @@ data:
 	@test -d /usr/share/datasets/fashion-mnist || scripts/apt-install dataset-fashion-mnist \
 	  || echo "no Debian package of Fashion-MNIST here: Frostline will download it"
 
+# frostline (wheel and source archive), and frostline-runtime, a wheel of the same package without torch.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
+	cd runtime && ../$(BIN)/python -m hatchling build --target wheel --directory ../dist
+
+check-dist: dist
+	PYTHON=$(PYTHON) scripts/check-dist
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { scripts/apt-install python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable .
+	$(PIP) --editable '.[export]'
 	touch $@
 
 # torchvision asks for torch's CUDA build; the tests get on without (tests/torchvision_operators).
@@ -55,4 +65,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.runtime
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

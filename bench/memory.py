@@ -18,7 +18,7 @@ import numpy as np
 from bench.common.features import fill_once, frozen_alexnet
 from bench.common.machine import MIB
 from bench.common.options import start
-from frostline._utils.device import peak_memory_bytes
+from frostline._utils.machine import peak_memory_bytes
 from frostline.data.fashion_mnist import load
 
 

@@ -35,7 +35,7 @@ from bench.common.features import frozen_alexnet, spec_for, warm_up
 from bench.common.options import start
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch, alternate
-from frostline._utils.device import cores
+from frostline._utils.machine import cores
 from frostline.data.dataset import ImageDataset
 from frostline.data.decoding.pool import Workers
 from frostline.data.decoding.target import Target

@@ -24,7 +24,7 @@ from frostline.runs.folder import Run
 MOST_SECONDS, MOST_MEMORY, MOST_BYTES = 30, 1.5 * GIB, 3 * MIB
 WRITE = (
     "import sys; from pathlib import Path; from frostline.report.page import write_report; "
-    "from frostline._utils.device import peak_memory_bytes; from frostline.runs.folder import Run; "
+    "from frostline._utils.machine import peak_memory_bytes; from frostline.runs.folder import Run; "
     "write_report(Run(sys.argv[1]), Path(sys.argv[2])); print(peak_memory_bytes())"
 )
 

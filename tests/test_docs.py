@@ -45,8 +45,11 @@ BLOCK = re.compile(
 )
 PRETRAINING = ["python", "-m", "tools.pretraining"]
 SHELLS = {"bash", "sh", "shell", "console"}
-# Options of pip, curl and Python; those of the benchmarks are looked up in their sources.
-OTHER_OPTIONS = {"--constraint", "--editable", "--data-binary", "--directory"}
+# Options of pip, pipx, uvx, Docker, curl and Python; those of the benchmarks are looked up in their sources.
+OTHER_OPTIONS = {
+    "--constraint", "--editable", "--index-url", "--extra-index-url", "--pip-args", "--from", "--index", "--target",
+    "--tag", "--rm", "--volume", "--user", "--data-binary", "--directory",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from bench.common.timing import median_seconds
-from frostline._utils.device import cores, describe_device
+from frostline._utils.device import describe_device
+from frostline._utils.machine import cores
 from frostline.models.backbone import describe
 from frostline.models.registry import outline
 

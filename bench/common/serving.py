@@ -89,8 +89,8 @@ class Client:
 class Server:
     """`frostline serve` in a process of its own."""
 
-    def __init__(self, run: Path, keys: Path, engine: str = "auto") -> None:
-        command = [sys.executable, "-m", "frostline", "serve", str(run), "--engine", engine]
+    def __init__(self, run: Path, keys: Path, engine: str = "auto", python: Sequence[str] = (sys.executable,)) -> None:
+        command = [*python, "-m", "frostline", "serve", str(run), "--engine", engine]
         self._process = subprocess.Popen(
             [*command, "--port", "0", "--api-key-file", str(keys)], stdout=subprocess.PIPE, text=True
         )
@@ -112,6 +112,14 @@ class Server:
         """Return the resident memory of all its processes."""
         return sum(_resident(number) for number in self.processes()) / MIB
 
+    def own_memory(self) -> float:
+        """Return the resident memory of the server's process."""
+        return _resident(self._process.pid) / MIB
+
+    def shared_memory(self) -> float:
+        """Return the resident memory of all its processes; a page that several have counts once."""
+        return sum(map(_proportional, self.processes())) / MIB
+
     def seconds(self) -> float:
         """Return the processor time that they took so far."""
         return sum(map(_seconds, self.processes()))
@@ -124,6 +132,13 @@ class Server:
 def _resident(number: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _proportional(number: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return 0
 
 

@@ -7,6 +7,8 @@ The names below are the public surface; each is imported when it is first used, 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 _NAMES = {
     "frostline.config": ("TrainConfig",),
     "frostline.errors": (
@@ -85,7 +87,6 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    __version__: str
     from frostline.config import TrainConfig
     from frostline.data.arrays import from_arrays, from_hugging_face
     from frostline.data.dataset import ImageDataset, Splits
@@ -118,10 +119,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version  # takes a third of the time that `frostline --help` does
-
-        return version("frostline")
     if name not in _HOME:
         raise AttributeError(f"module 'frostline' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -11,8 +11,9 @@ from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.decoding.decode import Square, decode_image
 from frostline.data.decoding.decoded import DecodedImages
 from frostline.data.decoding.target import WHOLE, Target
+from frostline.data.encoding import SIDE, encode
 from frostline.data.registry import from_folder
-from frostline.data.thumbnails import SIDE, Thumbnails, draw_sheet, encode, make_thumbnails
+from frostline.data.thumbnails import Thumbnails, draw_sheet, make_thumbnails
 from frostline.errors import DataError, StorageError
 
 

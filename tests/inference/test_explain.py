@@ -11,8 +11,8 @@ from torch import nn
 
 from frostline.config import TrainConfig
 from frostline.data.dataset import ImageDataset, Splits
+from frostline.data.encoding import encode
 from frostline.data.preprocess import Preprocess
-from frostline.data.thumbnails import encode
 from frostline.errors import ConfigError, DataError, RunError, UnknownNameError
 from frostline.inference.classifier import Classifier
 from frostline.inference.explain import Explainer, Neighbor

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.thumbnails import Thumbnails, encode
+from frostline.data.encoding import encode
+from frostline.data.thumbnails import Thumbnails
 from frostline.evaluation.metrics import Predictions
 from frostline.report.galleries import Exhibits
 from frostline.report.hover import hover_images

@@ -8,7 +8,7 @@ from PIL import Image
 
 from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.target import Target
-from frostline.data.thumbnails import to_png
+from frostline.data.encoding import to_png
 from frostline.inference.explain import Explainer
 from frostline.report.overlay import METHOD, SIDE, color, overlay, overlays, square
 from frostline.runs.evidence import read_evidence

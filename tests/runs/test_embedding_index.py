@@ -27,7 +27,7 @@ def test_a_training_image_is_nearest_to_itself(finished: Run, small_fashion: Pat
 
 
 def _encoded(image: np.ndarray) -> bytes:
-    from frostline.data.thumbnails import encode
+    from frostline.data.encoding import encode
 
     return encode(image)
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
 from frostline.errors import ConfigError, StorageError, storage_error
 
 if TYPE_CHECKING:  # slow to import
@@ -28,7 +26,11 @@ OTHER_CACHE = "--cache-dir chooses another cache"
 def cache_dir(chosen: Path | str | None = None) -> Path:
     """Return the cache folder: the one chosen, else ``FROSTLINE_CACHE_DIR``, else the platform's default."""
     place = chosen or os.environ.get("FROSTLINE_CACHE_DIR")
-    return Path(place).expanduser() if place else user_cache_path("frostline", appauthor=False)
+    if place:
+        return Path(place).expanduser()
+    from platformdirs import user_cache_path  # a prediction needs no cache
+
+    return user_cache_path("frostline", appauthor=False)
 
 
 @contextmanager

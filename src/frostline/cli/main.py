@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -106,6 +107,13 @@ def _run(arguments: list[str], app: typer.Typer, name: str) -> int:
         return DONE
     except FrostlineError as error:
         return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        if find_spec("torch") is not None:
+            raise
+        return _refuse(
+            f"this command needs {error.name}, which is not installed: pip install frostline, in an environment of its "
+            "own (frostline-runtime can only serve FILE.onnx)."
+        )
     except OSError as error:
         if is_disk_error(error):
             return _refuse(str(storage_error(error)))

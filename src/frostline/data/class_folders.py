@@ -11,8 +11,8 @@ from frostline._utils.files import read_bytes
 from frostline._utils.progress import Progress, visible
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.decoding.decode import MAX_BYTES
+from frostline.data.encoding import to_png
 from frostline.data.folder_names import folder_names
-from frostline.data.thumbnails import to_png
 from frostline.errors import ConfigError, DataError, storage_error
 
 REMEDY = "another DIR chooses another place"

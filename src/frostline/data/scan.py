@@ -20,9 +20,9 @@ from typing import Annotated
 import PIL
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from frostline._utils.device import cores
 from frostline._utils.files import read_bytes
 from frostline._utils.hashing import digest_bytes, row_id_of_bytes
+from frostline._utils.machine import cores
 from frostline._utils.progress import Bar, Progress, Silent
 from frostline._utils.storage import alone_in, clear_parts, write_bytes
 from frostline.data.decoding.decode import MAX_PIXELS, read_file

@@ -1,6 +1,5 @@
 """Encoded thumbnails, which a run stores for its pages, and contact sheets."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from frostline._utils.storage import write_bytes
 from frostline.data.augment import View
 from frostline.data.dataset import ImageDataset
 from frostline.data.decoding.target import WHOLE, Target
+from frostline.data.encoding import SIDE, encode
 from frostline.data.preprocess import Preprocess
 
-SIDE = 64  # pixels of the longer side; smaller images are not enlarged
-LOSSLESS_SIDE = 32
-JPEG_QUALITY = 85
 BATCH = 64  # images decoded together
 
 
@@ -98,31 +94,6 @@ def make_thumbnails(
             encoded.append(encode(pixels, side))
             names.append("" if isinstance(dataset.images, np.ndarray) else str(dataset.images[position]))
     return Thumbnails(np.asarray(positions, np.int64), encoded, names)
-
-
-def encode(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
-    """Shrink pixels (H, W) or (H, W, 3), and encode them as PNG up to 32 pixels a side, else as JPEG."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    if max(image.size) <= LOSSLESS_SIDE:
-        image.save(buffer, "PNG", optimize=True)
-    else:
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
-
-
-def to_png(pixels: NDArray[np.uint8], *, optimize: bool = False) -> bytes:
-    """Return pixels (H, W), (H, W, 3) or (H, W, 4) as a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=optimize)
-    return buffer.getvalue()
-
-
-def data_url(image: bytes) -> str:
-    """Return a PNG or JPEG as a ``data:`` URL."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _bytes(data: bytes) -> torch.Tensor:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from frostline._utils.device import cores, pick_device
+from frostline._utils.device import pick_device
 from frostline._utils.hashing import row_ids_of_pixels
+from frostline._utils.machine import cores
 from frostline._utils.progress import Progress, log
 from frostline._utils.text import few, html_table, printable
 from frostline.data.augment import THE_IMAGE, Augment, View

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from frostline._utils.device import cores, describe_device, pick_device
+from frostline._utils.device import describe_device, pick_device
+from frostline._utils.machine import cores
 from frostline._utils.progress import Progress, log
 from frostline._utils.storage import cache_dir as cache_folder
 from frostline.config import TrainConfig

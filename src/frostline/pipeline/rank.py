@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from frostline._utils.device import cores
 from frostline._utils.files import read_bytes
 from frostline._utils.hashing import digest_json
+from frostline._utils.machine import cores
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes, write_json
 from frostline.config import TrainConfig

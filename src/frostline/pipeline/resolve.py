@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from frostline._utils.device import cores, pick_device
+from frostline._utils.device import pick_device
+from frostline._utils.machine import cores
 from frostline._utils.progress import log
 from frostline.config import TrainConfig
 from frostline.data.augment import make_augment

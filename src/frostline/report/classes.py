@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from frostline.data.thumbnails import data_url
+from frostline.data.encoding import data_url
 from frostline.runs.embedding_index import Index
 
 MOST_SAMPLES = 300  # images of all classes together

@@ -22,8 +22,8 @@ from frostline.data.dataset import BadImage
 from frostline.data.decoding.decode import decode_image
 from frostline.data.decoding.decoder import Decoders
 from frostline.data.decoding.target import Target
+from frostline.data.encoding import to_png
 from frostline.data.folder_names import unique_names
-from frostline.data.thumbnails import to_png
 from frostline.errors import DataError
 from frostline.inference.explain import BATCH, METHODS, Explainer, Neighbor, enlarge, scale
 from frostline.inference.image_files import reason_of

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-from frostline.data.thumbnails import LOSSLESS_SIDE, data_url
+from frostline.data.encoding import LOSSLESS_SIDE, data_url
 from frostline.evaluation.metrics import PER_PAIR, confused_pairs, least_certain, worst_mistakes
 from frostline.runs.evidence import Evidence
 

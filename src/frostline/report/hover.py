@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from frostline.data.decoding.target import Target
-from frostline.data.thumbnails import data_url
+from frostline.data.encoding import data_url
 from frostline.runs.evidence import Evidence
 
 TILE = 64  # pixels a side at most

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT, write_bytes
 from frostline._utils.text import templates
-from frostline.data.thumbnails import data_url, to_png
+from frostline.data.encoding import data_url, to_png
 from frostline.evaluation.calibration import BINS, diagram_bins, reliability, uncalibrated
 from frostline.evaluation.metrics import TOP
 from frostline.evaluation.summary import short_path, summarize

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from frostline import __version__
-from frostline._utils.device import describe_device, peak_memory_bytes
+from frostline._utils.device import describe_device
+from frostline._utils.machine import peak_memory_bytes
 from frostline._utils.progress import log
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.data.augment import make_augment

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frostline import __version__
-from frostline.data.thumbnails import data_url
+from frostline.data.encoding import data_url
 from frostline.serve.classify import ClassificationService
 from frostline.serve.docs_page import docs_page
 from frostline.serve.limits import FORMATS, Limits

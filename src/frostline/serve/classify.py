@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.data.decoding.file_checks import is_cheap
-from frostline.data.thumbnails import data_url, to_png
+from frostline.data.encoding import data_url, to_png
 from frostline.serve.batcher import Batcher
 from frostline.serve.decoding import UploadDecoder
-from frostline.serve.engine import BATCHES, limit_torch_threads
-from frostline.serve.limits import Limits
+from frostline.serve.limits import BATCHES, Limits
 from frostline.serve.metrics import Metrics
 from frostline.serve.model import Pixels, ServedModel
 from frostline.serve.schemas import PredictOptions, ProblemError, bad_image, busy
@@ -50,7 +49,7 @@ class ClassificationService:
         self._threshold = lru_cache(128)(model.classifier.threshold)
         self._decoder = UploadDecoder(model.target, model.levels, limits)
         self._batcher = Batcher[bytes | Pixels, Classified | ProblemError](
-            self._classify_batch, limits, metrics, BATCHES, limit_torch_threads
+            self._classify_batch, limits, metrics, BATCHES, model.limit_threads
         )
 
     async def warm_up(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline._utils.device import cores
+from frostline._utils.machine import cores
 from frostline._utils.progress import log
 from frostline.data.decoding.decoder import Decoded, Decoders
 from frostline.data.decoding.target import Target

@@ -6,19 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frostline._utils.device import cores
 from frostline._utils.hashing import digest_json
 from frostline._utils.progress import log
 from frostline.data.drawn_objects import load_prior
 from frostline.features.compile import Batches, Engine, check_engine, compile_engine, installed_engines
 from frostline.features.engine import agreeing_engine, faster_engine, record_file
 from frostline.inference.probabilities import Probabilities
-
-# Batches computed at the same time, each with its share of the cores: two small batches side by side use two cores
-# better than one batch that uses both, and one more batch is ready when another is done (bench/serve.py).
-SHARES = min(4, cores())
-BATCHES = SHARES + 1
-THREADS = cores() // SHARES
+from frostline.serve.limits import SHARES, THREADS
 
 AUTOMATIC = "openvino"  # compiled in 1 to 5 s; ONNX Runtime takes 10 and more, at every start
 BATCH_SIZES = (1, 8)  # to time: a request of one image, and `frostline.serve.limits.Limits.min_batch`

@@ -5,9 +5,17 @@ from importlib.util import find_spec
 
 from PIL import features
 
+from frostline._utils.machine import cores
+
 MIB = 1 << 20
 MODERN = {"AVIF": features.check("avif"), "HEIF": find_spec("pillow_heif") is not None}
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(name for name, supported in MODERN.items() if supported))
+
+# Batches computed at the same time, each with its share of the cores: two small batches side by side use two cores
+# better than one batch that uses both, and one more batch is ready when another is done (bench/serve.py).
+SHARES = min(4, cores())
+BATCHES = SHARES + 1
+THREADS = cores() // SHARES
 
 
 @dataclass(frozen=True)

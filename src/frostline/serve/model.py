@@ -1,9 +1,10 @@
 """The model behind a server: a run, a bundle or an exported file, and what it supports."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,14 @@ from frostline._utils.storage import cache_dir
 from frostline.data.decoding.target import Target
 from frostline.data.levels import Levels
 from frostline.errors import ConfigError, RunError, UnknownNameError
-from frostline.features.compile import ENGINES
-from frostline.inference.classifier import Classifier
-from frostline.inference.explain import Explainer
 from frostline.inference.onnx import OnnxClassifier
-from frostline.runs.embedding_index import Index, find_index
-from frostline.runs.folder import Run
-from frostline.serve.engine import THREADS, select_engine
+from frostline.serve.limits import THREADS
+
+if TYPE_CHECKING:  # torch loads only for a run or a bundle
+    from frostline.inference.classifier import Classifier
+    from frostline.inference.explain import Explainer
+    from frostline.runs.embedding_index import Index
+    from frostline.runs.folder import Run
 
 Pixels = NDArray[np.uint8]
 
@@ -56,19 +58,22 @@ class ServedModel:
         Where it is recorded: with a run or an exported file, not with a bundle.
     examples : tuple of (class name, image)
         Training images, PNG or JPEG; none without an index.
+    limit_threads : callable, optional
+        To be called in each thread that computes, so that it takes its share of the cores.
     """
 
     name: str
     kind: str
-    classifier: Classifier | OnnxClassifier
+    classifier: "Classifier | OnnxClassifier"
     target: Target
     levels: Levels | None = None
-    explainer: Explainer | None = None
+    explainer: "Explainer | None" = None
     explains: bool = False
     knows_neighbors: bool = False
     rejects: bool = False
     accuracy: Accuracy | None = None
     examples: tuple[tuple[str, bytes], ...] = ()
+    limit_threads: Callable[[], None] | None = None
 
 
 def load_served(source: str, output_dir: Path, engine: str = "auto", cache: Path | str | None = None) -> ServedModel:
@@ -88,8 +93,6 @@ def load_served(source: str, output_dir: Path, engine: str = "auto", cache: Path
     RunError
         When there is no such run or file, or its model is not complete.
     """
-    if engine not in ("auto", *ENGINES):
-        raise UnknownNameError("engine", engine, ("auto", *ENGINES))
     path = Path(source)
     if path.suffix.lower() == ".onnx":
         if engine not in ("auto", "onnxruntime"):
@@ -99,11 +102,25 @@ def load_served(source: str, output_dir: Path, engine: str = "auto", cache: Path
             path.stem, "onnx", exported, exported.target, exported.levels,
             rejects=_can_reject(exported), accuracy=_accuracy(exported.about.get("test"), "test"),
         )  # fmt: skip
-    if (path / "model.json").is_file():
-        folder, name, kind = path, path.resolve().name, "bundle"
+    return _load_trained(source, output_dir, engine, cache)
+
+
+def _load_trained(source: str, output_dir: Path, engine: str, cache: Path | str | None) -> ServedModel:
+    from frostline.features.compile import ENGINES
+    from frostline.inference.classifier import Classifier
+    from frostline.inference.explain import Explainer
+    from frostline.runs.embedding_index import find_index
+    from frostline.runs.folder import Run
+    from frostline.serve.engine import limit_torch_threads, select_engine
+
+    if engine not in ("auto", *ENGINES):
+        raise UnknownNameError("engine", engine, ("auto", *ENGINES))
+    if (Path(source) / "model.json").is_file():
+        folder, kind = Path(source), "bundle"
+        name = folder.resolve().name
     else:
         run = Run.load(source, output_dir)
-        folder, name, kind = run.folder, run.name, "run"
+        folder, kind, name = run.folder, "run", run.name
     classifier = Classifier.load(folder)
     classifier.engine = select_engine(engine, classifier.network, cache_dir(cache))
     index = find_index(Run(folder))
@@ -121,10 +138,11 @@ def load_served(source: str, output_dir: Path, engine: str = "auto", cache: Path
         rejects=_can_reject(classifier),
         accuracy=_accuracy_of_run(Run(folder)) if kind == "run" else None,
         examples=() if index is None else _examples(index, classifier.class_names),
+        limit_threads=limit_torch_threads,
     )
 
 
-def _accuracy_of_run(run: Run) -> Accuracy | None:
+def _accuracy_of_run(run: "Run") -> Accuracy | None:
     try:
         metrics = run.metrics
     except RunError as error:  # the model itself is complete
@@ -141,7 +159,7 @@ def _accuracy(results: dict[str, Any] | None, split: str) -> Accuracy | None:
     return Accuracy(results["accuracy"], low, high, results["images"], split)
 
 
-def _examples(index: Index, class_names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+def _examples(index: "Index", class_names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
     """Return the first training images of each class: up to 3, and 1 where there are many classes."""
     limit = min(PER_CLASS, max(1, MOST_EXAMPLES // len(class_names)))
     members = [np.flatnonzero(index.train_labels == number)[:limit] for number in range(len(class_names))]
@@ -150,7 +168,7 @@ def _examples(index: Index, class_names: tuple[str, ...]) -> tuple[tuple[str, by
     )[:MOST_EXAMPLES]
 
 
-def _can_reject(classifier: Classifier | OnnxClassifier) -> bool:
+def _can_reject(classifier: "Classifier | OnnxClassifier") -> bool:
     try:
         classifier.threshold(0.0)
     except RunError:  # written by an earlier version

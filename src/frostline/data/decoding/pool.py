@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
 
+from frostline._utils.machine import cores
 from frostline.data.decoding.file_checks import BUDGET, Budget
 from frostline.data.decoding.worker import HAS_CLOCK, START_AGAIN, WorkerReply
 from frostline.errors import DataError
@@ -58,7 +59,7 @@ class Workers:
     """
 
     def __init__(self, count: int | None = None, *, eager: bool = False) -> None:
-        self._count, self._closed = count or _cores(), False
+        self._count, self._closed = count or cores(), False
         self._min_waiting = 0 if eager else MIN_WAITING
 
     def __enter__(self) -> "Workers":
@@ -322,10 +323,6 @@ def _widen(pipe: IO[bytes] | None) -> None:
 
         with suppress(OSError):  # the system limits pipe memory per user
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-def _cores() -> int:  # `frostline._utils.device` loads torch
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _folder() -> str | None:

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from frostline import __version__
-from frostline._utils.device import peak_memory_bytes
 from frostline._utils.files import parse_json, read_bytes
+from frostline._utils.machine import peak_memory_bytes
 from frostline._utils.output_folder import OutputFolder
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline._utils.text import templates
-from frostline.data.thumbnails import data_url, encode
+from frostline.data.encoding import data_url, encode
 from frostline.studies.audit.near_duplicates import Copies, Pool
 
 KINDS = {
