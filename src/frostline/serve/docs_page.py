@@ -50,7 +50,7 @@ def docs_page(document: Document, address: str, *, with_key: bool) -> str:
     keys = KEYS if with_key else dict.fromkeys(KEYS, "")
     return (
         templates("frostline.serve")
-        .get_template("docs.html")
+        .get_template("docs.jinja")
         .render(
             document=document,
             snippets={name: text.format(address=address, **keys) for name, text in SNIPPETS.items()},
