@@ -203,7 +203,9 @@ def test_options_that_are_named_exist() -> None:
     commands = (typer.main.get_command(one) for one in (app, tool))
     known = {"--help", *OTHER_OPTIONS, *(name for command in commands for name in options(command))}
     for path in (ROOT / "bench").glob("*.py"):
-        for declared in re.findall(r"start\(__doc__, arguments(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL):
+        for declared in re.findall(
+            r"start\(\s*__doc__,\s*arguments(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL
+        ):
             known |= {f"--{name.replace('_', '-')}" for name in re.findall(r"\b(\w+)=", declared)}
     for page, text in pages().items():
         named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)))

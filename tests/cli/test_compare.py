@@ -26,8 +26,14 @@ def copies(finished, tmp_path):
     return first, second
 
 
-def rename(results, change):
-    results["per_class"] = {change(name): line for name, line in results["per_class"].items()}
+def rename(metrics, change):
+    def renamed(by_class):
+        return {change(name): value for name, value in by_class.items()}
+
+    for results in (metrics["val"], metrics["test"], metrics["held_out"]):
+        results["per_class"] = renamed(results["per_class"])
+    metrics["held_out"]["confused"] = [[change(a), change(b), n] for a, b, n in metrics["held_out"]["confused"]]
+    metrics["data"]["class_images"] = {split: renamed(some) for split, some in metrics["data"]["class_images"].items()}
 
 
 def edit(folder, change):
@@ -51,7 +57,7 @@ def test_runs_are_compared_on_the_terminal_and_on_a_page(frostline, copies, fini
 
 def test_names_are_escaped(frostline, copies, tmp_path):
     for folder in copies:
-        edit(folder, lambda metrics: [rename(metrics[split], lambda name: f"<b>{name}") for split in ("val", "test")])
+        edit(folder, lambda metrics: rename(metrics, lambda name: f"<b>{name}"))
     assert frostline("compare", "first", "second", "--output", "page.html").returncode == 0
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;Coat" in page
@@ -77,12 +83,7 @@ def test_incomparable_runs_are_one_clear_line(frostline, copies):
     assert "40 images each, with the same labels, but the images or their order differ" in refused("first", "second")
     edit(second, lambda m: m["data"].pop("fingerprint"))
     assert "does not record which images" in refused("first", "second")
-    edit(
-        second,
-        lambda metrics: [
-            rename(metrics[split], lambda name: "hat" if name == "Bag" else name) for split in ("val", "test")
-        ],
-    )
+    edit(second, lambda metrics: rename(metrics, lambda name: "hat" if name == "Bag" else name))
     assert "their classes differ (the first alone has 'Bag'; the second alone has 'hat')" in refused("first", "second")
     (second / "evidence.safetensors").unlink()
     assert "there is no runs/second/evidence.safetensors" in refused("first", "second")

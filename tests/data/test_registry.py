@@ -83,8 +83,11 @@ def test_a_path_gives_a_name_fit_for_a_run(path: str, name: str) -> None:
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images.pdf").write_bytes(b"%PDF")
+    with pytest.raises(DataError, match=r"images\.pdf: expected a folder, or a file that ends in \.csv"):
+        load_dataset(str(tmp_path / "images.pdf"))
     (tmp_path / "images.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"images\.zip: expected a folder, or a file that ends in \.csv"):
+    with pytest.raises(DataError, match=r"images\.zip is an archive: unpack it"):
         load_dataset(str(tmp_path / "images.zip"))
     with pytest.raises(DataError, match="a cannot be opened: File name too long"):
         check_data("a" * 300)

@@ -95,7 +95,7 @@ def test_views_are_averaged_in_every_engine(cache: Path) -> None:
 
 
 def test_auto_measures_once_and_remembers(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     network = lite().network
     selected = select_engine("auto", network, cache)
     (file,) = (cache / "engines").iterdir()
@@ -144,7 +144,7 @@ class Untraceable(nn.Module):
 def test_an_engine_that_does_not_agree_is_not_used(
     layer: nn.Module, reason: str, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "frostline")
+    caplog.set_level(logging.DEBUG, "frostline")
     module = nn.Sequential(
         nn.Conv2d(3, 8, 5, 4), nn.ReLU(), layer, nn.Conv2d(8, 8, 3, 2), nn.Flatten(), nn.Linear(392, 5)
     )

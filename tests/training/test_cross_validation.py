@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import StratifiedKFold
 
-from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
+from frostline.training.cross_validation import NEVER, STRENGTHS, draw_folds, out_of_fold, ridge_out_of_fold
 from frostline.training.trainer import Recipe, predict_logits, train
 
 RECIPE = Recipe(epochs=6, batch_size=64, lr=1e-3, seed=0, patience=6)
@@ -54,3 +56,27 @@ def test_accuracy_is_close_to_one_head_trained_on_the_others(narrow, make_head):
     train(head, examples, None, RECIPE, quiet=True)
     alone = predict_logits(head, val).argmax(1).numpy() == val.labels
     assert abs(right.mean() - alone.mean()) < 0.1
+
+
+def test_closed_form_scores_are_those_of_a_head_fitted_without_the_fold():
+    rng = np.random.default_rng(0)
+    rows, labels = torch.from_numpy(rng.normal(size=(30, 40))), np.arange(30) % 3
+    rows[:, 0] += torch.from_numpy(labels)
+    scores = ridge_out_of_fold(rows, labels, None)
+    scaled = ((rows - rows.mean(0)) / rows.std(0, correction=0)).numpy()
+    strengths = [strength * np.square(scaled).sum(1).mean() for strength in STRENGTHS]
+    parts = list(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
+    fitted = []
+    for strength in strengths:
+        found = np.empty((30, 3))
+        for known, held_out in parts:
+            head = RidgeClassifier(strength).fit(scaled[known], labels[known])
+            found[held_out] = head.decision_function(scaled[held_out])
+        fitted.append(found)
+    assert any(np.allclose(scores, found) for found in fitted)
+
+
+def test_one_image_of_each_class_is_too_little_for_folds():
+    labels = np.array([0, 1])
+    assert ridge_out_of_fold(torch.eye(2), labels, None) is None
+    assert ridge_out_of_fold(torch.eye(2), labels, np.array([0, 1])) is None

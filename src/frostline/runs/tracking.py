@@ -28,7 +28,7 @@ from frostline.training.checkpoint import EPOCH_METRICS, Epoch
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
 RECORD = TypeAdapter(dict[str, Annotated[str, Field(max_length=100)]], config=ConfigDict(strict=True))
-NOT_LOGGED = frozenset({"per_class", "confusion", "seed", "schema"})
+NOT_LOGGED = frozenset({"per_class", "class_images", "confusion", "seed", "schema"})
 
 
 class Tracker(Protocol):

@@ -126,8 +126,8 @@ def ridge_out_of_fold(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    members = np.bincount(labels).max() if groups is None else len(np.unique(groups))
-    folds = int(min(RIDGE_FOLDS, members))
+    members = len(labels) if groups is None else len(np.unique(groups))
+    folds = int(min(RIDGE_FOLDS, np.bincount(labels).max(), members))
     if folds < 2:
         return None
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
