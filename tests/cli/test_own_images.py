@@ -202,6 +202,7 @@ def test_run_without_test_split(frostline, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "images: 2 train, 2 validation, 0 test" in done.stdout
     assert "there is no test split, so accuracy on new images was not measured." in done.stdout
+    assert "top-5" not in done.stdout  # of two classes
     run = Run.load("a", tmp_path / "runs")
     assert run.metrics["test"] is None
     assert run.metrics["val"]["images"] == 2

@@ -92,6 +92,15 @@ def test_it_says_what_is_known_of_the_weights_and_what_is_not(model, finished, n
     assert ModelCard(text).data.license == ("apache-2.0" if name == "bundled" else "unknown")
 
 
+@pytest.mark.parametrize(
+    ("fit", "input"), [("pad", "the shorter side is padded"), ("crop", "the center square"), ("squash", "both sides")]
+)
+def test_it_says_how_an_image_becomes_square(model, finished, fit, input):
+    text = card_text(replace(model, preprocess=replace(model.preprocess, fit=fit)), finished.metrics, "first")
+    assert f"gray or RGB; {input}" in text
+    assert ("Only the center square of an image is used." in text) == (fit == "crop")
+
+
 def test_odd_class_names_break_no_table(model, finished):
     metrics = finished.metrics
     classes = metrics["test"]["per_class"]

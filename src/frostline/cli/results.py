@@ -53,7 +53,7 @@ def show_results(screen: "Screen", results: dict[str, Any], title: str) -> None:
 
     Without a test split, the validation split is shown with a warning.
     """
-    from frostline.evaluation.metrics import most_confused
+    from frostline.evaluation.metrics import TOP, most_confused
 
     split = "test" if results["test"] else "val"
     test, calibration = results[split], results.get("calibration")
@@ -66,7 +66,7 @@ def show_results(screen: "Screen", results: dict[str, Any], title: str) -> None:
         ["accuracy", f"{test['accuracy']:.4f}"],
         ["  95 % interval", f"{low:.4f} - {high:.4f}"],
         ["loss", f"{test['loss']:.4f}"],
-        ["top-5 accuracy", f"{test['top5_accuracy']:.4f}"],
+        *([["top-5 accuracy", f"{test['top5_accuracy']:.4f}"]] if len(test["per_class"]) > TOP else []),
         *([["balanced accuracy", f"{test['balanced_accuracy']:.4f}"]] if "balanced_accuracy" in test else []),
         ["macro F1", f"{test['f1_macro']:.4f}"],
         ["ECE", f"{test['ece']:.4f}"],

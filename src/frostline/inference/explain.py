@@ -208,9 +208,8 @@ class Explainer:
         Returns
         -------
         ndarray of float32, shape (N, S, S)
-            S is the side of the network's input, the center square of an image. Negative values of the signed map are
-            set to 0, and each map is divided by its maximum before it is enlarged. A map of zeros: no support was
-            found.
+            S is the side of the network's input, a square. Negative values of the signed map are set to 0, and each
+            map is divided by its maximum before it is enlarged. A map of zeros: no support was found.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Output of `frostline explain`: a folder of PNG files for each image, and one contact sheet.
 
 DIR/sheet.png                        the first images with overlays and nearest training images
-DIR/IMAGE/image.png                  the center square, the input of the network
+DIR/IMAGE/image.png                  the square that the network sees
 DIR/IMAGE/1-CLASS-map.png            saliency map of the most probable class, 2-… of the next
 DIR/IMAGE/1-CLASS-overlay.png        the map over the image
 DIR/IMAGE/neighbor-1.png             the nearest training image (.jpg above 32 pixels a side)

@@ -27,6 +27,11 @@ HUB_METRICS = {
     "f1_macro": ("f1", "F1 (macro)"),
     "loss": ("loss", "Cross-entropy"),
 }
+SQUARES = {
+    "pad": "the shorter side is padded with the mean of the border, and the square is resized",
+    "crop": "the center square is resized",
+    "squash": "both sides are resized",
+}
 APACHE, UNKNOWN = "apache-2.0", "unknown"
 MISTAKES = 3
 DATA_LICENSES = {
@@ -60,7 +65,7 @@ def card_text(model: Model, metrics: Mapping[str, Any], run: str) -> str:
     """Return the card of a run's model."""
     lines = ["---", *_front_matter(model, metrics, run), "---", "", f"# {markdown_text(run)}", ""]
     parts = (_summary(model, metrics), _data(model, metrics), _results(metrics), _weights(model, metrics))
-    for part in (*parts, _limits(metrics), _use(model)):
+    for part in (*parts, _limits(model, metrics), _use(model)):
         lines += [*part, ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -94,7 +99,7 @@ def _summary(model: Model, metrics: Mapping[str, Any]) -> list[str]:
         f"{facts['head']} head that reads {reads}; {facts['parameters']:,} parameters, "
         f"{facts['trainable_parameters']:,} of them trained.",
         "",
-        f"Input: images of any size, gray or RGB; the center square is resized to {facts['image_size']} "
+        f"Input: images of any size, gray or RGB; {SQUARES[model.preprocess.fit]} to {facts['image_size']} "
         "pixels. Output: a probability for each class.",
     ]
 
@@ -164,7 +169,7 @@ def weights_license(model: Model) -> str:
     return known.get(name) or OWN_FILE.format(file=markdown_text(Path(name).name))
 
 
-def _limits(metrics: Mapping[str, Any]) -> list[str]:
+def _limits(model: Model, metrics: Mapping[str, Any]) -> list[str]:
     test, word = (metrics["test"], "test") if metrics["test"] else (metrics["val"], "validation")
     mistakes = [
         f"- {markdown_text(truth)} predicted as {markdown_text(other)}: {count:,} of "
@@ -177,7 +182,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[str]:
         "- It has no other classes: an image of anything else is assigned to one of these, perhaps with high "
         "probability.",
         "- Figures and probabilities hold for images like those of the data set; for others they are unknown.",
-        "- Only the center square of an image is used.",
+        *(["- Only the center square of an image is used."] if model.preprocess.fit == "crop" else []),
         "- Groups of people, attacks and damaged images were not evaluated.",
         *(["", f"Most frequent mistakes on the {word} split:", "", *mistakes] if mistakes else []),
     ]

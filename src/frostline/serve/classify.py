@@ -23,7 +23,7 @@ OPACITY = 0.72  # at the maximum of a heat map
 
 
 def overlay_png(heat: NDArray[np.float32]) -> bytes:
-    """Return a heat map (S, S) of values 0 to 1 as a PNG to overlay on the center square of an image."""
+    """Return a heat map (S, S) of values 0 to 1 as a PNG to overlay on the square that the network sees."""
     mix = heat[..., None]
     color = (1 - mix) * np.array(LOW) + mix * np.array(HIGH)  # (S, S, 3)
     pixels = np.concatenate([color, 255 * OPACITY * mix], axis=-1)  # (S, S, 4)
