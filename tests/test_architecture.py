@@ -1,6 +1,7 @@
 """Folders are layers: a module imports from its own and from those above it, never from below or in a ring."""
 
 import ast
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -96,6 +97,12 @@ def test_no_import_leads_down_the_list() -> None:
 
 def test_no_modules_import_each_other_in_a_ring() -> None:
     assert ring(house()) == []
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")]
+    counts = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_every_import_of_ours_is_a_module_that_exists() -> None:

@@ -7,31 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.data.check import Finding, check, overlaps, warn_overlaps
+from frostline.data.check import CheckFinding, check, overlaps, warn_overlaps
 from frostline.data.dataset import ImageDataset, Splits
 from frostline.data.fashion_mnist import load
 from tests.conftest import Frostline, write_idx
 
 
 @pytest.fixture(scope="module")
-def real(fashion: Splits) -> dict[str, Finding]:
+def real(fashion: Splits) -> dict[str, CheckFinding]:
     return {finding.what: finding for finding in check(fashion)}
 
 
-def test_real_data_is_as_published(real: dict[str, Finding]) -> None:
+def test_real_data_is_as_published(real: dict[str, CheckFinding]) -> None:
     assert [finding.what for finding in real.values() if finding.level == "problem"] == []
     published = [finding for finding in real.values() if finding.found == "content as published"]
     assert len(published) == 4
-    assert real["counts"] == Finding("counts", "60,000 train, 10,000 test")
+    assert real["counts"] == CheckFinding("counts", "60,000 train, 10,000 test")
 
 
-def test_counts_and_ranges_of_the_real_data(real: dict[str, Finding]) -> None:
+def test_counts_and_ranges_of_the_real_data(real: dict[str, CheckFinding]) -> None:
     assert real["train labels"].found == "6,000 to 6,000 images in each class"
     assert real["test labels"].found == "1,000 to 1,000 images in each class"
     assert real["train pixels"].found == "28 x 28, values 0 to 255"
 
 
-def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, Finding]) -> None:
+def test_duplicates_of_the_real_data_are_counted(fashion: Splits, real: dict[str, CheckFinding]) -> None:
     train, test = ({image.tobytes() for image in np.asarray(part.images)} for part in (fashion.train, fashion.test))
     assert real["images in both train and test"].found == f"{len(train & test)} identical"
     assert real["train repeated images"].found == f"{60_000 - len(train)} identical"
@@ -47,7 +47,7 @@ def test_damaged_copy_is_found(fashion: Splits, tmp_path: Path) -> None:
     write_idx(folder / "t10k-labels-idx1-ubyte", labels)
     wrong = [finding for finding in check(load(folder)) if finding.level == "problem"]
     assert wrong == [
-        Finding("t10k-labels-idx1-ubyte", "NOT the published content", "problem", "download its files again")
+        CheckFinding("t10k-labels-idx1-ubyte", "NOT the published content", "problem", "download its files again")
     ]
 
 
@@ -72,7 +72,7 @@ def test_images_in_both_parts_are_found() -> None:
     assert (shared.found, shared.level) == ("2 identical", "note")
     assert shared.advice == "remove them from one of the two: the results on test are too optimistic"
     clean = {f.what: f for f in check(tiny(images[:8], images[8:]))}
-    assert clean["images in both train and test"] == Finding("images in both train and test", "0 identical")
+    assert clean["images in both train and test"] == CheckFinding("images in both train and test", "0 identical")
 
 
 def test_images_that_look_alike_in_both_parts_are_remarked() -> None:

@@ -71,3 +71,6 @@ def test_what_an_interrupted_export_wrote_is_removed(splits, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_class_folders(splits, tmp_path / "empty", progress=Interrupt())
     assert list((tmp_path / "empty").iterdir()) == []
+    with pytest.raises(DataError, match=r"000003.png cannot be read"):
+        write_class_folders(loaded, tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == []  # its owner made it

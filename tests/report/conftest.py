@@ -1,7 +1,11 @@
-"""A finished run whose class names are as odd as they come."""
+"""A finished run whose class names are as odd as they come, and a browser."""
+
+import shutil
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from frostline.config import TrainConfig
 from frostline.data.arrays import from_arrays
@@ -33,3 +37,11 @@ def odd(fashion: Splits, tmp_path_factory: pytest.TempPathFactory) -> Run:
     splits = from_arrays(*pairs[0], NAMES, test=pairs[1], name="odd")
     config = TrainConfig(**{**FAST, "data": "odd", "epochs": 4, "val_fraction": 0.2})
     return fit(config, name="odd", output_dir=place / "runs", cache_dir=place / "cache", splits=splits)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield running
+        running.close()

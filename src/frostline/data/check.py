@@ -110,7 +110,7 @@ def _parts(splits: Splits) -> dict[str, ImageDataset]:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One line of a check.
 
     Attributes
@@ -130,7 +130,7 @@ class Finding:
     advice: str = ""
 
 
-def check(splits: Splits, val_fraction: float = 0.1) -> list[Finding]:
+def check(splits: Splits, val_fraction: float = 0.1) -> list[CheckFinding]:
     """Check a loaded data set; ``val_fraction`` is the share that a training draws as its validation split."""
     findings = _check_published_files(splits) if splits.name == fashion_mnist.NAME else []
     parts = _parts(splits)
@@ -143,71 +143,75 @@ def check(splits: Splits, val_fraction: float = 0.1) -> list[Finding]:
     blank = blank_images(splits)
     if blank:
         advice = f"replace or remove them: {first_few(blank, EXAMPLES)}"
-        findings.append(Finding("images of a single color", f"{len(blank):,}", "note", advice))
+        findings.append(CheckFinding("images of a single color", f"{len(blank):,}", "note", advice))
     if splits.bad:
         advice = "repair or remove them; train leaves them out, --strict refuses them"
-        findings.append(Finding("images that cannot be read", f"{len(splits.bad):,}", "note", advice))
-        findings += [Finding(image.shown_path, image.reason, "note") for image in splits.bad]
+        findings.append(CheckFinding("images that cannot be read", f"{len(splits.bad):,}", "note", advice))
+        findings += [CheckFinding(image.shown_path, image.reason, "note") for image in splits.bad]
     return findings
 
 
-def _check_validation(train: ImageDataset, fraction: float) -> Finding:
+def _check_validation(train: ImageDataset, fraction: float) -> CheckFinding:
     try:
         drawn = len(train_val(train.labels, fraction, 0, train.groups)[1])
     except ConfigError as error:
-        return Finding("validation split", "cannot be drawn from train", "problem", str(error))
+        return CheckFinding("validation split", "cannot be drawn from train", "problem", str(error))
     if not drawn:
-        return Finding("validation split", "no image to draw from train", "problem", "add images to each class")
-    return Finding("validation split", f"{drawn:,} images to draw from train")
+        return CheckFinding("validation split", "no image to draw from train", "problem", "add images to each class")
+    return CheckFinding("validation split", f"{drawn:,} images to draw from train")
 
 
-def _check_published_files(splits: Splits) -> list[Finding]:
+def _check_published_files(splits: Splits) -> list[CheckFinding]:
     advice = "download its files again"
     findings = []
     for role, path in (fashion_mnist.find(Path(splits.source)) or {}).items():
         same = fashion_mnist.content_matches(path, fashion_mnist.FILES[role])
         findings.append(
-            Finding(path.name, "content as published") if same else
-            Finding(path.name, "NOT the published content", "problem", advice)
+            CheckFinding(path.name, "content as published") if same else
+            CheckFinding(path.name, "NOT the published content", "problem", advice)
         )  # fmt: skip
     sizes = (len(splits.train), len(splits.test))
     found = f"{sizes[0]:,} train, {sizes[1]:,} test"
     right = sizes == (60_000, 10_000)
-    return [*findings, Finding("counts", found) if right else Finding("counts", found, "problem", advice)]
+    return [*findings, CheckFinding("counts", found) if right else CheckFinding("counts", found, "problem", advice)]
 
 
-def _check_part(name: str, part: ImageDataset) -> list[Finding]:
+def _check_part(name: str, part: ImageDataset) -> list[CheckFinding]:
     counts = np.bincount(part.labels, minlength=len(part.class_names))
     per_class = f"{counts.min():,} to {counts.max():,} images in each class"
     missing = [part.class_names[i] for i in np.flatnonzero(counts == 0)]
     lost = f"add images of {first_few(missing)}: {name} has none" if missing else ""
-    findings = [Finding(f"{name} labels", per_class, "note" if missing else "ok", lost)]
+    findings = [CheckFinding(f"{name} labels", per_class, "note" if missing else "ok", lost)]
     if name == "train" and counts.max() > IMBALANCE * counts[counts > 0].min():
         advice = "add images to the smallest classes, or train with --class-weights balanced"
         found = f"the largest class has {counts.max() / counts[counts > 0].min():.0f} times the images of the smallest"
-        findings.append(Finding("balance of the classes", found, "note", advice))
+        findings.append(CheckFinding("balance of the classes", found, "note", advice))
     if isinstance(part.images, np.ndarray):
         low, high = int(part.images.min()), int(part.images.max())
         shape = " x ".join(map(str, part.images.shape[1:]))
         dark = "" if low < high else "all pixels are the same: read the images again"
-        findings.append(Finding(f"{name} pixels", f"{shape}, values {low} to {high}", "note" if dark else "ok", dark))
+        findings.append(
+            CheckFinding(f"{name} pixels", f"{shape}, values {low} to {high}", "note" if dark else "ok", dark)
+        )
     repeated = sum(count - 1 for count in Counter(part.row_ids).values())
     advice = "remove the copies: each counts as another image" if repeated else ""
-    findings.append(Finding(f"{name} repeated images", f"{repeated} identical", "note" if repeated else "ok", advice))
+    findings.append(
+        CheckFinding(f"{name} repeated images", f"{repeated} identical", "note" if repeated else "ok", advice)
+    )
     return findings
 
 
-def _check_overlap(shared: Overlap) -> list[Finding]:
+def _check_overlap(shared: Overlap) -> list[CheckFinding]:
     names = f"{shared.first} and {shared.second}"
     advice = f"remove them from one of the two: the results on {shared.second} are too optimistic"
     same = shared.identical > 0
     count = f"{shared.identical} identical"
-    findings = [Finding(f"images in both {names}", count, "note" if same else "ok", advice if same else "")]
-    findings += [Finding(f"  {first}", f"is {second}", "note") for first, second in shared.examples]
+    findings = [CheckFinding(f"images in both {names}", count, "note" if same else "ok", advice if same else "")]
+    findings += [CheckFinding(f"  {first}", f"is {second}", "note") for first, second in shared.examples]
     if shared.look_alike is not None:
         count, alike = f"{shared.look_alike} of {shared.second}", shared.look_alike > 0
         advice = f"look whether they show the same thing: the results on {shared.second} may be too optimistic"
         findings.append(
-            Finding(f"similar images in {names}", count, "note" if alike else "ok", advice if alike else "")
+            CheckFinding(f"similar images in {names}", count, "note" if alike else "ok", advice if alike else "")
         )
     return findings

@@ -65,6 +65,7 @@ def write_class_folders(
     parts = {name: part for name, part in splits.parts.items() if len(part)}
     chosen = {name: _first_of_each(part, per_class) for name, part in parts.items()}
     names = folder_names(splits.train.class_names)
+    existed = folder.is_dir()
     made: list[Path] = []
     try:
         with visible(progress).bar("writing", sum(map(len, chosen.values())), "images") as bar:
@@ -73,7 +74,7 @@ def write_class_folders(
                     made.append(path)
                     bar.advance(1)
     except BaseException:
-        _remove(made, folder)
+        _remove(made, folder, keep=existed)
         raise
     return {split: len(positions) for split, positions in chosen.items()}
 
@@ -115,12 +116,13 @@ def _encoded(part: ImageDataset, position: int) -> tuple[str, bytes]:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-def _remove(files: list[Path], folder: Path) -> None:
-    """Remove files, and the folders up to ``folder`` that are empty then."""
+def _remove(files: list[Path], folder: Path, *, keep: bool) -> None:
+    """Remove files, and the folders below ``folder`` that are empty then; itself, too, unless it is to be kept."""
     with suppress(OSError):  # the error that ended the export matters more
         for path in files:
             path.unlink(missing_ok=True)
     parents = {parent for path in files for parent in path.parents if parent.is_relative_to(folder)}
+    parents -= {folder} if keep else set()
     for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):
             parent.rmdir()

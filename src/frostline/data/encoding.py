@@ -31,7 +31,7 @@ def to_png(pixels: NDArray[np.uint8], *, optimize: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def data_url(image: bytes) -> str:
-    """Return a PNG or JPEG as a ``data:`` URL."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+def data_url(data: bytes, media_type: str | None = None) -> str:
+    """Return bytes as a ``data:`` URL; without a media type they are a PNG or JPEG."""
+    kind = media_type or ("image/png" if data.startswith(b"\x89PNG") else "image/jpeg")
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

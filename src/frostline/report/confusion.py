@@ -1,6 +1,5 @@
 """The confusion matrix of a report: similar classes side by side, the worst pairs of many classes, and a CSV file."""
 
-import base64
 import csv
 import io
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline._utils.text import csv_text
+from frostline.data.encoding import data_url
 from frostline.evaluation.class_order import order_by_similarity, row_shares
 
 MOST_CLASSES = 40  # of a matrix; more have the worst pairs
@@ -17,7 +17,7 @@ FAINTEST = 0.06  # opacity of the smallest share; 1 is that of 100 %
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """Images of a true class with one prediction.
 
     Attributes
@@ -45,7 +45,7 @@ class MatrixRow:
 
     name: str
     images: int
-    cells: list[Cell]
+    cells: list[MatrixCell]
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ class Confusion:
 
     Attributes
     ----------
-    names : list of str
-        Classes by similarity, rows and columns alike; empty if there are pairs.
     rows : list of MatrixRow
+        By similarity; the columns have the same order.
     pairs : list of MistakenPair
         Most images first.
     kinds : int
@@ -80,7 +79,6 @@ class Confusion:
         A ``data:`` URL of all cells with images: true class, predicted class, images.
     """
 
-    names: list[str]
     rows: list[MatrixRow]
     pairs: list[MistakenPair]
     kinds: int
@@ -94,9 +92,8 @@ def describe_confusion(confusion: list[list[int]], names: list[str]) -> Confusio
     np.fill_diagonal(wrong, 0)
     file = _csv(counts, names)
     if len(names) > MOST_CLASSES:
-        return Confusion([], [], _pairs(wrong, counts.sum(1), names), int(np.count_nonzero(wrong)), file)
+        return Confusion([], _pairs(wrong, counts.sum(1), names), int(np.count_nonzero(wrong)), file)
     order = order_by_similarity(counts)
-    ordered = [names[number] for number in order]
     shares = row_shares(counts)
     rows = [
         MatrixRow(
@@ -106,13 +103,13 @@ def describe_confusion(confusion: list[list[int]], names: list[str]) -> Confusio
         )
         for i in order
     ]
-    return Confusion(ordered, rows, [], int(np.count_nonzero(wrong)), file)
+    return Confusion(rows, [], int(np.count_nonzero(wrong)), file)
 
 
-def _cell(images: int, share: float, column: str, correct: bool) -> Cell:
+def _cell(images: int, share: float, column: str, correct: bool) -> MatrixCell:
     percent = "0" if not images else "<1" if share < 0.01 else f"{100 * share:.0f}"
     opacity = round(FAINTEST + (1 - FAINTEST) * share**0.5, 2)  # the square root keeps 1 % visible
-    return Cell(images, percent, opacity, column, correct)
+    return MatrixCell(images, percent, opacity, column, correct)
 
 
 def _pairs(wrong: NDArray[np.int64], totals: NDArray[np.int64], names: list[str]) -> list[MistakenPair]:
@@ -129,4 +126,4 @@ def _csv(counts: NDArray[np.int64], names: list[str]) -> str:
     writer.writerow(["truth", "predicted", "images"])
     for i, j in zip(*np.nonzero(counts), strict=True):
         writer.writerow([csv_text(names[i]), csv_text(names[j]), counts[i, j]])
-    return f"data:text/csv;base64,{base64.b64encode(text.getvalue().encode(errors='replace')).decode()}"
+    return data_url(text.getvalue().encode(errors="replace"), "text/csv")

@@ -29,7 +29,7 @@ from frostline.serve.schemas import (
     About,
     AccuracyResult,
     Answers,
-    Examples,
+    ClassExamples,
     Health,
     Images,
     PredictOptions,
@@ -179,10 +179,10 @@ def _add_state(app: FastAPI, served: ServedModel, limits: Limits, metrics: Metri
         return about
 
     shown = [{"class": name, "image": data_url(image)} for name, image in served.examples]
-    examples = Examples.model_validate({"examples": shown})
+    examples = ClassExamples.model_validate({"examples": shown})
 
     @app.get("/v1/examples")
-    async def show_examples() -> Examples:
+    async def show_examples() -> ClassExamples:
         """Return training images of each class; empty where the model has none."""
         return examples
 

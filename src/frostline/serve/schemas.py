@@ -113,7 +113,7 @@ class Example(BaseModel):
     image: str = Field(description="A thumbnail, as a data: URI.")
 
 
-class Examples(BaseModel):
+class ClassExamples(BaseModel):
     """Some training images of each class, in the order of the classes."""
 
     examples: list[Example]
