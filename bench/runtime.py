@@ -78,7 +78,7 @@ async def ask(server: Server, model: Served, count: int) -> None:
 def measure(way: Way, model: Served, count: int) -> None:
     """Start a server, use it and stop it."""
     with Stopwatch() as watch:
-        server = Server(way.model, model.keys, way.python)
+        server = Server(way.model, model.keys, python=way.python)
     way.seconds.append(watch.seconds)
     way.processor.append(server.seconds())
     asyncio.run(ask(server, model, count))

@@ -4,15 +4,20 @@ import copy
 import hashlib
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from frostline.config import TrainConfig
 from frostline.errors import ConfigError, ExportError, RunError, StorageError, UnknownNameError
 from frostline.exporters.export import export, write_verified
 from frostline.exporters.exportable_model import export_record
 from frostline.exporters.formats import ProgramClassifier, check_accuracy, to_pt2
 from frostline.exporters.parity import check_parity, measure, real_images
+from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier, check_seal
+from frostline.runs.fit import fit
+from tests.class_folders import write_classes
 
 
 def deliver(content, model, parts, path):
@@ -107,3 +112,15 @@ def test_a_file_that_is_there_is_not_replaced_unasked(finished, tmp_path, taken)
     with pytest.raises(StorageError, match=f"{taken} exists: --overwrite replaces it"):
         export(finished, tmp_path / "first.onnx")
     assert (tmp_path / taken).read_text() == "mine"
+
+
+def test_folder_of_deep_and_transparent_images_is_exported(tmp_path, fashion):
+    """Their levels are part of the file's record: an entry that does not apply is absent, not null."""
+    folder = write_classes(tmp_path / "mixed", fashion.train)
+    config = TrainConfig(data=str(folder), model="alexnet", weights="random", image_size=64, taps="none", head="ridge",
+                         prior="none")  # fmt: skip
+    run = fit(config, name="mixed", output_dir=tmp_path / "runs", cache_dir=tmp_path / "cache", verbose=0)
+    exported, classifier = OnnxClassifier(export(run, tmp_path / "mixed.onnx").path), Classifier.load(run.model_folder)
+    assert exported.levels == classifier.model.preprocess.levels is not None
+    files = sorted(folder.rglob("*.png"))[:24]
+    assert np.abs(exported.predict_proba(files) - classifier.predict_proba(files)).max() <= 1e-4

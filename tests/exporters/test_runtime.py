@@ -5,21 +5,49 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from frostline.data.dataset import Splits
 from frostline.inference.onnx import OnnxClassifier
 
-# What frostline-runtime does not install.
-ABSENT = (
-    "torch", "sklearn", "scipy", "pandas", "matplotlib", "torchvision", "timm", "safetensors", "threadpoolctl",
-    "joblib", "requests", "platformdirs", "filelock", "jinja2", "tomli_w", "onnx", "onnxscript", "openvino",
-)  # fmt: skip
+
+def installed_with(requirements: Iterable[str]) -> set[str]:
+    """The distributions that some requirements bring, those of their own requirements included."""
+    found: set[str] = set()
+    left = [Requirement(text) for text in requirements]
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        extras = requirement.extras or {""}
+        if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            found.add(name)
+            for one in map(Requirement, distribution(name).requires or []):
+                if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
+                    left.append(one)
+    return found
+
+
+def absent() -> tuple[str, ...]:
+    """The packages here that frostline-runtime does not install."""
+    project = tomllib.loads((ROOT / "runtime" / "pyproject.toml").read_text())["project"]
+    brought = installed_with(project["dependencies"])
+    packages = packages_distributions().items()
+    return tuple(name for name, owners in packages if not brought & {canonicalize_name(owner) for owner in owners}
+                 and name != "frostline")  # fmt: skip
+
+
+ROOT = Path(__file__).parents[2]
+ABSENT = absent()
 WITHOUT = f"import sys; sys.modules |= dict.fromkeys({ABSENT})\n"  # importing one raises ModuleNotFoundError
 PREDICT = """
 import json
@@ -64,6 +92,8 @@ def test_server_of_an_exported_file_needs_no_torch(place: Path, onnx_classifier:
         request = Request(f"{address}v1/predict?top=10", image, {"Content-Type": "image/png"})
         with urlopen(request) as response:
             (result,) = json.load(response)["results"]
+        with urlopen(f"{address}docs") as page:
+            assert b"v1/predict" in page.read()
         loaded = libraries(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)

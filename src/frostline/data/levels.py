@@ -83,12 +83,15 @@ class Levels:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Levels":
-        """Restore from `to_dict`; raises ``ValueError`` unless ranges are two finite numbers in ascending order."""
-        return cls(_range(values, "whole"), _range(values, "real"), "transparency" in values)
+        """Restore from `to_dict`; an entry that is ``None`` is absent.
+
+        Raises ``ValueError`` unless ranges are two finite numbers in ascending order.
+        """
+        return cls(_range(values, "whole"), _range(values, "real"), values.get("transparency") is not None)
 
 
 def _range(values: dict[str, Any], name: str) -> Range | None:
-    if name not in values:
+    if values.get(name) is None:
         return None
     low, high = (float(value) for value in values[name])
     if not -np.inf < low < high < np.inf:

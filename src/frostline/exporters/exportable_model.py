@@ -209,7 +209,7 @@ def export_record(run: Run) -> dict[str, Any]:
     Raises RunError when the run is not finished or is damaged.
     """
     metrics = run.metrics
-    bundle = read_description(run.model_folder).model_dump(mode="json")
+    bundle = read_description(run.model_folder).model_dump(mode="json", exclude_none=True)
     return {
         "format": FORMAT_VERSION,
         "frostline": bundle["frostline"],
