@@ -68,7 +68,7 @@ def test_settings_that_are_not_in_force_are_not_compared(frostline, copies):
     change_settings(copies[1], prior='"none"', hidden_width=64, momentum=0.5, layer_decay=0.5, lr=0.003)
     done = frostline("compare", "first", "second")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "settings that differ" not in done.stdout
+    assert re.search(r"^settings that differ +first +second\nnone *$", done.stdout, re.MULTILINE)
 
 
 def test_a_head_in_closed_form_has_no_settings_of_gradient_descent_and_no_epochs(frostline, copies, finished):

@@ -250,7 +250,7 @@ def test_a_rate_that_the_default_head_does_not_use_is_reported_first(small_fashi
 
 @pytest.mark.parametrize("changes", [{"head": "mlp"}, {"epochs": 4}, {"weight_decay": 0.2}, {"freeze": "conv4"}])
 def test_a_rate_that_a_run_uses_is_not_moot(small_fashion, place, caplog, changes):
-    config = {"weights": "random", "image_size": 64, "taps": "none", "limit": 60, **changes}
+    config = {"weights": "random", "image_size": 64, "taps": "none", "limit": 120, **changes}
     test = find_lr(
         TrainConfig(data="fashion-mnist", data_dir=small_fashion, **config), steps=10, highest=1e-4, cache_dir=place
     )
