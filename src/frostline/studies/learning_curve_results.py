@@ -234,8 +234,8 @@ def _difference(points: Sequence[CurvePoint], labels: int) -> str:
     mean, half = interval(differences)
     low, high = (2 * end - 1 for end in logit_interval((1 + mean) / 2, half / 2))  # from -1 to 1
     spread = "" if math.isnan(half) else f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-    points = f"{abs(100 * mean):.1f}"
-    relation = f"{points} points {'above' if mean > 0 else 'below'}" if float(points) else "as accurate as"
+    size = f"{abs(100 * mean):.1f}"
+    relation = f"{size} points {'above' if mean > 0 else 'below'}" if float(size) else "as accurate as"
     return f"With {how_many(labels)}, '{WAYS[best][0]}' is {relation} 'from scratch'{spread}."
 
 
