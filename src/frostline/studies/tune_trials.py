@@ -123,7 +123,7 @@ class Trials:
         config, thaws = with_defaults(config, boundary, images), boundary.freeze != boundary.end
         phases = plan_phases(config, self._plan.network.backbone, boundary)
         views = 1 + max(len(phase.views) for phase in phases)
-        used = {"batch_size": min(config.batch_size, images), "views": views}
+        used: dict[str, Any] = {"batch_size": min(config.batch_size, images), "views": views}
         if boundary.taps and not thaws:
             used["freeze"] = boundary.taps[-1]
         names = in_force(config, thaws=thaws) - ({"augment"} if views == 1 else set())
