@@ -55,6 +55,36 @@ def test_runs_are_compared_on_the_terminal_and_on_a_page(frostline, copies, fini
     assert not re.search(r"(src|href)=.?(http|//)|url\(", page)
 
 
+def change_settings(folder, **changes):
+    text = (folder / "config.toml").read_text()
+    for name, value in changes.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    (folder / "config.toml").write_text(text)
+    reseal(folder)
+
+
+def test_settings_that_are_not_in_force_are_not_compared(frostline, copies):
+    change_settings(copies[1], prior='"none"', hidden_width=64, momentum=0.5, layer_decay=0.5, lr=0.003)
+    done = frostline("compare", "first", "second")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^settings that differ +first +second\nnone *$", done.stdout, re.MULTILINE)
+
+
+def test_a_head_in_closed_form_has_no_settings_of_gradient_descent_and_no_epochs(frostline, copies, finished):
+    change_settings(copies[1], head='"ridge"', batch_size=64, label_smoothing=0.2)
+    edit(copies[1], lambda metrics: metrics["training"].update(l2=1.0))
+    done = frostline("compare", "first", "second")
+    assert (done.returncode, done.stderr) == (0, "")
+    training = finished.metrics["training"]
+    for name, first in (
+        ("head", "linear"), ("batch_size", "128"), ("label_smoothing", "0.1"), ("lr", "0.003"),
+        (r"epochs \(best\)", f"6 ({training['best_epoch']})"),
+    ):  # fmt: skip
+        second = "ridge" if name == "head" else "-"
+        assert re.search(rf"^{name} +{re.escape(first)} +{second}$", done.stdout, re.MULTILINE), name
+
+
 def test_names_are_escaped(frostline, copies, tmp_path):
     for folder in copies:
         edit(folder, lambda metrics: rename(metrics, lambda name: f"<b>{name}"))

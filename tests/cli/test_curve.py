@@ -1,5 +1,7 @@
 """`frostline curve`."""
 
+import re
+
 import pytest
 
 
@@ -9,6 +11,8 @@ def test_curve_is_measured_drawn_and_summarized(frostline, small_fashion, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     table = [line.split() for line in done.stdout.splitlines() if line.startswith("pre-trained, frozen ")]
     assert [line[2] for line in table] == ["2", "8", "all"]
+    assert all(re.fullmatch(r"0\.\d{4}", line[3]) and line[-2].isdigit() for line in table)
+    assert all(re.fullmatch(r"\(0\.\d{4} to 0\.\d{4}\)", " ".join(line[4:7])) for line in table[:2])
     assert "For 60% accuracy, 'pre-trained, frozen' needs" in done.stdout
     assert (tmp_path / "curves" / "fashion-mnist" / "curve.png").is_file()
     again = frostline("curve", "fashion-mnist", *options, "--ways", "pixels,frozen", "--weights", "bundled")

@@ -28,6 +28,18 @@ def test_image_is_written_and_a_rate_suggested(find_lr, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
 
+def test_a_rate_that_the_default_head_does_not_use_comes_with_the_head_that_does(frostline, small_fashion):
+    options = ("--data-dir", small_fashion, "--limit", 240, "--weights", "random", "--image-size", 64, "--taps", "none")
+    done = frostline("find-lr", "fashion-mnist", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    moot = next(line for line in lines if "a run fits its head in closed form by default" in line)
+    assert lines.index(moot) < next(number for number, line in enumerate(lines) if "learning rates from" in line)
+    (suggestion,) = [line for line in lines if line.startswith("suggestion")]
+    assert re.match(r"suggestion: --head linear --lr \d\.\de-\d\d, ", suggestion)
+    assert suggestion.endswith("; the default head does not use it")
+
+
 def test_quiet_and_settings_from_a_file(frostline, small_fashion, tmp_path):
     (tmp_path / "my.toml").write_text(
         f'data = "fashion-mnist"\ndata_dir = "{small_fashion}"\nweights = "random"\nimage_size = 64\ntaps = []\n'

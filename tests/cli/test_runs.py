@@ -84,6 +84,7 @@ def test_show_names_settings_and_results(frostline, finished, copies):
     assert "runs/one" in rows["folder"] and "finished" in rows["state"]
     assert "alexnet, random weights" in rows["network"]
     assert "epochs=6" in rows["other settings"] and "seed=" not in rows["other settings"]
+    assert finished.config.prior == "drawn" and "prior=" not in rows["other settings"]  # of a head in closed form
     assert f"{finished.metrics['test']['accuracy']:.4f}" in rows["accuracy"]
 
 

@@ -6,6 +6,7 @@ from sklearn import metrics as sk
 
 from frostline.evaluation.metrics import (
     evaluate,
+    logit_interval,
     most_confused,
     wilson_interval,
 )
@@ -79,6 +80,25 @@ def test_the_interval_is_wilsons(right, total):
     low, high = wilson_interval(right, total)
     assert (low, high) == pytest.approx((max(center - half, 0), min(center + half, 1)), abs=1e-12)
     assert low <= share <= high
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "expected"),
+    [
+        (0.5, 0.1, (0.401312, 0.598688)),  # 1 / (1 + exp(±0.1 / 0.25))
+        (0.99, 0.05, (0.388081, 0.999935)),  # the plain interval ends at 1.04
+        (0.01, 0.05, (0.000065, 0.611919)),
+        (0.7, 0.0, (0.7, 0.7)),
+        (1.0, 0.0, (1.0, 1.0)),
+        (0.0, 0.0, (0.0, 0.0)),
+    ],
+)
+def test_an_interval_on_the_logit_scale_stays_between_0_and_1(mean, half_width, expected):
+    assert logit_interval(mean, half_width) == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_spread_there_is_no_interval():
+    assert np.isnan(logit_interval(1.0, np.nan)).all()
 
 
 def test_the_interval_belongs_to_the_accuracy(predictions):

@@ -47,6 +47,7 @@ def test_the_time_limit_is_used(config, tmp_path):
     assert found["fine-tuned", 8, 0] > found["scratch", 8, 0]
     assert found["fine-tuned", 8, 0] > 0.5
     assert all(point.epochs > 3 for point in points)
+    assert points[0].way == "fine-tuned" and points[0].epochs > 100  # 100 of them for the head alone
 
 
 def test_an_interrupted_curve_is_completed(config, tmp_path):

@@ -229,6 +229,34 @@ def test_impossible_spans_are_refused(span, message):
         Span(*span)
 
 
+def test_a_rate_that_the_default_head_does_not_use_is_reported_first(small_fashion, place, caplog):
+    default = TrainConfig(
+        data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, taps="none", limit=240
+    )
+    with caplog.at_level("INFO", "frostline"):
+        test = find_lr(default, **WIDE, cache_dir=place)
+    lines = [record.getMessage() for record in caplog.records]
+    (warning,) = [line for line in lines if "closed form" in line]
+    assert warning == (
+        "with 216 training images, a run fits its head in closed form by default, which has no learning rate: this "
+        "test is of --head linear (--head mlp tests the other one)"
+    )
+    assert lines.index(warning) < next(number for number, line in enumerate(lines) if "learning rates from" in line)
+    assert test.moot
+    linear = find_lr(default.model_copy(update={"head": "linear"}), **WIDE, cache_dir=place)
+    assert not linear.moot
+    np.testing.assert_array_equal(linear.losses, test.losses)
+
+
+@pytest.mark.parametrize("changes", [{"head": "mlp"}, {"epochs": 4}, {"weight_decay": 0.2}, {"freeze": "conv4"}])
+def test_a_rate_that_a_run_uses_is_not_moot(small_fashion, place, caplog, changes):
+    config = {"weights": "random", "image_size": 64, "taps": "none", "limit": 120, **changes}
+    test = find_lr(
+        TrainConfig(data="fashion-mnist", data_dir=small_fashion, **config), steps=10, highest=1e-4, cache_dir=place
+    )
+    assert not test.moot and "closed form" not in caplog.text
+
+
 def test_a_ridge_head_is_refused(small_fashion):
     with pytest.raises(ConfigError, match="--head ridge is fitted in closed form"):
         find_lr(small_config(small_fashion, head="ridge", lr=None))

@@ -72,9 +72,40 @@ def test_training_with_the_best_settings_reproduces_their_accuracy(config, tmp_p
     with (tmp_path / "found" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and rows[0]["head"] == "linear" and float(rows[0]["weight_decay"]) == 0.05
+    for one in findings.trials:
+        right = np.unpackbits(np.frombuffer(one.correct, np.uint8)).sum()
+        assert right == round(final_accuracy(one) * findings.val_images)
     text = "\n".join(format_summary(findings))
     assert "The accuracy is optimistic because the same images selected the best of 9 trials" in text
+    assert ("than chance (p " in text) or best is findings.trials[0]
     assert "Parameter importance (fANOVA: fraction of the variance of accuracy with" in text
+
+
+def test_a_search_of_a_finite_space_ends_when_all_is_tried(config, tmp_path):
+    few = config.model_copy(update={"epochs": None, "limit": 300, "prior": "none"})
+    findings = tune(few, tmp_path / "found", trials=9, search=("head", "batch_size"))
+    tried = {(one.values["head"], one.values.get("batch_size")) for one in findings.trials}
+    assert tried == {("ridge", None), *((head, size) for head in ("linear", "mlp 64") for size in ("128", "256"))}
+    assert findings.trials[0].values == {"head": "ridge"} and findings.trials[0].epochs == 0
+    text = (tmp_path / "found" / "log.txt").read_text()
+    assert "the search ends after 5 of 9 trials: every combination of the searched settings is tried" in text
+    assert len(tune(few, tmp_path / "found", trials=9, resume=True).trials) == 5
+    with (tmp_path / "found" / "trials.csv").open() as file:
+        assert [row["batch_size"] == "" for row in csv.DictReader(file)] == [True, False, False, False, False]
+
+
+def test_batches_larger_than_the_images_are_the_same(tiny, tmp_path):
+    findings = tune(
+        tiny.model_copy(update={"limit": 120}), tmp_path / "found", trials=5, search=("batch_size", "augment")
+    )
+    assert [len(findings.trials), findings.rungs] == [2, (108,)]
+    assert {one.values["augment"] for one in findings.trials} == {"none", "4 views"}
+
+
+def test_stages_above_the_taps_are_not_searched_twice(tiny, tmp_path):
+    read = tiny.model_copy(update={"taps": ("conv3",)})
+    findings = tune(read, tmp_path / "found", trials=5, search=("freeze",))
+    assert [one.values for one in findings.trials] == [{"freeze": "conv5"}]
 
 
 def test_better_trials_get_more_images_and_the_test_split_is_not_read(large, tmp_path, cache):
@@ -140,7 +171,7 @@ def test_an_open_trial_of_a_killed_search_is_repeated(small_fashion, tmp_path, c
 
 
 def test_thawed_stages_and_views_can_be_searched(config, tmp_path):
-    small = config.model_copy(update={"limit": 200, "epochs": 1, "head_epochs": None})
+    small = config.model_copy(update={"limit": 200, "epochs": 2, "head_epochs": None})
     findings = tune(small, tmp_path / "found", trials=4, search=("freeze", "augment"))
     assert len(findings.trials) == 4
     assert {one.values["freeze"] for one in findings.trials} <= {"conv5", "conv4", "conv3"}
@@ -189,6 +220,17 @@ def test_a_resumed_search_keeps_the_network_that_the_images_chose(fashion, tmp_p
     again = tune(config, tmp_path / "search", trials=2, resume=True, **options)
     assert len(again.trials) == 2
     assert read_config(tmp_path / "search" / "config.toml")["model"] == "alexnet"
+
+
+def test_a_search_is_resumed_on_its_own_images(fashion, tmp_path):
+    config, options = TrainConfig(data="mine", **QUICK), {"search": ["lr"], "resume": True}
+    images, labels = np.asarray(fashion.train.images[:200]), fashion.train.labels[:200]
+    tune(config, tmp_path / "search", trials=1, splits=from_arrays(images, labels, name="mine"), **options)
+    other = from_arrays(np.asarray(fashion.train.images[200:400]), fashion.train.labels[200:400], name="mine")
+    with pytest.raises(RunError, match="was started with other training or validation images: restore the images to"):
+        tune(config, tmp_path / "search", trials=2, splits=other, **options)
+    again = tune(config, tmp_path / "search", trials=2, splits=from_arrays(images, labels, name="mine"), **options)
+    assert len(again.trials) == 2
 
 
 def test_invalid_options_are_refused(config, tmp_path):

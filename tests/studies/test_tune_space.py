@@ -5,7 +5,16 @@ import pytest
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.registry import outline
-from frostline.studies.tune_space import USUAL, Choice, Range, effective_params, make_space, searched_names, settings
+from frostline.studies.tune_space import (
+    USUAL,
+    Choice,
+    Range,
+    combinations,
+    decision_order,
+    make_space,
+    searched_names,
+    settings,
+)
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -49,11 +58,18 @@ def test_taps_are_the_widest_and_those_that_leave_early_stages_out():
     assert start == {"taps": ",".join(TAPS)}
 
 
-def test_effective_params_of_a_ridge_head():
-    values = {"lr": 0.1, "weight_decay": 0.1, "taps": "conv5", "label_smoothing": 0.1, "batch_size": "128"}
-    assert effective_params(values | {"head": "ridge"}) == {"taps": "conv5", "head": "ridge"}
-    assert effective_params(values | {"head": "linear"}) == values | {"head": "linear"}
-    assert effective_params(values) == values
+def test_head_and_boundary_are_decided_first():
+    space, _ = make_space(("lr", "taps", "head", "freeze"), settled(freeze="conv5"), outline("alexnet"))
+    assert set(decision_order(space)[:2]) == {"head", "freeze"}
+    assert sorted(decision_order(space)) == sorted(space)
+
+
+def test_combinations_are_of_named_options():
+    space, _ = make_space(("lr", "head", "batch_size"), settled(), outline("alexnet"))
+    found = combinations(space)
+    assert len(found) == 2 * 2 and {"head": "mlp 64", "batch_size": "128"} in found
+    assert combinations({"lr": space["lr"]}) == [{}]
+    assert settings(space, {"head": "mlp 64"}) == {"head": "mlp", "hidden_width": 64}
 
 
 def test_ridge_is_an_option_where_train_would_choose_it():

@@ -11,7 +11,9 @@ from frostline.models.boundary import Frozen, make_boundary
 from frostline.models.registry import load_backbone
 from frostline.pipeline.context import Context, feature_settings
 from frostline.pipeline.extract import read_rows
-from frostline.studies.tune_trials import RowCache, make_rungs, nested_subsets, should_promote
+from frostline.pipeline.resolve import resolve
+from frostline.studies.tune_space import Choice, Range, settings
+from frostline.studies.tune_trials import RowCache, Trials, make_rungs, nested_subsets, should_promote
 
 TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -52,6 +54,72 @@ def test_subsets_are_nested_and_stratified():
 )
 def test_the_best_quarter_is_promoted(accuracy, others, expected):
     assert should_promote(accuracy, others) is expected
+
+
+SPACE = {
+    "lr": Range(1e-5, 1.0, log=True),
+    "head": Choice({"linear": {"head": "linear"}, "ridge": {"head": "ridge"}}),
+    "batch_size": Choice({str(n): {"batch_size": n} for n in (64, 128, 256)}),
+    "freeze": Choice({name: {"freeze": name} for name in ("conv5", "conv4", "conv3")}),
+    "augment": Choice({f"{n} views": {"views": n} for n in (1, 4, 8)}),
+}
+VALUES = {"lr": 1e-3, "head": "linear", "batch_size": "256", "freeze": "conv5", "augment": "1 views"}
+
+
+@pytest.fixture
+def make_trials(small_fashion, tmp_path):
+    def make(**changes):
+        config = TrainConfig(
+            data="fashion-mnist", data_dir=small_fashion, weights="random", image_size=64, limit=120,
+            **{"taps": "none", "epochs": 2, "prior": "none", **changes},
+        )  # fmt: skip
+        context = Context(tmp_path / "cache", torch.device("cpu"))
+        return Trials(config, resolve(config, context), context, SPACE)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "second"),
+    [
+        ({}, {"head": "ridge"}, {"head": "ridge", "lr": 0.5, "batch_size": "64"}),
+        ({}, {"batch_size": "128"}, {"batch_size": "256"}),  # of 108 images
+        ({}, {"augment": "4 views"}, {"augment": "8 views"}),  # in two epochs
+        ({"taps": ("conv3",)}, {"freeze": "conv5"}, {"freeze": "conv3"}),  # stages above the tap do not run
+    ],
+)
+def test_the_same_settings_in_force_are_the_same_training(make_trials, config, first, second):
+    trials = make_trials(**config)
+    assert trials.effective(VALUES | first) == trials.effective(VALUES | second)
+    done = [trials.run(settings(SPACE, VALUES | values), 108) for values in (first, second)]
+    assert (done[0].correct == done[1].correct).all() and done[0].accuracy == done[0].correct.mean()
+    assert done[0].epochs == (0 if first.get("head") == "ridge" else 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "second"),
+    [
+        ({}, {"lr": 1e-4}, {"lr": 1e-2}),
+        ({}, {"head": "linear"}, {"head": "ridge"}),
+        ({}, {"batch_size": "64"}, {"batch_size": "128"}),
+        ({}, {"augment": "1 views"}, {"augment": "4 views"}),
+        ({}, {"freeze": "conv5"}, {"freeze": "conv4"}),
+        ({}, {"augment": "4 views", "head": "ridge"}, {"augment": "8 views", "head": "ridge"}),
+        ({"epochs": 8}, {"augment": "4 views"}, {"augment": "8 views"}),
+    ],
+)
+def test_other_settings_in_force_are_another_training(make_trials, config, first, second):
+    trials = make_trials(**config)
+    assert trials.effective(VALUES | first) != trials.effective(VALUES | second)
+
+
+def test_settings_that_are_not_in_force_are_left_out(make_trials):
+    trials = make_trials()
+    closed, stepwise = (trials.effective(VALUES | {"head": head}) for head in ("ridge", "linear"))
+    assert not {"lr", "batch_size", "weight_decay", "epochs", "dropout"} & closed.keys()
+    assert (stepwise["lr"], stepwise["batch_size"], stepwise["views"]) == (1e-3, 108, 1)
+    assert not {"prior", "dropout", "schedule", "head_lr", "momentum"} & stepwise.keys()
+    assert {"schedule", "head_lr"} <= trials.effective(VALUES | {"freeze": "conv4"}).keys()
 
 
 @pytest.mark.parametrize("taps", [TAPS, TAPS[1:], ("conv5",), ()])

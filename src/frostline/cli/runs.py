@@ -77,12 +77,14 @@ def _facts(run: "Run") -> list[list[str]]:
     from frostline.cli.console import size_text
     from frostline.config import TrainConfig
     from frostline.data.registry import SOURCES
+    from frostline.pipeline.in_force import in_force_of_run
 
     config = run.config
     gone = config.data not in SOURCES and not os.path.lexists(config.data)
     shown = {"data", "model", "weights", "weights_sha256", "freeze", "taps", "workers"}
     plain = TrainConfig(data=config.data)
-    others = [f"{name}={_text(value)}" for name, value in config if name not in shown and value != getattr(plain, name)]
+    names = in_force_of_run(config) - shown
+    others = [f"{name}={_text(value)}" for name, value in config if name in names and value != getattr(plain, name)]
     return [
         ["folder", str(run.folder)],
         ["size", size_text(_bytes(run.folder))],

@@ -74,12 +74,13 @@ def find_lr(
         )
     draw_curve(test, f"{settings.data}: learning-rate range test", output)
     steepest = f"{test.steepest:.1e}" if test.steepest else "none: the loss falls by less than 5 %"
+    head, unused = ("--head linear ", "; the default head does not use it") if test.moot else ("", "")
     screen.print(
         "",
         f"steepest descent                             {steepest}",
         f"a tenth of the last rate before it rises     {test.tenth:.1e}",
-        f"suggestion: --lr {test.suggestion:.1e}, the latter; a starting point from {len(test.rates)} steps: compare "
-        "it with other rates in full trainings",
+        f"suggestion: {head}--lr {test.suggestion:.1e}, the latter; a starting point from {len(test.rates)} steps: "
+        f"compare it with other rates in full trainings{unused}",
         f"wrote {output}",
     )
 
@@ -207,13 +208,14 @@ def _show_curve(screen: "Screen", points: "Sequence[CurvePoint]", spec: "CurveSp
         [
             WAYS[cell.way][0],
             str(cell.labels or "all"),
-            f"{cell.mean:.4f}" + (f" ± {cell.half_width:.4f}" if cell.half_width == cell.half_width else ""),
+            cell.accuracy_text,
+            cell.epochs_text,
             f"{cell.seconds:.1f}",
         ]
         for cell in tabulate(points)
     ]
     screen.print("")
-    screen.table(["method", "labels per class", "test accuracy (95 %)", "seconds"], rows, left=1)
+    screen.table(["method", "labels per class", "test accuracy (95 %)", "epochs", "seconds"], rows, left=1)
     screen.print("", *summarize(points, spec))
 
 

@@ -1,5 +1,6 @@
 """Metrics of the predictions on a split, with the confidence interval of the accuracy."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,25 @@ def wilson_interval(right: int, total: int) -> list[float]:
 
     interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def logit_interval(mean: float, half_width: float) -> tuple[float, float]:
+    """Return an interval (low, high) of a proportion, symmetric on the logit scale, so that it never leaves 0 to 1.
+
+    Parameters
+    ----------
+    mean : float
+        From 0 to 1; 0 and 1 have no spread.
+    half_width : float
+        Half the width of the interval on the scale of the proportion itself; it is divided by the slope of its inverse
+        logit (delta method). NaN gives NaN.
+    """
+    from scipy.special import expit, logit
+
+    if half_width == 0 or math.isnan(half_width):
+        return mean + half_width, mean + half_width
+    middle, half = logit(mean), half_width / (mean * (1 - mean))
+    return float(expit(middle - half)), float(expit(middle + half))
 
 
 def most_confused(

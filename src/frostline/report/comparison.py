@@ -14,6 +14,7 @@ from frostline._utils.text import templates
 from frostline.errors import FrostlineError, RunError
 from frostline.evaluation.comparison import ClassChange, PairedTest, class_changes, compare_pairs
 from frostline.evaluation.metrics import TOP
+from frostline.pipeline.in_force import in_force_of_run
 from frostline.report.charts import VARIABLES, compared_curves, run_style
 from frostline.report.galleries import Exhibits, GalleryImage
 from frostline.runs.evidence import Evidence, read_evidence
@@ -234,9 +235,14 @@ def _test_difference(
 
 
 def _settings(runs: Sequence[Run], metrics: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return the settings and weights that differ."""
+    """Return the settings and weights that differ; those that are not in force in a run are ``-``."""
+    used = [in_force_of_run(run.config, results) for run, results in zip(runs, metrics, strict=True)]
     dumped = [run.config.model_dump(mode="json") for run in runs]
-    rows = [(name, [_text(settings[name]) for settings in dumped]) for name in dumped[0]]
+    rows = []
+    for name in dumped[0]:
+        texts = [_text(settings[name]) for settings in dumped]
+        if len(set(texts)) > 1:
+            rows.append((name, [text if name in names else "-" for text, names in zip(texts, used, strict=True)]))
     rows.append(("weights used", [str(results["weights"].get("name", "given")) for results in metrics]))
     return [row for row in rows if len(set(row[1])) > 1]
 
@@ -269,12 +275,17 @@ def _results(classes: int) -> dict[str, Callable[[dict[str, Any]], str]]:
     }
 
 
+def _epochs(training: dict[str, Any]) -> str:
+    closed = "l2" in training
+    return "-" if closed else f"{training['epochs']} ({training['best_epoch']})"
+
+
 COSTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "total seconds": lambda metrics: f"{metrics['total_seconds']:.1f}",
     "  frozen pass": lambda metrics: f"{metrics['frozen_pass']['seconds']:.1f}",
     "  images from the cache": lambda metrics: f"{metrics['frozen_pass']['from_cache']:,}",
     "  training": lambda metrics: f"{metrics['training']['seconds']:.1f}",
-    "epochs (best)": lambda metrics: f"{metrics['training']['epochs']} ({metrics['training']['best_epoch']})",
+    "epochs (best)": lambda metrics: _epochs(metrics["training"]),
     "peak memory, MiB": lambda metrics: f"{metrics['peak_memory_bytes'] / 2**20:,.0f}",
     "trained parameters": lambda metrics: f"{metrics['model']['trainable_parameters']:,}",
     "device": lambda metrics: str(metrics["device"]),

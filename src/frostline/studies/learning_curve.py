@@ -3,7 +3,7 @@
 OUTPUT/
   settings.json   settings that determine the points; a run with the same settings adds the missing points
   points.jsonl    one line per point, appended as it is measured
-  curve.csv       one line per way and number of labels: mean accuracy, interval, seconds
+  curve.csv       one line per way and number of labels: mean accuracy, interval, epochs, seconds
   curve.png, summary.txt
   manifest.json   identifies the folder; lock is held while a process writes
 """
@@ -272,8 +272,9 @@ def _point(way: Way, point: tuple[str, int, int], labeled: NDArray[np.int64]) ->
     outcome = way(labeled, repeat)
     seconds = time.perf_counter() - begun
     log.info(
-        "%s, %s, repeat %d: accuracy %.4f  %d epochs  %.1f s",
-        WAYS[name][0], how_many(labels), repeat + 1, outcome.accuracy, outcome.epochs, seconds,
+        "%s, %s, repeat %d: accuracy %.4f  %d epoch%s  %.1f s",
+        WAYS[name][0], how_many(labels), repeat + 1, outcome.accuracy, outcome.epochs,
+        "s" * (outcome.epochs != 1), seconds,
     )  # fmt: skip
     return CurvePoint(name, labels, repeat, outcome.accuracy, seconds, outcome.epochs)
 

@@ -72,7 +72,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """Accuracy on the test split, and epochs over the labeled images."""
+    """Accuracy on the test split, and epochs: passes over the labeled images, those of the head alone included.
+
+    An iteration of the regression on pixels (L-BFGS) counts as one.
+    """
 
     accuracy: float
     epochs: int
@@ -152,8 +155,10 @@ class _Trainer:
     def recipe(self, epochs: int, repeat: int) -> Recipe:
         return replace(recipe_of(self.config), epochs=epochs, seed=self.config.seed + repeat, patience=epochs)
 
-    def train_all(self, labeled: Labeled, repeat: int, head: Head | None, begun: float) -> MethodResult:
-        """Train all stages within the time limit, evaluation included."""
+    def train_all(
+        self, labeled: Labeled, repeat: int, begun: float, head: Head | None = None, head_epochs: int = 0
+    ) -> MethodResult:
+        """Train all stages within the time limit, evaluation included, with a head that was trained before or not."""
         setting = self.setting
         backbone = self.fresh(repeat)
         trunk = make_trunk(
@@ -170,7 +175,7 @@ class _Trainer:
         epochs = _epochs_in(left, module, examples, recipe)
         groups = layer_groups(trunk.stages.values(), head, recipe.layer_decay)
         train(module, examples, None, replace(recipe, epochs=epochs, patience=epochs), groups=groups, quiet=True)
-        return MethodResult(self.accuracy(head, self._live(backbone, setting.test)), epochs)
+        return MethodResult(self.accuracy(head, self._live(backbone, setting.test)), head_epochs + epochs)
 
     def _live(self, backbone: Backbone, images: ImageDataset) -> Rows:
         return LiveFeatures(images, self.forward(backbone, self.boundary.closed))
@@ -207,8 +212,7 @@ def fine_tuned(setting: Setting) -> Way:
 
     def way(labeled: Labeled, repeat: int) -> MethodResult:
         begun = time.perf_counter()
-        head, _ = network.head(rows, labeled, repeat)
-        return network.train_all(labeled, repeat, head, begun)
+        return network.train_all(labeled, repeat, begun, *network.head(rows, labeled, repeat))
 
     return way
 
@@ -219,7 +223,7 @@ def scratch(setting: Setting) -> Way:
     network = _Trainer(setting, weights="random", **changes)
 
     def way(labeled: Labeled, repeat: int) -> MethodResult:
-        return network.train_all(labeled, repeat, None, time.perf_counter())
+        return network.train_all(labeled, repeat, time.perf_counter())
 
     return way
 

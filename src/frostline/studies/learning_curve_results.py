@@ -12,6 +12,7 @@ import numpy as np
 
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.errors import ConfigError, UnknownNameError
+from frostline.evaluation.metrics import logit_interval
 
 ALL = 0  # as a number of labels per class: all of them
 LABELS = (1, 5, 10, 50, 100, 500, ALL)
@@ -105,8 +106,10 @@ class Cell:
 
     Attributes
     ----------
-    mean, half_width : float
-        Accuracy, and half the width of its 95 % interval over the repeats (Student's t); NaN for one repeat.
+    mean, low, high : float
+        Accuracy, and its 95 % interval over the repeats (Student's t, on the logit scale); NaN for one repeat.
+    epochs : (int, int)
+        Fewest and most of the repeats; 0 for a head in closed form.
     seconds : float
         Mean over the repeats.
     """
@@ -115,8 +118,21 @@ class Cell:
     labels: int
     repeats: int
     mean: float
-    half_width: float
+    low: float
+    high: float
+    epochs: tuple[int, int]
     seconds: float
+
+    @property
+    def accuracy_text(self) -> str:
+        """The accuracy with its interval."""
+        return f"{self.mean:.4f}" + ("" if math.isnan(self.low) else f" ({self.low:.4f} to {self.high:.4f})")
+
+    @property
+    def epochs_text(self) -> str:
+        """For example ``12``, ``5–8``, or ``–`` without any."""
+        fewest, most = self.epochs
+        return "–" if not most else str(most) if fewest == most else f"{fewest}–{most}"
 
 
 def tabulate(points: Sequence[CurvePoint]) -> list[Cell]:
@@ -127,7 +143,10 @@ def tabulate(points: Sequence[CurvePoint]) -> list[Cell]:
     cells = []
     for (way, labels), group in groups.items():
         mean, half = interval([point.accuracy for point in group])
-        cells.append(Cell(way, labels, len(group), mean, half, float(np.mean([point.seconds for point in group]))))
+        epochs = [point.epochs for point in group]
+        seconds = float(np.mean([point.seconds for point in group]))
+        low, high = logit_interval(mean, half)
+        cells.append(Cell(way, labels, len(group), mean, low, high, (min(epochs), max(epochs)), seconds))
     return cells
 
 
@@ -170,13 +189,17 @@ def summarize(points: Sequence[CurvePoint], spec: CurveSpec) -> list[str]:
         kind, number = labels_needed(cells, way, spec.target)
         if number:
             shown = f"{number:.0f} label{'s' if round(number) != 1 else ''} per class"
-            lines.append(f"For {spec.target:.0%} accuracy, '{WAYS[way][0]}' needs {kind} {shown}.")
+            lines.append(f"For {_percent(spec.target)} accuracy, '{WAYS[way][0]}' needs {kind} {shown}.")
     if {"frozen", "scratch"} <= set(spec.ways):
         lines += _compared(cells, spec.target)
     scratch = {cell.labels for cell in cells if cell.way == "scratch"}
     pretrained = {cell.labels for cell in cells if cell.way in PRETRAINED}
     lines += [_difference(points, labels) for labels in spec.labels if labels in scratch & pretrained]
     return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
 
 
 def _compared(cells: Sequence[Cell], target: float) -> list[str]:
@@ -190,9 +213,13 @@ def _compared(cells: Sequence[Cell], target: float) -> list[str]:
     ratio = many / few
     if ratio < 1 and bound:
         return []  # a bound on the wrong side gives no ratio
-    if ratio < 1:
-        return [f"Pre-trained and frozen needs {1 / ratio:.1f} times as many labels as from scratch for {target:.0%}."]
-    return [f"Pre-trained and frozen needs {bound}{ratio:.1f} times fewer labels than from scratch for {target:.0%}."]
+    times = f"{max(ratio, 1 / ratio):.1f} times"
+    if times == "1.0 times":
+        equal = {"": "about the same number of labels as", "more than ": "fewer labels than"}
+        advantage = equal.get(bound, "no more labels than")
+    else:
+        advantage = f"{times} as many labels as" if ratio < 1 else f"{bound}{times} fewer labels than"
+    return [f"Pre-trained and frozen needs {advantage} from scratch for {_percent(target)}."]
 
 
 def _difference(points: Sequence[CurvePoint], labels: int) -> str:
@@ -205,22 +232,24 @@ def _difference(points: Sequence[CurvePoint], labels: int) -> str:
     best = max(pretrained, key=lambda way: np.mean(list(by_way[way].values())))
     differences = [by_way[best][repeat] - by_way["scratch"][repeat] for repeat in by_way["scratch"]]
     mean, half = interval(differences)
-    spread = "" if math.isnan(half) else f" (95 % interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f})"
-    return (
-        f"With {how_many(labels)}, '{WAYS[best][0]}' is {abs(100 * mean):.1f} points "
-        f"{'above' if mean >= 0 else 'below'} 'from scratch'{spread}."
-    )
+    low, high = (2 * end - 1 for end in logit_interval((1 + mean) / 2, half / 2))  # from -1 to 1
+    spread = "" if math.isnan(half) else f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    size = f"{abs(100 * mean):.1f}"
+    relation = f"{size} points {'above' if mean > 0 else 'below'}" if float(size) else "as accurate as"
+    return f"With {how_many(labels)}, '{WAYS[best][0]}' is {relation} 'from scratch'{spread}."
 
 
 def write_table(cells: Sequence[Cell], path: Path) -> None:
     """Write the cells as CSV; accuracies are from 0 to 1."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["way", "labels_per_class", "repeats", "accuracy", "half_width_95", "seconds"])
+    columns = ("accuracy", "low_95", "high_95", "epochs_min", "epochs_max", "seconds")
+    writer.writerow(["way", "labels_per_class", "repeats", *columns])
     for cell in cells:
         labels = "all" if cell.labels == ALL else cell.labels
-        half = "" if math.isnan(cell.half_width) else f"{cell.half_width:.4f}"
-        writer.writerow([cell.way, labels, cell.repeats, f"{cell.mean:.4f}", half, f"{cell.seconds:.1f}"])
+        ends = ["" if math.isnan(end) else f"{end:.4f}" for end in (cell.low, cell.high)]
+        epochs = [number or "" for number in cell.epochs]
+        writer.writerow([cell.way, labels, cell.repeats, f"{cell.mean:.4f}", *ends, *epochs, f"{cell.seconds:.1f}"])
     write_bytes(path, text.getvalue().encode(), OTHER_OUTPUT_DIR)
 
 
@@ -235,18 +264,18 @@ def draw(cells: Sequence[Cell], spec: CurveSpec, title: str, path: Path) -> None
     numbers = sorted({cell.labels for cell in cells if cell.labels != ALL})
     right = 4 * max(numbers, default=1)  # where "all" is drawn
     for place, way in enumerate(spec.ways):
-        own = sorted((right if cell.labels == ALL else cell.labels, cell.mean, cell.half_width)
+        own = sorted((right if cell.labels == ALL else cell.labels, cell.mean, cell.low, cell.high)
                       for cell in cells if cell.way == way)  # fmt: skip
         if not own:
             continue
-        labels, means, halves = (np.array(column, float) for column in zip(*own, strict=True))
+        labels, means, lows, highs = (np.array(column, float) for column in zip(*own, strict=True))
         axes.errorbar(
-            labels * 1.02 ** (place - 2), means, np.nan_to_num(halves), fmt="o-", color=colors[way], markersize=4,
-            capsize=3, linewidth=1.6, elinewidth=1, label=WAYS[way][0],
+            labels * 1.02 ** (place - 2), means, np.nan_to_num([means - lows, highs - means]), fmt="o-",
+            color=colors[way], markersize=4, capsize=3, linewidth=1.6, elinewidth=1, label=WAYS[way][0],
         )  # fmt: skip
     axes.axhline(spec.target, color="#444444", linewidth=0.8, linestyle=":")
-    heights = [cell.mean for cell in cells]
-    axes.set_ylim(max(0.0, min(heights, default=0.0) - 0.08), min(1.0, max(heights, default=1.0) + 0.05))
+    ends = [end for cell in cells for end in (cell.mean, cell.low, cell.high) if not math.isnan(end)]
+    axes.set_ylim(max(0.0, min(ends, default=0.0) - 0.03), min(1.0, max(ends, default=1.0) + 0.03))
     axes.set_xscale("log")
     ticks = [*numbers, *([right] if any(cell.labels == ALL for cell in cells) else [])]
     axes.set_xticks(ticks, [str(number) for number in numbers] + ["all"] * (len(ticks) - len(numbers)))

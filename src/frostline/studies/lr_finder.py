@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from frostline.data.dataset import Splits
 from frostline.errors import ConfigError, DivergedError
 from frostline.pipeline.context import make_context
 from frostline.pipeline.extract import Features, extract
-from frostline.pipeline.phases import stepwise
-from frostline.pipeline.resolve import check, resolve
+from frostline.pipeline.phases import stepwise, with_defaults
+from frostline.pipeline.resolve import Plan, check, resolve
 from frostline.pipeline.train import Trainable, prepare_phase
 from frostline.training.examples import Batch, Examples
 from frostline.training.optim import layer_groups, make_optimizer
@@ -71,6 +71,9 @@ class RangeTest:
     tenth : float
         A tenth of the highest rate whose smoothed loss is within `TOLERANCE` of the lowest; more robust on a flat curve
         than the position of the minimum.
+    moot : bool
+        Whether a run with the same settings fits its head in closed form, without a learning rate: the test is that of
+        a linear head, which only a run with that head uses.
     """
 
     rates: NDArray[np.float64]
@@ -78,6 +81,7 @@ class RangeTest:
     smoothed: NDArray[np.float64]
     steepest: float | None
     tenth: float
+    moot: bool = False
 
     @property
     def suggestion(self) -> float:
@@ -99,7 +103,8 @@ def find_lr(
 
     That is the head when no stage is thawed. Before a test of thawed stages the head is trained as in a run's first
     phase, unless ``schedule`` is ``together``; intermediate phases of ``gradual`` are skipped. Only the training split
-    is used. Nothing is written but the feature cache.
+    is used. Nothing is written but the feature cache. Where a run would fit its head in closed form, a warning says so,
+    and a linear head is tested.
 
     Parameters
     ----------
@@ -130,10 +135,11 @@ def find_lr(
     """
     if config.head == "ridge":
         raise ConfigError("--head ridge is fitted in closed form and has no learning rate: choose linear or mlp.")
-    span, config = Span(lowest, highest, steps), stepwise(config)
+    span, requested, config = Span(lowest, highest, steps), config, stepwise(config)
     check(config, splits=splits)
     context = make_context(config.device, cache_dir, visible(progress), config.engine)
     plan = resolve(config, context, splits)
+    moot = _is_moot(requested, plan)
     seed_everything(plan.config.seed)
     ready = _last_phase(extract(plan, context))
     log.info(
@@ -141,7 +147,20 @@ def find_lr(
         steps, lowest, highest, ", ".join([*ready.trunk.stages, "the head"]), f"{len(plan.splits.train):,}",
     )  # fmt: skip
     groups = layer_groups(ready.trunk.stages.values(), ready.head, plan.phases[-1].recipe.layer_decay)
-    return range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, context.progress)
+    test = range_test(ready.module, ready.features.train, plan.phases[-1].recipe, groups, span, context.progress)
+    return replace(test, moot=moot)
+
+
+def _is_moot(config: TrainConfig, plan: Plan) -> bool:
+    """Whether a run fits its head in closed form, without a learning rate; a warning says so."""
+    images = len(plan.splits.train)
+    if with_defaults(config, plan.network.boundary, images).head != "ridge":
+        return False
+    log.warning(
+        "with %s training images, a run fits its head in closed form by default, which has no learning rate: this test "
+        "is of --head linear (--head mlp tests the other one)", f"{images:,}",
+    )  # fmt: skip
+    return True
 
 
 def _last_phase(features: Features) -> Trainable:

@@ -46,7 +46,6 @@ from frostline.studies.tune_space import (
     Choice,
     Space,
     Values,
-    effective_params,
     make_space,
     searched_names,
     searched_settings,
@@ -119,7 +118,9 @@ def tune(
                 config, names, make_context(config.device, cache_dir, visible(progress), config.engine), splits
             )
             if started is None:  # an overwritten search is removed only now
-                _write_settings(prepared.config, names, output)
+                _write_settings(prepared, names, output)
+            else:
+                _check_same_images(started, prepared, output)
             return _run(prepared, config, output, claim, trials, seconds)
 
 
@@ -145,6 +146,7 @@ class SearchSettings(BaseModel):
 
     config: dict[str, Any]
     search: tuple[str, ...] = Field(min_length=1)
+    images: dict[str, str] = {}  # fingerprints of the splits; earlier versions wrote none
 
     @property
     def settings(self) -> TrainConfig:
@@ -187,11 +189,19 @@ def _check_same(
         output.check_same({"search": sorted(started.search)}, {"search": sorted({*search})})
 
 
-def _write_settings(config: TrainConfig, names: Sequence[str], output: OutputFolder) -> None:
+def _check_same_images(started: SearchSettings, prepared: "_Prepared", output: OutputFolder) -> None:
+    """Check that a search is resumed on its own images: its trials are compared on the same ones."""
+    if started.images and started.images != prepared.trials.images:
+        raise output.changed_error("other training or validation images", "restore the images")
+
+
+def _write_settings(prepared: "_Prepared", names: Sequence[str], output: OutputFolder) -> None:
     """Write the requested settings, replacing an earlier search."""
     output.remove(OWN_FILES - {"log.txt"})
+    config = prepared.config
     requested = config.model_dump(mode="json", exclude_unset=True) | {"model": config.model, "fit": config.fit}
-    write_json(output.path / "settings.json", {"config": requested, "search": list(names)}, OTHER_OUTPUT_DIR)
+    record = SearchSettings(config=requested, search=tuple(names), images=prepared.trials.images)
+    write_json(output.path / "settings.json", record.model_dump(mode="json"), OTHER_OUTPUT_DIR)
 
 
 @dataclass(frozen=True)
@@ -231,7 +241,7 @@ def _run(
 ) -> TuneResult:
     """Run trials, and write the results, also when interrupted."""
     output.mark(["settings.json"])
-    study = Study(output.path / "study.db", prepared.space, config.seed)
+    study = Study(output.path / "study.db", prepared.space, config.seed, prepared.trials.effective)
     claim.keep()
     try:
         _run_trials(study, prepared, trials, seconds)
@@ -253,7 +263,14 @@ def _run_trials(study: Study, prepared: _Prepared, trials: int, seconds: float |
             if seconds is not None and time.perf_counter() - begun > seconds:
                 log.info("time limit reached: %d of %d trials are finished", len(finished), trials)
                 break
-            _run_trial(study.ask(prepared.start), finished, prepared.trials, prepared.space)
+            trial = study.ask(prepared.start)
+            if trial is None:
+                log.info(
+                    "the search ends after %d of %d trials: every combination of the searched settings is tried",
+                    len(finished), trials,
+                )  # fmt: skip
+                break
+            _run_trial(trial, finished, prepared.trials, prepared.space)
             finished = study.finished()
             log.info(_line(finished[-1], trials))
             bar.advance(1)
@@ -286,7 +303,7 @@ def _run_trial(trial: OpenTrial, finished: Sequence[FinishedTrial], trials: Tria
 
 def _line(trial: FinishedTrial, trials: int) -> str:
     reached = "  ".join(f"{images:,}: {accuracy:.4f}" for images, accuracy in trial.accuracies.items())
-    values = "  ".join(f"{name} {short_text(value)}" for name, value in effective_params(trial.values).items())
+    values = "  ".join(f"{name} {short_text(value)}" for name, value in trial.values.items())
     return f"trial {trial.number}/{trials}  {reached}  {values}  {trial.seconds:.1f} s"
 
 

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
+from frostline.evaluation.comparison import LEVEL, mcnemar
 from frostline.evaluation.metrics import wilson_interval
-from frostline.studies.tune_space import SEARCHED, Choice, Space, effective_params
+from frostline.studies.tune_space import SEARCHED, Choice, Space
 from frostline.studies.tune_study import ALL, DIVERGED, FinishedTrial, importances
 
 RESAMPLES = 12  # bootstrap resamples of the trials, for the standard deviation of the importances
 FEWEST_TRIALS = 8  # needed for an estimate of the importances
 PANELS = 3  # parameters plotted
+FEW_IMAGES = 1_000  # up to so many, percentages have one decimal
+SMALLEST_P = 1e-4  # smaller ones are printed as below it
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def analyze(
         draw = np.random.default_rng(seed)
         drawn = [[converged[i] for i in draw.integers(len(converged), size=len(converged))] for _ in range(RESAMPLES)]
         others = [again for again in (importances(some, space, rungs[0], seed) for some in drawn) if again]
-        estimates = {name: (share, _spread([again[name] for again in others])) for name, share in found.items()}
+        estimates = {
+            name: (share, _spread([again.get(name, 0.0) for again in others])) for name, share in found.items()
+        }
     return TuneResult(tuple(trials), space, tuple(rungs), val_images, estimates)
 
 
@@ -81,30 +87,57 @@ def _spread(values: Sequence[float]) -> float:
 def format_summary(result: TuneResult) -> list[str]:
     """Return the results in plain sentences."""
     lines = [_counted(result)]
-    best, first = result.best, result.trials[0]
+    best = result.best
     if best is None:
         return [*lines, f"No trial was trained on all {result.rungs[-1]:,} images yet: continue with --resume."]
     accuracy = final_accuracy(best)
     low, high = wilson_interval(round(accuracy * result.val_images), result.val_images)
     rivals = sum(trial.ended == ALL for trial in result.trials)
-    values = ", ".join(
-        f"{SEARCHED[name][1]} {short_text(value)}" for name, value in effective_params(best.values).items()
-    )
+    values = ", ".join(f"{SEARCHED[name][1]} {short_text(value)}" for name, value in best.values.items())
     lines.append(f"Best: trial {best.number} with validation accuracy {accuracy:.4f}: {values}.")
     selected = f"the best of {rivals} trials" if rivals > 1 else "its epoch"
     lines.append(
         f"Its 95 % interval is {low:.4f} to {high:.4f} ({result.val_images:,} validation images). The accuracy is "
         f"optimistic because the same images selected {selected}; the test split was not read."
     )
-    if first is not best and first.ended == ALL:
-        gain, mean = accuracy - final_accuracy(first), (accuracy + final_accuracy(first)) / 2
-        error = math.sqrt(2 * mean * (1 - mean) / result.val_images)  # of a difference between independent samples
-        verdict = "significant" if gain > 2 * error else "not significant"
-        lines.append(
-            f"The initial settings, trial {first.number}, reached {final_accuracy(first):.4f}: {gain:.4f} lower, "
-            f"{gain / error:.1f} standard errors ({verdict})."
+    return [*lines, _against_default(result, best), *_importance(result)]
+
+
+def _against_default(result: TuneResult, best: FinishedTrial) -> str:
+    """Say whether the best trial beats the first, the default, by more than chance on the same images.
+
+    The p-value of McNemar's exact test is multiplied by the number of other trials (Bonferroni), because the same
+    images selected the best of them.
+    """
+    default, others = result.trials[0], len(result.trials) - 1
+    if not others:
+        return "The default is the only trial."
+    if best is default:
+        return f"The default, trial 1, is the best of {len(result.trials)} trials."
+    if default.ended != ALL:
+        return "The default, trial 1, diverged: the best trial cannot be compared with it."
+    if not (best.correct and default.correct):
+        return (
+            "Whether the best trial beats the default by more than chance is not known: an earlier version of "
+            "Frostline, which recorded no predictions, ran one of them."
         )
-    return lines + _importance(result)
+    found, before = (_correct(trial, result.val_images) for trial in (best, default))
+    p_value = min(1.0, others * mcnemar(int((before & ~found).sum()), int((found & ~before).sum())))
+    digits = 1 if result.val_images <= FEW_IMAGES else 2
+    shares = [f"{100 * correct.mean():.{digits}f} %" for correct in (found, before)]
+    return (
+        f"The best trial is right on {shares[0]} of the validation images, the default (trial 1) on {shares[1]}: "
+        f"{'more' if p_value < LEVEL else 'no more'} than chance (p {_p_text(p_value)}, McNemar's test, corrected for "
+        f"the best of {len(result.trials)} trials)."
+    )
+
+
+def _correct(trial: FinishedTrial, images: int) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(trial.correct, np.uint8), count=images).astype(bool)
+
+
+def _p_text(value: float) -> str:
+    return f"= {value:.2g}" if value >= SMALLEST_P else f"< {SMALLEST_P:g}"
 
 
 def _counted(result: TuneResult) -> str:
@@ -140,22 +173,22 @@ def short_text(value: Any) -> str:
 
 
 def write_table(result: TuneResult, path: Path) -> None:
-    """Write one line per trial as CSV: outcome, accuracy by number of training images, values."""
+    """Write one line per trial as CSV: outcome, accuracy by number of training images, values in force."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     reached = [f"accuracy_{number}" for number in result.rungs]
     writer.writerow(["trial", "ended", *reached, "epochs", "seconds", *result.space])
     for trial in result.trials:
         accuracies = [f"{trial.accuracies[n]:.4f}" if n in trial.accuracies else "" for n in result.rungs]
-        values = [f"{value:.6g}" if isinstance(value, float) else value for value in trial.values.values()]
+        values = [trial.values.get(name, "") for name in result.space]
         writer.writerow(
             [
                 trial.number,
                 trial.ended.replace("pictures", "images"),
                 *accuracies,
-                trial.epochs,
+                trial.epochs or "",
                 f"{trial.seconds:.2f}",
-                *values,
+                *[f"{value:.6g}" if isinstance(value, float) else value for value in values],
             ]
         )
     write_bytes(path, text.getvalue().encode(), OTHER_OUTPUT_DIR)
@@ -186,9 +219,9 @@ def draw(result: TuneResult, title: str, path: Path) -> None:
 
 
 def _values(axes: Any, result: TuneResult, name: str) -> None:
-    """Plot the trials over a parameter; those trained on all images, and the best one, are marked."""
+    """Plot the trials in which a parameter is in force; those trained on all images, and the best one, are marked."""
     place, images = result.space[name], result.rungs[0]
-    converged = [trial for trial in result.trials if trial.ended != DIVERGED]
+    converged = [trial for trial in result.trials if trial.ended != DIVERGED and name in trial.values]
     x = np.array([trial.values[name] for trial in converged])
     if isinstance(place, Choice):
         options = list(place.options)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from frostline._utils.progress import log
@@ -9,7 +10,7 @@ from frostline.config import TrainConfig
 from frostline.errors import ConfigError, UnknownNameError
 from frostline.models.backbone import Backbone
 from frostline.models.boundary import NONE
-from frostline.pipeline.phases import STEPWISE, peak_lr, stepwise
+from frostline.pipeline.phases import peak_lr, stepwise
 
 # Name: (setting that must be unset for it to be searched by default, title).
 SEARCHED: dict[str, tuple[str, str]] = {
@@ -28,6 +29,7 @@ HIDDEN_WIDTHS = (64,)  # of the mlp head: train's default of 512 units takes ten
 BATCH_SIZES = (128, 256)  # smaller: more steps; larger: more epochs on few images; both take longer
 VIEWS = 4
 FURTHER_STAGES = 2  # thawed at most in a search of the freeze boundary, from the configured boundary on
+DECIDING = ("head", "freeze")  # decide which of the others are in force
 LR_FACTOR = 10.0  # the learning rate is searched from a tenth to ten times the default
 
 
@@ -109,18 +111,24 @@ def make_space(names: Sequence[str], config: TrainConfig, shape: Backbone) -> tu
     return {name: place for name, (place, _) in both.items()}, {name: start for name, (_, start) in both.items()}
 
 
-def effective_params(values: Values) -> Values:
-    """Return the values that take effect: a ridge head ignores the hyperparameters of gradient descent."""
-    closed = values.get("head") == "ridge"
-    return {name: value for name, value in values.items() if not (closed and SEARCHED[name][0] in STEPWISE)}
-
-
 def settings(space: Space, values: Values) -> dict[str, Any]:
-    """Return the settings for some values."""
+    """Return the settings for some values, of all or a part of the names."""
     changes: dict[str, Any] = {}
-    for name, place in space.items():
-        changes |= place.options[values[name]] if isinstance(place, Choice) else {name: values[name]}
+    for name, value in values.items():
+        place = space[name]
+        changes |= place.options[value] if isinstance(place, Choice) else {name: value}
     return changes
+
+
+def decision_order(space: Space) -> list[str]:
+    """Return the names in the order in which a trial's values are chosen: first those that others depend on."""
+    return sorted(space, key=lambda name: name not in DECIDING)
+
+
+def combinations(space: Space) -> list[Values]:
+    """Return every combination of the named options, without values for ranges."""
+    choices = {name: place.options for name, place in space.items() if isinstance(place, Choice)}
+    return [dict(zip(choices, names, strict=True)) for names in product(*choices.values())]
 
 
 def _range(start: float, low: float, high: float, *, log: bool = False) -> tuple[Range | Choice, Any]:

@@ -8,7 +8,6 @@ one, and ignores the trials of studies that were started without it.
 """
 
 import copy
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,14 +27,15 @@ from frostline.features.forward import FastForward
 from frostline.models.boundary import Boundary, Frozen, make_boundary
 from frostline.pipeline.context import Context, FeatureSettings
 from frostline.pipeline.extract import Features, extract, read_rows
-from frostline.pipeline.phases import with_defaults
+from frostline.pipeline.in_force import in_force
+from frostline.pipeline.phases import plan_phases, with_defaults
 from frostline.pipeline.resolve import Plan, check_network
 from frostline.pipeline.train import prepare_phase
-from frostline.studies.tune_space import Choice, Space
+from frostline.studies.tune_space import Choice, Space, Values, settings
 from frostline.training.examples import Rows
 from frostline.training.optim import layer_groups
 from frostline.training.ridge import solve
-from frostline.training.trainer import Phase, TrainingResult, measure, train
+from frostline.training.trainer import Phase, TrainingResult, predict_logits, train
 
 REDUCTION_FACTOR = 4  # each rung has four times as many images, and the best quarter is promoted to it
 MOST_RUNGS = 4  # 1/64, 1/16, 1/4 and all images
@@ -45,11 +45,15 @@ FEWEST_PER_CLASS = 20
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Result of one training: accuracy on the validation split, epochs and seconds."""
+    """Result of one training: accuracy on the validation split, epochs (0 in closed form) and seconds.
+
+    ``correct`` says of each validation image whether its prediction is correct, bool (N,); only with all images.
+    """
 
     accuracy: float
     epochs: int
     seconds: float
+    correct: NDArray[np.bool_] | None = None
 
 
 class Trials:
@@ -68,6 +72,8 @@ class Trials:
     ----------
     rungs : tuple of int
         Numbers of training images, ascending; the last is all of them.
+    images : dict of str to str
+        Fingerprints of the training and the validation split.
     device : str
         Description of the device.
     """
@@ -83,7 +89,8 @@ class Trials:
         # Run the frozen stages over the training and validation images.
         forward = FastForward(widest, network.preprocess, context.device)
         self._row_cache((splits.train, splits.val), forward, network.feature_settings, context)
-        self._plan, self._context = plan, replace(context, progress=None)
+        self._plan, self._context, self._space = plan, replace(context, progress=None), space
+        self.images = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
         self.device = describe_device(context.device)
 
     def _widest(self, space: Space, plan: Plan) -> Boundary:
@@ -98,6 +105,30 @@ class Trials:
         config = TrainConfig(**self._open.model_dump() | changes)
         check_network(config)
         return with_defaults(config, self._boundary(config), images)
+
+    def effective(self, values: Values) -> dict[str, Any]:
+        """Return the settings in force in a training on all images, as JSON values.
+
+        Trainings with the same are the same: a batch has no more images than there are, an epoch uses one view, and
+        stages above the taps do not run.
+
+        Parameters
+        ----------
+        values : dict
+            Of all or a part of the names of the search space.
+        """
+        images = self.rungs[-1]
+        config = TrainConfig(**self._open.model_dump() | settings(self._space, values))
+        boundary = self._boundary(config)
+        config, thaws = with_defaults(config, boundary, images), boundary.freeze != boundary.end
+        phases = plan_phases(config, self._plan.network.backbone, boundary)
+        views = 1 + max(len(phase.views) for phase in phases)
+        used: dict[str, Any] = {"batch_size": min(config.batch_size, images), "views": views}
+        if boundary.taps and not thaws:
+            used["freeze"] = boundary.taps[-1]
+        names = in_force(config, thaws=thaws) - ({"augment"} if views == 1 else set())
+        every = config.model_dump(mode="json") | used
+        return {name: value for name, value in every.items() if name in names}
 
     def _boundary(self, config: TrainConfig) -> Boundary:
         return make_boundary(self._plan.network.backbone, config.freeze, tuple(config.taps))
@@ -114,13 +145,13 @@ class Trials:
         is_last = images == self.rungs[-1]
         features = self._features(config, images)
         seed_everything(config.seed)
-        head, trained, accuracy = None, TrainingResult([], 0), math.nan
+        head, trained = None, TrainingResult([], 0)
         for number, phase in enumerate(features.plan.phases):
             ready = prepare_phase(features, phase, head)
             head, rows = ready.head, ready.features
             if config.head == "ridge":
-                solved = solve(head, rows.train, rows.val, prior=rows.prior, quiet=True)
-                return TrialResult(solved.val_accuracy, 1, time.perf_counter() - begun)
+                solve(head, rows.train, rows.val, prior=rows.prior, quiet=True)
+                break
             trained = train(
                 ready.module,
                 rows.train,
@@ -130,10 +161,9 @@ class Trials:
                 phase=Phase(number, phase.boundary.freeze, trained),
                 quiet=True,
             )
-            accuracy = trained.history[trained.best_epoch - 1].val_accuracy
-        if not is_last:
-            accuracy = measure(ready.module, rows.val)[1]
-        return TrialResult(accuracy, len(trained.history), time.perf_counter() - begun)
+        correct = predict_logits(ready.module, rows.val).argmax(1).numpy() == rows.val.labels
+        seconds = time.perf_counter() - begun
+        return TrialResult(float(correct.mean()), len(trained.history), seconds, correct if is_last else None)
 
     def _features(self, config: TrainConfig, images: int) -> Features:
         """Return the features of a trial; stages that it trains are copies."""
