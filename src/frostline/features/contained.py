@@ -17,6 +17,7 @@ from frostline.features.store import FeatureKey, Store, row_key
 from frostline.models.boundary import run_stages
 
 MAX_SPEC_BYTES = 1 << 20
+NO_TAPS = {"taps": [], "tap_grid": 0}
 READING_SPEEDUP = 100  # rows that can be read and verified, at least, while one is computed
 
 
@@ -61,7 +62,7 @@ def find_contained(
 
 def _wider_keys(cache: Path, spec: FeatureKey) -> Iterator[FeatureKey]:
     """Yield the keys of the stores that differ from one in nothing but further taps, those with the fewest first."""
-    plain, found = spec.to_dict() | {"taps": [], "tap_grid": 0}, list[FeatureKey]()
+    plain, found = digest_json(spec.to_dict() | NO_TAPS), list[FeatureKey]()
     for path in sorted((cache / "activations").glob("*/spec.json")):
         try:
             values = parse_json(read_bytes(path, MAX_SPEC_BYTES))
@@ -70,7 +71,7 @@ def _wider_keys(cache: Path, spec: FeatureKey) -> Iterator[FeatureKey]:
         if path.parent.is_symlink() or not isinstance(values, dict) or digest_json(values) != path.parent.name:
             continue
         taps = values.get("taps")
-        if isinstance(taps, list) and set(spec.taps) < set(taps) and values | {"taps": [], "tap_grid": 0} == plain:
+        if isinstance(taps, list) and set(spec.taps) < set(taps) and digest_json(values | NO_TAPS) == plain:
             found.append(FeatureKey(**values | {"taps": tuple(taps)}))
     yield from sorted(found, key=lambda key: len(key.taps))
 
