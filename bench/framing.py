@@ -25,7 +25,8 @@ from bench.common.tables import Table
 from frostline import from_folder
 from frostline.data.dataset import ImageDataset
 from frostline.data.decoding.decoder import headers
-from frostline.data.decoding.target import FITS
+from frostline.data.decoding.target import FITS, WHOLE, Target
+from frostline.data.preprocess import MAX_IMAGE_SIZE
 from frostline.pipeline import rank
 from frostline.pipeline.context import make_context
 
@@ -35,7 +36,8 @@ def crop_to_share(data: ImageDataset, share: float, folder: Path) -> ImageDatase
     for number in range(len(data)):
         place = folder / data.class_names[data.labels[number]]
         place.mkdir(parents=True, exist_ok=True)
-        image = Image.fromarray(data.images[number])
+        (pixels,) = data.decoding(np.array([number]), Target(MAX_IMAGE_SIZE, WHOLE))()
+        image = Image.fromarray(pixels)
         width, height = image.size
         half = share * min(width, height) / 2
         box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
