@@ -22,7 +22,7 @@ from bench.common.runs import fit_in
 from bench.common.tables import Table, paired_difference
 from frostline import Splits, TrainConfig, from_folder
 from frostline.models.registry import outline
-from frostline.pipeline.rank import SPREAD
+from frostline.pipeline.rank import spread_stages
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("folder")
     options = parse(parser, arguments)
     data = from_folder(options.folder, test_fraction=0.0)
-    names = outline(options.model).stage_names
-    choices = {"last stage": (), "four stages": tuple(names[-back] for back in sorted(SPREAD, reverse=True))}
+    choices = {"last stage": (), "four stages": spread_stages(outline(options.model))}
     share = options.train if options.train < 1 else int(options.train)
     found = defaultdict[tuple[str, str], list[float]](list)
     with tempfile.TemporaryDirectory() as folder:

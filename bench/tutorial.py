@@ -4,12 +4,13 @@
 
 The tutorial's way, in PyTorch and torchvision: the frozen convolutions of torchvision's AlexNet run again for every
 image of every epoch, NCHW, DataLoader with 2 workers and torchvision's transforms (to three channels, resize, to
-tensor, normalize), a training and a validation phase each epoch. Frostline's way: the frozen pass once, then the head
+tensor, normalize), a training and a validation phase each epoch. The fast loop is the same with the frozen part in the
+layout channels last, and in bfloat16 where the processor has it. Frostline's way: the frozen pass once, then the head
 on cached features; three times from an empty cache and nine from a warm one. 80 % of the images are trained on, 20 %
 validate. Both get the same network weights, the same head with the same fixed standardization, the same optimizer,
 learning rates and orders. Prints seconds and accuracies; these must agree within one point before a ratio is printed.
 
-About 4 minutes on 2 cores.
+About 7 minutes on 2 cores.
 """
 
 import importlib
@@ -30,6 +31,7 @@ from bench.common.options import start
 from bench.common.plain import train_plainly
 from bench.common.tables import Table
 from bench.common.timing import Stopwatch
+from frostline._utils.device import half_precision
 from frostline.data.dataset import ImageDataset
 from frostline.data.fashion_mnist import load
 from frostline.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -43,6 +45,20 @@ from frostline.training.trainer import Recipe, train
 
 BATCH, LR, DECAY, SEED = 64, 4e-4, 0.05, 0
 Parts = tuple[ImageDataset, ImageDataset]
+
+
+class Fast(nn.Module):
+    """Frozen convolutions in the layout channels last, and under bfloat16 autocast where the processor has it."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        precision = half_precision(torch.device("cpu"))
+        with torch.autocast("cpu", precision, enabled=precision is not None):
+            maps = self.features(x.contiguous(memory_format=torch.channels_last))
+        return maps.float().contiguous()
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
@@ -82,15 +98,15 @@ def plain_features() -> nn.Sequential:
     return features.requires_grad_(False).eval()
 
 
-def tutorial(parts: Parts, head: Head, epochs: int, size: int) -> float:
-    """Return the best epoch's validation accuracy."""
+def tutorial(parts: Parts, head: Head, epochs: int, size: int, fast: bool = False) -> float:
+    """Return the best epoch's validation accuracy; ``fast``: as one who knows PyTorch well writes the loop."""
     train_set, val_set = parts
 
     def loader(data: ImageDataset, order: np.ndarray) -> DataLoader[tuple[torch.Tensor, int]]:
         return DataLoader(Images(data, order, size), BATCH, num_workers=2)
 
     accuracies = train_plainly(
-        plain_features(),
+        Fast(plain_features()) if fast else plain_features(),
         head,
         lambda epoch: loader(train_set, epoch_order(len(train_set), SEED, epoch)),
         loader(val_set, np.arange(len(val_set))),
@@ -135,9 +151,12 @@ def main(arguments: Sequence[str]) -> None:
     settings = {"epochs": options.epochs, "size": options.image_size}
     print(f"{len(chosen)} training and {len(held_out)} validation images")
     table = Table("loop:22", "seconds:>8", "val accuracy:12", "median of:>9")
-    with Stopwatch() as plain:
-        plain_accuracy = tutorial(parts(), copy_of(head), **settings)
-    table.row("tutorial", f"{plain.seconds:.1f}", f"{plain_accuracy:.4f}", 1)
+    loops: dict[str, tuple[float, float]] = {}  # seconds, validation accuracy
+    for name, fast in (("tutorial", False), ("fast loop", True)):
+        with Stopwatch() as watch:
+            reached_by_loop = tutorial(parts(), copy_of(head), fast=fast, **settings)
+        loops[name] = watch.seconds, reached_by_loop
+        table.row(name, f"{watch.seconds:.1f}", f"{reached_by_loop:.4f}", 1)
     ours = partial(frostline, **settings)
     cold: list[float] = []
     warm: list[float] = []
@@ -152,6 +171,7 @@ def main(arguments: Sequence[str]) -> None:
     accuracy = reached[0]
     table.row("Frostline, empty cache", f"{statistics.median(cold):.2f}", f"{accuracy:.4f}", len(cold))
     table.row("Frostline, warm cache", f"{statistics.median(warm):.2f}", f"{accuracy:.4f}", len(warm))
-    assert abs(accuracy - plain_accuracy) <= 0.01, "the two ways do not agree: no ratio is given"
-    ratios = [plain.seconds / statistics.median(times) for times in (cold, warm)]
-    print(f"ratio: {ratios[0]:.1f}x from an empty cache, {ratios[1]:.0f}x warm")
+    for name, (seconds, plain_accuracy) in loops.items():
+        assert abs(accuracy - plain_accuracy) <= 0.01, f"the {name} and Frostline do not agree: no ratio is given"
+        ratios = [seconds / statistics.median(times) for times in (cold, warm)]
+        print(f"{name}: {ratios[0]:.1f} times as long as from an empty cache, {ratios[1]:.0f} times as long as warm")

@@ -26,6 +26,14 @@ def test_auto_prefers_cuda_then_mps_then_cpu(
     assert pick_device("auto") == torch.device(picked)
 
 
+@pytest.mark.parametrize(("name", "rounded"), [("cuda", False), ("cpu", True)])
+def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch, name: str, rounded: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pick_device(name)
+    assert torch.backends.cudnn.allow_tf32 is rounded
+
+
 def test_the_device_under_test_is_there_and_has_a_name(device: torch.device) -> None:
     assert pick_device(device.type) == device
     assert describe_device(device).startswith(f"{device.type} (")

@@ -12,6 +12,9 @@ from frostline.errors import ConfigError, UnknownNameError
 def pick_device(name: str = "cpu") -> torch.device:
     """Return the named device; ``auto`` is CUDA, else MPS, else the CPU.
 
+    On CUDA, cuDNN computes in float32 from then on. By default it rounds to TF32, and features in the cache would
+    differ from those of a CPU.
+
     Raises
     ------
     ConfigError
@@ -25,6 +28,8 @@ def pick_device(name: str = "cpu") -> torch.device:
     if not ready[name]:
         usable = ", ".join(kind for kind, available in ready.items() if available)
         raise ConfigError(f"device '{name}' is not available: use --device {usable}.")
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 

@@ -1,7 +1,9 @@
 """Rows as a trainer wants them: by position in a data set, whether they are kept on disk or computed now."""
 
+import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +17,33 @@ from frostline.features.forward import FastForward
 from frostline.features.store import Store, row_key
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Some numbers of flat rows, in their order.
+
+    Attributes
+    ----------
+    slices : tuple of slice
+        With start and stop, ascending.
+    shape : tuple of int
+        Of one row of these numbers.
+    """
+
+    slices: tuple[slice, ...]
+    shape: tuple[int, ...]
+
+    def __getitem__(self, part: slice) -> "Columns":
+        """Return some of these columns, given by their position among them."""
+        start, stop, _ = part.indices(math.prod(self.shape))
+        chosen, before = [], 0
+        for piece in self.slices:
+            low, high = max(start - before, 0), min(stop - before, piece.stop - piece.start)
+            if low < high:
+                chosen.append(slice(piece.start + low, piece.start + high))
+            before += piece.stop - piece.start
+        return Columns(tuple(chosen), (stop - start,))
+
+
 class CachedFeatures:
     """Rows of a store, in the order of a data set; read through memory maps.
 
@@ -26,14 +55,14 @@ class CachedFeatures:
         One identity per position.
     view : int
         Which view of each image.
-    columns : slice, optional
-        Numbers of a flat row that are given, e.g. those of some taps; all of them when left out.
+    columns : Columns, optional
+        Numbers of a flat row that are returned, e.g. those of some taps; all of them when left out.
     """
 
-    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: slice | None = None) -> None:
+    def __init__(self, store: Store, row_ids: Sequence[bytes], view: int = 0, columns: Columns | None = None) -> None:
         places = [store.index[row_key(row_id, view)] for row_id in row_ids]
-        self._store, self._view = store, view
-        self._shards = [_columns(shard, columns) for shard in store.shards]
+        self._store, self._view, self._columns = store, view, columns
+        self._shards = [_as_tensor(shard) for shard in store.shards]
         self._shard_of = np.array([place.shard for place in places], np.int64)
         self._row_of = np.array([place.row for place in places], np.int64)
         self.dtype = np.dtype(store.spec.dtype)
@@ -41,7 +70,9 @@ class CachedFeatures:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
-        return tuple(self._shards[0].shape[1:]) if self._shards else ()
+        if not self._shards:
+            return ()
+        return self._columns.shape if self._columns else tuple(self._shards[0].shape[1:])
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -51,8 +82,18 @@ class CachedFeatures:
         return any(row_key(row_id, self._view) not in self._store.index for row_id in row_ids)
 
     def of(self, row_ids: Sequence[bytes], columns: slice | None = None) -> "CachedFeatures":
-        """Return other rows of the same store and view, which is not read and verified again."""
-        return CachedFeatures(self._store, row_ids, self._view, columns)
+        """Return other rows of the same store and view, which is not read and verified again.
+
+        Parameters
+        ----------
+        columns : slice, optional
+            Numbers of a flat row that are returned; all of them when left out.
+        """
+        chosen = self._columns
+        if columns is not None:
+            width = math.prod(self.shape)
+            chosen = (chosen or Columns((slice(0, width),), (width,)))[columns]
+        return CachedFeatures(self._store, row_ids, self._view, chosen)
 
     def take(self, indices: NDArray[np.integer]) -> torch.Tensor:
         """Return float32 rows (B, ...) at ``indices``."""
@@ -62,20 +103,28 @@ class CachedFeatures:
         start = 0
         for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
             end = start + count
-            wanted = torch.from_numpy(rows[order[start:end]])
-            torch.index_select(self._shards[shard], 0, wanted, out=taken[start:end])  # by all threads
+            self._copy(self._shards[shard], torch.from_numpy(rows[order[start:end]]), taken[start:end])
             start = end
         if (np.diff(order) < 0).any():  # shards interleave: put the rows back in the order asked for
             taken = taken[torch.from_numpy(np.argsort(order))]
         return taken.float()
 
+    def _copy(self, shard: torch.Tensor, wanted: torch.Tensor, out: torch.Tensor) -> None:
+        """Copy the columns of some rows of a shard, by all threads."""
+        if self._columns is None:
+            torch.index_select(shard, 0, wanted, out=out)
+        elif len(self._columns.slices) == 1:
+            torch.index_select(shard[:, self._columns.slices[0]], 0, wanted, out=out.flatten(1))
+        else:
+            parts = [shard[:, piece].index_select(0, wanted) for piece in self._columns.slices]
+            torch.cat(parts, dim=1, out=out.flatten(1))
 
-def _columns(shard: NDArray[Any], columns: slice | None) -> torch.Tensor:
-    """Return some columns of a memory-mapped shard, not copied."""
+
+def _as_tensor(shard: NDArray[Any]) -> torch.Tensor:
+    """Return a memory-mapped shard, not copied."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes there
-        rows = torch.from_numpy(np.asarray(shard))
-    return rows if columns is None else rows[:, columns]
+        return torch.from_numpy(np.asarray(shard))
 
 
 class LiveFeatures:

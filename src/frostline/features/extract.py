@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from frostline.data.augment import THE_IMAGE, View
 from frostline.data.dataset import ImageDataset, Pixels
 from frostline.data.decoding.pool import Workers
 from frostline.errors import DataError, StorageError
+from frostline.features.contained import find_contained
 from frostline.features.dataset import CachedFeatures
 from frostline.features.engine import SelectedEngine
 from frostline.features.forward import FastForward
@@ -66,6 +68,8 @@ def fill(
 ) -> tuple[list[CachedFeatures], FrozenPass]:
     """Return the features of each data set, computing those that the cache lacks.
 
+    Features of fewer taps are read from a store with more, if that has them all (`frostline.features.contained`).
+
     Parameters
     ----------
     forward : FastForward
@@ -94,29 +98,39 @@ def fill(
     total = sum(map(len, datasets))
     spec = replace(spec, augment=view.to_dict())
     store = Store(cache, spec)
-    with store.locked() as writable:
-        store.load(writable=writable, row_shape=forward.row_shape)
-        missing, absent = _missing(datasets, store, view.number)
-        count = sum(len(part.rows) for part in missing)
-        if count and not writable:
-            raise StorageError(
-                f"the cache at {cache} cannot be written and lacks {count:,} of {total:,} features "
-                f"({store.read_only}): make it writable, or choose another with --cache-dir."
-            )
-        if count:
-            amount = f"{count:,} of {total:,} images"
-            log.log(level, "frozen pass: %s to compute through %s", amount, spec.freeze)
-            selected = SelectedEngine(
-                forward, engine, count, replace(spec, augment=None, dtype="float32").digest, cache
-            )
-            _compute(missing, count, selected, store, view, progress or Silent(), workers)
-        else:
-            log.log(level, "frozen pass: all %s features found in the cache", f"{total:,}")
-        if writable:
-            store.mark_used()
+    find = partial(find_contained, datasets, forward, spec, cache, view.number)
+    is_new = not store.folder.exists()
+    rows = find(total) if is_new else None
+    count = absent = 0
+    if rows is None:
+        with store.locked() as writable:
+            store.load(writable=writable, row_shape=forward.row_shape)
+            missing, absent = _missing(datasets, store, view.number)
+            count = sum(len(part.rows) for part in missing)
+            rows = find(count) if count and not is_new else None
+            if rows is not None:
+                count = absent = 0
+            elif count:
+                _require(writable, store, cache, f"{count:,} of {total:,}")
+                log.log(level, "frozen pass: %s to compute through %s", f"{count:,} of {total:,} images", spec.freeze)
+                identity = replace(spec, augment=None, dtype="float32").digest
+                selected = SelectedEngine(forward, engine, count, identity, cache)
+                _compute(missing, count, selected, store, view, progress or Silent(), workers)
+            if writable and rows is None:
+                store.mark_used()
+    if not count:
+        log.log(level, "frozen pass: all %s features found in the cache", f"{total:,}")
     seconds = time.perf_counter() - begun
     done = FrozenPass(total, total - absent, seconds, count / seconds if count else 0.0)
-    return [CachedFeatures(store, dataset.row_ids, view.number) for dataset in datasets], done
+    return rows or [CachedFeatures(store, dataset.row_ids, view.number) for dataset in datasets], done
+
+
+def _require(writable: bool, store: Store, cache: Path, lacking: str) -> None:
+    if not writable:
+        raise StorageError(
+            f"the cache at {cache} cannot be written and lacks {lacking} features ({store.read_only}): make it "
+            "writable, or choose another with --cache-dir."
+        )
 
 
 def _missing(datasets: Sequence[ImageDataset], store: Store, view: int) -> tuple[list[_Missing], int]:

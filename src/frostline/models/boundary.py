@@ -101,8 +101,23 @@ class Frozen(nn.Module):
     def widths(self, image_size: int) -> dict[str, int]:
         """Return the number of features from each of `row_stages`, in order; empty when the row is a map."""
         pixels = torch.zeros(1, 3, image_size, image_size, device=next(self.parameters()).device)
-        _, parts = _tapped_parts(pixels, self.stages, self.boundary, self.row_stages)
-        return {name: part.shape[1] for name, part in zip(self.row_stages, parts, strict=True)}
+        _, parts = self.output_and_parts(pixels, self.row_stages)
+        return {name: part.shape[1] for name, part in parts.items()}
+
+    def output_and_parts(
+        self, x: torch.Tensor, stages: Collection[str]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the boundary's output, and what each of some stages would contribute to a row (B, F), in order.
+
+        Parameters
+        ----------
+        x : Tensor (B, 3, S, S)
+            Normalized images.
+        stages : collection of str
+            Names of frozen stages.
+        """
+        x, parts = _tapped_parts(x, self.stages, self.boundary, stages)
+        return x, dict(zip([name for name in self.stages if name in stages], parts, strict=True))
 
 
 class Thawed(nn.Module):

@@ -269,7 +269,7 @@ def _rank(
     backbone: Backbone, weights: str, preprocess: Preprocess, sample: ImageDataset, context: Context
 ) -> list[RankedNetwork]:
     """Return the network with its usual stages, or with its last and with several where it has no usual ones."""
-    taps = backbone.usual_taps or _spread(backbone)
+    taps = backbone.usual_taps or spread_stages(backbone)
     frozen = Frozen(backbone, make_boundary(backbone, backbone.feature_stage, taps))
     forward = FastForward(frozen, preprocess, context.device)
     log.debug("trying %s with %s images at %d px", backbone.name, f"{len(sample):,}", preprocess.image_size)
@@ -297,7 +297,7 @@ def _rank(
     return ranked
 
 
-def _spread(shape: Backbone) -> tuple[str, ...]:
+def spread_stages(shape: Backbone) -> tuple[str, ...]:
     """Return some stages up to the one that heads are usually put on; none for a network of few stages."""
     names = shape.stage_names[: shape.position(shape.feature_stage) + 1]
     return tuple(names[-back] for back in sorted(SPREAD, reverse=True)) if len(names) > max(SPREAD) else ()
