@@ -44,11 +44,11 @@ def main(arguments: Sequence[str]) -> None:
                     config, Path(folder, f"{data}-{weights}-{share}"), fdr=options.fdr, splits=changed,
                     cache_dir=options.cache_dir or Path(folder, "cache"),
                 )  # fmt: skip
-                errors = found.facts["label_errors"]
+                errors, agreement = found.facts["label_errors"], found.facts["folds"]["agreement"]
                 listed = [finding.image for finding in found.findings if finding.kind == "label"]
                 print(
-                    f"{data}, {weights} weights, {len(wrong)} of {len(changed.train):,} labels changed, heads agree with "
-                    f"{found.facts['folds']['agreement']:.3f}: {len(listed)} listed, {errors['expected_right']:.1f} "
+                    f"{data}, {weights} weights, {len(wrong)} of {len(changed.train):,} labels changed, heads agree "
+                    f"with {agreement:.3f}: {len(listed)} listed, {errors['expected_right']:.1f} "
                     f"expected to be right, {len(listed) - int(np.isin(listed, wrong).sum())} are",
                     flush=True,
                 )
