@@ -23,6 +23,7 @@ NEEDED = {
     "frostline/models/bundled/alexnet.safetensors",
     "frostline/report/templates/report.html",
     "frostline/studies/audit/templates/audit.html",
+    "frostline/studies/audit/templates/verdicts.js",
     "frostline/serve/static/index.html",
 }
 

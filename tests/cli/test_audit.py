@@ -13,7 +13,7 @@ SMALL = ["--limit", 240, *OPTIONS[:6]]
 
 def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, run_cache, tmp_path):
     audit = ["audit", "first", "--runs-dir", finished.folder.parent]
-    done = frostline(*audit, "--cache-dir", run_cache, "--include-test")
+    done = frostline(*audit, "--cache-dir", run_cache, "--include-test", "--fdr", 1)
     assert (done.returncode, done.stderr) == (0, "")
     assert "240 train, 40 test; test labels are checked too" in done.stdout
     assert "features found in the cache" in done.stdout
@@ -44,6 +44,7 @@ def test_a_run_is_audited_corrected_and_trained_again(frostline, finished, run_c
         (["fashion-mnist", "--output", "x.csv"], "--output is for --apply"),
         (["fashion-mnist", "--name", "../x"], "--name '../x'"),
         (["fashion-mnist", "--apply", "gone.csv"], "there is no gone.csv"),
+        (["fashion-mnist", "--fdr", 0], "--fdr 0.0: expected a number above 0 and at most 1"),
     ],
 )
 def test_invalid_options_are_refused(frostline, finished, tmp_path, arguments, fault):

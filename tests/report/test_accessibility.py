@@ -7,14 +7,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
+from frostline.data.dataset import Splits
 from frostline.report.comparison import compare, write_page
 from frostline.report.page import page, write_report
 from frostline.runs.folder import Run
 from tests.report.test_page import many_classes
+from tests.studies.audit.pages import audit_page
 
 
 @pytest.fixture(scope="module")
-def pages(odd: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def pages(odd: Run, fashion: Splits, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("pages")
     found = [write_report(odd, folder / "odd.html")]
     for classes in (2, 15, 60, 400):
@@ -22,6 +24,10 @@ def pages(odd: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         found[-1].write_text(page(many_classes(classes, 10 * classes)), encoding="utf-8")
     found.append(folder / "compare.html")
     write_page(compare([odd, Run(shutil.copytree(odd.folder, folder / "again"))]), found[-1])
+    found += [audit_page(fashion, classes, folder / f"audit-{classes}.html") for classes in (2, 15, 60)]
+    found.append(
+        audit_page(fashion, 15, folder / "audit-weak.html", "the heads cannot judge these labels: try --model X")
+    )
     return found
 
 

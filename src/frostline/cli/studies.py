@@ -239,6 +239,12 @@ def audit(
     *,
     data: MovedData = None,
     include_test: Annotated[bool, flag("--include-test", "Audit the test split too.")] = False,
+    fdr: Annotated[
+        float,
+        typer.Option(
+            help="Expected share of right labels among the suspected ones, at most; 1 lists all.", metavar="X"
+        ),
+    ] = 0.2,
     apply: Annotated[
         Path | None,
         option("Apply the corrections in an edited audit.csv and write the corrected data set.", "FILE", group=OUTPUT),
@@ -278,20 +284,25 @@ def audit(
         from frostline.studies.audit.audit import audit as run_audit
 
         found = run_audit(
-            config, folder, include_test=include_test, cache_dir=cache_dir, overwrite=overwrite,
+            config, folder, include_test=include_test, fdr=fdr, cache_dir=cache_dir, overwrite=overwrite,
             progress=screen.progress,
         )  # fmt: skip
     _show_audit(screen, found)
     screen.print("", f"wrote {folder}/audit.html, audit.csv and audit.json in {found.facts['seconds']:.1f} s")
-    screen.print(f"edit audit.csv, then run: frostline audit {subject} --apply {folder / 'audit.csv'}")
+    screen.print(
+        f"review audit.html and save its CSV file, or edit audit.csv, then run: "
+        f"frostline audit {subject} --apply {folder / 'audit.csv'}"
+    )
 
 
 def _show_audit(screen: "Screen", found: "Audit") -> None:
     from frostline.studies.audit.audit import top_lines
     from frostline.studies.audit.findings import KINDS
+    from frostline.studies.audit.label_noise import expectation
 
     screen.print("")
     screen.table(["finding", "number"], [[KINDS[kind], f"{n:,}"] for kind, n in found.facts["findings"].items()])
+    screen.print("", expectation(found.facts["label_errors"]))
     rows = top_lines(found)
     if rows:
         screen.print("")

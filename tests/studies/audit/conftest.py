@@ -48,8 +48,8 @@ def with_faults(fashion: Splits) -> Splits:
 
 @pytest.fixture(scope="session")
 def planted(fashion: Splits, tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    """The data set, audited with a small network."""
+    """The data set, audited with a small network; every label that the heads disagree with is listed."""
     place = tmp_path_factory.mktemp("planted")
     splits, config = with_faults(fashion), TrainConfig(data="faulty", weights="bundled", image_size=64)
-    found = audit(config, place / "audit", cache_dir=place / "cache", splits=splits)
+    found = audit(config, place / "audit", cache_dir=place / "cache", splits=splits, fdr=1)
     return Planted(splits, config, place / "cache", place / "audit", found)

@@ -1,5 +1,8 @@
 """The page: self-contained, with escaped names."""
 
+import base64
+import hashlib
+import html
 import re
 
 from tests.studies.audit.conftest import Planted
@@ -10,7 +13,16 @@ def test_the_page_is_self_contained(planted: Planted):
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) > 20
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
-    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_the_policy_allows_the_one_script_and_nothing_else(planted: Planted):
+    page = (planted.folder / "audit.html").read_text()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.unescape(policy)
+    assert html.unescape(policy).startswith("default-src 'none'; img-src data:;")
 
 
 def test_names_are_shown_as_text(planted: Planted):

@@ -2,7 +2,7 @@
 
 OUTPUT/
   audit.csv    one line per finding, most suspicious first; edited or shortened, `--apply` applies it
-  audit.html   the findings with images
+  audit.html   the findings with images; suspected labels are accepted or rejected there, and saved as CSV
   audit.json   data set, network, folds and counts
 """
 
@@ -24,14 +24,17 @@ from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_json
 from frostline.config import TrainConfig
 from frostline.data.dataset import Splits
-from frostline.data.registry import data_name, load_configured
-from frostline.errors import require
+from frostline.data.registry import SOURCES, data_name, load_configured
+from frostline.errors import ConfigError, require
 from frostline.pipeline.context import Context, make_context
 from frostline.pipeline.extract import read_rows
 from frostline.pipeline.phases import PEAK_LR, usual_epochs
+from frostline.pipeline.rank import AUTO, candidates, with_model
 from frostline.pipeline.resolve import check, resolve_network
-from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels, write_page, write_table
+from frostline.studies.audit.findings import KINDS, Finding, OutOfFold, find_all, score_labels, write_table
+from frostline.studies.audit.label_noise import FDR, SKILL, fit_noise, skill
 from frostline.studies.audit.near_duplicates import Copies, Pool, find_copies, make_pool, nearest, reduce
+from frostline.studies.audit.page import write_page
 from frostline.training.calibration import best_temperature
 from frostline.training.cross_validation import NEVER, draw_folds, out_of_fold
 from frostline.training.examples import Examples, Joined, Rows
@@ -67,6 +70,7 @@ def audit(
     folder: Path | str | None = None,
     *,
     include_test: bool = False,
+    fdr: float = FDR,
     cache_dir: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -87,6 +91,9 @@ def audit(
         Output folder; ``audits/DATA`` by default.
     include_test : bool
         Check the labels of the test split too.
+    fdr : float
+        Largest expected share of right labels among the suspected ones, above 0 and at most 1: the false discovery
+        rate. 1 lists every label that the heads disagree with.
     cache_dir : path, optional
         Folder of the feature cache.
     overwrite : bool
@@ -101,7 +108,9 @@ def audit(
         For errors caused by user input or the environment.
     """
     progress = visible(progress)
-    require("audit", "audit", "cleanlab.filter")
+    if not 0 < fdr <= 1:
+        raise ConfigError(f"--fdr {fdr}: expected a number above 0 and at most 1.")
+    require("audit", "audit", "cleanlab.rank")
     check(config, splits=splits)
     folder = Path("audits", data_name(config.data)) if folder is None else Path(folder)
     output = OutputFolder(
@@ -112,7 +121,7 @@ def audit(
             raise output.exists_error("perhaps with your edits", can_resume=False)
         claim.will_write(*OWN_FILES)
         context = make_context(config.device, cache_dir, progress, config.engine)
-        return _audit(config, folder, context, splits, include_test=include_test)
+        return _audit(config, folder, context, splits, include_test=include_test, fdr=fdr)
 
 
 def _made_earlier(folder: Path) -> bool:
@@ -130,18 +139,20 @@ def _audit(
     splits: Splits | None,
     *,
     include_test: bool,
+    fdr: float,
 ) -> Audit:
     begun, progress = time.perf_counter(), context.progress
     splits = splits or load_configured(config, context.cache, context.progress, keep=True)
     pool = make_pool(splits, config)
     log.info("auditing %s: %s", splits.name, _describe(pool, include_test=include_test))
-    config, rows = _rows(pool, config, context)
+    requested, (config, rows) = with_model(config), _rows(pool, config, context)
 
     points = reduce(rows, config.seed, progress)
     members, distances = nearest(points, progress)
     copies = find_copies(pool, members, distances)
-    scored, facts = _score(pool, rows, copies, config, progress, include_test=include_test)
-    findings = find_all(pool, scored, copies, members, distances)
+    scored, facts = _score(pool, rows, copies, config, progress, include_test=include_test, fdr=fdr)
+    facts["judgment"] = _judge(pool, facts["folds"], requested, context)
+    findings = find_all(pool, scored, copies, members, distances, ambiguous=facts["judgment"]["possible"])
     facts = {
         "schema": 1,
         "data": {"name": splits.name, "source": splits.source, "images": _counts(pool)},
@@ -153,7 +164,7 @@ def _audit(
         "peak_memory_bytes": peak_memory_bytes(),
     }
     write_table(findings, pool, scored, folder / "audit.csv")
-    write_page(findings, pool, scored, facts, folder / "audit.html")
+    write_page(findings, pool, scored, facts, points.numpy(), folder / "audit.html")
     facts["seconds"] = time.perf_counter() - begun
     write_json(folder / "audit.json", facts, OTHER_OUTPUT_DIR)
     return Audit(pool, scored, findings, facts)
@@ -170,7 +181,14 @@ def _rows(pool: Pool, config: TrainConfig, context: Context) -> tuple[TrainConfi
 
 
 def _score(
-    pool: Pool, rows: Rows, copies: Copies, config: TrainConfig, progress: Progress | None, *, include_test: bool
+    pool: Pool,
+    rows: Rows,
+    copies: Copies,
+    config: TrainConfig,
+    progress: Progress | None,
+    *,
+    include_test: bool,
+    fdr: float,
 ) -> tuple[OutOfFold, dict[str, Any]]:
     """Score labels by heads that were trained neither on the image nor on a copy of it."""
     known = ~pool.in_test
@@ -201,7 +219,41 @@ def _score(
         "folds": {"count": FOLDS, "epochs": recipe.epochs, "agreement": agreement, "temperature": temperature},
         "seed": config.seed,
     }
-    return score_labels(pool, probabilities, audited), facts
+    fitted = audited & known
+    noise = fit_noise(probabilities[fitted], pool.labels[fitted])
+    scored = score_labels(pool, probabilities, audited, noise, fdr)
+    listed = int(scored.suspected.sum())
+    facts["label_errors"] = {
+        "fdr": fdr,
+        "listed": listed,
+        "expected_right": float(scored.p_right[scored.suspected].sum()),
+        "share": noise.share,
+        "share_at_least": noise.low,
+    }
+    return scored, facts
+
+
+def _judge(pool: Pool, folds: dict[str, Any], requested: TrainConfig, context: Context) -> dict[str, Any]:
+    """Return whether the heads agree with enough labels to judge them, and a line when they do not."""
+    labels = pool.labels[~pool.in_test]
+    commonest, gain = float(np.bincount(labels).max() / len(labels)), skill(folds["agreement"], labels)
+    possible, line = gain >= SKILL, ""
+    if not possible:
+        line = (
+            f"the heads cannot judge these labels: they agree with {100 * folds['agreement']:.1f} % of them "
+            f"(always guessing the commonest class: {100 * commonest:.1f} %); {_remedy(requested, context)}"
+        )
+        log.warning("%s", line)
+    return {"possible": possible, "skill": gain, "commonest_class": commonest, "line": line}
+
+
+def _remedy(requested: TrainConfig, context: Context) -> str:
+    """Return what to do about heads that cannot judge: a better network."""
+    if requested.model == AUTO:
+        return "no network at hand is better: use another one (frostline models list), or more images"
+    others = [name for name in candidates(context) if name != requested.model]
+    names = others if requested.data in SOURCES else [AUTO, *others]
+    return f"audit {requested.data} with a better network first: --model {' or '.join(names[:3])}"
 
 
 def _auditable(pool: Pool, folds: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,22 +1,21 @@
 """Findings of an audit: suspected label errors, near-duplicates, outliers, ambiguous images; most suspicious first.
 
-Label errors are cleanlab's. Its ``Datalab`` finds near-duplicates and outliers too, but needs the ``datasets`` package
-(not in ``frostline[audit]``) and calls images duplicates by their features alone, without comparing pixels.
+Labels are scored by cleanlab and listed up to a false discovery rate. cleanlab's ``Datalab`` finds near-duplicates and
+outliers too, but needs the ``datasets`` package (not in ``frostline[audit]``) and calls images duplicates by their
+features alone, without comparing pixels.
 """
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
-from frostline._utils.text import templates
-from frostline.data.encoding import data_url, encode
+from frostline.studies.audit.label_noise import LabelNoise, choose
 from frostline.studies.audit.near_duplicates import Copies, Pool
 
 KINDS = {
@@ -69,32 +68,42 @@ class OutOfFold:
         Whether the label is checked: test labels only on request, and no class whose images are all in one fold.
     quality : ndarray of float64, shape (N,)
         cleanlab's score, 0 to 1: the probability of the given label; 1 where it is not checked.
+    p_right : ndarray of float64, shape (N,)
+        The probability that the label is right (`LabelNoise`); 1 where it is not checked.
     suspected : ndarray of bool, shape (N,)
-        Labels that cleanlab reports as errors.
+        Listed labels: as many as the false discovery rate allows.
     """
 
     probabilities: NDArray[np.float64]
     audited: NDArray[np.bool_]
     quality: NDArray[np.float64]
+    p_right: NDArray[np.float64]
     suspected: NDArray[np.bool_]
 
 
-def score_labels(pool: Pool, probabilities: NDArray[np.float64], audited: NDArray[np.bool_]) -> OutOfFold:
-    """Find label errors with cleanlab (Northcutt et al. 2021, arXiv:1911.00068)."""
-    from cleanlab.filter import find_label_issues
+def score_labels(
+    pool: Pool, probabilities: NDArray[np.float64], audited: NDArray[np.bool_], noise: LabelNoise, fdr: float
+) -> OutOfFold:
+    """Score labels with cleanlab (Northcutt et al. 2021, arXiv:1911.00068), and list those that are expected wrong."""
     from cleanlab.rank import get_label_quality_scores
 
     labels, p = pool.labels[audited], probabilities[audited]
-    quality, suspected = np.ones(len(pool)), np.zeros(len(pool), bool)
+    quality, p_right, suspected = np.ones(len(pool)), np.ones(len(pool)), np.zeros(len(pool), bool)
     # The probability of the label found more flipped labels than cleanlab's other scores (bench/audit.py).
     quality[audited] = get_label_quality_scores(labels, p, method="self_confidence")
-    unlikely = find_label_issues(labels, p, filter_by="low_self_confidence", n_jobs=1)
-    suspected[audited] = unlikely & (p.argmax(1) != labels)
-    return OutOfFold(probabilities, audited, quality, suspected)
+    p_right[audited] = noise.p_right(p, labels)
+    suspected[audited] = choose(p_right[audited], p.argmax(1) != labels, fdr)
+    return OutOfFold(probabilities, audited, quality, p_right, suspected)
 
 
 def find_all(
-    pool: Pool, scored: OutOfFold, copies: Copies, members: NDArray[np.int64], distances: NDArray[np.float32]
+    pool: Pool,
+    scored: OutOfFold,
+    copies: Copies,
+    members: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    *,
+    ambiguous: bool = True,
 ) -> list[Finding]:
     """Return all findings by kind, the most suspicious first.
 
@@ -102,12 +111,14 @@ def find_all(
     ----------
     members, distances : ndarray (N, M)
         The nearest other images of each.
+    ambiguous : bool
+        Report ambiguous images; to heads that cannot judge, most images are.
     """
     finders: Sequence[Callable[[], list[Finding]]] = (
         lambda: _label_errors(pool, scored, members),
         lambda: _duplicates(pool, scored, copies),
         lambda: _outliers(scored, distances),
-        lambda: _ambiguous(pool, scored),
+        lambda: _ambiguous(pool, scored) if ambiguous else [],
     )
     return [finding for finder in finders for finding in sorted(finder(), key=lambda f: (-f.suspicion, f.image))]
 
@@ -119,7 +130,7 @@ def _label_errors(pool: Pool, scored: OutOfFold, members: NDArray[np.int64]) -> 
         near = members[image][scored.audited[members[image]]]
         agreeing = int((pool.labels[near] == suggested).sum())
         note = f"{agreeing} of {len(near)} nearest images are labeled {pool.class_names[suggested]}"
-        found.append(Finding("label", 1 - float(scored.quality[image]), image, note, suggested))
+        found.append(Finding("label", 1 - float(scored.p_right[image]), image, note, suggested))
     return found
 
 
@@ -165,26 +176,35 @@ def _ambiguous(pool: Pool, scored: OutOfFold) -> list[Finding]:
 
 COLUMNS = (
     "finding", "suspicion", "split", "number", "path", "label", "new_label", "remove", "p_label", "suggested",
-    "p_suggested", "like", "note", "content",
+    "p_suggested", "like", "note", "content", "fdr",
 )  # fmt: skip
-SHOWN = {"label": 120, "duplicate": 48, "outlier": 48, "ambiguous": 48}
-SIDE = 96  # pixels of the longer side of an image
-DESCRIPTIONS = {
-    "label": "The label has a low probability according to heads that were not trained on it; lowest first.",
-    "duplicate": "Images with the same content. Copies across splits make test results optimistic; copies with "
-    "different labels contradict each other. Mirrored and cropped copies are not detected.",
-    "outlier": "Far from all other images in feature space: damaged, of no class, or rare.",
-    "ambiguous": "Two classes are almost equally probable, one of them the label. Check these labels by eye.",
-}
 
 
 def write_table(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, path: Path) -> None:
     """Write the findings as CSV; for suspected label errors ``new_label`` holds the suggestion, for review."""
+    text = as_csv(table_lines(findings, pool, scored), header=True)
+    write_bytes(path, text.encode(errors="surrogateescape"), OTHER_OUTPUT_DIR)
+
+
+def as_csv(lines: Iterable[dict[str, str]], *, header: bool = False) -> str:
+    """Return lines of the table as CSV text."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_line(finding, pool, scored) for finding in findings)
-    write_bytes(path, text.getvalue().encode(errors="surrogateescape"), OTHER_OUTPUT_DIR)
+    if header:
+        writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def table_lines(findings: Sequence[Finding], pool: Pool, scored: OutOfFold) -> Iterator[dict[str, str]]:
+    """Yield the line of each finding; ``fdr`` is the estimate for the suspected labels up to there."""
+    right = labels = 0.0
+    for finding in findings:
+        line = _line(finding, pool, scored)
+        if finding.kind == "label":
+            right, labels = right + 1 - finding.suspicion, labels + 1
+            line["fdr"] = f"{right / labels:.4f}"
+        yield line
 
 
 def _line(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, str]:
@@ -206,30 +226,5 @@ def _line(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, str]:
         "like": "" if finding.other is None else pool.where(finding.other),
         "note": finding.note,
         "content": pool.row_ids[image].hex(),
-    }
-
-
-def write_page(findings: Sequence[Finding], pool: Pool, scored: OutOfFold, facts: dict[str, Any], path: Path) -> None:
-    """Write the findings as a self-contained HTML page."""
-    sections = []
-    for kind, title in KINDS.items():
-        own = [finding for finding in findings if finding.kind == kind]
-        cards = [_card(finding, pool, scored) for finding in own[: SHOWN[kind]]]
-        sections.append({"kind": kind, "title": title, "about": DESCRIPTIONS[kind], "total": len(own), "cards": cards})
-    template = templates("frostline.studies.audit").get_template("audit.html")
-    page = template.render(sections=sections, facts=facts, table="audit.csv")
-    write_bytes(path, page.encode(errors="replace"), OTHER_OUTPUT_DIR)
-
-
-def _card(finding: Finding, pool: Pool, scored: OutOfFold) -> dict[str, Any]:
-    """Return one finding as the template shows it; ``images`` are pairs of data URL and name."""
-    images = [finding.image] if finding.other is None else [finding.image, finding.other]
-    p, label, suggested = scored.probabilities[finding.image], int(pool.labels[finding.image]), finding.suggested
-    return {
-        "images": [(data_url(encode(pool.pixels(image, SIDE), SIDE)), pool.where(image)) for image in images],
-        "label": pool.class_names[label],
-        "p_label": p[label],
-        "suggested": None if suggested is None else pool.class_names[suggested],
-        "p_suggested": None if suggested is None else p[suggested],
-        "note": finding.note,
+        "fdr": "",
     }
