@@ -275,6 +275,13 @@ class TrainConfig(BaseModel):
     ] = 0.0
 
     cache_dtype: Annotated[Literal["float16", "float32"], setting("Output", "precision of cached features")] = "float16"
+    sample: Annotated[
+        Literal["val", "none"],
+        setting(
+            "Output", "images that the run keeps to check exports without the data set: up to 512 of the validation "
+            "split, or none",
+        ),
+    ] = "val"  # fmt: skip
 
     @model_validator(mode="wrap")
     @classmethod

@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from frostline.config import TrainConfig
+from frostline.inference.classifier import Classifier
+from frostline.inference.onnx import OnnxClassifier
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
 from tests.conftest import Frostline
+from tests.small_run import reseal
 
 GONE = "the images of run 'moved' are no longer at {}: they were moved, renamed or removed. Give their new location"
 
@@ -42,9 +45,14 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Path]:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export", "audit"])
-def test_missing_images_are_an_early_error(frostline: Frostline, moved: tuple[Run, Path, Path], command: str) -> None:
+def test_missing_images_are_an_early_error(
+    frostline: Frostline, moved: tuple[Run, Path, Path], command: str, tmp_path: Path
+) -> None:
     run, before, _ = moved
-    done = frostline(command, run.folder)
+    folder = shutil.copytree(run.folder, tmp_path / "runs" / "moved")
+    (folder / "sample.safetensors").unlink()  # as in runs of earlier versions
+    reseal(folder)
+    done = frostline(command, folder)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("frostline: " + GONE.format(before))
@@ -78,6 +86,28 @@ def test_export_takes_the_new_location(frostline: Frostline, moved: tuple[Run, P
     done = frostline("export", run.folder, "--data", after)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "moved.onnx").is_file()
+
+
+def test_export_needs_the_run_alone(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
+    run, before, after = moved
+    elsewhere = shutil.copytree(run.folder, tmp_path / "elsewhere" / "moved")
+    done = frostline("export", elsewhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = [line for line in done.stdout.splitlines() if "no longer" in line]
+    assert line.startswith(GONE.format(before))
+    assert line.endswith("Comparing on the 4 validation images that the run keeps in sample.safetensors.")
+    assert json.loads((tmp_path / "moved.onnx.parity.json").read_text())["images"] == 4
+    files = sorted(after.rglob("*.png"))
+    found, expected = OnnxClassifier(tmp_path / "moved.onnx"), Classifier.load(run.folder)
+    assert np.abs(found.predict_proba(files) - expected.predict_proba(files)).max() <= 1e-4
+
+
+def test_damaged_sample_is_named(frostline: Frostline, moved: tuple[Run, Path, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(moved[0].folder, tmp_path / "moved")
+    (folder / "sample.safetensors").write_bytes(b"no")
+    done = frostline("export", folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "moved/sample.safetensors is not the file that Frostline wrote" in done.stderr
 
 
 def test_show_says_that_the_images_are_gone(frostline: Frostline, moved: tuple[Run, Path, Path]) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from torch.export import ExportedProgram
 
+from frostline.data.dataset import ImageDataset
 from frostline.data.registry import load_dataset
 from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.formats import to_onnx
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
-from frostline.pipeline.resolve import RunSplits, split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.fit import fit
 from frostline.runs.folder import Run
@@ -26,8 +27,10 @@ def finished(small_fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 @pytest.fixture(scope="session")
-def parts(finished: Run) -> RunSplits:
-    return split(load_dataset("fashion-mnist", finished.config.data_dir), finished.config)
+def parts(finished: Run) -> tuple[ImageDataset, ...]:
+    """The validation, test and training split of the run."""
+    splits = split(load_dataset("fashion-mnist", finished.config.data_dir), finished.config)
+    return splits.val, splits.test, splits.train
 
 
 @pytest.fixture(scope="session")

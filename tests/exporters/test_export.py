@@ -17,6 +17,7 @@ from frostline.exporters.parity import check_parity, measure, real_images
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier, check_seal
 from frostline.runs.fit import fit
+from frostline.runs.sample import read_sample
 from tests.class_folders import write_classes
 
 
@@ -28,12 +29,24 @@ def test_a_file_that_gives_the_same_is_written_with_its_figures(content, model, 
     done = deliver(content, model, parts, tmp_path / "first.onnx")
     assert done.path.read_bytes() == content
     figures = json.loads((tmp_path / "first.onnx.parity.json").read_text())
-    everything = len(parts.val) + len(parts.test) + len(parts.train)
+    everything = sum(map(len, parts))
     assert (figures["images"], figures["same_top1"]) == (everything, everything + figures["varied"])
     assert figures["varied"] >= 16
     assert 0 < figures["largest_difference"] == done.parity.largest_difference <= 1e-4 == figures["limit"]
     assert figures["bytes"] == len(content)
     assert figures["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_sample_of_the_run_serves_as_its_images(finished, content, model, parts, tmp_path):
+    """For the comparison, the calibration of int8 and its accuracy."""
+    about, predict = export_record(finished), OnnxClassifier(content).answers
+    sample = read_sample(finished)
+    done = write_verified(
+        content, about, predict, model, [sample], tmp_path / "a.onnx", quantize="int8", allow_loss=True
+    )
+    assert done.parity.images == done.int8["images"] == len(sample) == len(parts[0])
+    assert done.int8["accuracy_before"] == pytest.approx(finished.metrics["val"]["accuracy"])
+    assert OnnxClassifier(tmp_path / "a.onnx").about["quantized"] == "int8"
 
 
 @pytest.mark.parametrize("change", ["head", "conv1", "not a number"])

@@ -132,6 +132,14 @@ def explain(material: Path) -> LoggedAnswer:
     return LoggedAnswer(json.loads(out), errors)
 
 
+def sample(material: Path) -> Answer:
+    from frostline.runs.folder import Run
+    from frostline.runs.sample import read_sample
+
+    found = read_sample(Run("runs/first"))
+    return [found.labels.tolist(), [[image.shape, image.tobytes().hex()] for image in found.images]]
+
+
 def evaluate(material: Path) -> Answer:
     out, _ = command("evaluate", "first", "--cache-dir", "cache")
     return out[out.index("\n\n") :]
@@ -244,6 +252,7 @@ READERS: dict[str, Reader] = {
     "serve": Reader(serve, (RUN,), (*MODEL, f"{RUN}/config.toml", f"{RUN}/index.safetensors"), 14, partial=True),
     "onnx": Reader(onnx, ("first.onnx", "first.onnx.*"), ("first.onnx", "first.onnx.*"), 10),
     "explain": Reader(explain, (RUN,), (f"{RUN}/index.safetensors", *MODEL), 5, partial=True),
+    "sample": Reader(sample, (RUN,), (f"{RUN}/sample.safetensors",), 5),
     "evaluate": Reader(evaluate, (RUN, "cache"), (*RESULTS, *MODEL), 8),
     "evaluate, cache": Reader(evaluate, (RUN, "cache"), CACHE, 6),
     "runs": Reader(runs, (RUN, "runs/second"), RESULTS, 20, partial=True),

@@ -7,8 +7,8 @@ from tests.robustness.properties import check_reader
 from tests.robustness.trials import Case
 
 READERS = (
-    "predict", "bundle", "serve", "onnx", "explain", "evaluate", "runs", "compare", "report", "resume", "tune", "curve",
-    "corrected",
+    "predict", "bundle", "serve", "onnx", "explain", "sample", "evaluate", "runs", "compare", "report", "resume",
+    "tune", "curve", "corrected",
 )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def test_every_file_of_a_run_is_there_and_nothing_else(finished):
         "confusion.png",
         "evidence.safetensors",
         "index.safetensors",
+        "sample.safetensors",
         "log.txt",
         "lock",
         "manifest.json",

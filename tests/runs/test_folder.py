@@ -233,7 +233,7 @@ def test_run_that_is_complete_lists_what_is_read_again(finished):
     assert manifest.complete
     assert set(manifest.files) == {
         "config.toml", "data.json", "history.csv", "metrics.json", "evidence.safetensors", "index.safetensors",
-        "model/manifest.json",
+        "sample.safetensors", "model/manifest.json",
     }  # fmt: skip
     bundle = read_manifest(finished.model_folder)
     assert set(bundle.files) == {"model.json", "model.safetensors", "MODEL_CARD.md"}

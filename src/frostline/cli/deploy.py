@@ -30,7 +30,8 @@ def export(
     screen = Screen(quiet=quiet)
     with screen.show_log():
         found = Run.load(run, output_dir)
-        redirected(found.config, data, found.name)  # fails on missing images before anything heavy is imported
+        if not found.has(found.sample.name):
+            redirected(found.config, data, found.name)  # fails on missing images before anything heavy is imported
         from frostline.exporters.export import export as export_run
 
         done = export_run(

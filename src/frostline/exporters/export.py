@@ -1,6 +1,7 @@
 """Export of a run's model as one file, verified against `frostline predict` before it is written."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import numpy as np
 
 from frostline._utils.progress import Progress, log, visible
 from frostline._utils.storage import OTHER_OUTPUT, check_output, write_bytes, write_json
-from frostline.data.registry import check_data, load_configured, redirected
-from frostline.errors import ConfigError, UnknownNameError, require
+from frostline.data.registry import load_configured, redirected
+from frostline.errors import ConfigError, FrostlineError, UnknownNameError, require
 from frostline.exporters.exportable_model import export_program, export_record
 from frostline.exporters.formats import ProgramClassifier, accuracy, check_accuracy, to_int8, to_onnx, to_pt2
 from frostline.exporters.parity import (
     LIMIT,
     Answers,
     ImagePixels,
+    LabeledImages,
     Parity,
     Predictor,
     check_parity,
@@ -26,9 +28,10 @@ from frostline.exporters.parity import (
 from frostline.inference.classifier import Classifier
 from frostline.inference.onnx import OnnxClassifier
 from frostline.models.backbone import Backbone
-from frostline.pipeline.resolve import RunSplits, split
+from frostline.pipeline.resolve import split
 from frostline.runs.bundle import Model, load_bundle
 from frostline.runs.folder import Run
+from frostline.runs.sample import read_sample
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 QUANTIZATIONS = ("int8",)
@@ -74,7 +77,7 @@ def export(
     Parameters
     ----------
     run : Run
-        Finished; its images must be available.
+        Finished. Where its images are not at hand, the file is compared on the sample that the run keeps.
     path : path, optional
         ``NAME.onnx``, ``NAME-int8.onnx`` or ``NAME.pt2`` in the current folder by default.
     format : str
@@ -102,15 +105,32 @@ def export(
     progress = visible(progress)
     output = _check_request(run, path, format, quantize, allow_loss=allow_loss, overwrite=overwrite)
     about = export_record(run)
-    config = redirected(run.config, data, run.name)
-    check_data(config.data)  # before the export, which takes minutes
+    images = _find_images(run, data, cache_dir, progress)  # before the export, which takes minutes
     model = load_bundle(run.model_folder, backbone)
     log.info("exporting run '%s' (%s)", run.name, model.backbone.name)
     content, predict = _translate(model, about, format)
-    splits = split(load_configured(config, cache_dir, progress), config)
     return write_verified(
-        content, about, predict, model, splits, output, quantize=quantize, allow_loss=allow_loss, progress=progress
+        content, about, predict, model, images, output, quantize=quantize, allow_loss=allow_loss, progress=progress
     )
+
+
+def _find_images(
+    run: Run, data: Path | str | None, cache_dir: Path | str | None, progress: Progress | None
+) -> Sequence[LabeledImages]:
+    """Return the validation, test and training images of a run, or its sample where they cannot be loaded."""
+    try:
+        config = redirected(run.config, data, run.name)
+        splits = split(load_configured(config, cache_dir, progress), config)
+    except FrostlineError as error:
+        if data is not None or not run.has(run.sample.name):
+            raise
+        sample = read_sample(run)
+        log.info(
+            "%s Comparing on the %d validation images that the run keeps in %s.",
+            error, len(sample), run.sample.name,
+        )  # fmt: skip
+        return (sample,)
+    return splits.val, splits.test, splits.train
 
 
 def _check_request(
@@ -150,7 +170,7 @@ def write_verified(
     about: dict[str, Any],
     predict: Predictor,
     model: Model,
-    splits: RunSplits,
+    images: Sequence[LabeledImages],
     output: Path,
     *,
     quantize: str | None = None,
@@ -159,14 +179,15 @@ def write_verified(
 ) -> Exported:
     """Compare an exported model with the run's model on real images, and write it if they predict the same.
 
-    ``about`` and ``predict`` are the metadata and the predictor of the file. Raises ExportError when they differ;
+    ``about`` and ``predict`` are the metadata and the predictor of the file; the first of ``images`` are the validation
+    split, or a sample of it. Raises ExportError when they differ;
     nothing is written then.
     """
-    parity = measure(_predictor(model), predict, real_images(splits), model.preprocess.image_size, progress)
+    parity = measure(_predictor(model), predict, real_images(images), model.preprocess.image_size, progress)
     check_parity(parity, str(output))
     int8 = None
     if quantize:
-        content, int8 = _quantized(content, about, splits, progress, allow_loss=allow_loss)
+        content, int8 = _quantized(content, about, images, progress, allow_loss=allow_loss)
     return _written(output, content, parity, int8)
 
 
@@ -181,15 +202,21 @@ def _predictor(model: Model) -> Predictor:
 
 
 def _quantized(
-    content: bytes, about: dict[str, Any], splits: RunSplits, progress: Progress | None, *, allow_loss: bool
+    content: bytes,
+    about: dict[str, Any],
+    images: Sequence[LabeledImages],
+    progress: Progress | None,
+    *,
+    allow_loss: bool,
 ) -> tuple[bytes, dict[str, Any]]:
-    quantized = to_int8(content, about, splits.val, progress)
+    val = images[0]
+    quantized = to_int8(content, about, val, progress)
     plain, int8 = OnnxClassifier(content).answers, OnnxClassifier(quantized).answers
-    before = accuracy(plain, splits.val, "accuracy before", progress)
-    after = accuracy(int8, splits.val, "accuracy in int8", progress)
+    before = accuracy(plain, val, "accuracy before", progress)
+    after = accuracy(int8, val, "accuracy in int8", progress)
     check_accuracy(before, after, allow_loss=allow_loss)
-    difference = measure(plain, int8, real_images(splits), about["image_size"], progress)
-    figures = {"accuracy_before": before, "accuracy_after": after, "images": len(splits.val)}
+    difference = measure(plain, int8, real_images(images), about["image_size"], progress)
+    figures = {"accuracy_before": before, "accuracy_after": after, "images": len(val)}
     return quantized, figures | {
         "bytes_before": len(content),
         "bytes_after": len(quantized),

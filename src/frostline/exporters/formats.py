@@ -16,11 +16,10 @@ from torch.export import ExportedProgram
 
 from frostline._utils.files import MAX_TENSOR_FILE_BYTES, read_bytes, reading
 from frostline._utils.progress import Progress, Silent
-from frostline.data.dataset import ImageDataset
 from frostline.data.inputs import batches
 from frostline.errors import ExportError, RunError, first_line
 from frostline.exporters.exportable_model import INPUT, OUTPUTS
-from frostline.exporters.parity import Answers, ImagePixels, Predictor, raw_batches
+from frostline.exporters.parity import Answers, ImagePixels, LabeledImages, Predictor, raw_batches
 from frostline.features.compile import quiet
 from frostline.inference.onnx import AGAIN, RECORD, UNSEALED, read_record, refuse_damaged, sealed
 
@@ -81,7 +80,7 @@ KINDS = ["Conv", "Gemm", "MatMul"]
 MOST_LOSS = 0.005  # of accuracy
 
 
-def to_int8(content: bytes, about: dict[str, Any], val: ImageDataset, progress: Progress | None) -> bytes:
+def to_int8(content: bytes, about: dict[str, Any], val: LabeledImages, progress: Progress | None) -> bytes:
     """Return an ``.onnx`` file's content quantized to int8, calibrated on the first validation images."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -125,7 +124,7 @@ def _without_weights(model: Any) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type in KINDS and node.input[1] not in weights]
 
 
-def accuracy(predict: Predictor, part: ImageDataset, label: str, progress: Progress | None) -> float:
+def accuracy(predict: Predictor, part: LabeledImages, label: str, progress: Progress | None) -> float:
     """Return the accuracy on a split."""
     correct = start = 0
     with (progress or Silent()).bar(label, len(part), "images") as bar:

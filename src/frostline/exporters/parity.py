@@ -1,16 +1,15 @@
 """Parity of an exported model with `frostline predict` on real images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from frostline._utils.progress import Progress, Silent
-from frostline.data.dataset import ImageDataset
 from frostline.errors import ExportError
-from frostline.pipeline.resolve import RunSplits
 
 IMAGES = 512
 LIMIT = 1e-4  # largest accepted difference of a probability
@@ -19,6 +18,19 @@ BATCH = 16
 ImagePixels = NDArray[np.uint8]
 Answers = tuple[NDArray[np.float32], NDArray[np.int64]]  # probabilities (N, classes), class ids (N,)
 Predictor = Callable[[list[ImagePixels]], Answers]
+
+
+class LabeledImages(Protocol):
+    """A split of a data set, or the sample that a run keeps."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers (N,)."""
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, indices: NDArray[np.integer], /) -> Iterable[ImagePixels]:
+        """Return the images at ``indices``."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +60,16 @@ class Parity:
         return self.same_top1 == self.images + self.varied and self.largest_difference <= LIMIT
 
 
-def real_images(splits: RunSplits, count: int = IMAGES) -> Iterator[list[ImagePixels]]:
-    """Yield unmodified images of a run's data in batches: validation split, then test, then training."""
+def real_images(parts: Sequence[LabeledImages], count: int = IMAGES) -> Iterator[list[ImagePixels]]:
+    """Yield unmodified images of a run's data in batches, one part after the other."""
     left = count
-    for part in (splits.val, splits.test, splits.train):
+    for part in parts:
         some = min(left, len(part))
         left -= some
         yield from raw_batches(part, some)
 
 
-def raw_batches(part: ImageDataset, count: int) -> Iterator[list[ImagePixels]]:
+def raw_batches(part: LabeledImages, count: int) -> Iterator[list[ImagePixels]]:
     """Yield the first images of a split, unmodified, in batches."""
     for start in range(0, count, BATCH):
         yield list(part.pixels(np.arange(start, min(start + BATCH, count))))

@@ -1,4 +1,4 @@
-"""Files of a finished run: bundle and model card, evidence, index, plots, and the results in ``metrics.json``."""
+"""Files of a finished run: bundle, model card, evidence, index, sample, plots, and results in ``metrics.json``."""
 
 import platform
 import time
@@ -26,6 +26,7 @@ from frostline.runs.embedding_index import write_index
 from frostline.runs.evidence import write_evidence
 from frostline.runs.model_card import write_card
 from frostline.runs.plots import draw_confusion, draw_curves
+from frostline.runs.sample import write_sample
 from frostline.runs.writer import OpenRun
 
 
@@ -49,6 +50,8 @@ def write_artifacts(run: OpenRun, data: Splits, model: TrainedModel, start: floa
         run.index, model.last.trunk, model.head, rows, results.test_rows, splits.train, fit, config.seed
     )
     write_evidence(run, {"val": val, "test": results.test}, splits.test, mapped)
+    if config.sample != "none":
+        write_sample(run.sample, splits.val, network.preprocess.target)
     if "l2" not in model.facts:  # a head fitted in closed form has no epochs
         draw_curves(trained.history, trained.best_epoch, run.folder / "curves.png")
     shown, word = ("test", "test") if results.metrics["test"] else ("val", "validation")

@@ -169,12 +169,17 @@ def _check(index: Index) -> None:
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Draw up to ``count`` positions, as evenly from the classes as possible; ascending."""
-    order = np.random.default_rng([seed, 0x1DE]).permutation(len(labels))
+    return np.sort(evenly(labels, np.random.default_rng([seed, 0x1DE]))[:count])
+
+
+def evenly(labels: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
+    """Return all positions in a random order whose every beginning has as many of each class as possible."""
+    order = draw.permutation(len(labels))
     rank = np.empty(len(labels), np.int64)  # within the class
     for label in np.unique(labels):
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
+    return order[np.argsort(rank[order], kind="stable")]
 
 
 @torch.inference_mode()

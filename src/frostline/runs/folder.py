@@ -8,6 +8,7 @@ runs/NAME/
   model/                                    the deployable bundle (`frostline.runs.bundle`)
   evidence.safetensors                      predictions and thumbnails of test images (`frostline.runs.evidence`)
   index.safetensors                         reduced features, for similar images (`frostline.runs.embedding_index`)
+  sample.safetensors                        validation images, to check exports (`frostline.runs.sample`)
   tracking.json, tensorboard/               only with --track (`frostline.runs.tracking`)
   report.html                               the report (`frostline report`)
   bad_images.csv                            unreadable images and why; only if there are any
@@ -45,8 +46,8 @@ BUNDLE_FILES = ("model.json", "model.safetensors", "MODEL_CARD.md", MANIFEST)
 BEGIN_FILES = ("config.toml", "data.json")
 # Checked when read; the bundle's own manifest lists its other files.
 LISTED_FILES = (
-    *BEGIN_FILES, "history.csv", "metrics.json", "evidence.safetensors", "index.safetensors", "bad_images.csv",
-    f"{BUNDLE}/{MANIFEST}",
+    *BEGIN_FILES, "history.csv", "metrics.json", "evidence.safetensors", "index.safetensors",
+    "sample.safetensors", "bad_images.csv", f"{BUNDLE}/{MANIFEST}",
 )  # fmt: skip
 REPLACED_FILES = (
     *LISTED_FILES, "curves.png", "confusion.png", "report.html", "tracking.json", "checkpoint.safetensors", "log.txt",
@@ -185,6 +186,11 @@ class Run:
     def index(self) -> Path:
         """File of the reduced features; see `frostline.runs.embedding_index`."""
         return self.folder / "index.safetensors"
+
+    @property
+    def sample(self) -> Path:
+        """File of some validation images; see `frostline.runs.sample`."""
+        return self.folder / "sample.safetensors"
 
     def has(self, name: str) -> bool:
         """Whether something of that name exists in the folder."""
