@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test coverage lint docs data dist check-dist clean
 
@@ -17,7 +17,8 @@ demo: $(VENV)/.runtime data
 	$(BIN)/frostline train fashion-mnist
 
 # Three workers, since on two cores two of them wait a third of the time: for the disk, for servers, for clocks that
-# tests ask. One thread each: threads that share a core spin.
+# tests ask. One thread each: threads that share a core spin. Bytecode is kept even where the environment says no: else
+# each process that a test starts compiles the package anew.
 test: $(VENV)/.dev data lint docs
 	$(TESTS)
 

@@ -20,8 +20,9 @@ import coverage
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    # First what PYTHONPATH brings to other processes: the server may start before a test has set it.
-    ["tests.torchvision_operators.sitecustomize",
+    # First what PYTHONPATH brings to other processes: the server may start before a test has set it. Then what commands
+    # are unpickled from.
+    ["tests.torchvision_operators.sitecustomize", "tests.conftest",
      "frostline.cli.main", "frostline.runs.fit", "frostline.inference.classifier", "frostline.studies.learning_curve",
      "tools.pretraining.train", "sklearn.metrics", "sklearn.linear_model", "matplotlib.backends.backend_agg",
      "frostline.report.page", "jinja2", "matplotlib.backends.backend_svg", "sklearn.manifold",

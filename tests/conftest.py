@@ -26,7 +26,7 @@ from tests.small_run import small_config
 from tests.torchvision_operators import sitecustomize
 
 COMMAND = Path(sys.executable).with_name("frostline")
-LONGEST = ("test_docs.py", "test_kill.py", "test_lesson.py")
+LONGEST = ("test_docs.py", "test_kill.py", "test_lesson.py", "test_device_check.py", "test_distribution.py")
 Frostline = Callable[..., subprocess.CompletedProcess[str]]
 
 
