@@ -2,14 +2,18 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from collections.abc import Sequence
 from email.parser import Parser
 from pathlib import Path
 from zipfile import ZipFile
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -148,3 +152,36 @@ def test_runtime_has_every_module_that_it_imports(wheels: dict[str, Path], tmp_p
     assert Path(where.strip()).is_relative_to(tmp_path)
     assert "serve" in run(tmp_path, tmp_path, ["-m", "frostline", "--help"])
     assert "FILE.onnx" in run(tmp_path, tmp_path, ["-m", "frostline", "serve", "--help"])
+
+
+def without_frostline(folder: Path) -> Path:
+    """The interpreter of an environment with every package of this one, linked, but Frostline."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "frostline" not in entry.name and not (packages / entry.name).exists():
+            (packages / entry.name).symlink_to(entry)
+    return folder / "bin" / "python"
+
+
+def test_lesson_installs_the_wheel_beside_it(wheels: dict[str, Path], tmp_path: Path) -> None:
+    """As in a hosted notebook, where Frostline is missing."""
+    python = without_frostline(tmp_path / "environment")
+    lesson = nbformat.read(ROOT / "examples" / "lesson.ipynb", as_version=4)
+    first = next(cell.source for cell in lesson.cells if cell.cell_type == "code")
+    place = tmp_path / "an upload"
+    place.mkdir()
+    (place / "first.ipy").write_text(f"{first}\nimport frostline\nprint(frostline.__file__)\n", encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
+
+    def run_first_cell() -> subprocess.CompletedProcess[str]:
+        command = [python, "-m", "IPython", "--colors=NoColor", "first.ipy"]
+        return subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+
+    said = run_first_cell()
+    assert "ModuleNotFoundError: Frostline is not installed: put the wheel" in said.stdout + said.stderr
+    shutil.copy(wheels["frostline"], place)
+    said = run_first_cell()
+    where = said.stdout.strip().splitlines()[-1]
+    assert Path(where).is_relative_to(tmp_path / "environment"), said.stdout + said.stderr

@@ -22,6 +22,8 @@ def test_curves_are_those_of_the_history(finished):
     lines = {line.get_label(): line for line in accuracy.get_lines()}
     assert lines["validation"].get_ydata().tolist() == [epoch.val_accuracy for epoch in finished.history]
     assert lines["training"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    legend = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    assert legend[:2] == ["training", "validation"]
     assert loss.get_title(loc="left") == "Loss"
     assert loss.figure.number in pyplot.get_fignums()
 

@@ -318,6 +318,7 @@ class Run:
         history, best = self.history, self.metrics["training"]["best_epoch"]
         axes = new_axes((9, 3.6), columns=2) if axes is None else axes
         plot_curves(history, best, axes)
+        axes[0].legend(frameon=False)
         return axes
 
     def plot_confusion(self, axes: Any = None) -> Any:
