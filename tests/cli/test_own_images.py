@@ -184,6 +184,7 @@ def test_a_run_finds_its_data_from_another_folder_and_where_it_was_moved(frostli
     squares.rename(tmp_path / "moved")
     with pytest.raises(DataError, match=r"the images of run 'a' are no longer at .*/p: they were moved.*--data PATH"):
         evaluate_run(run)
+    (tmp_path / "runs" / "a" / "sample.safetensors").unlink()
     with pytest.raises(DataError, match="the images of run 'a' are no longer at"):
         export(run)
     assert evaluate_run(run, data="../moved")["test"]["accuracy"] == accuracy

@@ -287,8 +287,9 @@ def test_moved_data_is_reported(frostline, tmp_path):
     draw_images(tmp_path / "p", COLORS)
     assert frostline("train", "p", "--name", "a", *QUICK).returncode == 0
     (tmp_path / "p").rename(tmp_path / "moved")
-    for command in ("evaluate", "export"):
-        refused(frostline(command, "a", timeout=60), str(tmp_path / "p"), "--data")
+    refused(frostline("evaluate", "a", timeout=60), str(tmp_path / "p"), "--data")
+    exported = frostline("export", "a")
+    assert exported.returncode == 0 and f"no longer at {tmp_path / 'p'}" in exported.stdout + exported.stderr
     done = frostline("evaluate", "a", "--data", "moved")
     assert done.returncode == 0, done.stderr
     assert best(frostline("predict", "a", "moved/red/000.bmp", "--format", "json")) == ["red"]

@@ -105,7 +105,7 @@ def write_page(
     text = templates("frostline.studies.audit").get_template("audit.html").render(
         sections=sections, facts=facts, table="audit.csv", script=Markup(script), identity=identity,  # noqa: S704
         header=as_csv([], header=True), expectation=expectation(facts["label_errors"]),
-        policy=f"{CONTENT_POLICY}; script-src 'sha256-{digest}'",
+        content_policy=f"{CONTENT_POLICY}; script-src 'sha256-{digest}'",
     )  # fmt: skip
     write_bytes(path, text.encode(errors="replace"), OTHER_OUTPUT_DIR)
 
