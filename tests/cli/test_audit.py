@@ -1,10 +1,13 @@
 """`frostline audit`."""
 
 import csv
+import inspect
 from functools import partial
 
 import pytest
 
+from frostline.cli.studies import audit as audit_command
+from frostline.studies.audit.label_noise import FDR
 from tests.commands import lacking
 from tests.small_run import OPTIONS
 
@@ -60,3 +63,7 @@ def test_missing_cleanlab_is_named_with_its_extra(frostline, tmp_path):
     assert done.returncode == 2
     assert done.stderr == "frostline: audit needs cleanlab, which is not installed: pip install 'frostline[audit]'.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_rate_of_the_command_is_that_of_the_function():
+    assert inspect.signature(audit_command).parameters["fdr"].default == FDR

@@ -75,6 +75,16 @@ def _number(name: str, key: bytes) -> int:
 Indices = NDArray[np.int64]
 
 
+def evenly(labels: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
+    """Return all positions in a random order whose every beginning has as many of each class as possible."""
+    order = draw.permutation(len(labels))
+    rank = np.empty(len(labels), np.int64)  # within the class
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    return order[np.argsort(rank[order], kind="stable")]
+
+
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indices, Indices]:
     """Draw ``count`` rows, each class in proportion; return the drawn and the remaining row numbers, ascending.
 

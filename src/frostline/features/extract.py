@@ -111,7 +111,7 @@ def fill(
             if rows is not None:
                 count = absent = 0
             elif count:
-                _require(writable, store, cache, f"{count:,} of {total:,}")
+                _check_writable(writable, store, cache, f"{count:,} of {total:,}")
                 log.log(level, "frozen pass: %s to compute through %s", f"{count:,} of {total:,} images", spec.freeze)
                 identity = replace(spec, augment=None, dtype="float32").digest
                 selected = SelectedEngine(forward, engine, count, identity, cache)
@@ -125,7 +125,7 @@ def fill(
     return rows or [CachedFeatures(store, dataset.row_ids, view.number) for dataset in datasets], done
 
 
-def _require(writable: bool, store: Store, cache: Path, lacking: str) -> None:
+def _check_writable(writable: bool, store: Store, cache: Path, lacking: str) -> None:
     if not writable:
         raise StorageError(
             f"the cache at {cache} cannot be written and lacks {lacking} features ({store.read_only}): make it "

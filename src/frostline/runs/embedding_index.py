@@ -19,6 +19,7 @@ from frostline._utils.files import MIB, parse_tensors
 from frostline._utils.manifest import read_manifest
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
+from frostline.data.splits import evenly
 from frostline.data.thumbnails import Thumbnails, make_thumbnails
 from frostline.models.heads import Head
 from frostline.runs.folder import Run
@@ -170,16 +171,6 @@ def _check(index: Index) -> None:
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Draw up to ``count`` positions, as evenly from the classes as possible; ascending."""
     return np.sort(evenly(labels, np.random.default_rng([seed, 0x1DE]))[:count])
-
-
-def evenly(labels: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
-    """Return all positions in a random order whose every beginning has as many of each class as possible."""
-    order = draw.permutation(len(labels))
-    rank = np.empty(len(labels), np.int64)  # within the class
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
-    return order[np.argsort(rank[order], kind="stable")]
 
 
 @torch.inference_mode()

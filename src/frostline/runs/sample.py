@@ -21,7 +21,7 @@ from frostline._utils.files import MAX_TENSOR_FILE_BYTES, parse_tensors
 from frostline._utils.storage import OTHER_OUTPUT_DIR, write_bytes
 from frostline.data.dataset import ImageDataset
 from frostline.data.decoding.target import WHOLE, Target
-from frostline.runs.embedding_index import evenly
+from frostline.data.splits import evenly
 from frostline.runs.folder import Run
 
 IMAGES = 512
